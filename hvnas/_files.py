@@ -1,0 +1,98 @@
+"""Reading files that may be hostile, and writing files that are never half there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 8 * 2**20
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Plain data only: no aliases (which can explode), no tags, no duplicate keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise _problem("aliases (*name) are not allowed", event)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int, float, bool)):
+                raise yaml.MarkedYAMLError(
+                    problem="keys must be plain words", problem_mark=key_node.start_mark
+                )
+            if key in seen:
+                raise _problem(f"the key {key!r} stands twice", key_node)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _problem(what: str, where: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=what, problem_mark=where.start_mark)
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a UTF-8 file. Raises ValueError naming the file where that cannot be had."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; this is not a file of ours")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text file (UTF-8); check the path") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {(error.strerror or str(error)).lower()}; check the path") from None
+
+
+def read_yaml(path: str | Path, *, schema: str) -> dict[str, Any]:
+    """A YAML mapping whose `schema` field is `schema`.
+
+    Raises ValueError, one line, naming the file and what is wrong with it.
+    """
+    text = read_text(path)
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid YAML: {_yaml_problem(error)}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: must hold a mapping with schema: {schema}, found {type(data).__name__}")
+    if data.get("schema") != schema:
+        raise ValueError(f"{path}: schema: must be {schema}, got {data.get('schema')!r}")
+    return data
+
+
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{problem} (line {mark.line + 1})" if mark else str(problem)
+
+
+def dump_yaml(data: dict[str, Any]) -> str:
+    """YAML in the order given, innermost collections on one line."""
+    return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+
+
+def write_atomic(path: str | Path, text: str) -> None:
+    """Replace `path` by `text` in one step: a reader sees the old file or the new one, whole."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

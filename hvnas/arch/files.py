@@ -1,0 +1,221 @@
+"""Arch files: YAML in and out, schema hvnas.arch/1."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hvnas._files import dump_yaml, read_yaml, write_atomic
+from hvnas._names import unknown_name
+from hvnas.arch.arch import INNER, Arch, Run, Stage
+from hvnas.blocks import Block, block_class, list_blocks
+from hvnas.paths import data_dir
+
+SCHEMA = "hvnas.arch/1"
+
+
+def load_arch(name: str | Path) -> Arch:
+    """A fixed point by name, or an Arch from a YAML path.
+
+    Raises ValueError, one line, naming the file and field at fault, or the fixed points there are.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = models_dir() / f"{name}.yaml"
+        if Path(name).name != str(name) or not path.is_file():
+            raise ValueError(unknown_name("model", str(name), list_models(), "a path to a .yaml file"))
+        return _load_model(path)
+    return from_dict(read_yaml(path, schema=SCHEMA), where=str(path))
+
+
+def models_dir() -> Path:
+    """The folder of the fixed points."""
+    return data_dir("search_spaces") / "models"
+
+
+@lru_cache(maxsize=1)
+def list_models() -> tuple[str, ...]:
+    """Names of the fixed points."""
+    return tuple(sorted(path.stem for path in models_dir().glob("*.yaml")))
+
+
+@lru_cache(maxsize=512)
+def _load_model(path: Path) -> Arch:
+    return from_dict(read_yaml(path, schema=SCHEMA), where=str(path))
+
+
+def save_arch(arch: Arch, path: str | Path) -> None:
+    """Write `arch` as YAML, in one step."""
+    write_atomic(path, dump_yaml(to_dict(arch)))
+
+
+def to_dict(arch: Arch) -> dict[str, Any]:
+    """Plain data for YAML or JSON: ordered and complete, no field left to a default."""
+    data: dict[str, Any] = {"schema": SCHEMA, "name": arch.name, "resolution": arch.resolution}
+    if arch.tokens is not None:
+        data["tokens"] = list(arch.tokens)
+    data["stem"] = block_to_dict(arch.stem)
+    data["stages"] = [_stage_to_dict(stage) for stage in arch.stages]
+    data["head"] = block_to_dict(arch.head)
+    if arch.published is not None:
+        data["published"] = dict(arch.published)
+    if arch.found is not None:
+        data["found"] = dict(arch.found)
+    return data
+
+
+def _stage_to_dict(stage: Stage) -> dict[str, Any]:
+    down = stage.downsample
+    data: dict[str, Any] = {"downsample": block_to_dict(down) if isinstance(down, Block) else down}
+    for name, run in stage.runs:
+        fields = block_to_dict(run.block)
+        fields.pop("stride", None)
+        fields |= {field: list(values) for field, values in run.vary}
+        data[name] = {"type": fields.pop("type"), "depth": run.depth, **fields}
+    return data
+
+
+def block_to_dict(block: Block) -> dict[str, Any]:
+    """Type, width (a head: classes), then every other field."""
+    data: dict[str, Any] = {"type": block.type}
+    for field in dataclasses.fields(block):
+        value = getattr(block, field.name)
+        data[_shown(block, field.name)] = list(value) if isinstance(value, tuple) else value
+    return data
+
+
+def _shown(block: Block | type[Block], name: str) -> str:
+    return name if name != "out" else ("classes" if block.role == "head" else "width")
+
+
+def from_dict(data: Mapping[str, Any], *, where: str) -> Arch:
+    """An Arch from plain data; checks every field and that the network can be lowered.
+
+    `where` names the source in errors. Raises ValueError.
+    """
+    allowed = {"schema", "name", "resolution", "tokens", "stem", "stages", "head", "published", "found"}
+    _known(data, allowed, "", where)
+    resolution = data.get("resolution", 224)
+    if not isinstance(resolution, int) or isinstance(resolution, bool) or not 1 <= resolution <= 4096:
+        raise ValueError(f"resolution: must be a whole number from 1 to 4096, got {resolution!r} ({where})")
+    stages = data.get("stages")
+    if not isinstance(stages, list) or not 1 <= len(stages) <= 16:
+        raise ValueError(f"stages: must be a list of 1 to 16 stages ({where})")
+    for key in ("published", "found"):
+        if data.get(key) is not None and not isinstance(data[key], dict):
+            raise ValueError(f"{key}: must be a mapping, got {type(data[key]).__name__} ({where})")
+    arch = Arch(
+        name=str(data.get("name", Path(where).stem)),
+        resolution=resolution,
+        tokens=_tokens(data.get("tokens"), where),
+        stem=block_from_dict(data.get("stem"), field="stem", role="stem", where=where),
+        stages=tuple(_stage(stage, f"stages.{i}", where) for i, stage in enumerate(stages)),
+        head=block_from_dict(data.get("head"), field="head", role="head", where=where),
+        published=data.get("published"),
+        found=data.get("found"),
+    )
+    try:
+        for _ in arch.states():
+            pass
+    except ValueError as error:
+        raise ValueError(f"{error} ({where})") from None
+    return arch
+
+
+def _known(data: Mapping[str, Any], allowed: set[str], prefix: str, where: str) -> None:
+    for key in data:
+        if key not in allowed:
+            raise ValueError(
+                f"{prefix}{key}: unknown field; the fields here are {', '.join(sorted(allowed))} ({where})"
+            )
+
+
+def _tokens(value: Any, where: str) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(v, int) and v > 0 for v in value):
+        return value[0], value[1]
+    raise ValueError(f"tokens: must be [count, dimension], two whole numbers > 0, got {value!r} ({where})")
+
+
+def _stage(data: Any, field: str, where: str) -> Stage:
+    if not isinstance(data, dict):
+        raise ValueError(f"{field}: must be a mapping, got {type(data).__name__} ({where})")
+    _known(data, {"downsample", "local", "global"}, f"{field}.", where)
+    down = data.get("downsample")
+    if isinstance(down, dict):
+        down = block_from_dict(down, field=f"{field}.downsample", role="downsample", where=where)
+    elif down not in (None, INNER):
+        raise ValueError(f"{field}.downsample: must be a block, null or inner, got {down!r} ({where})")
+    runs = {name: _run(data.get(name), f"{field}.{name}", where) for name in ("local", "global")}
+    try:
+        return Stage(downsample=down, local=runs["local"], global_=runs["global"])
+    except ValueError as error:
+        raise ValueError(f"{field}: {error} ({where})") from None
+
+
+def _run(data: Any, field: str, where: str) -> Run | None:
+    if data is None:
+        return None
+    if not isinstance(data, dict):
+        raise ValueError(f"{field}: must be a mapping, got {type(data).__name__} ({where})")
+    fields = dict(data)
+    depth = fields.pop("depth", 1)
+    if not isinstance(depth, int) or isinstance(depth, bool) or not 0 <= depth <= 256:
+        raise ValueError(f"{field}.depth: must be a whole number from 0 to 256, got {depth!r} ({where})")
+    if depth == 0:
+        return None
+    cls = _block_type(fields, field, "body", where)
+    tuples = {f.name for f in dataclasses.fields(cls) if str(f.type).startswith("tuple")}
+    vary = {name: value for name, value in fields.items() if isinstance(value, list) and name not in tuples}
+    for name, values in vary.items():
+        if len(values) != depth:
+            raise ValueError(
+                f"{field}.{name}: needs {depth} values, one per block, got {len(values)} ({where})"
+            )
+    shared = fields | {name: values[0] for name, values in vary.items()}
+    block = block_from_dict(shared, field=field, role="body", where=where)
+    for name, values in vary.items():
+        for value in values:
+            block_from_dict(shared | {name: value}, field=field, role="body", where=where)
+    return Run(block=block, depth=depth, vary=tuple((name, tuple(values)) for name, values in vary.items()))
+
+
+def _block_type(fields: Any, field: str, role: str, where: str) -> type[Block]:
+    if not isinstance(fields, dict) or "type" not in fields:
+        raise ValueError(f"{field}: must be a mapping with a type ({where})")
+    names = list_blocks(role)
+    if fields["type"] not in names:
+        raise ValueError(f"{field}.type: {unknown_name('block', str(fields['type']), names)} ({where})")
+    return block_class(fields["type"])
+
+
+def block_from_dict(data: Any, *, field: str, role: str, where: str) -> Block:
+    """A block from ``{type: ..., width: ..., ...}``. Raises ValueError naming `field` and `where`."""
+    from pydantic import ValidationError
+
+    cls = _block_type(data, field, role, where)
+    names = {_shown(cls, f.name): f.name for f in dataclasses.fields(cls)}
+    _known(data, {"type", *names}, f"{field}.", where)
+    fields = {names[key]: value for key, value in data.items() if key != "type"}
+    if "out" not in fields and role != "head":
+        raise ValueError(f"{field}.width: missing ({where})")
+    try:
+        block: Block = _adapter(cls.type).validate_python(fields)
+        return block
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join([field, *(_shown(cls, str(part)) for part in first["loc"])])
+        message = first["msg"].removeprefix("Value error, ")
+        shown = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+        raise ValueError(f"{place}: {message}{shown} ({where})") from None
+
+
+@lru_cache(maxsize=256)
+def _adapter(name: str) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(block_class(name))

@@ -1,0 +1,106 @@
+"""What a block is, and the registry of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, ClassVar, TypeVar
+
+from hvnas.ops import Lowered, State
+
+AT_LEAST_ONE = frozenset({"out", "kernel", "stride", "heads", "key_dim", "head_dim", "pool", "attn_ratio"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Block:
+    """One building block: a frozen dataclass whose fields are its hyperparameters.
+
+    `out` is its width: output channels on a map, or the token dimension where there is no map.
+    Subclasses lower themselves. Those that can halve the map have a field `stride`.
+    """
+
+    type: ClassVar[str] = ""
+    role: ClassVar[str] = "body"
+
+    out: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            least = 1 if field.name in AT_LEAST_ONE else 0
+            if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= least):
+                shown = "width" if field.name == "out" else field.name
+                raise ValueError(f"{shown} must be a finite number >= {least}, got {value}")
+
+    def lower(self, state: State) -> Lowered:
+        """The ops of this block on `state`, and the state it leaves.
+
+        Raises ValueError where the block cannot take `state`.
+        """
+        raise NotImplementedError
+
+    def with_(self, **fields: Any) -> Block:
+        """A copy with other fields."""
+        return dataclasses.replace(self, **fields)
+
+
+B = TypeVar("B", bound=type[Block])
+_BLOCKS: dict[str, type[Block]] = {}
+
+
+def register_block(name: str, *, role: str = "body") -> Callable[[B], B]:
+    """Class decorator: make a block known under `name`.
+
+    `role` says where it may stand: ``stem``, ``downsample``, ``body`` or ``head``.
+    """
+
+    def register(cls: B) -> B:
+        if name in _BLOCKS:
+            raise ValueError(f"a block named {name!r} is registered already; choose another name")
+        cls.type = name
+        cls.role = role
+        _BLOCKS[name] = cls
+        return cls
+
+    return register
+
+
+def list_blocks(role: str | None = None) -> list[str]:
+    """Names of the registered blocks, all or those of one role."""
+    _load_entry_points()
+    return sorted(name for name, cls in _BLOCKS.items() if role is None or cls.role == role)
+
+
+def block_class(name: str) -> type[Block]:
+    """The class registered under `name`. Raises KeyError."""
+    if name not in _BLOCKS:
+        _load_entry_points()
+    return _BLOCKS[name]
+
+
+@lru_cache(maxsize=1)
+def _load_entry_points() -> None:
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group="hvnas.blocks"):
+        point.load()
+
+
+@lru_cache(maxsize=200_000)
+def lower_block(block: Block, state: State) -> Lowered:
+    """`block.lower(state)`, remembered: blocks and states are values."""
+    return block.lower(state)
+
+
+def has_stride(block: Block | type[Block]) -> bool:
+    """Whether the block can halve the map by itself."""
+    return any(field.name == "stride" for field in dataclasses.fields(block))
+
+
+def divided(width: int, by: int, *, what: str) -> int:
+    """`width // by`, or ValueError where that leaves a remainder."""
+    if by < 1 or width % by:
+        raise ValueError(f"{what} {by} must divide the width {width}")
+    return width // by

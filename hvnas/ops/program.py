@@ -1,0 +1,125 @@
+"""A lowered network: its ops in order, with their edges."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+
+from hvnas.ops.op import Op
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """The ops of a network, batch size one.
+
+    `labels[i]` names the part of the network that op `i` belongs to (``stem``,
+    ``stages.2.local.0``, ...); a traced Program without known parts has ``""`` throughout.
+    Two Programs are equal when the multisets of their ops' keys are.
+    """
+
+    ops: tuple[Op, ...]
+    labels: tuple[str, ...]
+    resolution: int
+
+    @cached_property
+    def signature(self) -> Counter[tuple[object, ...]]:
+        """The multiset of (kind, shapes, attributes)."""
+        return Counter(op.key for op in self.ops)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Program):
+            return NotImplemented
+        return self.signature == other.signature
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.signature.items()))
+
+    def difference(self, other: Program) -> tuple[Counter[tuple[object, ...]], Counter[tuple[object, ...]]]:
+        """Keys that only this Program has, and keys that only `other` has."""
+        return self.signature - other.signature, other.signature - self.signature
+
+    @cached_property
+    def params(self) -> int:
+        """Trainable parameters."""
+        return sum(op.params for op in self.ops)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions, linear layers and matrix products, one image."""
+        return sum(op.macs for op in self.ops)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of weight tensors in float16, biases and norms left out."""
+        return sum(op.weight_bytes() for op in self.ops)
+
+    @cached_property
+    def act_bytes(self) -> int:
+        """Bytes that convolutions, linear layers and matrix products read and write in float16."""
+        return sum(op.act_bytes() for op in self.ops if op.kind in ("conv", "linear", "matmul"))
+
+    @cached_property
+    def peak_bytes(self) -> int:
+        """Largest sum of live activations in float32, executed in order, nothing in place.
+
+        A value lives from the op that writes it to the last op that reads it.
+        """
+        last_read = {index: index for index in range(-1, len(self.ops))}
+        for index, op in enumerate(self.ops):
+            for source in op.inputs:
+                last_read[source] = index
+        dies_after: dict[int, list[int]] = {}
+        for source, index in last_read.items():
+            dies_after.setdefault(index, []).append(source)
+        sizes = {-1: 3 * self.resolution**2} | {i: prod(op.shape_out) for i, op in enumerate(self.ops)}
+        live = peak = sizes[-1]
+        for index in range(len(self.ops)):
+            live += sizes[index]
+            peak = max(peak, live)
+            live -= sum(sizes[source] for source in dies_after.get(index, ()))
+        return 4 * peak
+
+    def fused(self) -> Program:
+        """The deployed form: BatchNorm folded along the edges, conv + norm + activation one op."""
+        kept = fuse(self.ops)
+        return Program(tuple(op for op, _ in kept), tuple(self.labels[i] for _, i in kept), self.resolution)
+
+    def __repr__(self) -> str:
+        return (
+            f"Program({len(self.ops)} ops, {self.params:,} params, {self.macs:,} MACs at {self.resolution})"
+        )
+
+
+def fuse(ops: tuple[Op, ...]) -> list[tuple[Op, int]]:
+    """Fold norms, learned scales and activations into the conv or linear layer that feeds only them.
+
+    Returns the kept ops, edges renumbered, each with its index in `ops`. Inputs below zero stay.
+    """
+    readers = Counter(source for op in ops for source in op.inputs)
+    stands_for: dict[int, int] = {}
+    kept: list[Op] = []
+    origin: list[int] = []
+    for index, op in enumerate(ops):
+        inputs = tuple(stands_for.get(source, source) for source in op.inputs)
+        host = inputs[0] if inputs else -1
+        if host >= 0 and readers[op.inputs[0]] == 1 and (absorbed := _absorb(kept[host], op)):
+            kept[host] = absorbed
+            stands_for[index] = host
+            continue
+        stands_for[index] = len(kept)
+        kept.append(replace(op, inputs=inputs))
+        origin.append(index)
+    return list(zip(kept, origin, strict=True))
+
+
+def _absorb(host: Op, op: Op) -> Op | None:
+    """`host` with `op` folded into it, or None where that is no fusion that runtimes make."""
+    if host.kind not in ("conv", "linear") or host.act:
+        return None
+    if (op.kind == "norm" and op.variant == "bn") or op.kind == "scale":
+        return replace(host, bias=True)
+    if op.kind == "act":
+        return replace(host, act=op.variant)
+    return None

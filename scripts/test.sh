@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Installs what the tests need into .venv and runs them. --all adds the slow ones, and makes a test fail
+# instead of skip where a browser or a database is missing. Other arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/_venv.sh
+
+select=(-m "not slow")
+args=()
+for arg in "$@"; do
+    if [ "$arg" = --all ]; then
+        select=()
+        export HVNAS_REQUIRE_ALL=1
+    else
+        args+=("$arg")
+    fi
+done
+
+install test ".[dev,peers]" || die "the installation failed: see pip's message above"
+# Ray has no build for some platforms and young Python versions, and only its own tests need it.
+install ray ".[ray]" 2>"$VENV/ray.log" || say "ray is not to be had here, its tests are skipped (why: $VENV/ray.log)"
+
+exec "$VENV/bin/python" -m pytest ${select[@]+"${select[@]}"} ${args[@]+"${args[@]}"}
