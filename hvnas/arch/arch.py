@@ -10,6 +10,7 @@ from typing import Any
 
 from hvnas.blocks import Block, lower_block
 from hvnas.blocks.base import has_stride
+from hvnas.blocks.mobileformer import GlobalTokens
 from hvnas.ops import MAP, TOKENS, Lowered, Op, Program, State
 
 INNER = "inner"
@@ -36,8 +37,9 @@ class Run:
 
     @property
     def width(self) -> int:
-        """Output channels (or token dimension) of every block."""
-        return self.block.out
+        """Output channels (or token dimension) of the last block."""
+        widths: tuple[int, ...] = dict(self.vary).get("out", (self.block.out,))
+        return widths[-1]
 
     def blocks(self, *, stride: int = 1) -> tuple[Block, ...]:
         """The blocks in order; the first has `stride` where that is not 1."""
@@ -110,8 +112,13 @@ class Arch:
     found: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def parts(self) -> Iterator[tuple[str, Block]]:
-        """Every block in order with its label: ``stem``, ``stages.0.local.0``, ..., ``head``."""
+        """Every block in order with its label: ``stem``, ``stages.0.local.0``, ..., ``head``.
+
+        Global tokens are the part ``tokens`` behind the stem.
+        """
         yield "stem", self.stem
+        if self.tokens is not None:
+            yield "tokens", GlobalTokens(count=self.tokens[0], out=self.tokens[1])
         for i, stage in enumerate(self.stages):
             for label, block in stage.parts():
                 yield f"stages.{i}.{label}", block
@@ -143,7 +150,7 @@ class Arch:
             offset = len(ops)
             for op in lowered.ops:
                 inputs = tuple(sources[i] if i < 0 else i + offset for i in op.inputs)
-                ops.append(op if inputs == op.inputs else replace(op, inputs=inputs))
+                ops.append(op if inputs == op.inputs else op._replace(inputs=inputs))
             labels += [label] * len(lowered.ops)
             sources = {
                 MAP: sources.get(lowered.map_index, lowered.map_index + offset),

@@ -73,7 +73,7 @@ def _stage_to_dict(stage: Stage) -> dict[str, Any]:
     for name, run in stage.runs:
         fields = block_to_dict(run.block)
         fields.pop("stride", None)
-        fields |= {field: list(values) for field, values in run.vary}
+        fields |= {_shown(run.block, field): list(values) for field, values in run.vary}
         data[name] = {"type": fields.pop("type"), "depth": run.depth, **fields}
     return data
 
@@ -181,7 +181,10 @@ def _run(data: Any, field: str, where: str) -> Run | None:
     for name, values in vary.items():
         for value in values:
             block_from_dict(shared | {name: value}, field=field, role="body", where=where)
-    return Run(block=block, depth=depth, vary=tuple((name, tuple(values)) for name, values in vary.items()))
+    named = {_shown(cls, f.name): f.name for f in dataclasses.fields(cls)}
+    return Run(
+        block=block, depth=depth, vary=tuple((named[name], tuple(values)) for name, values in vary.items())
+    )
 
 
 def _block_type(fields: Any, field: str, role: str, where: str) -> type[Block]:

@@ -6,14 +6,15 @@ the same declaration serves a whole Program and the fast path, which reduces seg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas.ops.op import Op
+from hvnas.ops.op import KINDS, Op
 from hvnas.ops.program import Program, fuse
 
 Reducer = Literal["sum", "max", "min", "last"]
@@ -25,7 +26,9 @@ class Column:
     """One number of a network.
 
     `value(op)` gives the op's contribution, or None where the op has no say. `fused` columns read
-    the deployed form (latency), the others the plain ops (accuracy). A column to which no op
+    the deployed form (latency), the others the plain ops (accuracy). `kinds` names the kinds of op that
+    can have a say; None asks every op. In a sum, an op whose value is not `above` counts as nothing: a
+    threshold that is declared can be applied to many widths at once. A column to which no op
     contributed holds its reducer's identity: 0, -inf, inf or nan.
     """
 
@@ -33,12 +36,51 @@ class Column:
     reducer: Reducer
     value: Callable[[Op], float | None]
     fused: bool = False
+    kinds: frozenset[str] | None = None
+    above: float | None = None
 
 
 def column_values(columns: Sequence[Column], ops: tuple[Op, ...]) -> NDArray[np.float64]:
     """One value per column for a run of ops (a whole network or a segment of it). Shape [columns]."""
-    deployed = tuple(op for op, _ in fuse(ops)) if any(c.fused for c in columns) else ()
-    return np.array([_reduce(column, deployed if column.fused else ops) for column in columns])
+    totals = [IDENTITY[column.reducer] for column in columns]
+    for fused in {column.fused for column in columns}:
+        by_kind = _by_kind(tuple(columns), fused)
+        for op in [op for op, _ in fuse(ops)] if fused else ops:
+            for k, reducer, value_of, above in by_kind[op.kind]:
+                value = value_of(op)
+                if value is None or (above is not None and value <= above):
+                    continue
+                if reducer == "sum":
+                    totals[k] += value
+                elif reducer == "max":
+                    totals[k] = max(totals[k], value)
+                elif reducer == "min":
+                    totals[k] = min(totals[k], value)
+                else:
+                    totals[k] = value
+    return np.array(totals)
+
+
+def contributions(column: Column, ops: tuple[Op, ...]) -> NDArray[np.float64]:
+    """What each op adds to a sum column before its threshold. Shape [ops that have a say]."""
+    read = [op for op, _ in fuse(ops)] if column.fused else ops
+    values = (column.value(op) for op in read)
+    return np.array([value for value in values if value is not None])
+
+
+@lru_cache(maxsize=64)
+def _by_kind(
+    columns: tuple[Column, ...], fused: bool
+) -> dict[str, list[tuple[int, Reducer, Callable[[Op], float | None], float | None]]]:
+    """For each kind of op, the columns that it can have a say in."""
+    return {
+        kind: [
+            (k, column.reducer, column.value, column.above)
+            for k, column in enumerate(columns)
+            if column.fused == fused and (column.kinds is None or kind in column.kinds)
+        ]
+        for kind in KINDS
+    }
 
 
 def evaluate_columns(columns: Sequence[Column], program: Program) -> NDArray[np.float64]:
@@ -46,18 +88,16 @@ def evaluate_columns(columns: Sequence[Column], program: Program) -> NDArray[np.
     return column_values(columns, program.ops)
 
 
-def _reduce(column: Column, ops: Iterable[Op]) -> float:
-    total = IDENTITY[column.reducer]
-    for op in ops:
-        value = column.value(op)
-        if value is None:
-            continue
+def merge(
+    columns: Sequence[Column], first: NDArray[np.float64], second: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Values of two runs of ops in a row, from the values of each. Shape [columns]."""
+    combined = []
+    for column, a, b in zip(columns, first.tolist(), second.tolist(), strict=True):
         if column.reducer == "sum":
-            total += value
-        elif column.reducer == "max":
-            total = max(total, value)
-        elif column.reducer == "min":
-            total = min(total, value)
+            combined.append(a + b)
+        elif column.reducer == "last":
+            combined.append(a if b != b else b)
         else:
-            total = value
-    return total
+            combined.append(max(a, b) if column.reducer == "max" else min(a, b))
+    return np.array(combined)

@@ -6,8 +6,8 @@ attention product are ``(heads, N, d)``. A vector counts as one token, ``(1, d)`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 Shape = tuple[int, ...]
 
@@ -33,8 +33,7 @@ KINDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(NamedTuple):
     """One primitive: shapes, hyperparameters, and the ops that it reads.
 
     `shape_in` is the shape of the first operand. `inputs` holds indices into the Program; in the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
@@ -109,7 +109,7 @@ def fuse(ops: tuple[Op, ...]) -> list[tuple[Op, int]]:
             stands_for[index] = host
             continue
         stands_for[index] = len(kept)
-        kept.append(replace(op, inputs=inputs))
+        kept.append(op if inputs == op.inputs else op._replace(inputs=inputs))
         origin.append(index)
     return list(zip(kept, origin, strict=True))
 
@@ -119,7 +119,7 @@ def _absorb(host: Op, op: Op) -> Op | None:
     if host.kind not in ("conv", "linear") or host.act:
         return None
     if (op.kind == "norm" and op.variant == "bn") or op.kind == "scale":
-        return replace(host, bias=True)
+        return host._replace(bias=True)
     if op.kind == "act":
-        return replace(host, act=op.variant)
+        return host._replace(act=op.variant)
     return None

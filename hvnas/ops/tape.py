@@ -75,7 +75,10 @@ class Tape:
     def tokens(self) -> Value:
         """The tokens that the block is given."""
         if self.state.tokens is None:
-            raise ValueError("this block takes tokens, but only a map arrives")
+            raise ValueError(
+                "this block takes tokens, but only a map arrives; "
+                "set tokens: [count, dimension] of the network or choose another block"
+            )
         return Value(self.state.tokens, TOKENS)
 
     def as_map(self) -> Value:
@@ -140,8 +143,10 @@ class Tape:
         return self.emit("norm", x, x.shape, variant=variant, groups=groups, weights=2 * channels * affine)
 
     def act(self, x: Value, variant: str) -> Value:
-        """Activation; ``none`` passes the value through."""
-        return x if variant == "none" else self.emit("act", x, x.shape, variant=variant)
+        """Activation; ``none`` passes the value through, GELU's tanh form is GELU."""
+        if variant == "none":
+            return x
+        return self.emit("act", x, x.shape, variant="gelu" if variant == "gelu_tanh" else variant)
 
     def pool(
         self, x: Value, variant: str, *, kernel: int, stride: int = 1, padding: int | None = None
@@ -155,9 +160,9 @@ class Tape:
         return self.emit("pool", x, shape, kernel=(kernel, kernel), stride=(stride, stride), variant=variant)
 
     def mean(self, x: Value) -> Value:
-        """Mean over all positions: ``(C, 1, 1)`` from a map, ``(1, d)`` from tokens."""
+        """Mean over all positions: ``(C, 1, 1)`` from a map, ``(1, d)`` from tokens; of one, nothing."""
         shape = (x.shape[0], 1, 1) if len(x.shape) == 3 else (1, x.shape[-1])
-        return self.emit("pool", x, shape, variant="mean")
+        return x if x.shape == shape else self.emit("pool", x, shape, variant="mean")
 
     def add(self, a: Value, b: Value) -> Value:
         """Sum (or difference) of two computed tensors."""
@@ -167,9 +172,13 @@ class Tape:
         """Product (or quotient) of two computed tensors, broadcast to the larger."""
         return self._pair("mul", a, b)
 
-    def _pair(self, kind: str, a: Value, b: Value) -> Value:
+    def maximum(self, a: Value, b: Value) -> Value:
+        """The larger of two computed tensors, element by element."""
+        return self._pair("reduce", a, b, variant="maximum")
+
+    def _pair(self, kind: str, a: Value, b: Value, *, variant: str = "") -> Value:
         shape = tuple(max(m, n) for m, n in zip(a.shape, b.shape, strict=True))
-        self.ops.append(Op(kind, shape, shape, (a.index, b.index)))
+        self.ops.append(Op(kind, shape, shape, (a.index, b.index), variant=variant))
         return Value(shape, len(self.ops) - 1)
 
     def scale(self, x: Value, weights: int) -> Value:
@@ -203,15 +212,15 @@ class Tape:
         """Bilinear interpolation of a map."""
         return self.emit("resize", x, (x.shape[0], height, width))
 
-    def flatten(self, x: Value) -> Value:
-        """Map to tokens: ``(C, H, W)`` to ``(H W, C)``."""
+    def flatten(self, x: Value, *, to: str = "tokens") -> Value:
+        """Map to tokens or to windows of them: ``(C, H, W)`` to ``(H W, C)``."""
         channels, height, width = x.shape
-        return self.emit("relayout", x, (height * width, channels), variant="map>tokens")
+        return self.emit("relayout", x, (height * width, channels), variant=f"map>{to}")
 
-    def unflatten(self, x: Value, grid: tuple[int, int]) -> Value:
-        """Tokens to map: ``(H W, C)`` to ``(C, H, W)``."""
+    def unflatten(self, x: Value, grid: tuple[int, int], *, source: str = "tokens") -> Value:
+        """Tokens, or windows of them, to map: ``(H W, C)`` to ``(C, H, W)``."""
         assert x.shape[0] == grid[0] * grid[1], (x.shape, grid)
-        return self.emit("relayout", x, (x.shape[1], *grid), variant="tokens>map")
+        return self.emit("relayout", x, (x.shape[1], *grid), variant=f"{source}>map")
 
     @staticmethod
     def view(x: Value, shape: Shape) -> Value:

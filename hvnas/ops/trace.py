@@ -22,42 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hvnas.ops.op import Op, Shape
 from hvnas.ops.program import Program
-
-ACTIVATIONS = {
-    "relu": "relu",
-    "gelu": "gelu",
-    "silu": "silu",
-    "hardswish": "hardswish",
-    "hardtanh": "relu6",
-    "clamp": "clamp",
-    "sigmoid": "sigmoid",
-    "hardsigmoid": "hardsigmoid",
-    "tanh": "tanh",
-    "leaky_relu": "leaky_relu",
-    "elu": "elu",
-    "mish": "mish",
-    "softplus": "softplus",
-    "prelu": "prelu",
-    "_prelu_kernel": "prelu",
-}
-NORMS = {
-    "native_batch_norm": "bn",
-    "_native_batch_norm_legit": "bn",
-    "_native_batch_norm_legit_no_training": "bn",
-    "_batch_norm_with_update": "bn",
-    "native_layer_norm": "ln",
-    "_fused_rms_norm": "ln",
-    "native_group_norm": "gn",
-}
-VIEWS = frozenset(
-    """
-    view _unsafe_view reshape _reshape_alias permute transpose t expand unsqueeze squeeze select slice
-    split split_with_sizes unbind clone contiguous alias detach _to_copy constant_pad_nd reflection_pad2d
-    roll flip rot90 index index_select gather pixel_shuffle pixel_unshuffle channel_shuffle unfold im2col
-    col2im as_strided copy_ repeat lift_fresh neg unsafe_split unsafe_chunk masked_fill where narrow movedim
-    dropout native_dropout bernoulli_ slice_scatter select_scatter view_as_real view_as_complex tril triu
-    """.split()
-)
+from hvnas.ops.torch_names import ACTIVATIONS, NORMS, VIEWS
 
 
 @dataclass(frozen=True)
@@ -66,7 +31,8 @@ class _Info:
 
     `index` is the op that wrote it, None for constants; `layout` is that op's layout; `seen` is the
     layout by rank at the last view of rank three or more; `origins` are the parameters a constant
-    was made of; `channels_last` holds for 4-d views of maps with channels moved to the end.
+    was made of; `channels_last` holds for 4-d views of maps with channels moved to the end; `token` is
+    the dimension of a parameter that was expanded to the batch, 0 for everything else.
     """
 
     index: int | None
@@ -74,6 +40,7 @@ class _Info:
     seen: str = "map"
     origins: frozenset[int] = frozenset()
     channels_last: bool = False
+    token: int = 0
 
     @property
     def op(self) -> int:
@@ -180,16 +147,36 @@ class _Recorder(TorchDispatchMode):
 
     def _record(self, name: str, args: tuple[Any, ...], inputs: list[Tensor], outputs: list[Tensor]) -> None:
         data = [t for t in inputs if self._of(t).index is not None]
+        if not data and name not in VIEWS:
+            data = self._entering(inputs)
         if not data:
-            origins = frozenset().union(*(self._of(t).origins for t in inputs))
+            info = self._constant(name, inputs, outputs[0])
             for out in outputs:
-                self._remember(out, _Info(None, origins=origins))
+                self._remember(out, info)
             return
         in_place = name.endswith("_") and not name.endswith("__") and name not in VIEWS
         handler = self._handler(name.rstrip("_") if in_place else name)
         info = handler(args, inputs, data, outputs[0])
         for out in outputs:
             self._remember(out, info)
+
+    def _constant(self, name: str, inputs: list[Tensor], out: Tensor) -> _Info:
+        known = [self._of(t) for t in inputs]
+        origins = frozenset().union(*(info.origins for info in known))
+        token = max((info.token for info in known), default=0) if name in VIEWS else 0
+        if name == "expand" and len(origins) == 1 and self._weights(inputs[0]) == inputs[0].numel():
+            token = out.shape[-1]
+        layout = _layout(out) if token and out.dim() >= 3 else "map"
+        return _Info(None, layout, layout, origins, token=token)
+
+    def _entering(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Tokens that a parameter meets before the image does (global tokens): data from here on."""
+        tokens = [t for t in inputs if self._of(t).token]
+        for origins, token in {(self._of(t).origins, self._of(t).token) for t in tokens}:
+            weights = sum(self._sizes[origin] for origin in origins)
+            shape = (weights // token, token)
+            self._embeds[origins] = self._emit(Op("embed", shape, shape, (), weights=weights))
+        return tokens
 
     def _handler(self, name: str) -> Callable[..., _Info]:
         if name in VIEWS:
@@ -219,12 +206,13 @@ class _Recorder(TorchDispatchMode):
             "mean": self._mean,
             "_adaptive_avg_pool2d": self._mean,
             "adaptive_avg_pool2d": self._mean,
+            "maximum": self._maximum,
             "cat": self._cat,
         }
         if name in specific:
             return specific[name]
         if name.startswith(("upsample", "_upsample", "grid_sampler")):
-            return lambda args, inputs, data, out: self._same("resize", data[0], out)
+            return lambda args, inputs, data, out: self._resize(data[0], out)
         return lambda args, inputs, data, out: self._other(name, data[0], out)
 
     # what is known of a tensor
@@ -234,7 +222,10 @@ class _Recorder(TorchDispatchMode):
 
     def _of(self, tensor: Tensor) -> _Info:
         known = self._info.get(id(tensor))
-        return known[1] if known else _Info(None)
+        info = known[1] if known else _Info(None)
+        if info.token and info.index is None and info.origins in self._embeds:
+            return replace(info, index=self._embeds[info.origins])
+        return info
 
     def _wrap(self, info: _Info, like: Tensor) -> Tensor:
         holder = torch.empty_like(like)
@@ -275,7 +266,8 @@ class _Recorder(TorchDispatchMode):
         elif out.dim() != 4:
             last = False
         elif source.dim() == 3 and name in ("view", "_unsafe_view", "reshape"):
-            last = out.shape[-1] == source.shape[-1] and out.shape[1] != source.shape[1]
+            split = out.shape[2:] == source.shape[1:]  # heads from the batch of a matrix product
+            last = out.shape[-1] == source.shape[-1] and out.shape[1] != source.shape[1] and not split
         return replace(info, seen=seen, channels_last=last)
 
     def _same(self, kind: str, x: Tensor, out: Tensor, **attributes: Any) -> _Info:
@@ -308,15 +300,31 @@ class _Recorder(TorchDispatchMode):
         )
         return _Info(self._emit(op))
 
+    def _resize(self, x: Tensor, out: Tensor) -> _Info:
+        """Interpolation is of maps, whatever layout `x` was computed in."""
+        shapes = _shape(x, "map", False), _shape(out, "map", False)
+        return _Info(self._emit(Op("resize", *shapes, (self._read(x, "map"),))))
+
     def _product(self, a: Tensor, b: Tensor, out: Tensor, bias: Any = None) -> _Info:
         ia, ib = self._of(a), self._of(b)
         if ia.index is None or ib.index is None:
             x, info = (a, ia) if ia.index is not None else (b, ib)
+            if not self._weights(b if x is a else a):
+                return self._frozen_product(x, info, a, b)
             return self._linear(x, info, a, b, out, bias is not None)
         heads = a.shape[0] if a.dim() == 3 else 1
         n, k, m = a.shape[-2], a.shape[-1], b.shape[-1]
         op = Op("matmul", (heads, n, k), (heads, n, m), (ia.op, ib.op))
-        return replace(ib, index=self._emit(op), channels_last=False)
+        layout = {("map", True): "vector", ("vector", False): "tokens"}.get((ib.layout, n == 1), ib.layout)
+        return replace(ib, index=self._emit(op), layout=layout, channels_last=False)
+
+    def _frozen_product(self, x: Tensor, info: _Info, a: Tensor, b: Tensor) -> _Info:
+        """A product with a buffer: nothing in it is trained, so it is no linear layer."""
+        heads = a.shape[0] if a.dim() == 3 else 1
+        n, k, m = a.shape[-2], a.shape[-1], b.shape[-1]
+        layout = info.seen
+        op = Op("matmul", (heads, n, k), (heads, n, m), (self._read(x, layout),))
+        return _Info(self._emit(op), layout, layout)
 
     def _linear(self, x: Tensor, info: _Info, a: Tensor, b: Tensor, out: Tensor, bias: bool) -> _Info:
         inner, outer = a.shape[-1], (b.shape[-1] if x is a else a.shape[-2])
@@ -385,11 +393,20 @@ class _Recorder(TorchDispatchMode):
             return info
         if kind == "add" and self._is_bias_of_linear(info, weights):
             assert info.index is not None
-            self.ops[info.index] = replace(self.ops[info.index], bias=True)
+            self.ops[info.index] = self.ops[info.index]._replace(bias=True)
             return info
         scores = self._attention_shape(first, info)
-        shape = scores or _shape(out, info.layout, info.channels_last)
-        return replace(info, index=self._emit(Op(constant_kind, shape, shape, (info.op,), weights=weights)))
+        layout = "tokens" if not scores and self._is_flattened(first, info) else info.layout
+        shape = scores or _shape(out, layout, info.channels_last)
+        op = Op(constant_kind, shape, shape, (self._read(first, layout),), weights=weights)
+        return replace(info, index=self._emit(op), layout=layout)
+
+    def _is_flattened(self, tensor: Tensor, info: _Info) -> bool:
+        """Whether `tensor` holds a map as tokens ``[1, H W, C]``."""
+        if info.layout != "map" or info.op < 0 or tensor.dim() != 3 or tensor.shape[0] != 1:
+            return False
+        source = self.ops[info.op].shape_out
+        return len(source) == 3 and tuple(tensor.shape[1:]) == (source[1] * source[2], source[0])
 
     def _is_bias_of_linear(self, info: _Info, weights: int) -> bool:
         if info.index is None or info.index != len(self.ops) - 1:
@@ -410,11 +427,14 @@ class _Recorder(TorchDispatchMode):
 
     def _cat(self, args: tuple[Any, ...], inputs: list[Tensor], data: list[Tensor], out: Tensor) -> _Info:
         info = self._of(data[0])
-        layout = info.layout
+        layout = _layout(data[0]) if data[0].dim() == 3 else info.layout
         indices: list[int] = []
         for tensor in inputs:
             if self._of(tensor).index is not None:
                 indices.append(self._read(tensor, layout) if tensor.dim() >= 3 else self._of(tensor).op)
+            elif self._of(tensor).token:
+                self._entering([tensor])
+                indices.append(self._of(tensor).op)
             elif weights := self._weights(tensor):
                 shape = _shape(tensor, layout, False)
                 indices.append(self._emit(Op("embed", shape, shape, (), weights=weights)))
@@ -422,7 +442,15 @@ class _Recorder(TorchDispatchMode):
             return info
         first = _shape(inputs[0], layout, info.channels_last)
         op = Op("concat", first, _shape(out, layout, info.channels_last), tuple(indices))
-        return replace(info, index=self._emit(op))
+        return replace(info, index=self._emit(op), layout=layout)
+
+    def _maximum(self, args: tuple[Any, ...], inputs: list[Tensor], data: list[Tensor], out: Tensor) -> _Info:
+        if len(data) == 1:
+            return self._other("maximum", data[0], out)
+        info = self._of(data[0])
+        shape = _shape(out, info.layout, info.channels_last)
+        sources = tuple(self._read(t, info.layout) for t in data)
+        return replace(info, index=self._emit(Op("reduce", shape, shape, sources, variant="maximum")))
 
     def _other(self, name: str, x: Tensor, out: Tensor) -> _Info:
         kind = "act" if out.numel() == x.numel() else "reduce"
@@ -455,6 +483,4 @@ def _shape(tensor: Tensor, layout: str, channels_last: bool) -> Shape:
         return (sizes[3], sizes[1], sizes[2]) if channels_last else (sizes[1], sizes[2], sizes[3])
     if layout == "map" and len(sizes) == 3:
         return (sizes[1], sizes[2], 1)
-    if len(sizes) <= 2:
-        return (1, sizes[-1]) if len(sizes) else (1, 1)
-    return (prod(sizes[:-1]), sizes[-1])
+    return (prod(sizes[:-1]), sizes[-1]) if sizes else (1, 1)

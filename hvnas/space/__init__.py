@@ -1,0 +1,8 @@
+"""Space: genes, encoding, sampling, fixed points; the fast path over populations."""
+
+from hvnas.space.fastpath import FastPath
+from hvnas.space.layout import Gene
+from hvnas.space.space import Space, load_space
+from hvnas.space.spec import list_spaces
+
+__all__ = ["FastPath", "Gene", "Space", "list_spaces", "load_space"]

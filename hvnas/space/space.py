@@ -1,0 +1,159 @@
+"""Space: a finite set of Archs with a fixed-length integer encoding."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas.arch import Arch, Stage, list_models, load_arch
+from hvnas.space.canonical import Canonicaliser, Rows
+from hvnas.space.counting import count_encodings
+from hvnas.space.encode import encode_arch
+from hvnas.space.layout import Gene, Layout
+from hvnas.space.sampling import Sampler
+from hvnas.space.spec import SpaceSpec, load_spec
+
+
+class Space:
+    """A finite set of architectures.
+
+    An encoding ("row") is an int16 vector, one index per gene; `genes[i].values` is the ordered list
+    that entry i points into. Rows are canonical: genes without a say are 0, so that two rows are
+    equal exactly when their architectures are encoded the same. `hash` identifies the space that a
+    row belongs to; store it beside rows.
+    """
+
+    def __init__(self, spec: SpaceSpec) -> None:
+        self.spec = spec
+        self.layout = Layout(spec)
+        self._canonicaliser = Canonicaliser(self.layout)
+        self._sampler = Sampler(self)
+
+    @property
+    def name(self) -> str:
+        """The name in the space's file."""
+        return self.spec.name
+
+    @cached_property
+    def hash(self) -> str:
+        """12 hexadecimal digits of everything that gives rows their meaning."""
+        return self.spec.hash
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        """The genes in the order of a row."""
+        return tuple(self.layout.genes)
+
+    @property
+    def cardinalities(self) -> NDArray[np.int64]:
+        """Number of values of each gene. Shape [genes]."""
+        return self._canonicaliser.cardinalities
+
+    @cached_property
+    def size(self) -> int:
+        """The exact number of canonical encodings, before `limits`."""
+        return count_encodings(self._canonicaliser)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Upper bounds on params and MACs that members keep."""
+        return dict(self.spec.limits)
+
+    def __repr__(self) -> str:
+        return f"Space({self.name!r}, {len(self.genes)} genes, hash {self.hash})"
+
+    # rows and architectures
+
+    def decode(self, row: NDArray[Any]) -> Arch:
+        """The architecture of a row; the row is made canonical first."""
+        row = self.canonicalise(np.asarray(row)[None])[0]
+        layout = self.layout
+        stages = tuple(
+            Stage(
+                downsample=layout.downsample(row, i),
+                local=layout.run(row, i, "local"),
+                global_=layout.run(row, i, "global"),
+            )
+            for i in range(layout.value(row, layout.count))
+        )
+        return Arch(
+            resolution=layout.value(row, layout.resolution),
+            stem=layout.stem_block(row),
+            stages=stages,
+            head=layout.head_block(row),
+        )
+
+    def encode(self, arch: Arch) -> Rows:
+        """The canonical row of an architecture. Shape [genes].
+
+        The number of classes is outside the encoding. Raises ValueError naming the part that the
+        space does not hold.
+        """
+        row = encode_arch(self.layout, arch)
+        canonical = self.canonicalise(row[None])[0]
+        if self.decode(canonical).with_(classes=arch.head.out) != arch:
+            changed = [g.name for g, a, b in zip(self.genes, row, canonical, strict=True) if a != b]
+            raise ValueError(
+                f"not in space {self.name}: its rules move {', '.join(changed) or 'the encoding'} elsewhere"
+            )
+        for name, limit in self.limits.items():
+            if (value := getattr(arch.lower(), name)) > limit:
+                raise ValueError(
+                    f"not in space {self.name}: {value:,} {name} exceed its limit of {limit:,.0f}"
+                )
+        return canonical
+
+    def __contains__(self, arch: object) -> bool:
+        if not isinstance(arch, Arch):
+            return False
+        try:
+            self.encode(arch)
+        except ValueError:
+            return False
+        return True
+
+    def choices(self, row: NDArray[Any]) -> dict[str, Any]:
+        """Gene names and values of a row, inactive genes left at their first value."""
+        return {gene.name: gene.values[int(i)] for gene, i in zip(self.genes, row, strict=True)}
+
+    @cached_property
+    def _fixed_points(self) -> tuple[str, ...]:
+        return tuple(name for name in list_models() if load_arch(name) in self)
+
+    def fixed_points(self) -> tuple[str, ...]:
+        """Names of the papers' models that lie inside."""
+        return self._fixed_points
+
+    # populations
+
+    def canonicalise(self, rows: NDArray[Any]) -> Rows:
+        """Canonical rows; what cannot be built is moved to the nearest row that can. Shape [n, genes]."""
+        return self._canonicaliser(rows)
+
+    def sample(self, n: int, *, rng: np.random.Generator, macs: tuple[float, float] | None = None) -> Rows:
+        """`n` canonical rows within the limits. Shape [n, genes].
+
+        With `macs` they are spread log-uniformly in MACs between the two bounds. Raises ValueError
+        where the space holds none there.
+        """
+        return self._sampler.sample(n, rng=rng, macs=macs)
+
+    def mutate(self, rows: NDArray[Any], *, rng: np.random.Generator, rate: float) -> Rows:
+        """Each gene redrawn, or moved to a neighbouring value, with probability `rate`. Shape kept."""
+        return self._sampler.mutate(rows, rng=rng, rate=rate)
+
+    def crossover(self, a: NDArray[Any], b: NDArray[Any], *, rng: np.random.Generator) -> Rows:
+        """Children that take whole stages, or single genes, from either parent. Shape of `a`."""
+        return self._sampler.crossover(a, b, rng=rng)
+
+
+def load_space(name: str | Path) -> Space:
+    """A shipped space by name, or one by YAML path.
+
+    Raises ValueError, one line, naming file and field, or the spaces there are.
+    """
+    return Space(load_spec(name))

@@ -1,0 +1,333 @@
+"""Space files: YAML, schema hvnas.space/1, read into plain dataclasses.
+
+A space lists presets (blocks without their width), genes (ordered lists of values), and what each
+stage may choose from. A restriction names a parent and gives narrower lists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hvnas._files import read_yaml
+from hvnas._names import unknown_name
+from hvnas.arch import INNER, block_from_dict, block_to_dict
+from hvnas.blocks import Block
+from hvnas.paths import data_dir
+
+SCHEMA = "hvnas.space/1"
+SAME = "same"
+RULES = ("4d_before_3d",)
+_PLACEHOLDER = 64
+
+Values = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A block without its width: what is fixed, and the genes that fill in the rest."""
+
+    name: str
+    block: Block | str | None
+    reads: tuple[str, ...] = ()
+
+    def make(self, width: int, **fields: Any) -> Block:
+        """The block of this width. Raises ValueError where the width does not fit."""
+        assert isinstance(self.block, Block)
+        return replace(self.block, out=width, **fields)
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What one stage may choose from; names refer to presets."""
+
+    downsample: tuple[str, ...]
+    width: tuple[int, ...]
+    local: tuple[str, ...]
+    local_depth: tuple[int, ...]
+    global_: tuple[str, ...]
+    global_depth: tuple[int, ...]
+    global_width: Values
+
+
+@dataclass(frozen=True)
+class SpaceSpec:
+    """A space file, resolved: a restriction already holds its parent's presets."""
+
+    name: str
+    description: str
+    parent: str | None
+    resolution: tuple[int, ...]
+    stages: tuple[StageSpec, ...]
+    counts: tuple[int, ...]
+    stems: tuple[Preset, ...]
+    stem_width: Values
+    heads: tuple[Preset, ...]
+    downsamples: Mapping[str, Preset]
+    blocks: Mapping[str, Preset]
+    genes: Mapping[str, Values]
+    rules: tuple[str, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """12 hexadecimal digits of everything but name, description and parent."""
+        presets = (*self.stems, *self.heads, *self.downsamples.values(), *self.blocks.values())
+        data = [
+            self.resolution,
+            [vars(stage) for stage in self.stages],
+            self.counts,
+            self.stem_width,
+            [(p.name, _plain(p.block), p.reads) for p in presets],
+            dict(self.genes),
+            self.rules,
+            dict(self.limits),
+        ]
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _plain(block: Block | str | None) -> Any:
+    return block_to_dict(block) if isinstance(block, Block) else block
+
+
+def list_spaces() -> tuple[str, ...]:
+    """Names of the shipped spaces."""
+    return tuple(sorted(path.stem for path in data_dir("search_spaces").glob("*.yaml")))
+
+
+def load_spec(name: str | Path) -> SpaceSpec:
+    """A shipped space by name, or one by YAML path. Raises ValueError naming file and field."""
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = data_dir("search_spaces") / f"{name}.yaml"
+        if Path(name).name != str(name) or not path.is_file():
+            raise ValueError(unknown_name("space", str(name), list_spaces(), "a path to a .yaml file"))
+    data = read_yaml(path, schema=SCHEMA)
+    if data.get("parent") is not None:
+        return _restrict(load_spec(_parent(data["parent"], path)), data, str(path))
+    return _full(data, str(path))
+
+
+def _parent(name: Any, path: Path) -> str | Path:
+    if not isinstance(name, str):
+        raise ValueError(f"parent: must be a name or a path, got {name!r} ({path})")
+    beside = path.parent / name
+    return beside if beside.suffix in (".yaml", ".yml") else name
+
+
+_STAGE_KEYS = ("downsample", "width", "local", "local_depth", "global", "global_depth", "global_width")
+_TOP_KEYS = (
+    "schema name description parent resolution counts stems stem_width heads downsamples blocks genes "
+    "stage stages rules limits"
+).split()
+
+
+def _known(data: Mapping[str, Any], allowed: Any, prefix: str, where: str) -> None:
+    for key in data:
+        if key not in allowed:
+            raise ValueError(
+                f"{prefix}{key}: unknown field; the fields here are {', '.join(allowed)} ({where})"
+            )
+
+
+def _full(data: dict[str, Any], where: str) -> SpaceSpec:
+    _known(data, _TOP_KEYS, "", where)
+    for key in ("resolution", "stems", "stem_width", "heads", "downsamples", "blocks", "stages"):
+        if key not in data:
+            raise ValueError(f"{key}: missing ({where})")
+    genes = {name: _values(v, f"genes.{name}", where) for name, v in data.get("genes", {}).items()}
+    blocks = _presets(data["blocks"], "blocks", "body", where, tuple(genes))
+    downsamples = _presets(data["downsamples"], "downsamples", "downsample", where, ())
+    stages = _stages(data, None, where)
+    for i, stage in enumerate(stages):
+        _check_names(stage.local + stage.global_, blocks, f"stages.{i}", "block", where)
+        _check_names(stage.downsample, downsamples, f"stages.{i}.downsample", "downsample", where)
+    return SpaceSpec(
+        name=str(data.get("name", Path(where).stem)),
+        description=str(data.get("description", "")),
+        parent=None,
+        resolution=_ints(data["resolution"], "resolution", where),
+        stages=stages,
+        counts=_ints(data.get("counts", [len(stages)]), "counts", where),
+        stems=tuple(_presets(data["stems"], "stems", "stem", where, ()).values()),
+        stem_width=_values(data["stem_width"], "stem_width", where),
+        heads=tuple(_presets(data["heads"], "heads", "head", where, ()).values()),
+        downsamples=downsamples,
+        blocks=blocks,
+        genes=genes,
+        rules=_rules(data.get("rules", []), where),
+        limits=_limits(data.get("limits", {}), where),
+    )
+
+
+def _check_names(names: tuple[str, ...], known: Mapping[str, Preset], at: str, what: str, where: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{at}: {unknown_name(what + ' preset', name, tuple(known))} ({where})")
+
+
+def _presets(data: Any, key: str, role: str, where: str, genes: tuple[str, ...]) -> dict[str, Preset]:
+    if not isinstance(data, dict) or not data:
+        raise ValueError(f"{key}: must be a mapping of names to blocks ({where})")
+    return {
+        str(name): _preset(str(name), value, f"{key}.{name}", role, where, genes)
+        for name, value in data.items()
+    }
+
+
+def _preset(name: str, data: Any, at: str, role: str, where: str, genes: tuple[str, ...]) -> Preset:
+    if role == "downsample" and data in (None, INNER):
+        return Preset(name, data)
+    if not isinstance(data, dict):
+        raise ValueError(f"{at}: must be a mapping with a type, got {data!r} ({where})")
+    fields = dict(data)
+    reads = fields.pop("reads", [])
+    if not isinstance(reads, list) or any(gene not in genes for gene in reads):
+        raise ValueError(
+            f"{at}.reads: must list genes among {', '.join(genes) or 'none'}, got {reads!r} ({where})"
+        )
+    if role != "head":
+        fields["width"] = fields.get("width", _PLACEHOLDER)
+    return Preset(name, block_from_dict(fields, field=at, role=role, where=where), tuple(reads))
+
+
+def _stages(data: Mapping[str, Any], parent: SpaceSpec | None, where: str) -> tuple[StageSpec, ...]:
+    shared = data.get("stage", {})
+    _known(shared, _STAGE_KEYS, "stage.", where)
+    listed = data.get("stages", [{}] * len(parent.stages) if parent else None)
+    if not isinstance(listed, list) or not 1 <= len(listed) <= 8:
+        raise ValueError(f"stages: must be a list of 1 to 8 mappings ({where})")
+    result = []
+    for i, own in enumerate(listed):
+        if not isinstance(own, dict):
+            raise ValueError(f"stages.{i}: must be a mapping, got {own!r} ({where})")
+        _known(own, _STAGE_KEYS, f"stages.{i}.", where)
+        inherited = _stage_dict(parent.stages[i]) if parent and i < len(parent.stages) else {}
+        result.append(_stage({**inherited, **_narrowed(shared, inherited), **own}, f"stages.{i}", where))
+    return tuple(result)
+
+
+def _narrowed(shared: Mapping[str, Any], inherited: Mapping[str, Any]) -> dict[str, Any]:
+    """A restriction's shared lists, cut to what each stage of the parent offers."""
+    if not inherited:
+        return dict(shared)
+    return {key: [v for v in values if v in inherited[key]] for key, values in shared.items()}
+
+
+def _stage_dict(stage: StageSpec) -> dict[str, Any]:
+    return {key: list(getattr(stage, "global_" if key == "global" else key)) for key in _STAGE_KEYS}
+
+
+def _stage(data: Mapping[str, Any], at: str, where: str) -> StageSpec:
+    for key in _STAGE_KEYS:
+        if key not in data and key != "global_width":
+            raise ValueError(f"{at}.{key}: missing ({where})")
+    return StageSpec(
+        downsample=_names(data["downsample"], f"{at}.downsample", where),
+        width=_ints(data["width"], f"{at}.width", where),
+        local=_names(data["local"], f"{at}.local", where),
+        local_depth=_ints(data["local_depth"], f"{at}.local_depth", where, least=0),
+        global_=_names(data["global"], f"{at}.global", where),
+        global_depth=_ints(data["global_depth"], f"{at}.global_depth", where, least=0),
+        global_width=_values(data.get("global_width", [SAME]), f"{at}.global_width", where),
+    )
+
+
+def _restrict(parent: SpaceSpec, data: dict[str, Any], where: str) -> SpaceSpec:
+    allowed = [key for key in _TOP_KEYS if key not in ("blocks", "downsamples")]
+    _known(data, allowed, "", where)
+
+    def narrower(key: str, wide: Values) -> Values:
+        if key not in data:
+            return wide
+        values = _values(data[key], key, where)
+        return _subset(values, wide, key, where)
+
+    def chosen(key: str, wide: tuple[Preset, ...]) -> tuple[Preset, ...]:
+        names = narrower(key, tuple(p.name for p in wide))
+        return tuple(p for p in wide if p.name in names)
+
+    own_genes = data.get("genes", {})
+    _known(own_genes, tuple(parent.genes), "genes.", where)
+    genes = {
+        name: _subset(_values(own_genes[name], f"genes.{name}", where), wide, f"genes.{name}", where)
+        if name in own_genes
+        else wide
+        for name, wide in parent.genes.items()
+    }
+    stages = _stages(data, parent, where)
+    for i, stage in enumerate(stages):
+        for key, values in _stage_dict(stage).items():
+            _subset(tuple(values), tuple(_stage_dict(parent.stages[i])[key]), f"stages.{i}.{key}", where)
+    counts = tuple(c for c in narrower("counts", parent.counts) if c <= len(stages))
+    limits = dict(parent.limits)
+    for name, limit in _limits(data.get("limits", {}), where).items():
+        limits[name] = min(limit, limits.get(name, limit))
+    return replace(
+        parent,
+        name=str(data.get("name", Path(where).stem)),
+        description=str(data.get("description", "")),
+        parent=parent.name,
+        resolution=narrower("resolution", parent.resolution),
+        counts=counts or (len(stages),),
+        stages=stages,
+        stems=chosen("stems", parent.stems),
+        stem_width=narrower("stem_width", parent.stem_width),
+        heads=chosen("heads", parent.heads),
+        genes=genes,
+        rules=tuple(dict.fromkeys(parent.rules + _rules(data.get("rules", []), where))),
+        limits=limits,
+    )
+
+
+def _subset(values: Values, wide: Values, at: str, where: str) -> Values:
+    for value in values:
+        if value not in wide:
+            raise ValueError(
+                f"{at}: {value!r} is not in the parent space; a restriction narrows lists ({where})"
+            )
+    return values
+
+
+def _values(data: Any, at: str, where: str) -> Values:
+    if not isinstance(data, list) or not data:
+        raise ValueError(f"{at}: must be a list with at least one value, got {data!r} ({where})")
+    values = tuple(tuple(v) if isinstance(v, list) else v for v in data)
+    if len({repr(v) for v in values}) != len(values):
+        raise ValueError(f"{at}: a value stands twice ({where})")
+    return values
+
+
+def _ints(data: Any, at: str, where: str, *, least: int = 1) -> tuple[int, ...]:
+    values = _values(data, at, where)
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{at}: must be whole numbers >= {least}, got {value!r} ({where})")
+    return values
+
+
+def _names(data: Any, at: str, where: str) -> tuple[str, ...]:
+    values = _values(data, at, where)
+    if any(not isinstance(v, str) for v in values):
+        raise ValueError(f"{at}: must be names of presets, got {list(values)!r} ({where})")
+    return values
+
+
+def _rules(data: Any, where: str) -> tuple[str, ...]:
+    for rule in data:
+        if rule not in RULES:
+            raise ValueError(f"rules: {unknown_name('rule', str(rule), RULES)} ({where})")
+    return tuple(data)
+
+
+def _limits(data: Any, where: str) -> dict[str, float]:
+    for name, limit in data.items():
+        if name not in ("params", "macs"):
+            raise ValueError(f"limits.{name}: unknown limit; there are: params, macs ({where})")
+        if not isinstance(limit, (int, float)) or not limit > 0:
+            raise ValueError(f"limits.{name}: must be a number > 0, got {limit!r} ({where})")
+    return {name: float(limit) for name, limit in data.items()}
