@@ -4,59 +4,51 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_OPERATORS = ("nms", "qnms")
-_libraries: list[Any] = []  # torch forgets the operators once the library is collected
+_kept: list[Any] = []  # torch forgets operators once the library that declared them is collected
 
 
 def import_timm() -> ModuleType:
-    """timm.
-
-    timm imports torchvision, whose Linux wheels carry CUDA operators that do not load beside a CPU
-    build of torch; importing torchvision then fails on the two operators that it refers to by name.
-    Declaring them is enough: nothing here calls them. Raises ImportError naming the extra to install.
-    """
+    """timm. Raises ImportError naming the extra to install."""
     if importlib.util.find_spec("timm") is None:
-        raise ImportError("timm is not installed; install the extra 'peers': pip install -e '.[peers]'")
-    _declare_operators()
+        raise ImportError("timm is not installed; install the extra that has it: pip install -e '.[peers]'")
+    _make_torchvision_importable()
     return importlib.import_module("timm")
 
 
-def deployed(name: str, **settings: Any) -> Any:
-    """timm's model `name`, random weights, its training-time branches merged where it has such."""
+def deployed(name: str, *, resolution: int | None = None) -> Any:
+    """timm's model `name` on the meta device, in eval mode, training-time branches merged where it has any.
+
+    `resolution` sets the input size of models that are built for one size.
+    """
     timm = import_timm()
+    import torch
     from timm.utils import reparameterize_model
 
-    model = timm.create_model(name, pretrained=False, **settings).eval()
-    return reparameterize_model(model)
+    settings = {} if resolution is None else {"img_size": resolution}
+    with torch.device("meta"):
+        return reparameterize_model(timm.create_model(name, pretrained=False, **settings).eval())
 
 
-def _declare_operators() -> None:
+def _make_torchvision_importable() -> None:
+    """Declare the two operators without which torchvision does not import.
+
+    Its builds for Linux are CUDA builds, whose compiled operators do not load beside a CPU build of
+    torch. timm needs torchvision's Python code only, but importing that refers to these two.
+    """
     import torch
 
-    if hasattr(torch.ops.torchvision, "nms") or importlib.util.find_spec("torchvision") is None:
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None or hasattr(torch.ops.torchvision, "nms"):
         return
     try:
-        importlib.import_module("torchvision")
-        return
-    except (ImportError, RuntimeError, AttributeError, OSError):
-        for module in [name for name in _imported() if name.split(".")[0] == "torchvision"]:
-            _forget(module)
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in _OPERATORS:
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _libraries.append(library)
-
-
-def _imported() -> list[str]:
-    import sys
-
-    return list(sys.modules)
-
-
-def _forget(module: str) -> None:
-    import sys
-
-    sys.modules.pop(module, None)
+        for compiled in Path(spec.origin).parent.glob("_C.*"):
+            torch.ops.load_library(compiled)
+    except OSError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _kept.append(library)

@@ -1,6 +1,18 @@
 """The block dataclasses, a file per family. Importing this package registers them all."""
 
-from hvnas.blocks import attention, coatnet, head, metaformer, stem  # noqa: F401  (registration)
+from hvnas.blocks import (  # noqa: F401  (registration)
+    attention,
+    coatnet,
+    efficientformerv2,
+    efficientvit,
+    head,
+    mbconv,
+    metaformer,
+    mobileformer,
+    mobilevit,
+    stem,
+    vit,
+)
 from hvnas.blocks.base import (
     Block,
     block_class,

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
-from hvnas.ops import Lowered, State
+from hvnas.ops import TOKENS, Lowered, State
 
-AT_LEAST_ONE = frozenset({"out", "kernel", "stride", "heads", "key_dim", "head_dim", "pool", "attn_ratio"})
+AT_LEAST_ONE = frozenset(
+    """
+    out kernel stride groups count pool heads former_heads key_dim head_dim attn_ratio
+    """.split()
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,11 @@ class Block:
             if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= least):
                 shown = "width" if field.name == "out" else field.name
                 raise ValueError(f"{shown} must be a finite number >= {least}, got {value}")
+
+    @property
+    def two_branch(self) -> bool:
+        """Whether the block reads global tokens beside the map; others let them pass."""
+        return False
 
     def lower(self, state: State) -> Lowered:
         """The ops of this block on `state`, and the state it leaves.
@@ -90,8 +99,20 @@ def _load_entry_points() -> None:
 
 @lru_cache(maxsize=200_000)
 def lower_block(block: Block, state: State) -> Lowered:
-    """`block.lower(state)`, remembered: blocks and states are values."""
-    return block.lower(state)
+    """`block.lower(state)`, remembered: blocks and states are values.
+
+    Global tokens pass by a block that does not read them. Raises ValueError where they cannot.
+    """
+    if state.map is None or state.tokens is None or block.two_branch:
+        return block.lower(state)
+    lowered = block.lower(dataclasses.replace(state, tokens=None))
+    if lowered.state.map is None:
+        raise ValueError(
+            "global tokens arrive beside the map, and this block neither reads them nor lets them pass; "
+            "leave tokens out of the network or choose another block"
+        )
+    state = dataclasses.replace(lowered.state, tokens=state.tokens)
+    return dataclasses.replace(lowered, state=state, tokens_index=TOKENS)
 
 
 def has_stride(block: Block | type[Block]) -> bool:

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from hvnas.blocks.attention import softmax_attention
 from hvnas.blocks.base import Block, divided, register_block
+from hvnas.blocks.metaformer import require_choice, require_odd
 from hvnas.ops import Lowered, State, Tape, Value
+
+POOLS = ("max", "avg")
+RELATIVE = ("none", "pre", "post")
 
 
 def squeeze_excite(tape: Tape, x: Value, reduced: int, *, act: str = "silu", gate: str = "sigmoid") -> Value:
@@ -52,6 +56,12 @@ class CoatMBConv(Block):
     pool: str = "max"
     act: str = "gelu"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_odd("kernel", self.kernel)
+        require_choice("stride_in", self.stride_in, ("expand", "depthwise"))
+        require_choice("pool", self.pool, POOLS)
+
     def lower(self, state: State) -> Lowered:
         tape = Tape(state)
         x = tape.as_map()
@@ -75,39 +85,67 @@ class CoatTransformer(Block):
     """CoAtNet's transformer block on a map, with relative attention.
 
     ``x <- Proj(Pool(x)) + Attention(Pool(Norm(x)))`` then ``x += FFN(Norm(x))`` (Appendix A.1,
-    Equation 4). Attention has ``out / head_dim`` heads and, before the softmax, a learned bias for
-    every head and relative offset: (2H-1)(2W-1) entries each (Equation 3, "pre").
+    Equation 4). Attention has ``out / head_dim`` heads and a learned w for every head and relative
+    offset, (2H-1)(2W-1) entries each (Equation 3). `relative` pre adds it before the softmax, what the
+    paper uses; post adds it to the softmax's result; none leaves it out.
+
+    `window` > 0 is the alternative that section 2.2 tries and drops because it is slow: attention
+    within a neighbourhood. The paper does not say which; here it is non-overlapping windows of
+    `window` x `window` positions that share one bias table.
     """
 
     stride: int = 1
     expand: float = 4
     head_dim: int = 32
+    relative: str = "pre"
+    window: int = 0
     pool: str = "max"
     act: str = "gelu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("relative", self.relative, RELATIVE)
+        require_choice("pool", self.pool, POOLS)
 
     def lower(self, state: State) -> Lowered:
         tape = Tape(state)
         x = tape.as_map()
         check_even(x, self.stride)
-        heads = divided(self.out, self.head_dim, what="head_dim")
         shortcut = pool_shortcut(tape, x, self.out, pool=self.pool, stride=self.stride)
         y = tape.norm(x, "ln")
         if self.stride > 1:
             y = tape.pool(y, self.pool, kernel=self.stride, stride=self.stride, padding=0)
-        x = tape.add(shortcut, self._attention(tape, y, heads))
+        y = self._window_attention(tape, y) if self.window else self._attention(tape, y)
+        x = tape.add(shortcut, y)
         y = tape.conv(tape.norm(x, "ln"), int(self.out * self.expand), bias=True)
         y = tape.conv(tape.act(y, self.act), self.out, bias=True)
         return tape.finish(map=tape.add(x, y))
 
-    def _attention(self, tape: Tape, x: Value, heads: int) -> Value:
+    def _attention(self, tape: Tape, x: Value) -> Value:
         height, width = x.shape[1:]
-        n = height * width
         qkv = tape.conv(x, 3 * self.out, bias=True)
-        y = softmax_attention(
-            tape,
-            tape.view(qkv, (heads, n, self.head_dim)),
-            tape.view(qkv, (heads, self.head_dim, n)),
-            tape.view(qkv, (heads, n, self.head_dim)),
-            bias=heads * (2 * height - 1) * (2 * width - 1),
-        )
+        y = self._attend(tape, qkv, windows=1, grid=(height, width))
         return tape.conv(tape.view(y, (self.out, height, width)), self.out, bias=True)
+
+    def _window_attention(self, tape: Tape, x: Value) -> Value:
+        _, height, width = x.shape
+        if height % self.window or width % self.window:
+            raise ValueError(
+                f"window {self.window} must divide the map that attends, {height} x {width}; "
+                "choose another window or resolution"
+            )
+        windows = (height // self.window) * (width // self.window)
+        layout = "windows" if windows > 1 else "tokens"
+        qkv = tape.linear(tape.flatten(x, to=layout), 3 * self.out)
+        y = self._attend(tape, qkv, windows=windows, grid=(self.window, self.window))
+        y = tape.linear(tape.view(y, (height * width, self.out)), self.out)
+        return tape.unflatten(y, (height, width), source=layout)
+
+    def _attend(self, tape: Tape, qkv: Value, *, windows: int, grid: tuple[int, int]) -> Value:
+        heads, n, dim = divided(self.out, self.head_dim, what="head_dim"), grid[0] * grid[1], self.head_dim
+        entries = heads * (2 * grid[0] - 1) * (2 * grid[1] - 1)
+        q, k, v = (tape.view(qkv, (windows * heads, *shape)) for shape in ((n, dim), (dim, n), (n, dim)))
+        if self.relative != "post":
+            return softmax_attention(tape, q, k, v, bias=entries if self.relative == "pre" else 0)
+        weights = tape.softmax(tape.matmul(q, k))
+        return tape.matmul(tape.bias(weights, entries), v)

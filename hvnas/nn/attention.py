@@ -12,18 +12,21 @@ from hvnas.ops import State
 
 
 class OffsetBias(nn.Module):
-    """A learned bias per head and absolute offset (|dy|, |dx|) between two positions of a grid."""
+    """A learned bias per head and absolute offset (|dy|, |dx|) between two positions of a grid.
+
+    With `step` the queries are every `step`-th position of the grid along each axis.
+    """
 
     index_NN: Tensor
 
-    def __init__(self, heads: int, grid: tuple[int, int]) -> None:
+    def __init__(self, heads: int, grid: tuple[int, int], *, step: int = 1) -> None:
         super().__init__()
         height, width = grid
         self.table = nn.Parameter(torch.zeros(heads, height * width))
-        ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        ys, xs = ys.flatten(), xs.flatten()
-        index = (ys[:, None] - ys[None]).abs() * width + (xs[:, None] - xs[None]).abs()
-        self.register_buffer("index_NN", index, persistent=False)
+        positions = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
+        keys, queries = positions.flatten(1), positions[:, ::step, ::step].flatten(1)
+        dy, dx = (queries[:, :, None] - keys[:, None]).abs()
+        self.register_buffer("index_NN", dy * width + dx, persistent=False)
 
     def forward(self) -> Tensor:
         return self.table[:, self.index_NN]

@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H W height and width, N tokens, D token dimension.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -39,7 +40,22 @@ def build_block(block: Block, state: State, *, drop_path: float = 0.0) -> nn.Mod
     """
     if type(block) not in _MODULES:
         raise ValueError(f"no torch module for block {block.type!r}; register one with hvnas.nn.module_for")
-    return _MODULES[type(block)](block, state, drop_path=drop_path)
+    module = _MODULES[type(block)]
+    if state.map is None or state.tokens is None or block.two_branch:
+        return module(block, state, drop_path=drop_path)
+    return PassTokens(module(block, replace(state, tokens=None), drop_path=drop_path))
+
+
+class PassTokens(nn.Module):
+    """A block on the map that lets the global tokens beside it pass: ``(x, z)`` to ``(f(x), z)``."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, xz: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x_BCHW, z_BMD = xz
+        return self.block(x_BCHW), z_BMD
 
 
 ACTS: dict[str, Callable[[], nn.Module]] = {
@@ -138,11 +154,11 @@ class ConvNormAct(nn.Sequential):
         norm: str = "bn",
         act: str = "none",
         eps: float | None = None,
+        padding: int | None = None,
     ) -> None:
         super().__init__()
-        self.add_module(
-            "conv", nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups, bias=bias)
-        )
+        pad = kernel // 2 if padding is None else padding
+        self.add_module("conv", nn.Conv2d(channels, out, kernel, stride, pad, groups=groups, bias=bias))
         if norm != "none":
             self.add_module("norm", make_norm(norm, out, eps=eps))
         if act != "none":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -83,22 +85,94 @@ class RelativeBias(nn.Module):
         return self.table[:, self.index_NN]
 
 
-class MapAttention(nn.Module):
-    """Multi-head attention on a map with per-head [q, k, v] channels and relative bias."""
+def resize_bias(table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+    """A relative-bias table ``[heads, (2H-1)(2W-1)]`` of `old_grid` for `new_grid`.
 
-    def __init__(self, channels: int, out: int, head_dim: int, grid: tuple[int, int]) -> None:
+    Plain bilinear interpolation of each head's (2H-1) x (2W-1) table, what CoAtNet does before it
+    finetunes at a larger resolution (2106.04803, Appendix A.1). Raises ValueError where `table` is of
+    another grid.
+    """
+    rows, columns = (2 * size - 1 for size in old_grid)
+    if table.shape[1:] != (rows * columns,):
+        raise ValueError(
+            f"a bias table of a {old_grid[0]} x {old_grid[1]} grid has {rows * columns} entries a head, "
+            f"this one is {tuple(table.shape)}; pass the grid that it was made for"
+        )
+    size = tuple(2 * size - 1 for size in new_grid)
+    table_1HRC = table.unflatten(1, (rows, columns))[None]
+    return F.interpolate(table_1HRC, size, mode="bilinear", align_corners=False)[0].flatten(1)
+
+
+def fit_biases(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with every relative-bias table of another, square grid resized to `model`'s grid.
+
+    Tables that are no such thing stay as they are, and do not fit.
+    """
+    fitted = dict(state)
+    for name, module in model.named_modules():
+        theirs = state.get(f"{name}.table")
+        if not isinstance(module, RelativeBias) or theirs is None or theirs.dim() != 2:
+            continue
+        side = math.isqrt(theirs.shape[1])
+        if theirs.shape[1] != module.table.shape[1] and side % 2 and side**2 == theirs.shape[1]:
+            grid = ((side + 1) // 2, (side + 1) // 2)
+            fitted[f"{name}.table"] = resize_bias(theirs, grid, module.grid)
+    return fitted
+
+
+class RelativeAttention(nn.Module):
+    """Multi-head attention with per-head [q, k, v] channels and relative bias, without its projections."""
+
+    def __init__(self, block: CoatTransformer, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.heads = out // head_dim
-        self.qkv = nn.Conv2d(channels, 3 * out, 1)
-        self.bias = RelativeBias(self.heads, grid)
-        self.proj = nn.Conv2d(out, out, 1)
+        self.post = block.relative == "post"
+        self.heads = block.out // block.head_dim
+        self.bias = RelativeBias(self.heads, grid) if block.relative != "none" else None
+
+    def forward(self, qkv_BHND: Tensor) -> Tensor:
+        q, k, v = qkv_BHND.chunk(3, dim=3)
+        bias = None if self.bias is None else self.bias()
+        if self.post:
+            assert bias is not None
+            scores = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)
+            return (scores.softmax(-1) + bias) @ v
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+class MapAttention(RelativeAttention):
+    """Relative attention over a whole map."""
+
+    def __init__(self, channels: int, block: CoatTransformer, grid: tuple[int, int]) -> None:
+        super().__init__(block, grid)
+        self.qkv = nn.Conv2d(channels, 3 * block.out, 1)
+        self.proj = nn.Conv2d(block.out, block.out, 1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         batch, _, height, width = x_BCHW.shape
-        qkv = self.qkv(x_BCHW).view(batch, self.heads, -1, height * width).transpose(2, 3)
-        q, k, v = qkv.chunk(3, dim=3)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias())
-        return self.proj(y.transpose(2, 3).reshape(batch, -1, height, width))
+        qkv_BHEN = self.qkv(x_BCHW).view(batch, self.heads, -1, height * width)
+        # fused attention takes rows of channels only; one copy of all three is cheaper than going without
+        qkv = qkv_BHEN.transpose(2, 3).contiguous()
+        return self.proj(super().forward(qkv).transpose(2, 3).reshape(batch, -1, height, width))
+
+
+class WindowAttention(RelativeAttention):
+    """Relative attention within non-overlapping windows of a map."""
+
+    def __init__(self, channels: int, block: CoatTransformer) -> None:
+        super().__init__(block, (block.window, block.window))
+        self.window = block.window
+        self.qkv = nn.Linear(channels, 3 * block.out)
+        self.proj = nn.Linear(block.out, block.out)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        batch, channels, height, width = x_BCHW.shape
+        side, rows, columns = self.window, height // self.window, width // self.window
+        x = x_BCHW.view(batch, channels, rows, side, columns, side).permute(0, 2, 4, 3, 5, 1)
+        x_WND = x.reshape(-1, side * side, channels)
+        qkv = self.qkv(x_WND).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        y_WND = self.proj(super().forward(qkv).transpose(1, 2).flatten(2))
+        y = y_WND.view(batch, rows, columns, side, side, -1).permute(0, 5, 1, 3, 2, 4)
+        return y.reshape(batch, -1, height, width)
 
 
 @module_for(CoatTransformer)
@@ -114,7 +188,7 @@ class CoatTransformerModule(nn.Module):
         self.shortcut = make_shortcut(channels, block.out, pool=block.pool, stride=block.stride)
         self.norm1 = LayerNorm2d(channels)
         self.pool = make_pool(block.pool, block.stride)
-        self.attn = MapAttention(channels, block.out, block.head_dim, grid)
+        self.attn = WindowAttention(channels, block) if block.window else MapAttention(channels, block, grid)
         self.norm2 = LayerNorm2d(block.out)
         self.mlp = ConvMlp(block.out, int(block.out * block.expand), act=block.act)
         self.drop_path = DropPath(drop_path)

@@ -31,6 +31,7 @@ class Network(nn.Module):
         super().__init__()
         self.arch = arch
         self.stem: nn.Module
+        self.tokens: nn.Module = nn.Identity()
         self.head: nn.Module
         self.stages: nn.Sequential
         stages = [StageModule() for _ in arch.stages]
@@ -58,8 +59,8 @@ class Network(nn.Module):
             run.append(module)
 
     def forward_features(self, x_BCHW: Tensor) -> Tensor:
-        """What the head is given: the last stage's map or tokens."""
-        return self.stages(self.stem(x_BCHW))
+        """What the head is given: the last stage's map or tokens, or both as a pair."""
+        return self.stages(self.tokens(self.stem(x_BCHW)))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.head(self.forward_features(x_BCHW))

@@ -16,23 +16,25 @@ class ConvStemModule(nn.Sequential):
     def __init__(self, block: ConvStem, state: State, *, drop_path: float = 0.0) -> None:
         super().__init__()
         channels = map_channels(state)
-        for i, (width, kernel, stride) in enumerate(
-            zip(block.widths, block.kernels, block.strides, strict=True)
-        ):
+        for i, width in enumerate(block.widths):
             bare = block.bare_last and i == len(block.widths) - 1
             self.add_module(
                 f"conv{i + 1}",
                 ConvNormAct(
                     channels,
                     width,
-                    kernel=kernel,
-                    stride=stride,
+                    kernel=block.kernels[i],
+                    stride=block.strides[i],
+                    padding=block.paddings[i],
                     bias=block.bias,
                     norm="none" if bare else "bn",
                     act="none" if bare else block.act,
+                    eps=block.eps,
                 ),
             )
             channels = width
+        if block.project:
+            self.add_module("project", nn.Conv2d(channels, block.out, 1))
 
 
 @module_for(PatchStem)

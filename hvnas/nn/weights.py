@@ -6,11 +6,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from hvnas.nn.coatnet import fit_biases
+
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Copy a safetensors file into `model`, all of it or nothing.
 
-    Raises ValueError listing missing, unexpected and mis-shaped keys, or naming an unreadable file.
+    Relative-bias tables of another resolution are resized bilinearly to the model's. Raises
+    ValueError listing missing, unexpected and mis-shaped keys, or naming an unreadable file.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -19,6 +22,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         state = load_file(str(path))
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error}); check the path") from None
+    state = fit_biases(model, state)
     problems = differences(model.state_dict(), state)
     if problems:
         raise ValueError(f"{path}: these weights are of another network: {problems}")

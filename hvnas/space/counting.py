@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import lru_cache
+from functools import cache
 
-from hvnas.space.canonical import ABSENT, Canonicaliser
-from hvnas.space.layout import SLOTS, SlotColumns, per_block
+from hvnas.space.canonical import Canonicaliser
+from hvnas.space.layout import SLOTS
+from hvnas.space.stage import ABSENT, CEIL, KEEP, Situation
 
 
 def count_encodings(canonicaliser: Canonicaliser) -> int:
     """How many rows `canonicaliser` leaves as they are, by dynamic programming over the stages.
 
-    What one stage allows depends on the stages before it only through the size of the map and
-    through whether tokens have appeared (rule 4d_before_3d).
+    What one stage allows depends on the stages before it only through the size of the map, the kind
+    of state, and whether MB3D has appeared (rule 4d_before_3d).
     """
     return _Counter(canonicaliser).total()
 
@@ -22,84 +23,59 @@ class _Counter:
     def __init__(self, canonicaliser: Canonicaliser) -> None:
         self.c = canonicaliser
         self.spec = canonicaliser.layout.spec
-        self.stage_ways = lru_cache(maxsize=None)(self._stage_ways)
-        self.runs = lru_cache(maxsize=None)(self._runs)
-        self.tail = lru_cache(maxsize=None)(self._tail)
+        self.stage_ways = cache(self._stage_ways)
+        self.runs = cache(self._runs)
+        self.tail = cache(self._tail)
 
     def total(self) -> int:
-        per_start = 0
-        for stem in range(len(self.spec.stems)):
-            for resolution in range(len(self.spec.resolution)):
-                size = int(self.c.stem_sizes[stem, resolution])
-                per_start += sum(self._from_first(size, count) for count in self.spec.counts)
-        return per_start * len(self.spec.heads)
+        total = 0
+        for kind in self.c.start_kind.tolist():
+            for size in self.c.stem_sizes.flatten().tolist():
+                total += sum(self._from_first(size, kind, count) for count in self.spec.counts)
+        return total
 
-    def _from_first(self, size: int, count: int) -> int:
-        """Encodings of all `count` stages and of the stem's width, behind a stem that leaves `size`."""
+    def _from_first(self, size: int, kind: int, count: int) -> int:
+        """Encodings of all `count` stages, the head and the stem's width behind a stem that leaves `size`."""
         explicit = len(self.c.explicit_stem) or 1
         return sum(
-            ways * (1 if match else explicit) * self.tail(1, out, seen, count)
-            for (out, seen, match), ways in self.stage_ways(0, size, False).items()
+            ways * (1 if match else explicit) * self.tail(1, out, after, seen, count)
+            for (out, after, seen, match), ways in self.stage_ways(0, size, kind, False, count == 1).items()
         )
 
-    def _tail(self, i: int, size: int, seen: bool, count: int) -> int:
-        """Encodings of stages i to count - 1."""
+    def _tail(self, i: int, size: int, kind: int, seen: bool, count: int) -> int:
+        """Encodings of stages i to count - 1 and of the head."""
         if i == count:
-            return 1
-        totals: Counter[tuple[int, bool]] = Counter()
-        for (out, now, _), ways in self.stage_ways(i, size, seen).items():
-            totals[out, now] += ways
-        return sum(ways * self.tail(i + 1, out, now, count) for (out, now), ways in totals.items())
+            return sum(head.accepts[kind] for head in self.c.abilities.heads)
+        return sum(
+            ways * self.tail(i + 1, out, after, now, count)
+            for (out, after, now, _), ways in self.stage_ways(i, size, kind, seen, i == count - 1).items()
+        )
 
-    def _stage_ways(self, i: int, size: int, seen: bool) -> Counter[tuple[int, bool, bool]]:
-        """Encodings of stage i by (size it leaves, tokens seen, stem width must match)."""
-        stage = self.c.stages[i]
-        result: Counter[tuple[int, bool, bool]] = Counter()
-        local_types = [ABSENT, *range(len(stage.types["local"]))]
-        global_types = [ABSENT, *range(len(stage.types["global"]))]
-        for local in local_types:
-            for global_ in global_types:
-                if not self._allowed(i, local, global_, seen):
-                    continue
-                ways = self.runs(i, local, global_)
-                slot, first = ("local", local) if local != ABSENT else ("global", global_)
-                now = seen or (global_ != ABSENT and bool(stage.is_3d[global_]))
-                keeps = not stage.types[slot][first].changes_width
-                for down, out in stage.down_options(slot, first, size).items():
-                    none = self.c.downs[stage.spec.downsample[down]].kind == "none"
-                    match = i == 0 and none and keeps and self.c.same_stem is not None
-                    result[out, now, match] += ways
+    def _stage_ways(
+        self, i: int, size: int, kind: int, seen: bool, last: bool
+    ) -> Counter[tuple[int, int, bool, bool]]:
+        """Encodings of stage i by (size, kind and 3D flag it leaves, stem width must match)."""
+        rules = self.c.rules[i]
+        result: Counter[tuple[int, int, bool, bool]] = Counter()
+        situation = Situation(kind, last, bool(size % 2), seen)
+        for combination in rules.combinations(situation):
+            out = size if combination.sizing == KEEP else (size + (combination.sizing == CEIL)) // 2
+            is_3d = combination.global_ != ABSENT and bool(rules.is_3d[combination.global_])
+            match = i == 0 and rules.must_match(combination) and self.c.same_stem is not None
+            key = (out, combination.kind, seen or is_3d, match)
+            result[key] += self.runs(i, combination.local, combination.global_)
         return result
-
-    def _allowed(self, i: int, local: int, global_: int, seen: bool) -> bool:
-        stage = self.c.stages[i]
-        if local == ABSENT and (global_ == ABSENT or 0 not in stage.local.depths):
-            return False
-        if global_ == ABSENT and 0 not in stage.global_.depths:
-            return False
-        if stage.rule_order and seen:
-            return local == ABSENT and bool(stage.is_3d[global_])
-        return True
 
     def _runs(self, i: int, local: int, global_: int) -> int:
         """Ways to choose depths, block genes and widths of two types."""
-        stage = self.c.stages[i]
+        rules = self.c.rules[i]
         ways = 1
         for slot, type_ in zip(SLOTS, (local, global_), strict=True):
             if type_ != ABSENT:
-                ways *= self._slot_ways(stage.columns.slots[slot], type_)
-        widths = 0
-        for width in stage.fits(local, global_):
-            both = local != ABSENT and global_ != ABSENT
-            widths += 1 + (len(stage.explicit_widths(global_, width)) if both else 0)
+                ways *= rules.distinct(rules.columns.slots[slot], type_)
+        both = ABSENT not in (local, global_)
+        widths = sum(
+            1 + (len(rules.explicit_widths(global_, width)) if both else 0)
+            for width in rules.fits(local, global_)
+        )
         return ways * widths
-
-    def _slot_ways(self, slot: SlotColumns, type_: int) -> int:
-        total = 0
-        for depth in slot.depths:
-            ways = 1
-            for gene in slot.types[type_].reads:
-                values = self.c.layout.genes[slot.genes[gene]].values
-                ways *= len({per_block(value, depth) for value in values})
-            total += ways if depth else 0
-        return total

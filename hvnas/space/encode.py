@@ -22,6 +22,7 @@ def encode_arch(layout: Layout, arch: Arch) -> NDArray[np.int64]:
     _put(layout, row, layout.count, len(arch.stages))
     _put(layout, row, layout.stem, _preset(layout.spec.stems, arch.stem, "stem").name)
     _put(layout, row, layout.head, _preset(layout.spec.heads, arch.head, "head").name)
+    _put(layout, row, layout.tokens, arch.tokens)
     for i, stage in enumerate(arch.stages):
         _stage(layout, row, i, stage)
     _put(layout, row, layout.stem_width, _stem_width(layout, row, arch))

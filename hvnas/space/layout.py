@@ -55,6 +55,7 @@ class Layout:
         self.stem = self._add("stem", tuple(p.name for p in spec.stems))
         self.stem_width = self._add("stem.width", spec.stem_width)
         self.head = self._add("head", tuple(p.name for p in spec.heads))
+        self.tokens = self._add("tokens", spec.tokens)
         self.stages = tuple(self._stage(i) for i in range(len(spec.stages)))
 
     def _add(self, name: str, values: Values) -> int:

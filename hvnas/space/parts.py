@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hvnas.arch import INNER
 from hvnas.blocks import Block
+from hvnas.blocks.mobileformer import GlobalTokens
 from hvnas.space.layout import Layout, is_profile
 from hvnas.space.spec import SAME, Preset
 from hvnas.space.templates import Blocks
@@ -67,6 +68,20 @@ class _Stem(Part):
         return (lambda width: [preset.make(width)]), widths
 
 
+class _Tokens(Part):
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout, [layout.tokens])
+        self.present = np.array([tokens is not None for tokens in layout.spec.tokens])
+
+    def repeats(self, genes: Ints) -> Ints:
+        return self.present[genes[self.layout.tokens]].astype(np.int64)
+
+    def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
+        count, width = self.layout.value(row, self.layout.tokens)
+        block = GlobalTokens(out=width, count=count)
+        return (lambda _: [block]), widths
+
+
 class _Head(Part):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, [layout.head])
@@ -114,12 +129,12 @@ class _Run(_InStage):
     def __init__(self, layout: Layout, i: int, slot: str, *, first: bool) -> None:
         columns = layout.stages[i].slots[slot]
         self.slot, self.first, self.run = slot, first, columns
-        profiles = any(is_profile(v) for c in columns.genes.values() for v in layout.genes[c].values)
-        reads = [columns.type, *columns.genes.values()]
-        reads += [columns.depth] if profiles else []
-        super().__init__(layout, i, reads)
-        self.profiles = profiles
-        self.span *= 2
+        super().__init__(layout, i, [columns.type, *columns.genes.values()])
+        self.span *= 2 * len(columns.depths)
+        self.profiles = [
+            (column, np.array([is_profile(v) for v in layout.genes[column].values]))
+            for column in columns.genes.values()
+        ]
         names = layout.spec.stages[i].downsample
         self.is_inner = np.array([layout.spec.downsamples[n].block == INNER for n in names])
         self.local_depths = np.array(layout.stages[i].slots["local"].depths)
@@ -134,14 +149,22 @@ class _Run(_InStage):
             inner &= self.local_depths[genes[self.columns.slots["local"].depth]] == 0
         return np.asarray(inner)
 
+    def _varies(self, genes: Ints) -> NDArray[np.bool_]:
+        """Where a gene differs from block to block, so that further blocks are not one repeated."""
+        varies = np.zeros(genes.shape[1], dtype=bool)
+        for column, is_profile_value in self.profiles:
+            varies |= is_profile_value[genes[column]]
+        return varies
+
     def key(self, genes: Ints) -> Ints:
-        return super().key(genes) * 2 + self._strides(genes)
+        depth = np.where(self._varies(genes), genes[self.run.depth], 0)
+        return (super().key(genes) * 2 + self._strides(genes)) * len(self.depths) + depth
 
     def repeats(self, genes: Ints) -> Ints:
         depth = np.where(self.active(genes), self.depths[genes[self.run.depth]], 0)
-        if self.first or self.profiles:
-            return (depth > (0 if self.first else 1)).astype(np.int64)
-        return np.maximum(depth - 1, 0)
+        if self.first:
+            return (depth > 0).astype(np.int64)
+        return np.where(self._varies(genes), depth > 1, np.maximum(depth - 1, 0))
 
     def out_channels(self, genes: Ints) -> Ints:
         width = super().out_channels(genes)
@@ -153,13 +176,14 @@ class _Run(_InStage):
     def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
         layout, i = self.layout, self.i
         stride = 2 if self._strides(row[:, None])[0] else 1
+        varies = bool(self._varies(row[:, None])[0])
 
         def blocks(width: int) -> Sequence[Block]:
             run = layout.run(row, i, self.slot, width=width)
             assert run is not None
             if self.first:
                 return run.blocks(stride=stride)[:1]
-            return run.blocks()[1:] if self.profiles else run.blocks()[1:2]
+            return run.blocks()[1:] if varies else run.blocks()[1:2]
 
         return blocks, fitting_widths(self.run.types[row[self.run.type]], tuple(widths))
 
@@ -173,7 +197,7 @@ def fitting_widths(preset: Preset, widths: tuple[int, ...]) -> list[int]:
 
 def make_parts(layout: Layout) -> list[Part]:
     """Every part in order."""
-    parts: list[Part] = [_Stem(layout)]
+    parts: list[Part] = [_Stem(layout), _Tokens(layout)]
     for i in range(len(layout.stages)):
         parts.append(_Down(layout, i))
         for slot in ("local", "global"):

@@ -85,6 +85,7 @@ class Space:
             stem=layout.stem_block(row),
             stages=stages,
             head=layout.head_block(row),
+            tokens=layout.value(row, layout.tokens),
         )
 
     def encode(self, arch: Arch) -> Rows:

@@ -67,6 +67,7 @@ class SpaceSpec:
     stems: tuple[Preset, ...]
     stem_width: Values
     heads: tuple[Preset, ...]
+    tokens: Values
     downsamples: Mapping[str, Preset]
     blocks: Mapping[str, Preset]
     genes: Mapping[str, Values]
@@ -82,6 +83,7 @@ class SpaceSpec:
             [vars(stage) for stage in self.stages],
             self.counts,
             self.stem_width,
+            self.tokens,
             [(p.name, _plain(p.block), p.reads) for p in presets],
             dict(self.genes),
             self.rules,
@@ -121,7 +123,7 @@ def _parent(name: Any, path: Path) -> str | Path:
 
 _STAGE_KEYS = ("downsample", "width", "local", "local_depth", "global", "global_depth", "global_width")
 _TOP_KEYS = (
-    "schema name description parent resolution counts stems stem_width heads downsamples blocks genes "
+    "schema name description parent resolution counts tokens stems stem_width heads downsamples blocks genes "
     "stage stages rules limits"
 ).split()
 
@@ -156,6 +158,7 @@ def _full(data: dict[str, Any], where: str) -> SpaceSpec:
         stems=tuple(_presets(data["stems"], "stems", "stem", where, ()).values()),
         stem_width=_values(data["stem_width"], "stem_width", where),
         heads=tuple(_presets(data["heads"], "heads", "head", where, ()).values()),
+        tokens=_values(data.get("tokens", [None]), "tokens", where),
         downsamples=downsamples,
         blocks=blocks,
         genes=genes,
@@ -278,6 +281,7 @@ def _restrict(parent: SpaceSpec, data: dict[str, Any], where: str) -> SpaceSpec:
         stems=chosen("stems", parent.stems),
         stem_width=narrower("stem_width", parent.stem_width),
         heads=chosen("heads", parent.heads),
+        tokens=narrower("tokens", parent.tokens),
         genes=genes,
         rules=tuple(dict.fromkeys(parent.rules + _rules(data.get("rules", []), where))),
         limits=limits,

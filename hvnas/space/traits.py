@@ -12,9 +12,29 @@ from hvnas.space.spec import Preset
 
 EVEN, ODD = 16, 15
 
+# What flows between two parts: a map, tokens with a grid, tokens without one (a class token among
+# them), or a map with global tokens beside it.
+KINDS = ("map", "tokens", "class", "pair")
+MAP, TOKENS, CLASS, PAIR = range(4)
+NOTHING = -1
 
-def _map(channels: int, size: int) -> State:
-    return State(map=(channels, size, size))
+
+def state_of(kind: int, channels: int, size: int) -> State:
+    """A state of a kind, for probing."""
+    n = size * size
+    return (
+        State(map=(channels, size, size)),
+        State(tokens=(n, channels), grid=(size, size)),
+        State(tokens=(n + 1, channels)),
+        State(map=(channels, size, size), tokens=(4, 64)),
+    )[kind]
+
+
+def kind_of(state: State) -> int:
+    """The kind of a state."""
+    if state.map is not None:
+        return MAP if state.tokens is None else PAIR
+    return CLASS if state.grid is None else TOKENS
 
 
 def _lowers(block: Block, state: State) -> State | None:
@@ -26,39 +46,58 @@ def _lowers(block: Block, state: State) -> State | None:
 
 @dataclass(frozen=True)
 class Traits:
-    """The abilities of one body or downsample preset."""
+    """The abilities of one preset that has a block."""
 
     preset: Preset
+
+    @property
+    def block(self) -> Block:
+        """The preset's block at its placeholder width."""
+        assert isinstance(self.preset.block, Block)
+        return self.preset.block
 
     @cached_property
     def can_stride(self) -> bool:
         """Whether the block can halve the map by itself."""
-        return isinstance(self.preset.block, Block) and has_stride(self.preset.block)
+        return has_stride(self.block)
+
+    @cached_property
+    def kinds(self) -> tuple[int, ...]:
+        """For each kind of state, the kind that the block leaves, NOTHING where it refuses it."""
+        after = [_lowers(self.block, state_of(kind, self.block.out, EVEN)) for kind in range(len(KINDS))]
+        return tuple(NOTHING if state is None else kind_of(state) for state in after)
+
+    @cached_property
+    def accepts(self) -> tuple[bool, ...]:
+        """For each kind of state, whether a head takes it."""
+        return tuple(_lowers(self.block, state_of(k, 64, EVEN)) is not None for k in range(len(KINDS)))
+
+    @cached_property
+    def _kind(self) -> int:
+        """The first kind of state that the block takes."""
+        return next((k for k, after in enumerate(self.kinds) if after != NOTHING), MAP)
 
     @cached_property
     def changes_width(self) -> bool:
         """Whether the block can leave another width than it is given."""
-        block = self.preset.block
-        assert isinstance(block, Block)
-        return _lowers(block, _map(2 * block.out, EVEN)) is not None
+        return _lowers(self.block, state_of(self._kind, 2 * self.block.out, EVEN)) is not None
 
     @cached_property
     def needs_even(self) -> bool:
         """Whether the strided block (or the downsample) refuses maps of odd size."""
         return self._strided(ODD) is None
 
-    @cached_property
-    def rounds_up(self) -> bool:
-        """Whether an odd size is halved upwards."""
-        state = self._strided(ODD)
-        size = state.map or state.grid if state else None
-        return size is None or size[-1] == (ODD + 1) // 2
+    def halved(self, size: int) -> int:
+        """Map size behind the strided block (or the downsample)."""
+        even, odd = self._strided(EVEN), self._strided(ODD)
+        assert even is not None
+        if _side(even) == EVEN:
+            return size
+        return (size + 1) // 2 if odd is not None and _side(odd) == (ODD + 1) // 2 else size // 2
 
     def _strided(self, size: int) -> State | None:
-        block = self.preset.block
-        assert isinstance(block, Block)
-        strided = block.with_(stride=2) if has_stride(block) else block
-        return _lowers(strided, _map(block.out, size))
+        strided = self.block.with_(stride=2) if self.can_stride else self.block
+        return _lowers(strided, state_of(self._kind, self.block.out, size))
 
     def fits_width(self, width: int) -> bool:
         """Whether the block can have this width."""
@@ -66,12 +105,17 @@ class Traits:
             block = self.preset.make(width)
         except ValueError:
             return False
-        return _lowers(block, _map(width, EVEN)) is not None
+        return _lowers(block, state_of(self._kind, width, EVEN)) is not None
+
+
+def _side(state: State) -> int:
+    sides = state.map or state.grid
+    return sides[-1] if sides else EVEN
 
 
 @dataclass(frozen=True)
 class DownTraits:
-    """How a downsample choice changes the size of the map."""
+    """How a downsample choice changes the map's size and the kind of state."""
 
     preset: Preset
 
@@ -86,6 +130,15 @@ class DownTraits:
     def _block(self) -> Traits:
         return Traits(self.preset)
 
+    @cached_property
+    def keeps_width(self) -> bool:
+        """Whether what arrives must already have the stage's width."""
+        return self.kind == "none" or (self.kind == "block" and not self._block.changes_width)
+
+    def kind_after(self, kind: int) -> int:
+        """The kind of state behind the downsample, NOTHING where it refuses `kind`."""
+        return self._block.kinds[kind] if self.kind == "block" else kind
+
     def out_size(self, size: int, first: Traits) -> int | None:
         """Map size behind this downsample and the first block, None where they refuse `size`."""
         if self.kind == "none":
@@ -95,4 +148,4 @@ class DownTraits:
         traits = first if self.kind == INNER else self._block
         if size % 2 and traits.needs_even:
             return None
-        return (size + 1) // 2 if traits.rounds_up else size // 2
+        return traits.halved(size)

@@ -1,0 +1,28 @@
+"""Latency on named devices: load_device(name).latency(program)."""
+
+from hvnas.latency.columns import list_columns, register_column
+from hvnas.latency.device import Breakdown, Device, DeviceInfo, LatencyArrays, LatencyEstimate
+from hvnas.latency.gate import Rule
+from hvnas.latency.interval import Student
+from hvnas.latency.model import LatencyModel, LinearModel, Term
+from hvnas.latency.registry import list_devices, load_device, register_device
+from hvnas.latency.rows import Measurement
+
+__all__ = [
+    "Breakdown",
+    "Device",
+    "DeviceInfo",
+    "LatencyArrays",
+    "LatencyEstimate",
+    "LatencyModel",
+    "LinearModel",
+    "Measurement",
+    "Rule",
+    "Student",
+    "Term",
+    "list_columns",
+    "list_devices",
+    "load_device",
+    "register_column",
+    "register_device",
+]

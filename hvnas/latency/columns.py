@@ -1,0 +1,163 @@
+"""What latency models and gates read off the fused ops of a network, by name.
+
+A device file names columns; every column is computable op by op, so that populations take the fast
+path. Bytes are those of float16 at batch one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas._names import unknown_name
+from hvnas.ops import Column, Op
+from hvnas.ops.columns import Reducer
+
+PRODUCTS = frozenset({"conv", "linear", "matmul"})
+SWISH = frozenset({"silu", "hardswish"})
+MEGABYTE = 1_000_000
+
+Value = Callable[[Op], float | None]
+_COLUMNS: dict[str, Column] = {}
+
+
+def register_column(
+    name: str, reducer: Reducer, *kinds: str, above: float | None = None
+) -> Callable[[Value], Value]:
+    """Decorator: make `value(op)`, over fused ops of some kinds, a column that device files may name."""
+
+    def register(value: Value) -> Value:
+        if name in _COLUMNS:
+            raise ValueError(f"a latency column named {name!r} is registered already; choose another name")
+        only = frozenset(kinds) if kinds else None
+        _COLUMNS[name] = Column(name, reducer, value, fused=True, kinds=only, above=above)
+        return value
+
+    return register
+
+
+def list_columns() -> tuple[str, ...]:
+    """Names of the registered columns."""
+    return tuple(_COLUMNS)
+
+
+def column(name: str) -> Column:
+    """The column called `name`. Raises ValueError naming those there are."""
+    if name not in _COLUMNS:
+        raise ValueError(unknown_name("latency column", name, list_columns()))
+    return _COLUMNS[name]
+
+
+def unique(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """`columns` without repetitions, in order of first appearance."""
+    return tuple({c.name: c for c in columns}.values())
+
+
+def clean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`values` with 0 where no op had a say (a maximum's identity is -inf)."""
+    return np.where(np.isneginf(values), 0.0, values)
+
+
+def _is_map(op: Op) -> bool:
+    """Whether `op` writes a map with more than one position."""
+    return op.kind in ("conv", "act") and len(op.shape_out) == 3 and prod(op.shape_out[1:]) > 1
+
+
+# Work.
+
+
+@register_column("macs", "sum", *PRODUCTS)
+def _macs(op: Op) -> float | None:
+    return op.macs if op.kind in PRODUCTS else None
+
+
+@register_column("grouped_macs", "sum")
+def _grouped_macs(op: Op) -> float | None:
+    return op.macs if op.kind == "conv" and op.groups > 1 else None
+
+
+@register_column("params", "sum")
+def _params(op: Op) -> float | None:
+    return op.params
+
+
+@register_column("weight_bytes", "sum", *PRODUCTS)
+def _weight_bytes(op: Op) -> float | None:
+    return op.weight_bytes() if op.kind in PRODUCTS else None
+
+
+@register_column("act_bytes", "sum", *PRODUCTS)
+def _act_bytes(op: Op) -> float | None:
+    return op.act_bytes() if op.kind in PRODUCTS else None
+
+
+def _register_spill(megabytes: int) -> None:
+    @register_column(f"act_bytes_over_{megabytes}mb", "sum", *PRODUCTS, above=megabytes * MEGABYTE)
+    def _spill(op: Op) -> float | None:
+        return op.act_bytes() if op.kind in PRODUCTS else None
+
+
+for _megabytes in (1, 2, 4):
+    _register_spill(_megabytes)
+
+
+@register_column("matmul_bytes", "sum")
+def _matmul_bytes(op: Op) -> float | None:
+    return op.act_bytes() if op.kind in ("matmul", "softmax") else None
+
+
+@register_column("pool_bytes", "sum")
+def _pool_bytes(op: Op) -> float | None:
+    return op.act_bytes() if op.kind == "pool" and op.variant != "mean" else None
+
+
+@register_column("other_bytes", "sum")
+def _other_bytes(op: Op) -> float | None:
+    return None if op.kind in PRODUCTS else op.act_bytes()
+
+
+# What decides where a network runs.
+
+
+@register_column("attention_queries", "max", "softmax", "matmul")
+def _attention_queries(op: Op) -> float | None:
+    """Rows of the attention matrix; in ReLU linear attention, which has none, the positions summed over.
+
+    The latter is told by its row of ones, which makes numerator and denominator one product:
+    ``(h, d + 1, n) x (h, n, d)``.
+    """
+    if op.kind == "softmax":
+        return op.shape_out[-2]
+    if op.kind == "matmul" and op.shape_in[-2] == op.shape_out[-1] + 1:
+        return op.shape_in[-1]
+    return None
+
+
+@register_column("map_to_tokens", "sum", "relayout")
+def _map_to_tokens(op: Op) -> float | None:
+    return 1 if op.kind == "relayout" and op.variant.startswith("map>") else None
+
+
+@register_column("tokens_to_map", "max", "relayout")
+def _tokens_to_map(op: Op) -> float | None:
+    return prod(op.shape_out[1:]) if op.kind == "relayout" and op.variant.endswith(">map") else None
+
+
+@register_column("swish_on_maps", "sum")
+def _swish_on_maps(op: Op) -> float | None:
+    return 1 if _is_map(op) and (op.act in SWISH or (op.kind == "act" and op.variant in SWISH)) else None
+
+
+@register_column("patch_kernel", "max", "conv")
+def _patch_kernel(op: Op) -> float | None:
+    if op.kind != "conv" or op.groups > 1 or max(op.stride) == 1:
+        return None
+    return max(op.kernel)
+
+
+@register_column("input_size", "max", "conv")
+def _input_size(op: Op) -> float | None:
+    return max(op.shape_in[1:]) if op.kind == "conv" else None

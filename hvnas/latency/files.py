@@ -1,0 +1,127 @@
+"""Device files: YAML with a CSV of measurements beside it, schema hvnas.device/1."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from hvnas._files import read_text, read_yaml
+from hvnas.latency.device import Device, DeviceInfo
+from hvnas.latency.gate import Rule
+from hvnas.latency.interval import Student
+from hvnas.latency.model import LinearModel, Term
+from hvnas.latency.rows import read_rows
+
+SCHEMA = "hvnas.device/1"
+STRICT = {"extra": "forbid", "allow_inf_nan": False}
+Method = Literal["measured", "calibrated"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parameters:
+    __pydantic_config__: ClassVar[Any] = STRICT
+    fixed_ms: float
+    terms: list[Term]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Errors:
+    __pydantic_config__: ClassVar[Any] = STRICT
+    inside: Student
+    outside: Student
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DeviceFile:
+    """The YAML's fields, in the order they are written."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+    schema: str
+    name: str
+    description: str
+    method: Method
+    device: str
+    soc: str
+    os: str
+    runtime: str
+    runtime_version: str
+    compute_unit: str
+    precision: str
+    threads: int | None
+    batch: int
+    statistic: str
+    tool: str
+    date: str
+    source: str
+    protocol: str
+    rows: str
+    parameters: _Parameters
+    rules: list[Rule]
+    interval: _Errors
+    error: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("name", "device", "source", "date", "tool", "rows"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"{name} is empty; a device says what was measured, how, and by whom")
+        if self.batch < 1:
+            raise ValueError(f"batch must be >= 1, got {self.batch}")
+        if self.parameters.fixed_ms < 0:
+            raise ValueError(f"parameters.fixed_ms must be >= 0, got {self.parameters.fixed_ms}")
+        names = [rule.name for rule in self.rules]
+        if len(set(names)) < len(names):
+            raise ValueError("rules: two have the same name; give each its own")
+
+
+def read_device(path: str | Path) -> Device:
+    """A Device from its YAML file and the CSV that it names.
+
+    Raises ValueError, one line, naming the file and the field or row at fault.
+    """
+    path = Path(path)
+    parsed = _parse(read_yaml(path, schema=SCHEMA), path)
+    if Path(parsed.rows).name != parsed.rows:
+        raise ValueError(f"{path}: rows: must be the name of a file in the same folder, got {parsed.rows!r}")
+    table = path.with_name(parsed.rows)
+    rows = read_rows(table)
+    needed = [term.column for term in parsed.parameters.terms] + [rule.column for rule in parsed.rules]
+    for name in needed:
+        if name not in rows[0].values:
+            raise ValueError(f"{table}: row 1: {name}: this column is missing; {path.name} uses it")
+    fields = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(DeviceInfo)}
+    return Device(
+        name=parsed.name,
+        hash=hashlib.sha256((read_text(path) + read_text(table)).encode()).hexdigest()[:12],
+        info=DeviceInfo(**fields),
+        model=LinearModel(parsed.parameters.fixed_ms, tuple(parsed.parameters.terms)),
+        rules=tuple(parsed.rules),
+        inside_error=parsed.interval.inside,
+        outside_error=parsed.interval.outside,
+        report=parsed.error,
+        rows=rows,
+    )
+
+
+def _parse(data: dict[str, Any], path: Path) -> _DeviceFile:
+    from pydantic import ValidationError
+
+    try:
+        parsed: _DeviceFile = _adapter().validate_python(data)
+        return parsed
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        shown = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
+        raise ValueError(f"{path}: {f'{place}: ' if place else ''}{message}{shown}") from None
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_DeviceFile)

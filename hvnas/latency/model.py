@@ -1,0 +1,98 @@
+"""Latency models: milliseconds from the columns of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas.latency.columns import column, unique
+from hvnas.ops import Column, Op, Program
+
+
+class LatencyModel(Protocol):
+    """What a device computes latency with."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that `predict` reads."""
+
+    def predict(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Milliseconds ``[n]`` from column values ``[n, columns]``."""
+
+    def parts(self, program: Program) -> tuple[float, list[tuple[str, Op, float]]]:
+        """The fixed cost, and of every fused op its label and its milliseconds; they sum to `predict`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One cost: a sum column and what its unit costs.
+
+    `ms_per_mega` is milliseconds per 10^6 units: bytes, MACs, or ops.
+    """
+
+    column: str
+    ms_per_mega: float
+    meaning: str = ""
+
+    def __post_init__(self) -> None:
+        if column(self.column).reducer != "sum":
+            raise ValueError(f"the column {self.column!r} is no sum over ops; a term needs one")
+        if not (np.isfinite(self.ms_per_mega) and self.ms_per_mega >= 0):
+            raise ValueError(f"ms_per_mega must be a finite number >= 0, got {self.ms_per_mega}")
+
+    @property
+    def rate(self) -> float:
+        """10^9 units per second; GB/s where the column counts bytes."""
+        return float("inf") if self.ms_per_mega == 0 else 1 / self.ms_per_mega
+
+
+@dataclass(frozen=True, slots=True)
+class LinearModel:
+    """A fixed cost once per network, plus terms that are sums over its fused ops."""
+
+    fixed_ms: float
+    terms: tuple[Term, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The terms' columns, in order."""
+        return unique([column(term.column) for term in self.terms])
+
+    def predict(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Milliseconds ``[n]`` from column values ``[n, columns]``."""
+        return self.fixed_ms + values @ self._weights()
+
+    def parts(self, program: Program) -> tuple[float, list[tuple[str, Op, float]]]:
+        """The fixed cost, and of every fused op its label and its milliseconds."""
+        deployed = program.fused()
+        pairs = zip(deployed.labels, deployed.ops, strict=True)
+        return self.fixed_ms, [(label, op, self._op_ms(op)) for label, op in pairs]
+
+    def _weights(self) -> NDArray[np.float64]:
+        names = [c.name for c in self.columns]
+        weights = np.zeros(len(names))
+        for term in self.terms:
+            weights[names.index(term.column)] += term.ms_per_mega / 1e6
+        return weights
+
+    def _op_ms(self, op: Op) -> float:
+        return sum(term.ms_per_mega / 1e6 * (column(term.column).value(op) or 0.0) for term in self.terms)
+
+
+def stage_of(label: str) -> str:
+    """The stage a label lies in: ``stages.2.local.0`` in ``stages.2``, ``stem.conv1`` in ``stem``."""
+    first, _, rest = label.partition(".")
+    number = rest.partition(".")[0]
+    return f"{first}.{number}" if number.isdigit() else (first or "network")
+
+
+def grouped(names: Sequence[str], ms: Sequence[float]) -> dict[str, float]:
+    """Sums of `ms` by name, in order of first appearance."""
+    sums: dict[str, float] = {}
+    for name, value in zip(names, ms, strict=True):
+        sums[name] = sums.get(name, 0.0) + value
+    return sums

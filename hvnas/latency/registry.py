@@ -1,0 +1,66 @@
+"""Which devices there are: shipped files, registered ones, and those of other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from hvnas._names import unknown_name
+from hvnas.latency.device import Device
+from hvnas.latency.files import read_device
+from hvnas.paths import data_dir
+
+Source = Callable[[], Device | str | Path]
+_DEVICES: dict[str, Source] = {}
+GROUP = "hvnas.devices"
+
+
+def register_device(name: str) -> Callable[[Source], Source]:
+    """Decorator: a function that returns a Device, or the path of a device file, known under `name`.
+
+    A package offers devices by an entry point of the group ``hvnas.devices``: the device's name, and
+    such a function.
+    """
+
+    def register(source: Source) -> Source:
+        if name in _DEVICES or name in _shipped():
+            raise ValueError(f"a device named {name!r} exists already; choose another name")
+        _DEVICES[name] = source
+        return source
+
+    return register
+
+
+def list_devices() -> tuple[str, ...]:
+    """Names of the devices there are."""
+    return tuple(sorted({*_shipped(), *_DEVICES, *_entry_points()}))
+
+
+def load_device(name: str | Path) -> Device:
+    """A device by name, or from the path of its YAML file.
+
+    Raises ValueError, one line: the names there are, or the file and what is wrong with it.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return read_device(path)
+    if str(name) in _shipped():
+        return read_device(_shipped()[str(name)])
+    source = _DEVICES.get(str(name)) or _entry_points().get(str(name))
+    if source is None:
+        raise ValueError(unknown_name("device", str(name), list_devices(), "a path to a .yaml file"))
+    made = source()
+    return made if isinstance(made, Device) else read_device(made)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(data_dir("latency_tables").glob("*.yaml"))}
+
+
+@lru_cache(maxsize=1)
+def _entry_points() -> dict[str, Source]:
+    from importlib.metadata import entry_points
+
+    return {point.name: lambda point=point: point.load()() for point in entry_points(group=GROUP)}  # type: ignore[misc]

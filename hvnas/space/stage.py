@@ -1,0 +1,188 @@
+"""What one stage may be: the valid combinations of types and downsample, and the nearest ones to others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas.arch import INNER
+from hvnas.space.layout import SLOTS, Layout, SlotColumns, per_block
+from hvnas.space.spec import SAME
+from hvnas.space.traits import CLASS, NOTHING, DownTraits, Traits
+
+ABSENT = -1
+KEEP, CEIL, FLOOR = range(3)  # how a downsample changes the size of the map
+
+
+class Situation(NamedTuple):
+    """What decides which combinations are valid, besides the combination."""
+
+    kind: int
+    last: bool
+    odd: bool
+    seen_3d: bool
+
+
+class Combination(NamedTuple):
+    """Types of the two runs (`ABSENT`: none) and the downsample, by index, and what they leave."""
+
+    local: int
+    global_: int
+    down: int
+    kind: int
+    sizing: int
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """Traits of every preset of a space, by name."""
+
+    blocks: Mapping[str, Traits]
+    downs: Mapping[str, DownTraits]
+    heads: tuple[Traits, ...]
+
+
+class StageRules:
+    """The valid combinations of stage `i` of a space."""
+
+    def __init__(self, layout: Layout, i: int, abilities: Abilities) -> None:
+        self.layout, self.i, self.abilities = layout, i, abilities
+        self.columns, self.spec = layout.stages[i], layout.spec.stages[i]
+        self.types = {
+            slot: [abilities.blocks[p.name] for p in self.columns.slots[slot].types] for slot in SLOTS
+        }
+        self.downs = [abilities.downs[name] for name in self.spec.downsample]
+        self.is_3d = np.array([t.block.type == "mb3d" for t in self.types["global"]])
+        self.ordered = "4d_before_3d" in layout.spec.rules
+        self.combinations = cache(self._combinations)
+        self.nearest = cache(self._nearest)
+        self.fits = cache(self._fits)
+
+    def first(self, local: int, global_: int) -> Traits:
+        """Traits of the first block of the stage."""
+        return self.types["global"][global_] if local == ABSENT else self.types["local"][local]
+
+    def _options(self, slot: str) -> list[int]:
+        depths = self.columns.slots[slot].depths
+        return ([ABSENT] if 0 in depths else []) + (list(range(len(self.types[slot]))) if any(depths) else [])
+
+    def _combinations(self, situation: Situation) -> tuple[Combination, ...]:
+        found = []
+        for local in self._options("local"):
+            for global_ in self._options("global"):
+                if (local, global_) == (ABSENT, ABSENT) or not self.fits(local, global_):
+                    continue
+                if self.ordered and situation.seen_3d and not (local == ABSENT and self.is_3d[global_]):
+                    continue
+                for down in range(len(self.downs)):
+                    combination = self._check(local, global_, down, situation)
+                    if combination is not None:
+                        found.append(combination)
+        return tuple(found)
+
+    def _check(self, local: int, global_: int, down: int, situation: Situation) -> Combination | None:
+        traits, first = self.downs[down], self.first(local, global_)
+        if self.i > 0 and traits.keeps_width and not (traits.kind == "none" and first.changes_width):
+            return None
+        out = traits.out_size(15 if situation.odd else 16, first)
+        if out is None:
+            return None
+        kind = traits.kind_after(situation.kind)
+        for slot, type_ in zip(SLOTS, (local, global_), strict=True):
+            if type_ != ABSENT and kind != NOTHING:
+                kind = self._after_run(self.types[slot][type_], kind)
+        if kind == NOTHING or (kind == CLASS and not situation.last):
+            return None
+        if situation.last and not any(head.accepts[kind] for head in self.abilities.heads):
+            return None
+        return Combination(local, global_, down, kind, self._sizing(traits, first))
+
+    @staticmethod
+    def _after_run(traits: Traits, kind: int) -> int:
+        once = traits.kinds[kind]
+        return once if once != NOTHING and traits.kinds[once] == once else NOTHING
+
+    @staticmethod
+    def _sizing(down: DownTraits, first: Traits) -> int:
+        odd, even = down.out_size(15, first), down.out_size(16, first)
+        if even == 16:
+            return KEEP
+        return CEIL if odd == 8 else FLOOR
+
+    def _nearest(self, situation: Situation) -> NDArray[np.int64]:
+        """The valid combination nearest to each choice.
+
+        Shape [local types + 1, global types + 1, downsamples, 5]; the last type index means absent.
+        """
+        valid = np.array(self.combinations(situation))
+        n_local, n_global, n_down = len(self.types["local"]), len(self.types["global"]), len(self.downs)
+        if not len(valid):
+            raise ValueError(
+                f"space {self.layout.spec.name}: stages.{self.i} has no valid choice of blocks and downsample"
+            )
+        wanted = np.stack(
+            np.meshgrid([*range(n_local), ABSENT], [*range(n_global), ABSENT], range(n_down), indexing="ij"),
+            axis=-1,
+        ).reshape(-1, 1, 3)
+        differs = wanted != valid[None, :, :3]
+        presence = (wanted[..., :2] == ABSENT) != (valid[None, :, :2] == ABSENT)
+        cost = 2 * differs[..., :2].sum(-1) + differs[..., 2] + 4 * presence.sum(-1)
+        return np.asarray(valid[cost.argmin(1)].reshape(n_local + 1, n_global + 1, n_down, 5))
+
+    # widths and genes
+
+    def _fits(self, local: int, global_: int) -> tuple[int, ...]:
+        """Indices of the widths that fit both types."""
+        pairs = zip(SLOTS, (local, global_), strict=True)
+        present = [self.types[slot][t] for slot, t in pairs if t != ABSENT]
+        return tuple(
+            w for w, width in enumerate(self.spec.width) if all(t.fits_width(width) for t in present)
+        )
+
+    def explicit_widths(self, global_: int, width: int) -> list[int]:
+        """Indices into global_width that mean another width than `width` and fit the type."""
+        traits = self.types["global"][global_]
+        if not traits.changes_width:
+            return []
+        values = self.spec.global_width
+        own = self.spec.width[width]
+        return [i for i, v in enumerate(values) if v not in (SAME, own) and traits.fits_width(v)]
+
+    def distinct(self, slot: SlotColumns, type_: int) -> int:
+        """Ways to choose the depth and the genes of a run of this type."""
+        total = 0
+        for depth in slot.depths:
+            ways = 1
+            for gene in slot.types[type_].reads:
+                values = self.layout.genes[slot.genes[gene]].values
+                ways *= len({per_block(value, depth) for value in values})
+            total += ways if depth else 0
+        return total
+
+    def must_match(self, combination: Combination) -> bool:
+        """Whether what arrives must have this stage's width."""
+        down = self.downs[combination.down]
+        if down.kind == "none":
+            return not self.first(combination.local, combination.global_).changes_width
+        return down.kind != INNER and down.keeps_width
+
+
+def gene_tables(layout: Layout, slot: SlotColumns) -> dict[str, NDArray[np.int64]]:
+    """Canonical index per gene. Shape [types, depths, values]; 0 where the type does not read it."""
+    tables = {}
+    for gene, column in slot.genes.items():
+        values = layout.genes[column].values
+        table = np.zeros((len(slot.types), len(slot.depths), len(values)), dtype=np.int64)
+        for d, depth in enumerate(slot.depths):
+            first: dict[Any, int] = {}
+            canonical = [first.setdefault(per_block(v, depth), k) for k, v in enumerate(values)]
+            for t, preset in enumerate(slot.types):
+                if gene in preset.reads and depth:
+                    table[t, d] = canonical
+        tables[gene] = table
+    return tables

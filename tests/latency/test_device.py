@@ -1,0 +1,156 @@
+"""Estimates, intervals, margins, breakdowns; arrays and single networks agree; no torch is loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hvnas.latency.registry as registry
+from hvnas.arch import load_arch
+from hvnas.latency import Device, Student, list_devices, load_device, register_device
+from hvnas.latency.interval import fit_student
+from hvnas.ops import evaluate_columns
+
+NAMES = "efficientformer_l1 efficientformer_l7 poolformer_s24 coatnet_0 mobilevit_xs efficientvit_b1".split()
+
+
+@pytest.fixture(scope="module")
+def device() -> Device:
+    return load_device("iphone12")
+
+
+def test_program_and_columns_agree(device: Device) -> None:
+    programs = [load_arch(name).lower() for name in NAMES]
+    arrays = device.latency_columns(np.stack([evaluate_columns(device.columns, p) for p in programs]))
+    for i, program in enumerate(programs):
+        one = device.latency(program)
+        assert one.ms == pytest.approx(arrays.ms[i], rel=1e-12)
+        assert (one.low, one.high) == pytest.approx((arrays.low[i], arrays.high[i]), rel=1e-12)
+        assert one.inside == arrays.inside[i]
+        assert len(one.reasons) == sum(bool(who[i]) for who in arrays.excluded_by.values())
+
+
+def test_the_model_is_the_three_costs_and_the_further_one(device: Device) -> None:
+    """Written out from the Program's own byte counts."""
+    program = load_arch("efficientformer_l3").lower()
+    products = [op for op in program.ops if op.kind in ("conv", "linear", "matmul")]
+    large = sum(op.act_bytes() for op in products if op.act_bytes() > 2e6)
+    rates = {term.column: term.ms_per_mega / 1e6 for term in device.model.terms}
+    assert set(rates) == {"weight_bytes", "act_bytes", "act_bytes_over_2mb"}
+    expected = (
+        device.model.fixed_ms
+        + program.weight_bytes * rates["weight_bytes"]
+        + program.act_bytes * rates["act_bytes"]
+        + large * rates["act_bytes_over_2mb"]
+    )
+    assert device.latency(program).ms == pytest.approx(expected, rel=1e-12)
+
+
+def test_weights_stream_no_faster_than_the_memory(device: Device) -> None:
+    """LPDDR4X-4266 on 64 bits moves 34.1 GB/s."""
+    (weights,) = (term for term in device.model.terms if term.column == "weight_bytes")
+    assert 20 < weights.rate < 34.1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_breakdown_sums_to_ms(device: Device, name: str) -> None:
+    estimate = device.latency(load_arch(name).lower())
+    parts = estimate.breakdown
+    assert parts.fixed == device.model.fixed_ms
+    assert parts.fixed + sum(parts.stages.values()) == pytest.approx(estimate.ms, rel=1e-12)
+    assert parts.fixed + sum(parts.kinds.values()) == pytest.approx(estimate.ms, rel=1e-12)
+    assert next(iter(parts.stages)) == "stem" and "stages.0" in parts.stages and "head" in parts.stages
+    assert parts.kinds["conv"] > 0
+
+
+def test_published_latency_lies_in_the_interval(device: Device) -> None:
+    """EfficientFormer on iPhone 12, iOS 16 (2212.08059): 1.4, 2.7, 6.6 ms."""
+    for name, ms in {"efficientformer_l1": 1.4, "efficientformer_l3": 2.7, "efficientformer_l7": 6.6}.items():
+        estimate = device.latency(load_arch(name).lower())
+        assert estimate.low < ms < estimate.high
+
+
+def test_interval_quantiles_and_chances_are_of_one_distribution(device: Device) -> None:
+    estimate = device.latency(load_arch("efficientformer_l1").lower())
+    assert device.p_within([estimate.ms], estimate.low)[0] == pytest.approx(0.05)
+    assert device.p_within([estimate.ms], estimate.high)[0] == pytest.approx(0.95)
+    outside = device.latency(load_arch("coatnet_0").lower())
+    chances = device.p_within([outside.ms] * 2, outside.high, inside=np.array([False, True]))
+    assert chances[0] == pytest.approx(0.95) and chances[1] > chances[0]
+
+
+def test_outside_is_wider(device: Device) -> None:
+    ms = np.array([2.0])
+    inside = device.inside_error.factor(0.95) / device.inside_error.factor(0.05)
+    outside = device.outside_error.factor(0.95) / device.outside_error.factor(0.05)
+    assert outside > 3 * inside
+    assert device.p_within(ms, 2.2, inside=False)[0] < device.p_within(ms, 2.2)[0]
+
+
+def test_default_margin_is_the_smallest(device: Device) -> None:
+    margin = device.default_margin(2.0)
+    assert margin > 0
+    assert device.p_within([2.0 / (1 + margin)], 2.0)[0] == pytest.approx(0.9)
+    assert device.p_within([2.0 / (1 + margin - 0.01)], 2.0)[0] < 0.9
+    assert device.default_margin(7.0) == margin < device.default_margin(7.0, inside=False)
+
+
+@pytest.mark.parametrize("budget", [float("nan"), float("inf"), 0.0, -1.0])
+def test_no_budget(device: Device, budget: float) -> None:
+    with pytest.raises(ValueError, match="finite number of milliseconds > 0"):
+        device.p_within([1.0], budget)
+    with pytest.raises(ValueError, match="finite number of milliseconds > 0"):
+        device.default_margin(budget)
+
+
+def test_columns_of_another_shape_are_refused(device: Device) -> None:
+    with pytest.raises(ValueError, match=r"values must be \[n, \d+\], a column each for weight_bytes"):
+        device.latency_columns(np.zeros((2, 3)))
+
+
+def test_says_that_it_is_calibrated(device: Device) -> None:
+    assert device.info.method == "calibrated"
+    assert "calibrated" in device.info.description and "not measured" in device.info.description
+    assert device.info.batch == 1 and device.info.device == "iPhone 12"
+    assert len(device.hash) == 12 and device.hash == load_device("iphone12").hash
+
+
+def test_student_degrees_of_freedom_are_bounded_by_the_families() -> None:
+    rng = np.random.default_rng(0)
+    student = fit_student(rng.normal(0.1, 0.2, 200), families=6)
+    assert student.df == 5
+    assert student.loc == pytest.approx(0.1, abs=0.05)
+    heavy = fit_student(0.1 * rng.standard_t(2, 400), families=50)
+    assert 1 < heavy.df < 4
+    with pytest.raises(ValueError, match="scale > 0"):
+        Student(3, 0, 0)
+
+
+def test_unknown_device() -> None:
+    with pytest.raises(ValueError, match=r"unknown device 'iphone21'; did you mean 'iphone12'\? There are: "):
+        load_device("iphone21")
+    assert "iphone12" in list_devices()
+
+
+def test_registered_device(monkeypatch: pytest.MonkeyPatch, repo_root: Path) -> None:
+    monkeypatch.setattr(registry, "_DEVICES", {})
+    register_device("mine")(lambda: repo_root / "latency_tables" / "iphone12.yaml")
+    register_device("made")(lambda: load_device("iphone12"))
+    assert {"mine", "made", "iphone12"} <= set(list_devices())
+    assert load_device("mine").hash == load_device("made").hash
+    with pytest.raises(ValueError, match="exists already"):
+        register_device("iphone12")(lambda: "x")
+
+
+def test_loading_needs_no_torch() -> None:
+    code = "from hvnas.latency import load_device as l; d = l('iphone12'); d.p_within([1.0], 2.0)"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "hvnas.latency.device" in imported
+    assert not {"torch", "timm", "scipy.stats", "pandas"} & imported
