@@ -136,7 +136,8 @@ class RelativeAttention(nn.Module):
             assert bias is not None
             scores = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)
             return (scores.softmax(-1) + bias) @ v
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        # the fused kernel wants the mask's batch axis, and rows of channels in q, k and v
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias[None])
 
 
 class MapAttention(RelativeAttention):
@@ -150,9 +151,8 @@ class MapAttention(RelativeAttention):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         batch, _, height, width = x_BCHW.shape
         qkv_BHEN = self.qkv(x_BCHW).view(batch, self.heads, -1, height * width)
-        # fused attention takes rows of channels only; one copy of all three is cheaper than going without
-        qkv = qkv_BHEN.transpose(2, 3).contiguous()
-        return self.proj(super().forward(qkv).transpose(2, 3).reshape(batch, -1, height, width))
+        y_BHNE = super().forward(qkv_BHEN.transpose(2, 3).contiguous())
+        return self.proj(y_BHNE.transpose(2, 3).reshape(batch, -1, height, width))
 
 
 class WindowAttention(RelativeAttention):

@@ -57,9 +57,10 @@ class HeadsOfMap(nn.Module):
         k_BHDN = self.k(x_BCHW).flatten(2).unflatten(1, (self.heads, -1))
         return k_BHDN, v.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3), self.local(v)
 
-    def queries(self, q_BCHW: Tensor) -> Tensor:
-        """Queries ``[B, h, N, d]``, scaled."""
-        return q_BCHW.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3) * self.key_dim**-0.5
+    def scores(self, q_BCHW: Tensor, k_BHDN: Tensor) -> Tensor:
+        """Scaled products ``[B, h, M, N]`` of every query with every key."""
+        q_BHMD = q_BCHW.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
+        return (q_BHMD @ k_BHDN) * self.key_dim**-0.5
 
 
 class MapAttention4D(nn.Module):
@@ -85,7 +86,7 @@ class MapAttention4D(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         inner = x_BCHW if self.shrink is None else self.shrink(x_BCHW)
         k, v, local = self.kv(inner)
-        scores = self.kv.queries(self.q(inner)) @ k + self.bias()
+        scores = self.kv.scores(self.q(inner), k) + self.bias()
         weights = self.talk_after(self.talk_before(scores).softmax(-1))
         y = (weights @ v).transpose(2, 3).reshape(local.shape) + local
         if self.shrink is not None:
@@ -147,6 +148,6 @@ class AttnDownModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.to_map(x)
         k, v, local = self.kv(x)
-        weights = (self.kv.queries(self.q(x)) @ k + self.bias()).softmax(-1)
+        weights = (self.kv.scores(self.q(x), k) + self.bias()).softmax(-1)
         y = (weights @ v).transpose(2, 3).reshape(local.shape) + local
         return self.conv(x) + self.proj(self.act(y))

@@ -12,7 +12,7 @@ from hvnas.ops import State
 from hvnas.space.layout import SLOTS, Layout
 from hvnas.space.spec import SAME
 from hvnas.space.stage import ABSENT, CEIL, FLOOR, Abilities, Situation, StageRules, gene_tables
-from hvnas.space.traits import KINDS, MAP, PAIR, DownTraits, Traits
+from hvnas.space.traits import KINDS, MAP, PAIR, DownTraits, traits_of
 
 Rows = NDArray[np.int16]
 Ints = NDArray[np.int64]
@@ -31,14 +31,14 @@ class Canonicaliser:
         self.layout = layout
         spec = layout.spec
         self.abilities = Abilities(
-            {name: Traits(preset) for name, preset in spec.blocks.items()},
+            {name: traits_of(preset) for name, preset in spec.blocks.items()},
             {name: DownTraits(preset) for name, preset in spec.downsamples.items()},
-            tuple(Traits(preset) for preset in spec.heads),
+            tuple(traits_of(preset) for preset in spec.heads),
         )
         self.cardinalities = np.array([len(gene.values) for gene in layout.genes], dtype=np.int64)
         self.stem_sizes = self._stem_sizes()
-        self.rules = tuple(StageRules(layout, i, self.abilities) for i in range(len(spec.stages)))
-        self.stages = tuple(_StagePass(layout, rules) for rules in self.rules)
+        self.rules = self._rules()
+        self.stages = tuple(_StagePass(layout, rules, i) for i, rules in enumerate(self.rules))
         self.start_kind = np.array([MAP if tokens is None else PAIR for tokens in spec.tokens])
         self.explicit_stem = np.flatnonzero([w != SAME for w in spec.stem_width])
         self.same_stem = spec.stem_width.index(SAME) if SAME in spec.stem_width else None
@@ -48,10 +48,19 @@ class Canonicaliser:
         """Map size behind each stem at each resolution. Shape [stems, resolutions]."""
         sizes = []
         for preset in self.layout.spec.stems:
-            block = Traits(preset).block
+            block = traits_of(preset).block
             states = [lower_block(block, State(map=(3, r, r))).state for r in self.layout.spec.resolution]
             sizes.append([(state.map or (1,))[-1] for state in states])
         return np.array(sizes, dtype=np.int64)
+
+    def _rules(self) -> tuple[StageRules, ...]:
+        """The rules of each stage; stages behind the first that offer the same share them."""
+        shared: dict[object, StageRules] = {}
+        for i, stage in enumerate(self.layout.spec.stages):
+            key = (i == 0, stage)
+            if key not in shared:
+                shared[key] = StageRules(self.layout, i, self.abilities)
+        return tuple(shared[i == 0, stage] for i, stage in enumerate(self.layout.spec.stages))
 
     def _head_fix(self) -> Ints:
         """The head to use for each kind of state. Shape [kinds, heads]."""
@@ -96,8 +105,8 @@ class Canonicaliser:
 class _StagePass:
     """Applies the rules of one stage to rows."""
 
-    def __init__(self, layout: Layout, rules: StageRules) -> None:
-        self.i, self.rules, self.columns = rules.i, rules, rules.columns
+    def __init__(self, layout: Layout, rules: StageRules, i: int) -> None:
+        self.i, self.rules, self.columns = i, rules, layout.stages[i]
         self.slots = {slot: self.columns.slots[slot] for slot in SLOTS}
         self.depths = {slot: np.array(self.slots[slot].depths) for slot in SLOTS}
         self.n_types = {slot: len(rules.types[slot]) for slot in SLOTS}
@@ -159,8 +168,7 @@ class _StagePass:
         for flag in np.unique(flags[active]).tolist():
             here = np.flatnonzero(active & (flags == flag))
             situation = Situation(flag >> 3, bool(flag >> 2 & 1), bool(flag >> 1 & 1), bool(flag & 1))
-            table = self.rules.nearest(situation)
-            chosen[here] = table[wanted[0][here], wanted[1][here], down[here]]
+            chosen[here] = self.rules.nearest(situation, wanted[0][here], wanted[1][here], down[here])
         rows[active, self.columns.downsample] = chosen[active, 2]
         return chosen
 

@@ -24,6 +24,7 @@ class _Counter:
         self.c = canonicaliser
         self.spec = canonicaliser.layout.spec
         self.stage_ways = cache(self._stage_ways)
+        self.groups = cache(self._groups)
         self.runs = cache(self._runs)
         self.tail = cache(self._tail)
 
@@ -55,14 +56,21 @@ class _Counter:
         self, i: int, size: int, kind: int, seen: bool, last: bool
     ) -> Counter[tuple[int, int, bool, bool]]:
         """Encodings of stage i by (size, kind and 3D flag it leaves, stem width must match)."""
+        result: Counter[tuple[int, int, bool, bool]] = Counter()
+        groups = self.groups(i, Situation(kind, last, bool(size % 2), seen))
+        for (sizing, after, is_3d, match), ways in groups.items():
+            out = size if sizing == KEEP else (size + (sizing == CEIL)) // 2
+            result[out, after, seen or is_3d, match] += ways
+        return result
+
+    def _groups(self, i: int, situation: Situation) -> Counter[tuple[int, int, bool, bool]]:
+        """Encodings of stage i by what its combinations do to the state."""
         rules = self.c.rules[i]
         result: Counter[tuple[int, int, bool, bool]] = Counter()
-        situation = Situation(kind, last, bool(size % 2), seen)
         for combination in rules.combinations(situation):
-            out = size if combination.sizing == KEEP else (size + (combination.sizing == CEIL)) // 2
             is_3d = combination.global_ != ABSENT and bool(rules.is_3d[combination.global_])
             match = i == 0 and rules.must_match(combination) and self.c.same_stem is not None
-            key = (out, combination.kind, seen or is_3d, match)
+            key = (combination.sizing, combination.kind, is_3d, match)
             result[key] += self.runs(i, combination.local, combination.global_)
         return result
 

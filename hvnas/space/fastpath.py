@@ -102,8 +102,9 @@ class FastPath:
         if s.start < s.stop:
             total[:, s] = np.where(np.isnan(taken[:, s]), total[:, s], taken[:, s])
 
-    def template(self, part: Part, row: Ints, state: StateClass, equal: bool) -> Template:
+    def template(self, part: Part, row: Ints, state: StateClass, first: tuple[int, int]) -> Template:
         """The template of a part; parts of different stages share those that are the same work."""
+        equal = first[0] == first[1]
         blocks, widths = part.blocks(row, self.widths)
         key = (tuple(blocks(widths[0])), state, equal)
         if key not in self.templates:
@@ -114,6 +115,8 @@ class FastPath:
                 channels_in=[IMAGE_CHANNELS] if part.is_stem else self.widths,
                 channels_out=widths,
                 equal=equal,
+                first=first,
+                polynomial=not part.is_stem,
             )
         return self.templates[key]
 
@@ -132,13 +135,15 @@ class _PartTable:
         self.path, self.part = path, part
         self.templates: list[Template] = []
         self.template_of: dict[int, int] = {}
-        self.template_out = np.zeros(0, dtype=np.int64)
+        self.template_out = np.zeros(64, dtype=np.int64)
+        self.base = np.zeros(64, dtype=np.int64)
+        self.stride = np.zeros(64, dtype=np.int64)
+        self.slots = 0
         self.out_state = self.out_channels = np.zeros(0, dtype=np.int64)
         self._clear()
 
     def _clear(self) -> None:
-        n = len(self.path.channels)
-        self.entry_of = np.full(len(self.templates) * n * n, -1, dtype=np.int64)
+        self.entry_of = np.full(max(1024, self.slots), -1, dtype=np.int32)
         self.values = np.zeros((256, len(self.path.columns)))
         self.used = 0
 
@@ -154,11 +159,11 @@ class _PartTable:
         static = self.part.key(genes)
         keys = ((state * self.part.span + static) << 1) | (channels_in == channels_out)
         template = self._templates(keys, genes, state, channels_in, channels_out)
-        n = len(path.channels)
-        flat = (template * n + path.channel_index[channels_in]) * n + path.channel_index[channels_out]
-        entry = self.entry_of[flat]
+        index = path.channel_index
+        flat = self.base[template] + index[channels_in] * self.stride[template] + index[channels_out]
+        entry = self.entry_of[flat].astype(np.int64)
         if (entry < 0).any():
-            entry = self._enter(flat, template, channels_in, channels_out)
+            entry = self._enter(flat.astype(np.int64), template, channels_in, channels_out)
         self.out_state, self.out_channels = self.template_out[template], channels_out
         return self.values, entry
 
@@ -167,19 +172,29 @@ class _PartTable:
         ids = np.empty(len(unique), dtype=np.int64)
         for k, (key, w) in enumerate(zip(unique.tolist(), where.tolist(), strict=True)):
             if key not in self.template_of:
-                self.template_of[key] = self._new_template(
-                    genes[:, w], int(state[w]), bool(channels_in[w] == channels_out[w])
-                )
+                pair = int(channels_in[w]), int(channels_out[w])
+                self.template_of[key] = self._new_template(genes[:, w], int(state[w]), pair)
             ids[k] = self.template_of[key]
         return ids[inverse]
 
-    def _new_template(self, row: Ints, state: int, equal: bool) -> int:
+    def _new_template(self, row: Ints, state: int, pair: tuple[int, int]) -> int:
         path = self.path
-        template = path.template(self.part, row, path.classes[state], equal)
+        template = path.template(self.part, row, path.classes[state], pair)
+        t, n = len(self.templates), len(path.channels)
         self.templates.append(template)
-        self.template_out = np.append(self.template_out, path.class_id(template.out_state))
-        self.entry_of = np.append(self.entry_of, np.full(len(path.channels) ** 2, -1, dtype=np.int64))
-        return len(self.templates) - 1
+        if t == len(self.base):
+            self.template_out, self.base, self.stride = (
+                np.resize(a, 2 * t) for a in (self.template_out, self.base, self.stride)
+            )
+        equal = pair[0] == pair[1]
+        self.template_out[t] = path.class_id(template.out_state)
+        self.base[t], self.stride[t] = self.slots, 0 if equal else n
+        self.slots += n if equal else n * n
+        if self.slots > len(self.entry_of):
+            grown = np.full(2 * self.slots, -1, dtype=np.int32)
+            grown[: len(self.entry_of)] = self.entry_of
+            self.entry_of = grown
+        return t
 
     def _enter(self, flat: Ints, template: Ints, channels_in: Ints, channels_out: Ints) -> Ints:
         if self.used > MAX_ENTRIES:
@@ -187,19 +202,25 @@ class _PartTable:
         new, where = np.unique(flat[self.entry_of[flat] < 0], return_index=True)
         missing = np.flatnonzero(self.entry_of[flat] < 0)[where]
         self._reserve(self.used + len(new))
-        for t in np.unique(template[missing]):
-            rows = missing[template[missing] == t]
+        for rows in _groups(missing, template):
+            t = template[rows[0]]
             slot = np.arange(self.used, self.used + len(rows))
             self.values[slot] = self.templates[t].values(channels_in[rows], channels_out[rows])
             self.entry_of[flat[rows]] = slot
             self.used += len(rows)
-        return self.entry_of[flat]
+        return self.entry_of[flat].astype(np.int64)
 
     def _reserve(self, size: int) -> None:
         if size > len(self.values):
             grown = np.zeros((max(size, 2 * len(self.values)), self.values.shape[1]))
             grown[: self.used] = self.values[: self.used]
             self.values = grown
+
+
+def _groups(rows: Ints, by: Ints) -> list[Ints]:
+    """`rows` in groups of equal `by[row]`."""
+    order = rows[np.argsort(by[rows], kind="stable")]
+    return np.split(order, np.flatnonzero(np.diff(by[order])) + 1)
 
 
 def _all_widths(layout: Any) -> set[int]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from hvnas.arch import INNER
 from hvnas.blocks import Block
 from hvnas.blocks.mobileformer import GlobalTokens
-from hvnas.space.layout import Layout, is_profile
+from hvnas.space.layout import Layout, is_profile, per_block
 from hvnas.space.spec import SAME, Preset
 from hvnas.space.templates import Blocks
-from hvnas.space.traits import Traits
+from hvnas.space.traits import traits_of
 
 Ints = NDArray[np.int64]
 
@@ -120,51 +120,18 @@ class _Down(_InStage):
 
 
 class _Run(_InStage):
-    """The first block of a run, or its further blocks.
+    """Blocks of one run of one stage."""
 
-    Further blocks that are all alike are one part, repeated; where a gene varies by block they are
-    lowered together, and the depth is part of the key.
-    """
-
-    def __init__(self, layout: Layout, i: int, slot: str, *, first: bool) -> None:
-        columns = layout.stages[i].slots[slot]
-        self.slot, self.first, self.run = slot, first, columns
-        super().__init__(layout, i, [columns.type, *columns.genes.values()])
-        self.span *= 2 * len(columns.depths)
-        self.profiles = [
-            (column, np.array([is_profile(v) for v in layout.genes[column].values]))
-            for column in columns.genes.values()
-        ]
-        names = layout.spec.stages[i].downsample
-        self.is_inner = np.array([layout.spec.downsamples[n].block == INNER for n in names])
-        self.local_depths = np.array(layout.stages[i].slots["local"].depths)
-        self.depths = np.array(columns.depths)
+    def __init__(self, layout: Layout, i: int, slot: str, reads: Sequence[int]) -> None:
+        super().__init__(layout, i, reads)
+        self.slot, self.run = slot, layout.stages[i].slots[slot]
+        self.depths = np.array(self.run.depths)
         own = layout.spec.stages[i].global_width
         self.own_width = np.array([0 if w == SAME else w for w in own])
 
-    def _strides(self, genes: Ints) -> NDArray[np.bool_]:
-        """Where this part is the first block of its stage and strides by itself."""
-        inner = self.first & self.is_inner[genes[self.columns.downsample]]
-        if self.slot == "global":
-            inner &= self.local_depths[genes[self.columns.slots["local"].depth]] == 0
-        return np.asarray(inner)
-
-    def _varies(self, genes: Ints) -> NDArray[np.bool_]:
-        """Where a gene differs from block to block, so that further blocks are not one repeated."""
-        varies = np.zeros(genes.shape[1], dtype=bool)
-        for column, is_profile_value in self.profiles:
-            varies |= is_profile_value[genes[column]]
-        return varies
-
-    def key(self, genes: Ints) -> Ints:
-        depth = np.where(self._varies(genes), genes[self.run.depth], 0)
-        return (super().key(genes) * 2 + self._strides(genes)) * len(self.depths) + depth
-
-    def repeats(self, genes: Ints) -> Ints:
-        depth = np.where(self.active(genes), self.depths[genes[self.run.depth]], 0)
-        if self.first:
-            return (depth > 0).astype(np.int64)
-        return np.where(self._varies(genes), depth > 1, np.maximum(depth - 1, 0))
+    def depth(self, genes: Ints) -> Ints:
+        """Blocks in the run, 0 where there is none."""
+        return np.where(self.active(genes), self.depths[genes[self.run.depth]], 0)
 
     def out_channels(self, genes: Ints) -> Ints:
         width = super().out_channels(genes)
@@ -173,25 +140,98 @@ class _Run(_InStage):
         own = self.own_width[genes[self.columns.global_width]]
         return np.where(own == 0, width, own)
 
+    def widths_of(self, row: Ints, widths: list[int]) -> list[int]:
+        """Those of `widths` that the run's type can have."""
+        return fitting_widths(self.run.types[row[self.run.type]], tuple(widths))
+
+
+class _First(_Run):
+    """The first block of a run."""
+
+    def __init__(self, layout: Layout, i: int, slot: str) -> None:
+        columns = layout.stages[i].slots[slot]
+        super().__init__(layout, i, slot, [columns.type, *columns.genes.values()])
+        self.span *= 2
+        names = layout.spec.stages[i].downsample
+        self.is_inner = np.array([layout.spec.downsamples[n].block == INNER for n in names])
+        self.local_depths = np.array(layout.stages[i].slots["local"].depths)
+
+    def _strides(self, genes: Ints) -> NDArray[np.bool_]:
+        """Where the block is the first of its stage and strides by itself."""
+        inner = self.is_inner[genes[self.columns.downsample]]
+        if self.slot == "global":
+            inner &= self.local_depths[genes[self.columns.slots["local"].depth]] == 0
+        return np.asarray(inner)
+
+    def key(self, genes: Ints) -> Ints:
+        return super().key(genes) * 2 + self._strides(genes)
+
+    def repeats(self, genes: Ints) -> Ints:
+        return (self.depth(genes) > 0).astype(np.int64)
+
     def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
-        layout, i = self.layout, self.i
         stride = 2 if self._strides(row[:, None])[0] else 1
-        varies = bool(self._varies(row[:, None])[0])
 
         def blocks(width: int) -> Sequence[Block]:
-            run = layout.run(row, i, self.slot, width=width)
+            run = self.layout.run(row, self.i, self.slot, width=width)
             assert run is not None
-            if self.first:
-                return run.blocks(stride=stride)[:1]
-            return run.blocks()[1:] if varies else run.blocks()[1:2]
+            return run.blocks(stride=stride)[:1]
 
-        return blocks, fitting_widths(self.run.types[row[self.run.type]], tuple(widths))
+        return blocks, self.widths_of(row, widths)
+
+
+class _Further(_Run):
+    """The blocks behind the first that have one value of the gene that may vary from block to block.
+
+    All of them are alike, so the part is one block, repeated. Where no gene varies there is one such
+    part per run.
+    """
+
+    def __init__(self, layout: Layout, i: int, slot: str, varying: str | None, value: object) -> None:
+        columns = layout.stages[i].slots[slot]
+        self.varying, self.value = varying, value
+        super().__init__(
+            layout, i, slot, [columns.type, *(c for g, c in columns.genes.items() if g != varying)]
+        )
+        self.counts_of = self._counts()
+
+    def _counts(self) -> Ints | None:
+        """How many further blocks have the value. Shape [values of the varying gene, depths]."""
+        if self.varying is None:
+            return None
+        values = self.layout.genes[self.run.genes[self.varying]].values
+        return np.array([[per_block(v, d)[1:].count(self.value) for d in self.run.depths] for v in values])
+
+    def repeats(self, genes: Ints) -> Ints:
+        if self.counts_of is None:
+            return np.maximum(self.depth(genes) - 1, 0)
+        assert self.varying is not None
+        repeats = self.counts_of[genes[self.run.genes[self.varying]], genes[self.run.depth]]
+        return np.where(self.active(genes), repeats, 0)
+
+    def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
+        preset = self.run.types[row[self.run.type]]
+        fields = {g: self.layout.value(row, self.run.genes[g]) for g in preset.reads if g != self.varying}
+        if self.varying in preset.reads:
+            fields[str(self.varying)] = self.value
+        return (lambda width: [preset.make(width, **fields)]), self.widths_of(row, widths)
+
+
+def _further(layout: Layout, i: int, slot: str) -> list[Part]:
+    """The parts of the blocks behind the first of a run."""
+    genes = layout.stages[i].slots[slot].genes
+    for gene, column in genes.items():
+        values = layout.genes[column].values
+        if any(is_profile(v) for v in values):
+            constants = {c for v in values for c in (v if is_profile(v) else (v,))}
+            return [_Further(layout, i, slot, gene, value) for value in sorted(constants)]
+    return [_Further(layout, i, slot, None, None)]
 
 
 @lru_cache(maxsize=1024)
 def fitting_widths(preset: Preset, widths: tuple[int, ...]) -> list[int]:
     """The widths that a preset can have."""
-    traits = Traits(preset)
+    traits = traits_of(preset)
     return [width for width in widths if traits.fits_width(width)]
 
 
@@ -201,6 +241,5 @@ def make_parts(layout: Layout) -> list[Part]:
     for i in range(len(layout.stages)):
         parts.append(_Down(layout, i))
         for slot in ("local", "global"):
-            parts.append(_Run(layout, i, slot, first=True))
-            parts.append(_Run(layout, i, slot, first=False))
+            parts += [_First(layout, i, slot), *_further(layout, i, slot)]
     return [*parts, _Head(layout)]

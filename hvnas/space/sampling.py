@@ -20,6 +20,7 @@ SIZE_COLUMNS = (
 )
 BINS = 24
 MAX_ROUNDS = 60
+PATIENCE = 30
 
 
 class Sampler:
@@ -44,62 +45,35 @@ class Sampler:
         limits = self.space.limits
         return (sizes[:, 0] <= limits.get("macs", np.inf)) & (sizes[:, 1] <= limits.get("params", np.inf))
 
-    def propose(self, n: int, *, rng: np.random.Generator) -> Rows:
+    def propose(self, n: int, *, rng: np.random.Generator, level: NDArray[np.float64] | None = None) -> Rows:
         """Canonical rows, small and large networks alike.
 
-        A network's ordered genes (widths, depths, ...) are drawn around one level of its own: with
-        independent genes nearly all would be of middling size.
+        A network's ordered genes (widths, depths, ...) are drawn around one `level` of its own, from 0
+        to 1: with independent genes nearly all would be of middling size. A fifth are drawn independently
+        all the same where no levels are given.
         """
         cardinalities = self.space.cardinalities
         uniform = rng.random((n, len(cardinalities)))
-        level = rng.random((n, 1))
-        around = np.clip(level + rng.normal(0.0, 0.25, uniform.shape), 0.0, 1.0 - 1e-9)
-        leveled = self.ordered & (rng.random((n, 1)) < 0.8)
+        leveled = self.ordered & ((rng.random((n, 1)) < 0.8) | (level is not None))
+        middle = rng.random(n) if level is None else level
+        around = np.clip(middle[:, None] + rng.normal(0.0, 0.2, uniform.shape), 0.0, 1.0 - 1e-9)
         return self.space.canonicalise((np.where(leveled, around, uniform) * cardinalities).astype(np.int64))
 
     def sample(self, n: int, *, rng: np.random.Generator, macs: tuple[float, float] | None) -> Rows:
         """See `Space.sample`."""
         if n < 0:
             raise ValueError(f"n: must be >= 0, got {n}")
+        aim = _Aim(n, macs, rng)
         kept = [np.zeros((0, len(self.space.genes)), dtype=np.int16)]
-        have = 0
-        quota = np.full(BINS, -(-n // BINS))
         for _ in range(MAX_ROUNDS):
-            if have >= n:
-                break
-            rows = self.propose(max(256, 2 * (n - have)), rng=rng)
-            if macs is not None or self.space.limits:
-                rows = self._accept(rows, macs, quota)
-            kept.append(rows)
-            have += len(rows)
-        rows = np.concatenate(kept)
-        if have < n:
-            rows = self._fill(rows, n, macs, rng)
-        return rows[rng.permutation(len(rows))[:n]]
-
-    def _accept(self, rows: Rows, macs: tuple[float, float] | None, quota: NDArray[np.int64]) -> Rows:
-        sizes = self.sizes(rows)
-        good = self.within_limits(sizes)
-        if macs is None:
-            return rows[good]
-        bins = _bins(sizes[:, 0], macs)
-        good &= (bins >= 0) & (bins < BINS)
-        chosen = np.zeros(len(rows), dtype=bool)
-        for b in np.unique(bins[good]):
-            here = np.flatnonzero(good & (bins == b))[: quota[b]]
-            chosen[here] = True
-            quota[b] -= len(here)
-        return rows[chosen]
-
-    def _fill(self, rows: Rows, n: int, macs: tuple[float, float] | None, rng: np.random.Generator) -> Rows:
-        """What bins without proposals leave open, from the bins that have them."""
-        for _ in range(MAX_ROUNDS):
-            if len(rows) >= n:
-                return rows
-            quota = np.full(BINS, n)
-            rows = np.concatenate([rows, self._accept(self.propose(4 * n + 256, rng=rng), macs, quota)])
-        if len(rows) >= n:
-            return rows
+            missing = n - sum(map(len, kept))
+            if missing <= 0:
+                rows = np.concatenate(kept)
+                return rows[rng.permutation(len(rows))[:n]]
+            level = aim.levels(max(128, 2 * missing))
+            rows = self.propose(len(level), rng=rng, level=level)
+            sizes = self.sizes(rows)
+            kept.append(rows[aim.accept(level, sizes[:, 0], self.within_limits(sizes))])
         between = f" between {macs[0]:.3g} and {macs[1]:.3g} MACs" if macs else ""
         raise ValueError(f"space {self.space.name} yields too few networks{between}; widen the range")
 
@@ -127,6 +101,47 @@ class Sampler:
         return self.space.canonicalise(np.where(take, b, a))
 
 
-def _bins(macs: NDArray[np.float64], bounds: tuple[float, float]) -> NDArray[np.int64]:
-    low, high = np.log(bounds[0]), np.log(bounds[1])
-    return np.floor((np.log(np.maximum(macs, 1.0)) - low) / (high - low) * BINS).astype(np.int64)
+class _Aim:
+    """Levels that lead to networks of the MACs still wanted, learnt from those already drawn."""
+
+    def __init__(self, n: int, macs: tuple[float, float] | None, rng: np.random.Generator) -> None:
+        self.rng, self.macs = rng, macs
+        self.bounds = np.log(macs) if macs else np.array([0.0, 60.0])
+        self.quota = np.full(BINS, -(-n // BINS)) if macs else np.full(1, n)
+        self.levels_seen = np.zeros(0)
+        self.macs_seen = np.zeros(0)
+        self.rounds = 0
+
+    def levels(self, n: int) -> NDArray[np.float64]:
+        """Levels to draw next. Shape [n]."""
+        if self.macs is None or not len(self.levels_seen):
+            return self.rng.random(n)
+        open_bins = np.flatnonzero(self.quota > 0)
+        bins = self.rng.choice(open_bins, n) if len(open_bins) else self.rng.integers(0, BINS, n)
+        low, high = self.bounds
+        target = low + (bins + self.rng.random(n)) / BINS * (high - low)
+        order = np.argsort(self.macs_seen)
+        near = np.searchsorted(self.macs_seen[order], target) + self.rng.integers(-8, 9, n)
+        level = self.levels_seen[order[np.clip(near, 0, len(order) - 1)]]
+        return np.clip(level + self.rng.normal(0.0, 0.05, n), 0.0, 1.0)
+
+    def accept(
+        self, level: NDArray[np.float64], macs: NDArray[np.float64], allowed: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Which of the drawn networks to keep: allowed, and in a bin that is still open."""
+        log_macs = np.log(np.maximum(macs, 1.0))
+        self.levels_seen = np.concatenate([self.levels_seen, level])
+        self.macs_seen = np.concatenate([self.macs_seen, log_macs])
+        self.rounds += 1
+        if self.macs is None:
+            return allowed
+        low, high = self.bounds
+        bins = np.floor((log_macs - low) / (high - low) * BINS).astype(np.int64)
+        chosen = np.zeros(len(level), dtype=bool)
+        for b in np.unique(bins[allowed & (bins >= 0) & (bins < BINS)]):
+            # Bins that stay empty for long may have no members: the others fill up instead.
+            room = self.quota[b] if self.rounds < PATIENCE else len(level)
+            here = np.flatnonzero(allowed & (bins == b))[: max(0, room)]
+            chosen[here] = True
+            self.quota[b] -= len(here)
+        return chosen

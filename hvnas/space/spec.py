@@ -142,6 +142,9 @@ def _full(data: dict[str, Any], where: str) -> SpaceSpec:
         if key not in data:
             raise ValueError(f"{key}: missing ({where})")
     genes = {name: _values(v, f"genes.{name}", where) for name, v in data.get("genes", {}).items()}
+    varying = [name for name, values in genes.items() if any(isinstance(v, tuple) for v in values)]
+    if len(varying) > 1:
+        raise ValueError(f"genes: only one gene may list profiles, got {', '.join(varying)} ({where})")
     blocks = _presets(data["blocks"], "blocks", "body", where, tuple(genes))
     downsamples = _presets(data["downsamples"], "downsamples", "downsample", where, ())
     stages = _stages(data, None, where)
@@ -195,7 +198,11 @@ def _preset(name: str, data: Any, at: str, role: str, where: str, genes: tuple[s
         )
     if role != "head":
         fields["width"] = fields.get("width", _PLACEHOLDER)
-    return Preset(name, block_from_dict(fields, field=at, role=role, where=where), tuple(reads))
+    block = block_from_dict(fields, field=at, role=role, where=where)
+    for gene in reads:
+        if not hasattr(block, gene):
+            raise ValueError(f"{at}.reads: {block.type} has no field {gene}; leave the gene out ({where})")
+    return Preset(name, block, tuple(reads))
 
 
 def _stages(data: Mapping[str, Any], parent: SpaceSpec | None, where: str) -> tuple[StageSpec, ...]:

@@ -16,6 +16,7 @@ from hvnas.space.spec import SAME
 from hvnas.space.traits import CLASS, NOTHING, DownTraits, Traits
 
 ABSENT = -1
+UNKNOWN = -2
 KEEP, CEIL, FLOOR = range(3)  # how a downsample changes the size of the map
 
 
@@ -60,7 +61,8 @@ class StageRules:
         self.is_3d = np.array([t.block.type == "mb3d" for t in self.types["global"]])
         self.ordered = "4d_before_3d" in layout.spec.rules
         self.combinations = cache(self._combinations)
-        self.nearest = cache(self._nearest)
+        self._array = cache(self._as_array)
+        self._tables: dict[Situation, NDArray[np.int64]] = {}
         self.fits = cache(self._fits)
 
     def first(self, local: int, global_: int) -> Traits:
@@ -114,25 +116,44 @@ class StageRules:
             return KEEP
         return CEIL if odd == 8 else FLOOR
 
-    def _nearest(self, situation: Situation) -> NDArray[np.int64]:
-        """The valid combination nearest to each choice.
+    def nearest(
+        self,
+        situation: Situation,
+        local: NDArray[np.int64],
+        global_: NDArray[np.int64],
+        down: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The valid combination nearest to each choice, itself where it is valid. Shape [n, 5].
 
-        Shape [local types + 1, global types + 1, downsamples, 5]; the last type index means absent.
+        Types one past the last mean that the run is absent.
         """
-        valid = np.array(self.combinations(situation))
-        n_local, n_global, n_down = len(self.types["local"]), len(self.types["global"]), len(self.downs)
+        shape = (len(self.types["local"]) + 1, len(self.types["global"]) + 1, len(self.downs))
+        table = self._tables.setdefault(situation, np.full((*shape, 5), UNKNOWN, dtype=np.int64))
+        found = table[local, global_, down]
+        unknown = found[:, 2] == UNKNOWN
+        if unknown.any():
+            choices = np.unique(np.stack([local, global_, down], axis=1)[unknown], axis=0)
+            for choice in choices.tolist():
+                table[tuple(choice)] = self._nearest(situation, choice)
+            found = table[local, global_, down]
+        return found
+
+    def _nearest(self, situation: Situation, choice: list[int]) -> NDArray[np.int64]:
+        valid = self._array(situation)
+        absent = [len(self.types["local"]), len(self.types["global"]), UNKNOWN]
+        wanted = np.array([ABSENT if c == a else c for c, a in zip(choice, absent, strict=True)])
+        differs = wanted != valid[:, :3]
+        presence = (wanted[:2] == ABSENT) != (valid[:, :2] == ABSENT)
+        cost = 2 * differs[:, :2].sum(1) + differs[:, 2] + 4 * presence.sum(1)
+        return np.asarray(valid[cost.argmin()])
+
+    def _as_array(self, situation: Situation) -> NDArray[np.int64]:
+        valid = np.array(self.combinations(situation), dtype=np.int64)
         if not len(valid):
             raise ValueError(
                 f"space {self.layout.spec.name}: stages.{self.i} has no valid choice of blocks and downsample"
             )
-        wanted = np.stack(
-            np.meshgrid([*range(n_local), ABSENT], [*range(n_global), ABSENT], range(n_down), indexing="ij"),
-            axis=-1,
-        ).reshape(-1, 1, 3)
-        differs = wanted != valid[None, :, :3]
-        presence = (wanted[..., :2] == ABSENT) != (valid[None, :, :2] == ABSENT)
-        cost = 2 * differs[..., :2].sum(-1) + differs[..., 2] + 4 * presence.sum(-1)
-        return np.asarray(valid[cost.argmin(1)].reshape(n_local + 1, n_global + 1, n_down, 5))
+        return valid
 
     # widths and genes
 

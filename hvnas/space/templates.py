@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 Blocks = Callable[[int], Sequence[Block]]
 SCALE = 256.0
 TOLERANCE = 1e-11
+LOWER_AT_MOST = 6  # widths that are lowered one by one before polynomials pay for themselves
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def monomials(channels_in: NDArray[np.int64], channels_out: NDArray[np.int64]) -
 class Template:
     """Column values of ``blocks(out)`` on states of one class, for many channels at once.
 
-    `equal` templates are for as many channels in as out, the others for all else.
+    `equal` templates are for as many channels in as out, the others for all else. `first` is a pair of
+    channels that is wanted anyway. Without `polynomial` every pair is lowered.
     """
 
     def __init__(
@@ -77,13 +79,29 @@ class Template:
         channels_in: Sequence[int],
         channels_out: Sequence[int],
         equal: bool,
+        first: tuple[int, int],
+        polynomial: bool,
     ) -> None:
         self.columns, self.blocks, self.state = columns, blocks, state
-        fit, check = _sample_pairs(channels_in, channels_out, equal)
-        values, outs = zip(*(self._lower(i, o) for i, o in fit + check), strict=True)
-        self.out_state = StateClass.split(outs[0])[0]
+        self.widths = channels_in, channels_out, equal
+        values, out_state = self._lower(*first)
+        self.out_state = StateClass.split(out_state)[0]
+        self.known = {first: values}
+        self.fitted, self.exact = not polynomial, False
+
+    def _one(self, pair: tuple[int, int]) -> Array:
+        if pair not in self.known:
+            self.known[pair] = self._lower(*pair)[0]
+        return self.known[pair]
+
+    def _learn(self) -> None:
+        """Fit the polynomials and find out whether they hold."""
+        self.fitted = True
+        fit, check = _sample_pairs(*self.widths)
+        values = [self._lower(i, o)[0] for i, o in fit + check]
         self._fit(np.array(fit + check), np.stack(values), len(fit))
-        steps = [self._step(k, fit, check) for k, column in enumerate(columns) if column.above is not None]
+        stepped = [k for k, column in enumerate(self.columns) if column.above is not None]
+        steps = [self._step(k, fit, check) for k in stepped]
         self.steps = [step for step in steps if step is not None]
         self.exact = self._is_exact() and len(self.steps) == len(steps)
 
@@ -129,9 +147,11 @@ class Template:
 
     def values(self, channels_in: NDArray[np.int64], channels_out: NDArray[np.int64]) -> Array:
         """Column values for pairs of channels. Shape [n, columns]."""
+        if not self.fitted and len(self.known) + len(channels_in) > LOWER_AT_MOST:
+            self._learn()
         if not self.exact:
             pairs = zip(channels_in.tolist(), channels_out.tolist(), strict=True)
-            return np.stack([self._lower(i, o)[0] for i, o in pairs])
+            return np.stack([self._one(pair) for pair in pairs])
         basis = monomials(channels_in, channels_out)
         result = basis @ self.coefficients
         result[:, self.is_constant] = self.constant[self.is_constant]
@@ -155,12 +175,18 @@ def _sample_pairs(
     if equal:
         shared = sorted(set(channels_in) & set(channels_out)) or _spread(channels_out, 1)
         fit = [(c, c) for c in _spread(shared, 3)]
-        check = [(c, c) for c in _spread(shared, 6)]
+        check = [(c, c) for c in [*_spread(shared, 5)[1::2], *_residues(shared)]]
     else:
         fit = [(i, o) for i in _spread(channels_in, 3) for o in _spread(_without(channels_out, i), 3)]
         ins, outs = _spread(channels_in, 6)[1::2], _spread(channels_out, 6)[1::2]
-        check = [(i, o) for i in ins for o in _without(outs, i)][::2]
-    return fit, [pair for pair in check if pair not in fit][:3]
+        check = [(i, o) for i in ins for o in _without(outs, i)][:6:2]
+        check += [(ins[-1] if ins else channels_in[0], o) for o in _residues(channels_out)]
+    return fit, [pair for pair in dict.fromkeys(check) if pair not in fit and (pair[0] == pair[1]) == equal]
+
+
+def _residues(values: Sequence[int], modulus: int = 8) -> list[int]:
+    """One value of each residue: where a block rounds its widths, they disagree."""
+    return list({value % modulus: value for value in values}.values())
 
 
 def _without(values: Sequence[int], value: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from hvnas.arch import INNER
 from hvnas.blocks import Block, has_stride, lower_block
@@ -101,11 +101,23 @@ class Traits:
 
     def fits_width(self, width: int) -> bool:
         """Whether the block can have this width."""
-        try:
-            block = self.preset.make(width)
-        except ValueError:
-            return False
-        return _lowers(block, state_of(self._kind, width, EVEN)) is not None
+        if width not in self._fitting:
+            try:
+                block = self.preset.make(width)
+                self._fitting[width] = _lowers(block, state_of(self._kind, width, EVEN)) is not None
+            except ValueError:
+                self._fitting[width] = False
+        return self._fitting[width]
+
+    @cached_property
+    def _fitting(self) -> dict[int, bool]:
+        return {}
+
+
+@lru_cache(maxsize=4096)
+def traits_of(preset: Preset) -> Traits:
+    """The traits of a preset; what was found out about it is kept."""
+    return Traits(preset)
 
 
 def _side(state: State) -> int:
@@ -128,7 +140,7 @@ class DownTraits:
 
     @cached_property
     def _block(self) -> Traits:
-        return Traits(self.preset)
+        return traits_of(self.preset)
 
     @cached_property
     def keeps_width(self) -> bool:

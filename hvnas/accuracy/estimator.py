@@ -1,0 +1,95 @@
+"""What an accuracy estimator is, and how one is found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas._names import unknown_name
+from hvnas.arch import Arch
+from hvnas.ops import Column, Program
+
+Array = NDArray[np.float64]
+
+SCENARIOS = ("imagenet1k",)
+ENTRY_POINTS = "hvnas.estimators"
+
+
+class Estimate(NamedTuple):
+    """Top-1 in percentage points and its standard deviation, one per network. Shape [n] each."""
+
+    mean: Array
+    sd: Array
+
+
+@runtime_checkable
+class AccuracyEstimator(Protocol):
+    """Estimates top-1 of networks under a stated recipe and scenario."""
+
+    def estimate(
+        self, archs_or_programs: Sequence[Arch | Program], *, recipe: str = ..., scenario: str = ...
+    ) -> Estimate:
+        """One estimate per network, in order."""
+        ...
+
+
+@runtime_checkable
+class ColumnEstimator(AccuracyEstimator, Protocol):
+    """An estimator that needs numbers of the Program only, and so serves whole populations at once."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What it reads, in the order that `estimate_columns` takes it."""
+        ...
+
+    def estimate_columns(self, values: Array, *, recipe: str = ..., scenario: str = ...) -> Estimate:
+        """Estimates from column values ``[n, len(columns)]``."""
+        ...
+
+
+_FACTORIES: dict[str, Callable[[], AccuracyEstimator]] = {}
+
+
+def register_estimator(
+    name: str,
+) -> Callable[[Callable[[], AccuracyEstimator]], Callable[[], AccuracyEstimator]]:
+    """Decorator: a function without arguments that makes the estimator called `name`."""
+
+    def register(factory: Callable[[], AccuracyEstimator]) -> Callable[[], AccuracyEstimator]:
+        _FACTORIES[name] = factory
+        return factory
+
+    return register
+
+
+def list_estimators() -> tuple[str, ...]:
+    """Names that `load_estimator` takes, those of other packages' entry points included."""
+    return tuple(sorted({*_FACTORIES, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
+
+
+@cache
+def load_estimator(name: str = "surrogate") -> AccuracyEstimator:
+    """The estimator called `name`, made once. Raises ValueError naming those that exist."""
+    if name in _FACTORIES:
+        return _FACTORIES[name]()
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name == name:
+            made: AccuracyEstimator = point.load()()
+            return made
+    raise ValueError(unknown_name("estimator", name, list_estimators()))
+
+
+def check_scenario(scenario: str) -> None:
+    """Raises ValueError where no estimator speaks of `scenario`."""
+    if scenario == "large-data":
+        raise ValueError(
+            "scenario 'large-data' is not available yet: only ImageNet-1k results are fitted. "
+            "Use scenario 'imagenet1k'."
+        )
+    if scenario not in SCENARIOS:
+        raise ValueError(unknown_name("scenario", scenario, SCENARIOS))

@@ -1,0 +1,1 @@
+"""Data, recipes of the papers, and the training loop."""
