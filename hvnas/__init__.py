@@ -12,6 +12,7 @@ _HOMES = {
     "Arch": "hvnas.arch",
     "Program": "hvnas.ops",
     "build": "hvnas.nn",
+    "deploy": "hvnas.nn.deploy",
     "list_blocks": "hvnas.blocks",
     "list_devices": "hvnas.latency",
     "list_estimators": "hvnas.accuracy",
@@ -31,6 +32,7 @@ __all__ = [
     "Program",
     "__version__",
     "build",
+    "deploy",
     "list_blocks",
     "list_devices",
     "list_estimators",
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from hvnas.blocks import list_blocks
     from hvnas.latency import list_devices, load_device
     from hvnas.nn import build
+    from hvnas.nn.deploy import deploy
     from hvnas.ops import Program
     from hvnas.ops.trace import trace
     from hvnas.search import search

@@ -20,7 +20,7 @@ import yaml
 from _timm import deployed
 
 from hvnas._files import write_atomic
-from hvnas.latency.calibrate import choose_further, fit, networks
+from hvnas.latency.calibrate import Networks, choose_further, fit, networks
 from hvnas.latency.columns import clean, column, list_columns
 from hvnas.latency.error_report import error_report, left_out_students
 from hvnas.latency.gate import Rule
@@ -93,7 +93,7 @@ def network_values(program: Program) -> dict[str, float]:
 def device_text(rows: tuple[Measurement, ...]) -> tuple[str, dict[str, Any]]:
     """The device file and the error report in it."""
     facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))
-    meanings = facts.pop("meanings")
+    meanings, floor = facts.pop("meanings"), facts.pop("floor")
     rules = [Rule(**rule) for rule in facts["rules"]]
     nets = networks(rows, rules, cohort=COHORT)
     chosen = choose_further(nets, BASE, CANDIDATES)
@@ -103,15 +103,25 @@ def device_text(rows: tuple[Measurement, ...]) -> tuple[str, dict[str, Any]]:
     fixed, *costs = (float(f"{value:.4g}") for value in parameters)
     inside, outside = left_out_students(rows, rules, cohort=COHORT, terms=terms)
     report = error_report(rows, rules, cohort=COHORT, base=BASE, further=further, candidates=CANDIDATES)
+    reach = floor_reach(nets, fixed, floor)
+    floor = [term | {"ms_per_mega": float(f"{term['ms_per_mega'] * reach:.3g}")} for term in floor]
+    report |= {"floor_share": reach}
     listed = [
         {"column": name, "ms_per_mega": cost, "meaning": meanings[name]}
         for name, cost in zip(terms, costs, strict=True)
     ]
     data = {"schema": "hvnas.device/1", **{k: v for k, v in facts.items() if k != "rules"}}
-    data |= {"rows": "iphone12.csv", "parameters": {"fixed_ms": fixed, "terms": listed}}
+    data |= {"rows": "iphone12.csv", "parameters": {"fixed_ms": fixed, "terms": listed, "floor": floor}}
     data |= {"interval": {"inside": _plain(inside), "outside": _plain(outside)}}
     data |= {"rules": facts["rules"], "error": report}
     return yaml.safe_dump(data, sort_keys=False, width=110, allow_unicode=True), report
+
+
+def floor_reach(nets: Networks, fixed: float, floor: list[dict[str, Any]]) -> float:
+    """The share of the cost model's time, at most 1, that no network in the gate has been faster than."""
+    costs = sum(nets.values[term["column"]] * term["ms_per_mega"] / 1e6 for term in floor)
+    shares = ((nets.ms - fixed) / costs)[nets.inside]
+    return float(f"{min(1.0, shares.min()):.3g}")
 
 
 def _plain(student: Any) -> dict[str, float]:

@@ -8,7 +8,7 @@ strides 2, 4, 8, 16 and 32 apart at these resolutions without knowing the resolu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from hvnas.ops import Column, Op
 
@@ -55,43 +55,47 @@ def is_mixer_pool(op: Op) -> bool:
     return op.kind == "pool" and op.kernel != (1, 1) and op.shape_in == op.shape_out
 
 
-def _sum(name: str, value: Callable[[Op], float | None]) -> Column:
-    return Column(name, "sum", value)
+Where = tuple[Callable[[Op], object], object]
 
 
-def _count(name: str, holds: Callable[[Op], bool]) -> Column:
-    return _sum(name, lambda op: 1.0 if holds(op) else None)
+def _sum(
+    name: str,
+    value: Callable[[Op], float | None],
+    kinds: Iterable[str] | None = None,
+    where: Where | None = None,
+) -> Column:
+    return Column(name, "sum", value, kinds=None if kinds is None else frozenset(kinds), where=where)
+
+
+def _count(name: str, holds: Callable[[Op], bool], *kinds: str, where: Where | None = None) -> Column:
+    return _sum(name, lambda op: 1.0 if holds(op) else None, kinds or None, where)
 
 
 def _size_columns() -> list[Column]:
     return [
         _sum("params", lambda op: float(op.params)),
-        _sum("macs", lambda op: float(op.macs) if op.kind in COSTLY else None),
+        _sum("macs", lambda op: float(op.macs), COSTLY),
         # Outputs of convolutions, linear layers and attention products: timm's `macts`, maps included.
-        _sum("acts", lambda op: float(op.out_count) if op.kind in COSTLY else None),
+        _sum("acts", lambda op: float(op.out_count), COSTLY),
     ]
 
 
 def _level_columns(stride: int) -> list[Column]:
-    def here(op: Op) -> bool:
-        return level(op) == stride
-
+    here = (level, stride)
     return [
-        _sum(f"macs_s{stride}", lambda op: float(op.macs) if op.kind in COSTLY and here(op) else None),
-        _sum(f"params_s{stride}", lambda op: float(op.params) if op.kind in WEIGHTED and here(op) else None),
-        _count(f"layers_s{stride}", lambda op: op.kind in WEIGHTED and here(op)),
+        _sum(f"macs_s{stride}", lambda op: float(op.macs), COSTLY, here),
+        _sum(f"params_s{stride}", lambda op: float(op.params), WEIGHTED, here),
+        _count(f"layers_s{stride}", lambda op: True, *WEIGHTED, where=here),
     ]
 
 
 def _mixer_columns(stride: int) -> list[Column]:
-    def here(op: Op) -> bool:
-        return level(op) == stride
-
+    here = (level, stride)
     return [
-        _count(f"depthwise_s{stride}", lambda op: is_depthwise(op) and here(op)),
-        _count(f"dense_s{stride}", lambda op: _is_dense(op) and here(op)),
-        _count(f"attention_s{stride}", lambda op: is_attention(op) and _attended(op) == stride),
-        _count(f"pool_s{stride}", lambda op: is_mixer_pool(op) and here(op)),
+        _count(f"depthwise_s{stride}", is_depthwise, "conv", where=here),
+        _count(f"dense_s{stride}", _is_dense, "conv", where=here),
+        _count(f"attention_s{stride}", is_attention, "matmul", where=(_attended, stride)),
+        _count(f"pool_s{stride}", is_mixer_pool, "pool", where=here),
     ]
 
 
@@ -111,18 +115,24 @@ def _attended(op: Op) -> int:
 
 def _kind_columns() -> list[Column]:
     return [
-        _sum("macs_depthwise", lambda op: float(op.macs) if is_depthwise(op) else None),
-        _sum("macs_grouped", lambda op: float(op.macs) if _is_dense(op) and op.groups > 1 else None),
-        _sum("macs_dense", lambda op: float(op.macs) if _is_dense(op) and op.groups == 1 else None),
-        _sum("macs_matmul", lambda op: float(op.macs) if op.kind == "matmul" else None),
-        _sum("acts_depthwise", lambda op: float(op.out_count) if is_depthwise(op) else None),
-        _sum("acts_matmul", lambda op: float(op.out_count) if op.kind == "matmul" else None),
+        _sum("macs_depthwise", lambda op: float(op.macs) if is_depthwise(op) else None, ["conv"]),
+        _sum(
+            "macs_grouped", lambda op: float(op.macs) if _is_dense(op) and op.groups > 1 else None, ["conv"]
+        ),
+        _sum("macs_dense", lambda op: float(op.macs) if _is_dense(op) and op.groups == 1 else None, ["conv"]),
+        _sum("macs_matmul", lambda op: float(op.macs), ["matmul"]),
+        _sum("acts_depthwise", lambda op: float(op.out_count) if is_depthwise(op) else None, ["conv"]),
+        _sum("acts_matmul", lambda op: float(op.out_count), ["matmul"]),
         # Taps of the depthwise kernels: larger ones reach further at almost no cost.
-        _sum("depthwise_taps", lambda op: float(op.kernel[0] * op.kernel[1]) if is_depthwise(op) else None),
-        _count("softmaxes", lambda op: op.kind == "softmax"),
-        _count("position_biases", lambda op: op.kind == "bias" and op.weights > 0),
-        _count("layer_scales", lambda op: op.kind == "scale"),
-        _count("gates", _is_gate),
+        _sum(
+            "depthwise_taps",
+            lambda op: float(op.kernel[0] * op.kernel[1]) if is_depthwise(op) else None,
+            ["conv"],
+        ),
+        _count("softmaxes", lambda op: True, "softmax"),
+        _count("position_biases", lambda op: op.weights > 0, "bias"),
+        _count("layer_scales", lambda op: True, "scale"),
+        _count("gates", _is_gate, "conv"),
     ]
 
 
@@ -133,7 +143,7 @@ def _is_gate(op: Op) -> bool:
 
 def _style_columns() -> list[Column]:
     def counted(kind: str, *variants: str) -> Column:
-        return _count(f"{kind}_{variants[0]}", lambda op: op.kind == kind and op.variant in variants)
+        return _count(f"{kind}_{variants[0]}", lambda op: op.variant in variants, kind)
 
     return [
         counted("norm", "bn"),

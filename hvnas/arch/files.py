@@ -73,7 +73,7 @@ def _stage_to_dict(stage: Stage) -> dict[str, Any]:
     for name, run in stage.runs:
         fields = block_to_dict(run.block)
         fields.pop("stride", None)
-        fields |= {_shown(run.block, field): list(values) for field, values in run.vary}
+        fields |= {_shown(run.block, field): _plain(values) for field, values in run.vary}
         data[name] = {"type": fields.pop("type"), "depth": run.depth, **fields}
     return data
 
@@ -82,9 +82,15 @@ def block_to_dict(block: Block) -> dict[str, Any]:
     """Type, width (a head: classes), then every other field."""
     data: dict[str, Any] = {"type": block.type}
     for field in dataclasses.fields(block):
-        value = getattr(block, field.name)
-        data[_shown(block, field.name)] = list(value) if isinstance(value, tuple) else value
+        data[_shown(block, field.name)] = _plain(getattr(block, field.name))
     return data
+
+
+def _plain(value: Any) -> Any:
+    """Whole floats as integers, tuples as lists: what is equal is written, and hashed, the same."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _shown(block: Block | type[Block], name: str) -> str:

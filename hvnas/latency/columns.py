@@ -79,6 +79,21 @@ def _grouped_macs(op: Op) -> float | None:
     return op.macs if op.kind == "conv" and op.groups > 1 else None
 
 
+@register_column("pointwise_macs", "sum", *PRODUCTS)
+def _pointwise_macs(op: Op) -> float | None:
+    return op.macs if op.kernel == (1, 1) else None
+
+
+@register_column("spatial_macs", "sum", "conv")
+def _spatial_macs(op: Op) -> float | None:
+    return op.macs if op.kernel != (1, 1) and op.groups < op.shape_in[0] else None
+
+
+@register_column("depthwise_macs", "sum", "conv")
+def _depthwise_macs(op: Op) -> float | None:
+    return op.macs if op.kernel != (1, 1) and op.groups == op.shape_in[0] else None
+
+
 @register_column("params", "sum")
 def _params(op: Op) -> float | None:
     return op.params

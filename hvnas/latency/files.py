@@ -26,6 +26,7 @@ class _Parameters:
     __pydantic_config__: ClassVar[Any] = STRICT
     fixed_ms: float
     terms: list[Term]
+    floor: list[Term] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,9 @@ def read_device(path: str | Path) -> Device:
         raise ValueError(f"{path}: rows: must be the name of a file in the same folder, got {parsed.rows!r}")
     table = path.with_name(parsed.rows)
     rows = read_rows(table)
-    needed = [term.column for term in parsed.parameters.terms] + [rule.column for rule in parsed.rules]
+    parameters = parsed.parameters
+    needed = [term.column for term in (*parameters.terms, *parameters.floor)]
+    needed += [rule.column for rule in parsed.rules]
     for name in needed:
         if name not in rows[0].values:
             raise ValueError(f"{table}: row 1: {name}: this column is missing; {path.name} uses it")
@@ -97,7 +100,7 @@ def read_device(path: str | Path) -> Device:
         name=parsed.name,
         hash=hashlib.sha256((read_text(path) + read_text(table)).encode()).hexdigest()[:12],
         info=DeviceInfo(**fields),
-        model=LinearModel(parsed.parameters.fixed_ms, tuple(parsed.parameters.terms)),
+        model=LinearModel(parameters.fixed_ms, tuple(parameters.terms), tuple(parameters.floor)),
         rules=tuple(parsed.rules),
         inside_error=parsed.interval.inside,
         outside_error=parsed.interval.outside,

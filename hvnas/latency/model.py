@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hvnas.latency.columns import column, unique
 from hvnas.ops import Column, Op, Program
+from hvnas.ops.columns import op_value
 
 
 class LatencyModel(Protocol):
@@ -52,35 +53,46 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class LinearModel:
-    """A fixed cost once per network, plus terms that are sums over its fused ops."""
+    """A fixed cost once per network, plus terms that are sums over its fused ops.
+
+    `floor` is a second set of terms, of what the hardware cannot beat: a network takes the fixed cost
+    plus the larger of the two sums. What the terms were fitted on may not reach the floor; what a search
+    finds would otherwise go below it.
+    """
 
     fixed_ms: float
     terms: tuple[Term, ...]
+    floor: tuple[Term, ...] = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The terms' columns, in order."""
-        return unique([column(term.column) for term in self.terms])
+        """The columns of terms and floor, in order."""
+        return unique([column(term.column) for term in (*self.terms, *self.floor)])
 
     def predict(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Milliseconds ``[n]`` from column values ``[n, columns]``."""
-        return self.fixed_ms + values @ self._weights()
+        return self.fixed_ms + np.maximum(
+            values @ self._weights(self.terms), values @ self._weights(self.floor)
+        )
 
     def parts(self, program: Program) -> tuple[float, list[tuple[str, Op, float]]]:
         """The fixed cost, and of every fused op its label and its milliseconds."""
         deployed = program.fused()
-        pairs = zip(deployed.labels, deployed.ops, strict=True)
-        return self.fixed_ms, [(label, op, self._op_ms(op)) for label, op in pairs]
+        costs = max(
+            ([_op_ms(terms, op) for op in deployed.ops] for terms in (self.terms, self.floor)), key=sum
+        )
+        return self.fixed_ms, list(zip(deployed.labels, deployed.ops, costs, strict=True))
 
-    def _weights(self) -> NDArray[np.float64]:
+    def _weights(self, terms: Sequence[Term]) -> NDArray[np.float64]:
         names = [c.name for c in self.columns]
         weights = np.zeros(len(names))
-        for term in self.terms:
+        for term in terms:
             weights[names.index(term.column)] += term.ms_per_mega / 1e6
         return weights
 
-    def _op_ms(self, op: Op) -> float:
-        return sum(term.ms_per_mega / 1e6 * (column(term.column).value(op) or 0.0) for term in self.terms)
+
+def _op_ms(terms: Sequence[Term], op: Op) -> float:
+    return sum(term.ms_per_mega / 1e6 * op_value(column(term.column), op) for term in terms)
 
 
 def stage_of(label: str) -> str:

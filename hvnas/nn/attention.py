@@ -7,28 +7,42 @@ from torch import Tensor, nn
 
 from hvnas.blocks.attention import MB3D
 from hvnas.nn.base import DropPath, LayerScale, make_act, module_for, to_tokens
+from hvnas.nn.folding import into_previous
 from hvnas.ops import State
 
 
-class OffsetBias(nn.Module):
-    """A learned bias per head and absolute offset (|dy|, |dx|) between two positions of a grid.
+class BiasTable(nn.Module):
+    """A learned bias per head for every pair of query and key: the table's entry that `index_NN` names."""
+
+    index_NN: Tensor
+    bias_HNN: Tensor | None
+
+    def __init__(self, heads: int, entries: int, index_NN: Tensor) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(heads, entries))
+        self.register_buffer("index_NN", index_NN, persistent=False)
+        self.register_buffer("bias_HNN", None)
+
+    def forward(self) -> Tensor:
+        return self.table[:, self.index_NN] if self.bias_HNN is None else self.bias_HNN
+
+    def fold(self) -> None:
+        self.bias_HNN = self().contiguous()
+        del self.table, self.index_NN
+
+
+class OffsetBias(BiasTable):
+    """A bias per absolute offset (|dy|, |dx|) between two positions of a grid.
 
     With `step` the queries are every `step`-th position of the grid along each axis.
     """
 
-    index_NN: Tensor
-
     def __init__(self, heads: int, grid: tuple[int, int], *, step: int = 1) -> None:
-        super().__init__()
         height, width = grid
-        self.table = nn.Parameter(torch.zeros(heads, height * width))
         positions = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
         keys, queries = positions.flatten(1), positions[:, ::step, ::step].flatten(1)
         dy, dx = (queries[:, :, None] - keys[:, None]).abs()
-        self.register_buffer("index_NN", dy * width + dx, persistent=False)
-
-    def forward(self) -> Tensor:
-        return self.table[:, self.index_NN]
+        super().__init__(heads, height * width, dy * width + dx)
 
 
 class MB3DAttention(nn.Module):
@@ -86,3 +100,7 @@ class MB3DModule(nn.Module):
         x = self.to_tokens(x)
         x = x + self.drop_path(self.scale1(self.attn(self.norm1(x))))
         return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))
+
+    def fold(self) -> None:
+        self.scale1 = into_previous(self.scale1, self.attn.proj)
+        self.scale2 = into_previous(self.scale2, self.mlp.fc2)

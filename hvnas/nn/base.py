@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvnas.blocks import Block
+from hvnas.nn.folding import Affine, into_previous
 from hvnas.ops import State
 
 M = TypeVar("M", bound=type[nn.Module])
@@ -123,6 +124,9 @@ class LayerScale(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * (self.gamma if self.tokens else self.gamma.view(-1, 1, 1))
 
+    def per_channel(self) -> Affine:
+        return self.gamma, torch.zeros_like(self.gamma)
+
 
 class DropPath(nn.Module):
     """Stochastic depth per sample (1603.09382): drops a residual branch, scales what is kept."""
@@ -163,6 +167,10 @@ class ConvNormAct(nn.Sequential):
             self.add_module("norm", make_norm(norm, out, eps=eps))
         if act != "none":
             self.add_module("act", make_act(act))
+
+    def fold(self) -> None:
+        if hasattr(self, "norm") and isinstance(into_previous(self.norm, self.conv), nn.Identity):
+            del self.norm
 
 
 class AsMap(nn.Module):

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvnas.blocks.coatnet import CoatMBConv, CoatTransformer
+from hvnas.nn.attention import BiasTable
 from hvnas.nn.base import ConvNormAct, DropPath, LayerNorm2d, make_act, map_channels, module_for, to_map
+from hvnas.nn.folding import into_next
 from hvnas.nn.metaformer import ConvMlp
 from hvnas.ops import State
 
@@ -64,25 +66,21 @@ class CoatMBConvModule(nn.Module):
         y = self.depthwise(self.expand(self.pre_norm(x)))
         return self.shortcut(x) + self.drop_path(self.project(self.se(y)))
 
+    def fold(self) -> None:
+        self.pre_norm = into_next(self.pre_norm, self.expand.conv)
 
-class RelativeBias(nn.Module):
-    """A learned bias per head and relative offset between two positions of a grid."""
 
-    index_NN: Tensor
+class RelativeBias(BiasTable):
+    """A bias per relative offset between two positions of a grid."""
 
     def __init__(self, heads: int, grid: tuple[int, int]) -> None:
-        super().__init__()
         height, width = grid
-        self.grid = grid
-        self.table = nn.Parameter(torch.zeros(heads, (2 * height - 1) * (2 * width - 1)))
         ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         ys, xs = ys.flatten(), xs.flatten()
         dy = ys[:, None] - ys[None] + height - 1
         dx = xs[:, None] - xs[None] + width - 1
-        self.register_buffer("index_NN", dy * (2 * width - 1) + dx, persistent=False)
-
-    def forward(self) -> Tensor:
-        return self.table[:, self.index_NN]
+        super().__init__(heads, (2 * height - 1) * (2 * width - 1), dy * (2 * width - 1) + dx)
+        self.grid = grid
 
 
 def resize_bias(table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:

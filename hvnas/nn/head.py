@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from hvnas.blocks.head import Classifier
 from hvnas.nn.base import make_norm, map_channels, module_for
+from hvnas.nn.folding import into_next
 from hvnas.ops import State
 
 
@@ -44,3 +45,12 @@ class ClassifierModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits, distilled = self.heads(x)
         return logits if distilled is None else (logits + distilled) / 2
+
+    def fold(self) -> None:
+        """The mean over positions commutes with BatchNorm, so the layers after it take that over."""
+        readers = [self.fc, self.fc_distilled]
+        if isinstance(self.hidden, nn.Sequential):
+            readers = [self.hidden[0]]
+        for layer in filter(None, readers):
+            left = into_next(self.norm, layer)
+        self.norm = left

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from hvnas.blocks.metaformer import MB4D, PoolFormer
 from hvnas.nn.base import AsMap, DropPath, LayerScale, make_act, make_norm, module_for, to_map
+from hvnas.nn.folding import into_next, into_previous
 from hvnas.ops import State
 
 
@@ -88,6 +89,10 @@ class ConvMlp(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.norm2(self.fc2(self.act(self.norm1(self.fc1(x_BCHW)))))
 
+    def fold(self) -> None:
+        self.norm1 = into_previous(self.norm1, self.fc1)
+        self.norm2 = into_previous(self.norm2, self.fc2)
+
 
 @module_for(MB4D)
 class MB4DModule(nn.Module):
@@ -106,6 +111,9 @@ class MB4DModule(nn.Module):
         x = self.to_map(x)
         x = x + self.drop_path(self.scale1(self.mixer(x)))
         return x + self.drop_path(self.scale2(self.mlp(x)))
+
+    def fold(self) -> None:
+        self.scale2 = into_previous(self.scale2, self.mlp.fc2)
 
 
 @module_for(PoolFormer)
@@ -133,3 +141,17 @@ class PoolFormerModule(nn.Module):
             x = x + self.position
         x = x + self.drop_path(self.from_mixer(self.scale1(self.mixer(self.norm1(x)))))
         return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))
+
+    def fold(self) -> None:
+        self.norm2 = into_next(self.norm2, self.mlp.fc1)
+        self.scale1 = into_previous(self.scale1, self._last_before_scale())
+        self.scale2 = into_previous(self.scale2, self.mlp.fc2)
+
+    def _last_before_scale(self) -> nn.Module:
+        """What can take the mixer's layer scale: the mixer's last layer, or the norm before the mixer.
+
+        The mixers without weights per channel are linear and treat every channel alike.
+        """
+        if isinstance(self.mixer, AttentionMixer):
+            return self.mixer.proj
+        return self.mixer if isinstance(self.mixer, nn.Conv2d) else self.norm1

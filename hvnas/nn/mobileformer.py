@@ -19,6 +19,7 @@ from hvnas.blocks.mobileformer import (
 )
 from hvnas.nn.attention import TokenMlp
 from hvnas.nn.base import ConvNormAct, DropPath, make_act, map_channels, module_for, to_map
+from hvnas.nn.folding import into_previous
 from hvnas.ops import State
 
 Branches = tuple[Tensor, Tensor]
@@ -268,3 +269,6 @@ class MobileFormerHeadModule(nn.Module):
         if z is not None:
             y = torch.cat((y, z[:, 0]), 1)
         return self.fc(F.hardswish(self.norm(self.hidden(y))))
+
+    def fold(self) -> None:
+        self.norm = into_previous(self.norm, self.hidden)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
 
 from hvnas.arch import Arch
 from hvnas.nn.base import build_block, init_weights
+from hvnas.nn.features import FeatureNetwork
 
 
 class StageModule(nn.Module):
@@ -66,13 +68,42 @@ class Network(nn.Module):
         return self.head(self.forward_features(x_BCHW))
 
 
-def build(arch: Arch, *, weights: str | Path | None = None, drop_path: float = 0.0) -> Network:
+@overload
+def build(
+    arch: Arch,
+    *,
+    weights: str | Path | None = None,
+    drop_path: float = 0.0,
+    features_only: Literal[False] = False,
+) -> Network: ...
+
+
+@overload
+def build(
+    arch: Arch,
+    *,
+    weights: str | Path | None = None,
+    drop_path: float = 0.0,
+    features_only: Literal[True],
+) -> FeatureNetwork: ...
+
+
+def build(
+    arch: Arch,
+    *,
+    weights: str | Path | None = None,
+    drop_path: float = 0.0,
+    features_only: bool = False,
+) -> Network | FeatureNetwork:
     """The torch module of `arch`, weights initialised or read from a safetensors file.
 
-    `drop_path` is the rate of the last block; it grows linearly from 0 over the blocks. Raises
-    ValueError naming the part that cannot be built, or how the file differs from the network.
+    `drop_path` is the rate of the last block; it grows linearly from 0 over the blocks. With
+    `features_only` the module returns the maps at strides 4 to 32 instead of logits, and weights of the
+    head are not read. Raises ValueError naming the part that cannot be built, or how the file differs
+    from the network.
     """
-    model = Network(arch, drop_path=drop_path)
+    network = Network(arch, drop_path=drop_path)
+    model = FeatureNetwork(network, arch) if features_only else network
     if weights is not None:
         from hvnas.nn.weights import load_weights
 

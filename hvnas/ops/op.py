@@ -110,7 +110,7 @@ class Op(NamedTuple):
         if self.kind == "matmul":
             heads, _, inner = self.shape_in
             return first + heads * inner * self.shape_out[-1]
-        if self.kind in ("add", "mul"):
+        if self.kind in ("add", "mul") or self.variant == "maximum":
             return 2 * first
         if self.kind == "concat":
             return prod(self.shape_out)

@@ -12,7 +12,7 @@ from hvnas.ops import State
 from hvnas.space.layout import SLOTS, Layout
 from hvnas.space.spec import SAME
 from hvnas.space.stage import ABSENT, CEIL, FLOOR, Abilities, Situation, StageRules, gene_tables
-from hvnas.space.traits import KINDS, MAP, PAIR, DownTraits, traits_of
+from hvnas.space.traits import IDLE, KINDS, MAP, PAIR, DownTraits, traits_of
 
 Rows = NDArray[np.int16]
 Ints = NDArray[np.int64]
@@ -39,7 +39,8 @@ class Canonicaliser:
         self.stem_sizes = self._stem_sizes()
         self.rules = self._rules()
         self.stages = tuple(_StagePass(layout, rules, i) for i, rules in enumerate(self.rules))
-        self.start_kind = np.array([MAP if tokens is None else PAIR for tokens in spec.tokens])
+        self.start_kind = np.array([MAP if tokens is None else IDLE for tokens in spec.tokens])
+        self.takes_tokens = any(head.accepts[PAIR] for head in self.abilities.heads)
         self.explicit_stem = np.flatnonzero([w != SAME for w in spec.stem_width])
         self.same_stem = spec.stem_width.index(SAME) if SAME in spec.stem_width else None
         self.head_fix = self._head_fix()
@@ -77,10 +78,14 @@ class Canonicaliser:
         layout = self.layout
         counts = np.array(layout.spec.counts)[rows[:, layout.count]]
         size = self.stem_sizes[rows[:, layout.stem], rows[:, layout.resolution]]
+        if not self.takes_tokens:
+            rows[:, layout.tokens] = 0
         kind = self.start_kind[rows[:, layout.tokens]]
         seen_3d = np.zeros(len(rows), dtype=bool)
+        floor = np.zeros(len(rows), dtype=np.int64)
         for stage in self.stages:
-            size, kind, seen_3d = stage(rows, counts, size, kind, seen_3d)
+            size, kind, seen_3d = stage(rows, counts, size, kind, seen_3d, floor)
+            floor = stage.final_width
         rows[:, layout.head] = self.head_fix[kind, rows[:, layout.head]]
         self._stem_width(rows)
         return rows.astype(np.int16)
@@ -112,8 +117,13 @@ class _StagePass:
         self.n_types = {slot: len(rules.types[slot]) for slot in SLOTS}
         self.genes = {slot: gene_tables(layout, self.slots[slot]) for slot in SLOTS}
         self.width_fix = self._width_fix()
+        self.width_up = self._width_up()
         self.global_width_fix = self._global_width_fix()
         self.must_match = np.zeros(0, dtype=bool)
+        self.final_width = np.zeros(0, dtype=np.int64)
+        self.widths = np.array(rules.spec.width)
+        self.own_widths = np.array([0 if w == SAME else w for w in rules.spec.global_width])
+        self.growing = "growing_widths" in layout.spec.rules
 
     def _width_fix(self) -> Ints:
         """Nearest fitting width. Shape [local types + 1, global types + 1, widths]; last index: absent."""
@@ -128,6 +138,15 @@ class _StagePass:
                 table[a, b] = good[np.abs(widths[good][None] - widths[:, None]).argmin(1)]
         return table
 
+    def _width_up(self) -> Ints:
+        """The first fitting width from each on, the last fitting one where there is none."""
+        table = self.width_fix.copy()
+        for place in np.ndindex(table.shape[:2]):
+            good = np.unique(self.width_fix[place])
+            after = np.searchsorted(good, np.arange(table.shape[2]))
+            table[place] = good[np.minimum(after, len(good) - 1)]
+        return table
+
     def _global_width_fix(self) -> Ints:
         """Canonical global width index. Shape [global types, widths, global widths]."""
         spec = self.rules.spec
@@ -139,16 +158,19 @@ class _StagePass:
         return table
 
     def __call__(
-        self, rows: Ints, counts: Ints, size: Ints, kind: Ints, seen_3d: Mask
+        self, rows: Ints, counts: Ints, size: Ints, kind: Ints, seen_3d: Mask, floor: Ints
     ) -> tuple[Ints, Ints, Mask]:
-        """Make this stage's genes canonical in place; size, kind and 3D flag behind the stage."""
+        """Make this stage's genes canonical in place; size, kind and 3D flag behind the stage.
+
+        `floor` is the width of the stage before; `final_width` is left at this one's.
+        """
         active = counts > self.i
         rows[np.ix_(~active, np.array(self.columns.all))] = 0
         chosen = self._combine(rows, active, counts == self.i + 1, size, kind, seen_3d)
         self._presence(rows, active, chosen)
         for slot in SLOTS:
             self._fix_genes(rows, slot)
-        self._fix_widths(rows, active, chosen)
+        self._fix_widths(rows, active, chosen, floor)
         self.must_match = self._must_match(chosen)
         sizing, halved = chosen[:, 4], size // 2
         out = np.where(sizing == CEIL, (size + 1) // 2, np.where(sizing == FLOOR, halved, size))
@@ -190,16 +212,40 @@ class _StagePass:
             column = columns.genes[gene]
             rows[:, column] = table[rows[:, columns.type], rows[:, columns.depth], rows[:, column]]
 
-    def _fix_widths(self, rows: Ints, active: Mask, chosen: Ints) -> None:
+    def _fix_widths(self, rows: Ints, active: Mask, chosen: Ints, floor: Ints) -> None:
         local, global_ = chosen[:, 0], chosen[:, 1]
         lt = np.where(local == ABSENT, self.n_types["local"], local)
         gt = np.where(global_ == ABSENT, self.n_types["global"], global_)
-        width = self.width_fix[lt, gt, rows[:, self.columns.width]]
+        wanted = rows[:, self.columns.width]
+        if self.growing:
+            wanted = np.maximum(wanted, np.searchsorted(self.widths, floor))
+            wanted = np.minimum(wanted, len(self.widths) - 1)
+        width = self.width_fix[lt, gt, wanted]
+        if self.growing:
+            width = self._at_least(lt, gt, width, floor)
         rows[:, self.columns.width] = np.where(active, width, 0)
         both = active & (local != ABSENT) & (global_ != ABSENT)
         column = self.columns.global_width
         own = self.global_width_fix[np.maximum(global_, 0), rows[:, self.columns.width], rows[:, column]]
+        if self.growing:
+            own = np.where(self.own_widths[own] < self.widths[rows[:, self.columns.width]], 0, own)
         rows[:, column] = np.where(both, own, 0)
+        final = np.where(
+            self.own_widths[rows[:, column]] > 0, self.own_widths[rows[:, column]], self.widths[width]
+        )
+        self.final_width = np.where(active, final, floor)
+
+    def _at_least(self, lt: Ints, gt: Ints, width: Ints, floor: Ints) -> Ints:
+        """The next fitting width that is not below `floor`, where there is one."""
+        for _ in range(len(self.widths)):
+            low = (self.widths[width] < floor) & (width + 1 < len(self.widths))
+            if not low.any():
+                return width
+            following = np.minimum(width[low] + 1, len(self.widths) - 1)
+            up = self.width_up[lt[low], gt[low], following]
+            width = width.copy()
+            width[low] = up
+        return width
 
     def _must_match(self, chosen: Ints) -> Mask:
         """Where what arrives must already have this stage's width."""

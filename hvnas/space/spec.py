@@ -21,7 +21,7 @@ from hvnas.paths import data_dir
 
 SCHEMA = "hvnas.space/1"
 SAME = "same"
-RULES = ("4d_before_3d",)
+RULES = ("4d_before_3d", "growing_widths")
 _PLACEHOLDER = 64
 
 Values = tuple[Any, ...]

@@ -64,6 +64,7 @@ class StageRules:
         self._array = cache(self._as_array)
         self._tables: dict[Situation, NDArray[np.int64]] = {}
         self.fits = cache(self._fits)
+        self._ways: dict[tuple[int, int], int] = {}
 
     def first(self, local: int, global_: int) -> Traits:
         """Traits of the first block of the stage."""
@@ -174,8 +175,7 @@ class StageRules:
         own = self.spec.width[width]
         return [i for i, v in enumerate(values) if v not in (SAME, own) and traits.fits_width(v)]
 
-    def distinct(self, slot: SlotColumns, type_: int) -> int:
-        """Ways to choose the depth and the genes of a run of this type."""
+    def _distinct(self, slot: SlotColumns, type_: int) -> int:
         total = 0
         for depth in slot.depths:
             ways = 1
@@ -184,6 +184,13 @@ class StageRules:
                 ways *= len({per_block(value, depth) for value in values})
             total += ways if depth else 0
         return total
+
+    def distinct(self, slot: SlotColumns, type_: int) -> int:
+        """Ways to choose the depth and the genes of a run of this type."""
+        key = (slot.type, type_)
+        if key not in self._ways:
+            self._ways[key] = self._distinct(slot, type_)
+        return self._ways[key]
 
     def must_match(self, combination: Combination) -> bool:
         """Whether what arrives must have this stage's width."""

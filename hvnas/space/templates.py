@@ -110,13 +110,12 @@ class Template:
 
     def _fit(self, pairs: NDArray[np.int64], values: Array, fitted: int) -> None:
         finite = np.isfinite(values).all(0)
-        self.constant = np.where(finite, 0.0, values[0])
-        self.is_constant = ~finite
+        constant = ((values == values[0]) | (np.isnan(values) & np.isnan(values[0]))).all(0)
+        self.constant, self.is_constant = values[0], constant
         basis = monomials(pairs[:, 0], pairs[:, 1])
         target = np.where(finite, values, 0.0)
         self.coefficients = np.linalg.lstsq(basis[:fitted], target[:fitted], rcond=1e-12)[0]
         error = np.abs(basis @ self.coefficients - target)
-        constant = ((values == values[0]) | (np.isnan(values) & np.isnan(values[0]))).all(0)
         self.is_polynomial = (error.max(0) <= TOLERANCE * (1.0 + np.abs(target).max(0))) & (finite | constant)
 
     def _is_exact(self) -> bool:

@@ -13,9 +13,9 @@ from hvnas.space.spec import Preset
 EVEN, ODD = 16, 15
 
 # What flows between two parts: a map, tokens with a grid, tokens without one (a class token among
-# them), or a map with global tokens beside it.
-KINDS = ("map", "tokens", "class", "pair")
-MAP, TOKENS, CLASS, PAIR = range(4)
+# them), or a map with global tokens beside it, which some block has read or none yet ("idle").
+KINDS = ("map", "tokens", "class", "pair", "idle")
+MAP, TOKENS, CLASS, PAIR, IDLE = range(5)
 NOTHING = -1
 
 
@@ -26,6 +26,7 @@ def state_of(kind: int, channels: int, size: int) -> State:
         State(map=(channels, size, size)),
         State(tokens=(n, channels), grid=(size, size)),
         State(tokens=(n + 1, channels)),
+        State(map=(channels, size, size), tokens=(4, 64)),
         State(map=(channels, size, size), tokens=(4, 64)),
     )[kind]
 
@@ -64,13 +65,20 @@ class Traits:
     @cached_property
     def kinds(self) -> tuple[int, ...]:
         """For each kind of state, the kind that the block leaves, NOTHING where it refuses it."""
-        after = [_lowers(self.block, state_of(kind, self.block.out, EVEN)) for kind in range(len(KINDS))]
-        return tuple(NOTHING if state is None else kind_of(state) for state in after)
+        return tuple(self._after(kind) for kind in range(len(KINDS)))
+
+    def _after(self, kind: int) -> int:
+        state = _lowers(self.block, state_of(kind, self.block.out, EVEN))
+        if state is None:
+            return NOTHING
+        after = kind_of(state)
+        return IDLE if after == PAIR and kind == IDLE and not self.block.two_branch else after
 
     @cached_property
     def accepts(self) -> tuple[bool, ...]:
-        """For each kind of state, whether a head takes it."""
-        return tuple(_lowers(self.block, state_of(k, 64, EVEN)) is not None for k in range(len(KINDS)))
+        """For each kind of state, whether a head takes it; tokens that no block reads are refused."""
+        takes = [_lowers(self.block, state_of(k, 64, EVEN)) is not None for k in range(len(KINDS))]
+        return (*takes[:IDLE], False)
 
     @cached_property
     def _kind(self) -> int:

@@ -36,6 +36,11 @@ def converter(source: str, family: str) -> Converter:
     return _CONVERTERS[source, family]
 
 
+def sources(family: str) -> tuple[str, ...]:
+    """Whose weights of `family` can be read, timm's first."""
+    return tuple(sorted((source for source, f in _CONVERTERS if f == family), reverse=True))
+
+
 def renamed(state: StateDict, rules: Iterable[tuple[str, str]]) -> StateDict:
     """Every key after the substitutions of `rules` (regular expression, replacement), in order."""
     result = {}

@@ -36,12 +36,8 @@ def from_timm(state: StateDict, arch: Arch) -> StateDict:
 def from_official(state: StateDict, arch: Arch) -> StateDict:
     """The authors' checkpoints, whose modules register their tensors in the order of ours.
 
-    Raises ValueError where number or shapes of the tensors are not those of `arch`.
+    Tensors beyond the number of ours keep their names.
     """
     ours = build_on_meta(arch).state_dict()
-    if [tuple(t.shape) for t in state.values()] != [tuple(t.shape) for t in ours.values()]:
-        raise ValueError(
-            f"these {len(state)} tensors do not fit the {len(ours)} of {arch.name} in order; "
-            "name the architecture that the checkpoint is of"
-        )
-    return dict(zip(ours, state.values(), strict=True))
+    keys = [*ours, *list(state)[len(ours) :]]
+    return dict(zip(keys, state.values(), strict=False))

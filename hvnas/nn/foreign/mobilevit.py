@@ -28,7 +28,8 @@ def renumbered(
     """Keys with our block names where another code base counts the blocks of a stage in one sequence.
 
     `pattern` has two groups, the number of the stage and of the block; their stage 0 is our `first`.
-    `downsample`: their sequence begins with what is our downsample, where the stage has one.
+    `downsample`: their sequence begins with what is our downsample, where the stage has one. Keys of
+    blocks that `arch` does not have stay as they are.
     """
     names = [
         [part.replace("global", "global_") for part, _ in stage.parts() if downsample or part != "downsample"]
@@ -37,6 +38,8 @@ def renumbered(
 
     def ours(match: re.Match[str]) -> str:
         stage, block = int(match[1]) + first, int(match[2])
+        if stage >= len(names) or block >= len(names[stage]):
+            return match[0]
         return f"stages.{stage}.{names[stage][block]}."
 
     return {re.sub(pattern, ours, key): tensor for key, tensor in state.items()}

@@ -1,0 +1,23 @@
+"""Failures that a user can do something about, and their exit codes."""
+
+from __future__ import annotations
+
+BAD_INPUT = 2
+INFEASIBLE = 3
+INTERRUPTED = 130
+
+
+class Failure(Exception):
+    """Ends the command with one line on standard error and an exit code."""
+
+    def __init__(self, message: str, *, code: int = BAD_INPUT) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def one_line(error: ValueError | OSError) -> str:
+    """What went wrong, file first where the system names one."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror.lower()}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,126 @@
+"""What a search found, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hvnas.cli import _devices
+from hvnas.cli import _numbers as numbers
+from hvnas.cli._layout import print_layout
+from hvnas.cli._screen import Screen
+
+if TYPE_CHECKING:
+    from hvnas.search import Found, Nearest, SearchResult
+
+_FRONT_ROWS = 12
+_NEAREST_ROWS = 3
+
+
+def print_outcome(screen: Screen, result: SearchResult) -> None:
+    """The front, the best network, the models nearest to it, how far to trust it, and the files."""
+    _print_front(screen, result)
+    _print_best(screen, result)
+    _print_nearest(screen, result.fixed_points[:_NEAREST_ROWS])
+    screen.heading("How far to trust these numbers")
+    screen.line("  " + _devices.provenance(result.problem.device))
+    screen.line("  " + estimator_error(result.problem.estimator))
+    _print_files(screen, result)
+
+
+def thinned(front: Sequence[Found], rows: int = _FRONT_ROWS) -> list[Found]:
+    """At most `rows` of the front, evenly, the first and the last among them."""
+    if len(front) <= rows:
+        return list(front)
+    return [front[round(i * (len(front) - 1) / (rows - 1))] for i in range(rows)]
+
+
+def _print_front(screen: Screen, result: SearchResult) -> None:
+    shown = thinned(result.front)
+    count, budget = len(result.archive), result.problem.budget_ms
+    speed = f"{result.evaluated:,} evaluated in {result.seconds:.1f} s"
+    screen.heading(f"Pareto front: {len(shown)} of its {count} networks ({speed})")
+    screen.table(
+        (">ms", ">5–95 %", f">P(≤ {budget:g} ms)", ">top-1", ">params M", ">MACs G", "name"),
+        [
+            (
+                numbers.ms(found.latency_ms),
+                numbers.interval(found.latency_low, found.latency_high),
+                numbers.chance(found.p_within_budget),
+                numbers.points(found.top1, found.top1_sd),
+                numbers.millions(found.params),
+                numbers.billions(found.macs),
+                found.name,
+            )
+            for found in shown
+        ],
+    )
+
+
+def _print_best(screen: Screen, result: SearchResult) -> None:
+    from hvnas.train.recipes import load_recipe
+
+    best, problem = result.best, result.problem
+    interval = numbers.interval(best.latency_low, best.latency_high)
+    gate = "inside" if best.inside else "outside"
+    screen.heading(f"Best: {best.name}")
+    screen.fields(
+        [
+            ("latency", f"{numbers.ms(best.latency_ms)} ms on {problem.device.name} (5–95 %: {interval} ms)"),
+            ("within budget", f"{numbers.chance(best.p_within_budget)} chance of {problem.budget_ms:g} ms"),
+            ("gate", f"{gate} what {problem.device.name} is good for"),
+            ("top-1", f"{numbers.points(best.top1, best.top1_sd)}, trained as {load_recipe(problem.recipe)}"),
+            ("params", f"{best.params:,}"),
+            ("MACs", f"{best.macs:,}"),
+            ("resolution", f"{best.arch.resolution}×{best.arch.resolution}"),
+        ]
+    )
+    print_layout(screen, best.arch)
+
+
+def _print_nearest(screen: Screen, nearest: Sequence[Nearest]) -> None:
+    if not nearest:
+        return
+    screen.heading("Nearest models of papers, under the same device, estimator and recipe")
+    screen.table(
+        ("model", ">genes apart", ">ms", "gate", ">top-1", ">published", "recipe", ">params M", ">MACs G"),
+        [_nearest_cells(near) for near in nearest],
+    )
+
+
+def _nearest_cells(near: Nearest) -> tuple[object, ...]:
+    found = near.found
+    published: Mapping[str, Any] = found.arch.published or {}
+    return (
+        found.name,
+        near.distance,
+        numbers.ms(found.latency_ms),
+        "inside" if found.inside else "outside",
+        numbers.points(found.top1, found.top1_sd),
+        numbers.optional(published.get("top1")),
+        published.get("recipe"),
+        numbers.millions(found.params),
+        numbers.billions(found.macs),
+    )
+
+
+def estimator_error(estimator: Any) -> str:
+    """One line: how far the estimator is off on families that it has not seen."""
+    report = getattr(estimator, "error", None)
+    overall = report.get("overall") if isinstance(report, Mapping) else None
+    if not isinstance(overall, Mapping):
+        return "The estimator of top-1 states no error."
+    mae, tau = (numbers.optional(overall.get(key), digits=2) for key in ("mae", "tau"))
+    return (
+        f"top-1 is estimated, not trained; mean error on {overall.get('n')} published networks whose family "
+        f"the fit has not seen: {mae} points, Kendall tau {tau}."
+    )
+
+
+def _print_files(screen: Screen, result: SearchResult) -> None:
+    if result.out is None:
+        return
+    screen.heading(f"Written to {result.out}")
+    names = sorted(path.name for path in result.out.iterdir() if not path.name.startswith("."))
+    archs = f" ({len(result.front)} networks)"
+    screen.line("  " + ", ".join(f"{name}{archs}" if name == "archs" else name for name in names))

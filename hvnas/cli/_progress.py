@@ -1,0 +1,80 @@
+"""How a search goes: a bar on a terminal, now and then a line elsewhere, both on standard error."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from hvnas.cli import _numbers as numbers
+from hvnas.cli._screen import Screen
+
+if TYPE_CHECKING:
+    from hvnas.search.archive import Archive
+    from hvnas.search.reach import Reach
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class Watcher:
+    """Shows a search's progress. A context: the bar is gone from the terminal's hands when it ends.
+
+    `report` is where the range of reachable latencies goes, before the search starts.
+    """
+
+    def __init__(self, report: Screen) -> None:
+        self._report = report
+        self._screen = Screen(errors=True)
+        self._bar: Any = None
+        self._task: Any = None
+        self._last = self._started = time.monotonic()
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def reachable(self, reach: Reach) -> None:
+        """Say what latencies are to be had at all, and start the clock."""
+        self._report.line(
+            f"Latencies within reach: {numbers.ms(reach.min_ms)} to {numbers.ms(reach.max_ms)} ms"
+        )
+        self._last = self._started = time.monotonic()
+
+    def advanced(self, archive: Archive, *, evals: int) -> None:
+        """Move the bar, or print a line where the last one is some seconds old."""
+        if self._screen.is_terminal:
+            self._move(archive, evals)
+        elif time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            share = numbers.percent(archive.evaluated / evals)
+            self._screen.line(f"{archive.evaluated:,} of {evals:,} evaluated ({share}); {_best(archive)}")
+
+    def _move(self, archive: Archive, evals: int) -> None:
+        if self._bar is None:
+            self._bar, self._task = _start_bar(self._screen, evals)
+        self._bar.update(self._task, completed=archive.evaluated, best=_best(archive))
+
+
+def _best(archive: Archive) -> str:
+    best = archive.best
+    if best is None:
+        return "nothing within the budget yet"
+    top1 = numbers.points(float(best.top1[0]), float(best.sd[0]))
+    return f"best so far top-1 {top1} at {numbers.ms(float(best.ms[0]))} ms"
+
+
+def _start_bar(screen: Screen, evals: int) -> tuple[Any, Any]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("searching"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[best]}", markup=False),
+        console=screen.console,
+    )
+    bar.start()
+    return bar, bar.add_task("search", total=evals, best="")

@@ -1,0 +1,63 @@
+"""A search from its start to the last line printed, for `search` and `resume`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hvnas.cli._failure import INFEASIBLE, INTERRUPTED, Failure
+from hvnas.cli._progress import Watcher
+from hvnas.cli._screen import Screen, print_json
+
+if TYPE_CHECKING:
+    from hvnas.search import InfeasibleBudget, SearchResult
+
+
+def carry_out(search: Callable[[Watcher], SearchResult], *, folder: Path, as_json: bool) -> None:
+    """Run `search`, show how it goes, and print what it found.
+
+    Raises Failure where no network meets the budget, and where the search is interrupted.
+    """
+    from hvnas.search import InfeasibleBudget
+
+    # Standard output carries the JSON object and nothing else.
+    report = Screen(errors=as_json)
+    try:
+        with Watcher(report) as watcher:
+            result = search(watcher)
+    except InfeasibleBudget as error:
+        _print_infeasible(error, as_json=as_json)
+        raise Failure(str(error), code=INFEASIBLE) from None
+    except KeyboardInterrupt:
+        raise Failure(_stopped(folder), code=INTERRUPTED) from None
+    if as_json:
+        print_json(result.to_json())
+        return
+    from hvnas.cli._outcome import print_outcome
+
+    print_outcome(report, result)
+
+
+def _stopped(folder: Path) -> str:
+    from hvnas.search.folder import CONFIG
+
+    if (folder / CONFIG).is_file():
+        return f"stopped; hvnas resume {folder} goes on with it"
+    return "stopped before the search began; nothing was written"
+
+
+def _print_infeasible(error: InfeasibleBudget, *, as_json: bool) -> None:
+    """The fastest network there is: on standard error, or as JSON in the place of the result."""
+    if as_json:
+        from hvnas.arch import to_dict
+
+        reached = {"latency_ms": error.smallest_ms, "arch": to_dict(error.arch)}
+        print_json({"best": None, "pareto": [], "error": str(error), "rule": error.rule, "smallest": reached})
+        return
+    from hvnas.cli._layout import print_layout
+    from hvnas.cli._numbers import ms
+
+    screen = Screen(errors=True)
+    screen.line(f"The fastest network found takes {ms(error.smallest_ms)} ms:")
+    print_layout(screen, error.arch)

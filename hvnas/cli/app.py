@@ -1,0 +1,102 @@
+"""The commands put together, and what becomes of errors: one line and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from hvnas.cli import devices, models, resume, search, show, spaces, weights
+from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, Failure, one_line
+
+# typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
+_UsageError: type[Any] = typer.BadParameter.__bases__[0]
+
+
+class Commands(TyperGroup):
+    """A group whose expected errors end in one line on standard error; bugs keep their traceback."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As typer's, but for what errors look like."""
+        try:
+            code = super().main(
+                args=args,
+                prog_name=prog_name,
+                complete_var=complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+        except _UsageError as error:
+            code = _fail(_usage(error), BAD_INPUT)
+        except Failure as failure:
+            code = _fail(str(failure), failure.code)
+        except (ValueError, OSError) as error:
+            code = _fail(one_line(error), BAD_INPUT)
+        if standalone_mode:
+            raise SystemExit(code or 0)
+        return code
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer's, but an interrupt is a failure like others."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Failure("stopped", code=INTERRUPTED) from None
+
+
+def _fail(message: str, code: int) -> int:
+    from hvnas.cli._screen import Screen
+
+    label = "hvnas:" if code == INTERRUPTED else "hvnas: error:"
+    Screen(errors=True).line(f"{label} {message}")
+    return code
+
+
+def _usage(error: Any) -> str:
+    command = error.ctx.command_path if error.ctx is not None else "hvnas"
+    return f"{error.format_message().rstrip('.')}; see {command} --help"
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    # Help in plain lines, with boxes nowhere: it must read well in a file, too, and start fast.
+    rich_markup_mode=None,
+    help="Search for convolution/attention image networks that meet a latency budget on a named device.",
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from hvnas import __version__
+
+        typer.echo(f"hvnas {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for _module in (search, resume, show, models, spaces, devices):
+    app.command(name=_module.__name__.rpartition(".")[2])(_module.run)
+app.add_typer(weights.app, name="weights")

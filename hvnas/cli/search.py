@@ -1,0 +1,114 @@
+"""``hvnas search``: the best networks within a latency budget on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from hvnas.cli._failure import Failure
+from hvnas.cli._options import RECIPE, given
+from hvnas.cli._searching import carry_out
+
+if TYPE_CHECKING:
+    from hvnas.cli._progress import Watcher
+    from hvnas.search import SearchResult
+
+_RUNS = Path("runs")
+
+
+def run(
+    budget_ms: Annotated[float, typer.Option(help="The latency in milliseconds that must not be exceeded.")],
+    device: Annotated[str, typer.Option(metavar="NAME|FILE", help="The device: see hvnas devices.")],
+    space: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="The networks to choose among: see hvnas spaces.")
+    ] = "hybrid-mobile",
+    strategy: Annotated[
+        str, typer.Option(help="evolution, or one of Optuna's tpe, nsga2, random and gp.")
+    ] = "evolution",
+    recipe: Annotated[str, typer.Option(help="The training that top-1 is estimated for.")] = RECIPE,
+    evals: Annotated[
+        int | None, typer.Option(help="How many networks to evaluate. Default: what suits the strategy.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Reserve, as a share of the latency. Default: for a 90 % chance of the budget."),
+    ] = None,
+    outside: Annotated[
+        Literal["forbid", "allow"],
+        typer.Option(help="Networks outside the device's gate, of which its model knows less."),
+    ] = "forbid",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder to write. Default: a new one in runs/."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if any.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find networks that meet a latency budget.
+
+    Prints the Pareto front of latency and top-1, the best network stage by stage, the models of papers
+    nearest to it, and the files written. Exits with 3 where no network meets the budget.
+    """
+    from hvnas.search import resume as go_on
+    from hvnas.search import search
+
+    if resume and out is None:
+        raise Failure("--resume goes on with the run in a folder: name it with --out")
+    folder = out or _new_folder(device, budget_ms)
+
+    def start(watcher: Watcher) -> SearchResult:
+        return search(
+            space,
+            device,
+            budget_ms=budget_ms,
+            strategy=strategy,
+            recipe=recipe,
+            evals=evals,
+            seed=seed,
+            margin=margin,
+            outside=outside,
+            out=folder,
+            progress=watcher,
+        )
+
+    def continue_(watcher: Watcher) -> SearchResult:
+        return go_on(folder, progress=watcher)
+
+    if resume and _holds_run(folder):
+        asked = given(evals=evals, margin=margin, outside=outside, recipe=recipe, seed=seed, space=space)
+        _check_unchanged(folder, asked | given(budget_ms=budget_ms, device=device, strategy=strategy))
+        carry_out(continue_, folder=folder, as_json=as_json)
+    else:
+        carry_out(start, folder=folder, as_json=as_json)
+
+
+def _new_folder(device: str, budget_ms: float) -> Path:
+    """A folder in runs/ that is not there yet, named by device and budget."""
+    name = f"{Path(device).stem}-{budget_ms:g}ms"
+    number = 1
+    while (folder := _RUNS / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def _holds_run(folder: Path) -> bool:
+    from hvnas.search.folder import CONFIG
+
+    return (folder / CONFIG).is_file()
+
+
+def _check_unchanged(folder: Path, asked: dict[str, Any]) -> None:
+    """Raise ValueError where an option differs from what the run in `folder` was begun with."""
+    from hvnas.search.folder import RunFolder
+
+    config = RunFolder(folder).config()
+    for name, value in asked.items():
+        begun = getattr(config, name)
+        if begun not in (value, str(Path(str(value)).resolve())):
+            raise ValueError(
+                f"{name}: the run in {folder} was begun with {begun}, not {value}; "
+                f"give the same options again, or choose another folder"
+            )

@@ -1,0 +1,135 @@
+"""``hvnas show``: one network, its latency on devices and its estimated accuracy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hvnas.cli import _devices
+from hvnas.cli import _numbers as numbers
+from hvnas.cli._layout import print_layout, stages_to_json
+from hvnas.cli._options import RECIPE
+from hvnas.cli._screen import Screen, print_json
+
+if TYPE_CHECKING:
+    from hvnas.arch import Arch
+    from hvnas.latency import Device
+
+_BEST = "best.yaml"
+
+
+def run(
+    arch: Annotated[str, typer.Argument(help="A model's name, a network's YAML file, or a run's folder.")],
+    device: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help="A device; repeat it for several. Default: all."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help=f"The training that top-1 is estimated for. Default: a run's own, or {RECIPE}."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show a network, its size, latency and top-1.
+
+    Latency comes with its 5-95 % interval, top-1 as estimated for a training recipe.
+    """
+    from hvnas.latency import list_devices, load_device
+
+    network = _load(arch)
+    devices = [load_device(name) for name in device or list_devices()]
+    facts = _facts(network, devices, recipe or _found_recipe(network) or RECIPE)
+    if as_json:
+        print_json(facts)
+    else:
+        _print(Screen(), network, devices, facts)
+
+
+def _load(name: str) -> Arch:
+    """A fixed point, a file, or the best of a run."""
+    from hvnas.arch import list_models, load_arch
+
+    folder = Path(name)
+    if name in list_models() or not folder.is_dir():
+        return load_arch(name)
+    if not (folder / _BEST).is_file():
+        raise ValueError(f"{folder}: holds no {_BEST}; give a folder that `hvnas search` has written")
+    return load_arch(folder / _BEST)
+
+
+def _found_recipe(arch: Arch) -> str | None:
+    """The recipe that a search assumed, so that its numbers appear again."""
+    recipe = (arch.found or {}).get("recipe")
+    return recipe if isinstance(recipe, str) else None
+
+
+def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
+    from hvnas.accuracy import load_estimator
+    from hvnas.arch import block_to_dict
+
+    program = arch.lower()
+    estimate = load_estimator("surrogate").estimate([program], recipe=recipe)
+    return {
+        "name": arch.name,
+        "params": program.params,
+        "macs": program.macs,
+        "resolution": arch.resolution,
+        "stem": block_to_dict(arch.stem),
+        "stages": stages_to_json(arch),
+        "head": block_to_dict(arch.head),
+        "latency": {d.name: _devices.estimate_to_json(d.latency(program)) for d in devices},
+        "top1": float(estimate.mean[0]),
+        "top1_sd": float(estimate.sd[0]),
+        "recipe": recipe,
+        "published": _published(arch),
+    }
+
+
+def _published(arch: Arch) -> dict[str, Any] | None:
+    if arch.published is None:
+        return None
+    keys = ("params", "macs", "top1", "source", "recipe", "family")
+    return {key: arch.published.get(key) for key in keys}
+
+
+def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, Any]) -> None:
+    screen.line(arch.name, style="bold")
+    published = facts["published"] or {}
+    screen.fields(
+        [
+            ("resolution", f"{arch.resolution}×{arch.resolution}"),
+            ("params", f"{facts['params']:,}"),
+            ("MACs", f"{facts['macs']:,}"),
+            ("top-1", f"{numbers.points(facts['top1'], facts['top1_sd'])} (estimated for {facts['recipe']})"),
+            ("published", _published_line(published)),
+            ("source", published.get("source")),
+        ]
+    )
+    screen.heading("Stage by stage")
+    print_layout(screen, arch)
+    screen.heading("Latency, batch 1")
+    screen.table(
+        ("device", ">ms", ">5–95 %", "method", "gate"),
+        [_latency_cells(device, facts["latency"][device.name]) for device in devices],
+    )
+    for device in devices:
+        screen.line(_devices.provenance(device))
+
+
+def _published_line(published: dict[str, Any]) -> str | None:
+    """What the file says was published; a file of one's own may say anything there."""
+    top1, recipe = numbers.optional(published.get("top1")), published.get("recipe")
+    shown = (
+        (top1, f"top-1 {top1}" + (f" ({recipe})" if recipe else "")),
+        (params := numbers.optional(published.get("params"), scale=1e6, digits=2), f"{params} M params"),
+        (macs := numbers.optional(published.get("macs"), scale=1e9, digits=3), f"{macs} G MACs"),
+    )
+    return ", ".join(text for value, text in shown if value is not None) or None
+
+
+def _latency_cells(device: Device, latency: dict[str, Any]) -> tuple[object, ...]:
+    gate = "inside" if latency["inside"] else "outside: " + "; ".join(latency["reasons"])
+    interval = numbers.interval(latency["low"], latency["high"])
+    return device.name, numbers.ms(latency["ms"]), interval, device.info.method, gate

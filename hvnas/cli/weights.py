@@ -1,0 +1,64 @@
+"""``hvnas weights``: weights of other code bases for our networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvnas.cli import _numbers as numbers
+from hvnas.cli._screen import Screen
+
+app = typer.Typer(rich_markup_mode=None, help="Weights of other code bases for our networks.")
+
+
+@app.callback(invoke_without_command=True)
+def _group(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(name="import")
+def run(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A safetensors file, or one of torch.save without code in it.")
+    ],
+    arch: Annotated[str, typer.Option(help="A model's name, or a network's YAML file.")],
+    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
+    source: Annotated[
+        str | None, typer.Option(metavar="timm|official", help="Whose names the tensors have. Default: what fits.")
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Whose converter reads the file. Default: the model's own family.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="Classes of the checkpoint, where not the model's.")] = None,
+) -> None:
+    """Convert a checkpoint of timm or of a paper's authors.
+
+    Every tensor is checked against the network; where one is missing, left over or of another shape,
+    nothing is written.
+    """
+    from hvnas.arch import load_arch
+    from hvnas.nn.foreign.imports import import_weights
+    from hvnas.nn.weights import save_weights
+
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"{out}: there is no folder {out.parent} to write to; create it")
+    network = load_arch(arch)
+    family = family or (network.published or {}).get("family")
+    if classes is not None:
+        network = network.with_(classes=classes)
+    imported = import_weights(checkpoint, network, source=source, family=family)
+    metadata = {
+        "arch": network.name,
+        "arch_hash": network.hash,
+        "source": imported.source,
+        "source_file": checkpoint.name,
+    }
+    save_weights(imported.state, out, metadata=metadata)
+    params = network.lower().params
+    Screen().line(
+        f"{out}: {len(imported.state)} tensors, {numbers.millions(params)} M params of {network.name}, "
+        f"read from {checkpoint.name} ({imported.source})"
+    )

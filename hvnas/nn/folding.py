@@ -1,0 +1,90 @@
+"""Folding what scales and shifts every channel by itself into the layer before or after it.
+
+In eval mode BatchNorm is ``y = s x + t`` per channel with ``s = weight / sqrt(var + eps)`` and
+``t = bias - s mean`` (1502.03167, Algorithm 2); layer scale is ``y = gamma x``. A convolution or linear
+layer before it takes s as a factor of its output channels and t into its bias; a 1x1 convolution or
+linear layer after it takes s as a factor of its input channels and ``W t`` into its bias. A larger
+kernel after it cannot: at the border it reads zeros where the norm would have given t.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Affine = tuple[Tensor, Tensor]
+
+
+@runtime_checkable
+class PerChannel(Protocol):
+    """A module that computes ``s x + t`` per channel."""
+
+    def per_channel(self) -> Affine:
+        """s and t, one entry per channel."""
+        ...
+
+
+def into_previous(module: nn.Module, layer: nn.Module) -> nn.Module:
+    """What is left of `module` once `layer`, whose output alone it reads, has taken it over.
+
+    The identity, or `module` itself where one of the two is of another kind. `layer` is changed: a
+    convolution, a linear layer, or a norm with weight and bias.
+    """
+    affine = _affine(module)
+    if affine is None or not isinstance(layer, nn.Conv2d | nn.Linear | nn.GroupNorm | nn.LayerNorm | _BatchNorm):
+        return module
+    weight = layer.weight
+    if weight is None:
+        return module
+    scale, shift = affine
+    bias = shift if layer.bias is None else layer.bias.double() * scale + shift
+    _set(layer, weight.double() * scale.view(-1, *(1,) * (weight.dim() - 1)), bias)
+    return nn.Identity()
+
+
+def into_next(module: nn.Module, layer: nn.Module) -> nn.Module:
+    """What is left of `module` once `layer`, which alone reads its output, has taken it over.
+
+    The identity, or `module` itself where it is of another kind, or `layer` is no 1x1 convolution in
+    one group and no linear layer. `layer` is changed.
+    """
+    affine = _affine(module)
+    if affine is None or not _mixes_channels_only(layer):
+        return module
+    scale, shift = affine
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    weight = layer.weight.double()
+    added = weight.flatten(1) @ shift
+    bias = added if layer.bias is None else layer.bias.double() + added
+    _set(layer, weight * scale.view(-1, *(1,) * (weight.dim() - 2)), bias)
+    return nn.Identity()
+
+
+def _affine(module: nn.Module) -> Affine | None:
+    """s and t in float64; None where `module` does not compute that."""
+    if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
+        scale = (module.running_var.double() + module.eps).rsqrt()
+        if module.weight is not None:
+            scale = scale * module.weight.double()
+        shift = -module.running_mean.double() * scale
+        return scale, shift if module.bias is None else shift + module.bias.double()
+    if isinstance(module, PerChannel):
+        scale, shift = module.per_channel()
+        return scale.double(), shift.double()
+    return None
+
+
+def _mixes_channels_only(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return layer.kernel_size == (1, 1) and layer.groups == 1 and set(layer.padding) == {0}
+    return isinstance(layer, nn.Linear)
+
+
+def _set(layer: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    """Give `layer` these tensors, in the precision and memory layout that it had."""
+    old: Tensor = layer.weight  # type: ignore[assignment]
+    layer.weight = nn.Parameter(torch.empty_like(old).copy_(weight), requires_grad=old.requires_grad)
+    layer.bias = nn.Parameter(bias.to(old.dtype), requires_grad=old.requires_grad)

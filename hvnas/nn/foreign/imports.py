@@ -1,0 +1,54 @@
+"""A checkpoint of another code base as weights of one of our networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hvnas.arch import Arch
+from hvnas.nn.coatnet import fit_biases
+from hvnas.nn.foreign.base import StateDict, converter, sources
+from hvnas.nn.foreign.checkpoint import read_checkpoint
+from hvnas.nn.network import build_on_meta
+from hvnas.nn.weights import check_weights, mismatches
+
+COUNTER = ".num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Weights with our names, and whose names they came with."""
+
+    state: StateDict
+    source: str
+
+
+def import_weights(
+    path: str | Path, arch: Arch, *, source: str | None = None, family: str | None = None
+) -> Imported:
+    """The weights in a checkpoint of another code base, checked against the network of `arch`.
+
+    `source` is ``timm`` or ``official`` (the authors' release); unless given, it is the one whose names
+    fit best. `family` says whose converter reads the file, `arch`'s published family unless given.
+    Counters of batches, which no output depends on, may be missing; relative-bias tables of another
+    resolution are resized. Raises ValueError naming the file and what is wrong with it: missing,
+    unexpected and mis-shaped keys, another number of classes, or that no converter is known.
+    """
+    family = family or (arch.published or {}).get("family")
+    if family is None:
+        raise ValueError(f"{arch.name} does not say of which family it is; name the one of the weights, --family")
+    candidates = (source,) if source else sources(family)
+    converters = {name: converter(name, family) for name in candidates or ("timm",)}
+    theirs, model = read_checkpoint(path), build_on_meta(arch)
+    converted = [Imported(_fitted(convert(theirs, arch), model), name) for name, convert in converters.items()]
+    best = min(converted, key=lambda imported: mismatches(model.state_dict(), imported.state))
+    check_weights(model, best.state, where=str(path))
+    return best
+
+
+def _fitted(state: StateDict, model: nn.Module) -> StateDict:
+    counters = {key: torch.tensor(0) for key in model.state_dict() if key.endswith(COUNTER)}
+    return fit_biases(model, counters | state)

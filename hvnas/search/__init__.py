@@ -1,0 +1,50 @@
+"""Search: strategies, the Pareto front, run folders.
+
+``search(space, device, budget_ms=2.0)`` is the whole job; `resume` continues a run that was cut.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from hvnas.search.archive import Archive
+from hvnas.search.problem import Evaluations, Problem
+from hvnas.search.reach import InfeasibleBudget, Reach, find_reach
+from hvnas.search.registry import list_strategies, register_strategy
+from hvnas.search.result import Found, Nearest, SearchResult
+from hvnas.search.run import make_problem, resume, search
+from hvnas.search.seams import Progress, Strategy
+from hvnas.search.state import Checkpoint, State
+
+__all__ = [
+    "Archive",
+    "Checkpoint",
+    "Evaluations",
+    "Found",
+    "InfeasibleBudget",
+    "Nearest",
+    "Problem",
+    "Progress",
+    "Reach",
+    "SearchResult",
+    "State",
+    "Strategy",
+    "find_reach",
+    "list_strategies",
+    "make_problem",
+    "register_strategy",
+    "resume",
+    "search",
+]
+
+
+class _Callable(ModuleType):
+    """`hvnas.search` is this package and, to those who write ``hvnas.search(...)``, its main function."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> SearchResult:
+        return search(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,0 +1,66 @@
+"""The Pareto archive: the exact front of everything feasible that was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hvnas.search.pareto import front
+from hvnas.search.problem import Evaluations
+from hvnas.search.seams import Bools, Rows
+
+
+class Archive:
+    """The front so far, latency and top-1 both ascending, and how many architectures were evaluated.
+
+    `rows` int16 [k, genes] and `evaluations` of k architectures, all feasible. Of several architectures
+    with the same latency and the same objective the one that came first stays.
+    """
+
+    def __init__(self, genes: int) -> None:
+        self.rows: Rows = np.empty((0, genes), dtype=np.int16)
+        self.evaluations = Evaluations.none()
+        self.evaluated = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, rows: Rows, evaluations: Evaluations) -> None:
+        """Count n newly evaluated architectures and keep those that belong to the front."""
+        self.evaluated += len(rows)
+        candidates = np.flatnonzero(evaluations.feasible)
+        candidates = candidates[~self._dominates(evaluations.take(candidates))]
+        if len(candidates) == 0:
+            return
+        joined = Evaluations.join([self.evaluations, evaluations.take(candidates)])
+        kept = front(joined.ms, joined.objective)
+        self.rows = np.concatenate([self.rows, rows[candidates]])[kept]
+        self.evaluations = joined.take(kept)
+
+    def _dominates(self, evaluations: Evaluations) -> Bools:
+        """Where a point is dominated by, or equal to, one in the archive."""
+        if len(self) == 0:
+            return np.zeros(len(evaluations), dtype=np.bool_)
+        place = np.searchsorted(self.evaluations.ms, evaluations.ms, side="right") - 1
+        reached = np.where(place >= 0, self.evaluations.objective[np.maximum(place, 0)], -np.inf)
+        return reached >= evaluations.objective
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The front as plain arrays, to be stored."""
+        named = {f"front.{name}": array for name, array in self.evaluations.arrays().items()}
+        return {"front.rows": self.rows, **named}
+
+    @staticmethod
+    def stored(arrays: Mapping[str, np.ndarray], *, evaluated: int) -> Archive:
+        """The archive whose `arrays` these are."""
+        archive = Archive(arrays["front.rows"].shape[1])
+        archive.rows = arrays["front.rows"]
+        archive.evaluations = Evaluations.stored(arrays, prefix="front.")
+        archive.evaluated = evaluated
+        return archive
+
+    @property
+    def best(self) -> Evaluations | None:
+        """The highest objective under the budget, a batch of one; None before anything feasible is found."""
+        return self.evaluations.take(np.array([-1])) if len(self) else None

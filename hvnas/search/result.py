@@ -1,0 +1,216 @@
+"""What a search found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvnas.arch import Arch, load_arch
+from hvnas.search.archive import Archive
+from hvnas.search.pareto import thin
+from hvnas.search.problem import Evaluations, Problem
+from hvnas.search.reach import Reach
+from hvnas.search.seams import Rows, SpaceLike
+from hvnas.search.seen import row_keys
+
+# How far apart the members of the readable front are, of its extent.
+_APART = 0.01
+# Decimals in files and in JSON: a tenth of a microsecond, a thousandth of a point.
+MS_DECIMALS, POINT_DECIMALS, CHANCE_DECIMALS = 4, 3, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """An architecture with its predicted numbers.
+
+    Latency in ms with its 5-95 % interval and the chance of meeting the budget, `inside` the device's gate,
+    `top1` and `top1_sd` in points, `params` and `macs` as counts; `row` is its encoding in `space`, `file`
+    where it was written.
+    """
+
+    name: str
+    space: SpaceLike = field(repr=False)
+    row: Rows = field(repr=False)
+    latency_ms: float
+    latency_low: float
+    latency_high: float
+    p_within_budget: float
+    inside: bool
+    top1: float
+    top1_sd: float
+    params: int
+    macs: int
+    file: Path | None = None
+
+    @cached_property
+    def arch(self) -> Arch:
+        """The architecture itself, under its name."""
+        return replace(self.space.decode(self.row), name=self.name)
+
+    @property
+    def objective(self) -> float:
+        """Top-1 minus one standard deviation, in points."""
+        return self.top1 - self.top1_sd
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, rounded to the decimals of the files."""
+        return {
+            "file": None if self.file is None else str(self.file),
+            "name": self.name,
+            "latency_ms": round(self.latency_ms, MS_DECIMALS),
+            "latency_low": round(self.latency_low, MS_DECIMALS),
+            "latency_high": round(self.latency_high, MS_DECIMALS),
+            "p_within_budget": round(self.p_within_budget, CHANCE_DECIMALS),
+            "inside": self.inside,
+            "top1": round(self.top1, POINT_DECIMALS),
+            "top1_sd": round(self.top1_sd, POINT_DECIMALS),
+            "params": self.params,
+            "macs": self.macs,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """A fixed point and the number of genes in which it differs from the best."""
+
+    distance: int
+    found: Found
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a search found.
+
+    `archive` holds the exact front; `front` is its readable part, latency ascending, where no two members
+    are closer than 1 % of the front's extent in both latency and objective. `evaluated` counts distinct
+    canonical architectures; `seconds` is the wall time of this call, `out` the run folder if there is one.
+    """
+
+    problem: Problem
+    strategy: str
+    seed: int
+    reach: Reach
+    archive: Archive
+    front: tuple[Found, ...]
+    seconds: float
+    out: Path | None = None
+
+    @staticmethod
+    def of(
+        problem: Problem, archive: Archive, *, strategy: str, seed: int, reach: Reach, seconds: float
+    ) -> SearchResult:
+        """The result that `archive`, not empty, holds."""
+        kept = thin(archive.evaluations.ms, archive.evaluations.objective, share=_APART)
+        front = describe(problem, archive.rows[kept], archive.evaluations.take(kept))
+        return SearchResult(
+            problem=problem,
+            strategy=strategy,
+            seed=seed,
+            reach=reach,
+            archive=archive,
+            front=front,
+            seconds=seconds,
+        )
+
+    @property
+    def evaluated(self) -> int:
+        """Distinct canonical architectures."""
+        return self.archive.evaluated
+
+    @property
+    def best(self) -> Found:
+        """The architecture with the highest top-1 minus one standard deviation under the budget."""
+        return self.front[-1]
+
+    @cached_property
+    def fixed_points(self) -> tuple[Nearest, ...]:
+        """The fixed points in the space, nearest to the best first, scored by the same device and estimator.
+
+        They need not meet the budget nor lie inside the gate.
+        """
+        space = self.problem.space
+        names = tuple(space.fixed_points())
+        if not names:
+            return ()
+        rows = np.stack([space.encode(load_arch(name)) for name in names])
+        scored = describe(self.problem, rows, self.problem.evaluate(rows), names=names)
+        distances = (rows != self.best.row).sum(axis=1).tolist()
+        pairs = [Nearest(distance=d, found=f) for d, f in zip(distances, scored, strict=True)]
+        gap = {p.found.name: abs(p.found.latency_ms - self.best.latency_ms) for p in pairs}
+        return tuple(sorted(pairs, key=lambda p: (p.distance, gap[p.found.name])))
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``hvnas search --json`` prints."""
+        pareto = [found.to_json() for found in self.front]
+        best = pareto[-1]
+        if self.out is not None:
+            best = best | {"file": str(self.out / "best.yaml")}
+        return {
+            "best": best,
+            "pareto": pareto,
+            "evaluated": self.evaluated,
+            "seconds": round(self.seconds, 3),
+            "space": self.problem.space.name,
+            "device": self.problem.device.name,
+            "recipe": self.problem.recipe,
+            "seed": self.seed,
+            "out": None if self.out is None else str(self.out),
+        }
+
+
+def describe(
+    problem: Problem, rows: Rows, evaluations: Evaluations, *, names: Sequence[str] | None = None
+) -> tuple[Found, ...]:
+    """Evaluated rows under their names; those found are called by device, latency and a hash of the row."""
+    if names is None:
+        marks = [f"{key:016x}"[:6] for key in row_keys(rows).tolist()]
+        times = evaluations.ms.tolist()
+        names = [f"{problem.device.name}-{ms:.3f}ms-{mark}" for ms, mark in zip(times, marks, strict=True)]
+    chances = problem.device.p_within(evaluations.ms, problem.budget_ms, inside=evaluations.inside)
+    return tuple(
+        Found(
+            name=names[i],
+            space=problem.space,
+            row=rows[i],
+            latency_ms=float(evaluations.ms[i]),
+            latency_low=float(evaluations.low[i]),
+            latency_high=float(evaluations.high[i]),
+            p_within_budget=float(chances[i]),
+            inside=bool(evaluations.inside[i]),
+            top1=float(evaluations.top1[i]),
+            top1_sd=float(evaluations.sd[i]),
+            params=int(evaluations.params[i]),
+            macs=int(evaluations.macs[i]),
+        )
+        for i in range(len(rows))
+    )
+
+
+def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
+    """The architecture with ``found:``, how it was found and what was predicted of it."""
+    from hvnas import __version__
+
+    space, numbers = problem.space, found.to_json()
+    choices = {gene.name: gene.values[int(i)] for gene, i in zip(space.genes, found.row, strict=True)}
+    origin = {
+        "space": space.name,
+        "space_hash": space.hash,
+        "choices": choices,
+        "device": problem.device.name,
+        "device_hash": problem.device.hash,
+        **{key: numbers[key] for key in ("latency_ms", "latency_low", "latency_high", "inside")},
+        "budget_ms": problem.budget_ms,
+        "p_within_budget": numbers["p_within_budget"],
+        "top1": numbers["top1"],
+        "top1_sd": numbers["top1_sd"],
+        "recipe": problem.recipe,
+        "scenario": problem.scenario,
+        "seed": seed,
+        "version": __version__,
+    }
+    return replace(found.arch, found=origin)

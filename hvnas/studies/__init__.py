@@ -1,0 +1,1 @@
+"""Studies: the papers' models verified, their layouts found again, estimates held against measurements."""

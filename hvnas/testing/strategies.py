@@ -1,0 +1,380 @@
+"""Conformance of strategies: subclass `StrategyConformance` and set `strategy` to the registered name.
+
+The landscapes are synthetic: small spaces with the traits of real ones (inactive genes, a gate, budgets
+that cut through the middle), whose latency and top-1 are closed formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hvnas.arch import Arch, Run, Stage
+from hvnas.blocks import block_class
+from hvnas.ops import Column
+from hvnas.search.archive import Archive
+from hvnas.search.pareto import front, hypervolume
+from hvnas.search.problem import Evaluations, Problem
+from hvnas.search.registry import strategy_entry
+from hvnas.search.seams import Bools, Features, Floats, Rows, Silent
+from hvnas.search.state import Checkpoint, State
+
+
+@dataclass(frozen=True)
+class ToyGene:
+    """A name and an ordered list."""
+
+    name: str
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ToySpace:
+    """`count` genes of `choices` values each; where the first gene is 0 the last two are inactive."""
+
+    count: int = 8
+    choices: int = 6
+    name: str = "toy"
+    hash: str = "000000000000"
+
+    def __post_init__(self) -> None:
+        assert self.count % 2 == 0 and self.count >= 4, "genes come in pairs of depth and width"
+
+    @property
+    def genes(self) -> tuple[ToyGene, ...]:
+        """Depths and widths of ``count / 2`` stages in turn."""
+        names = [f"stages.{i}.{what}" for i in range(self.count // 2) for what in ("depth", "width")]
+        lists = (tuple(range(1, self.choices + 1)), tuple(8 * i for i in range(1, self.choices + 1)))
+        return tuple(ToyGene(name, lists[i % 2]) for i, name in enumerate(names))
+
+    @property
+    def cardinalities(self) -> np.ndarray:
+        """Choices per gene."""
+        return np.full(self.count, self.choices)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """None."""
+        return {}
+
+    @property
+    def size(self) -> int:
+        """Canonical encodings."""
+        return (self.choices - 1) * self.choices ** (self.count - 1) + self.choices ** (self.count - 3)
+
+    def everything(self) -> Rows:
+        """Every canonical row, int16 [size, genes]."""
+        grid = np.indices((self.choices,) * self.count).reshape(self.count, -1).T.astype(np.int16)
+        return np.unique(self.canonicalise(grid), axis=0)
+
+    def canonicalise(self, rows: Rows) -> Rows:
+        """Inactive genes set to 0."""
+        rows = np.array(rows, dtype=np.int16)
+        rows[rows[:, 0] == 0, -2:] = 0
+        return rows
+
+    def sample(self, n: int, *, rng: np.random.Generator, macs: tuple[float, float] | None = None) -> Rows:
+        """Uniform over encodings, whatever `macs` says."""
+        return self.canonicalise(rng.integers(self.choices, size=(n, self.count)).astype(np.int16))
+
+    def mutate(self, rows: Rows, *, rng: np.random.Generator, rate: float) -> Rows:
+        """Every gene redrawn with probability `rate`."""
+        fresh = rng.integers(self.choices, size=rows.shape)
+        return self.canonicalise(np.where(rng.random(rows.shape) < rate, fresh, rows))
+
+    def crossover(self, a: Rows, b: Rows, *, rng: np.random.Generator) -> Rows:
+        """Every gene from either parent."""
+        return self.canonicalise(np.where(rng.random(a.shape) < 0.5, a, b))
+
+    def decode(self, row: Rows) -> Arch:
+        """A real, if small, network per canonical row."""
+        stages = []
+        for i in range(0, self.count, 2):
+            width = 8 * (int(row[i + 1]) + 1)
+            down = None if i == 0 else block_class("conv_down")(out=width)
+            run = Run(block=block_class("poolformer")(out=width), depth=int(row[i]) + 1)
+            stages.append(Stage(downsample=down, local=run))
+        stem = block_class("patch_stem")(out=8 * (int(row[1]) + 1))
+        return Arch(resolution=64, stem=stem, stages=tuple(stages), head=block_class("classifier")(out=1000))
+
+    def encode(self, arch: Arch) -> Rows:
+        """The row that `decode` turns into `arch`."""
+        pairs = [(run.depth - 1, run.width // 8 - 1) for stage in arch.stages for _, run in stage.runs]
+        return np.array(pairs, dtype=np.int16).reshape(-1)
+
+    def fixed_points(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+
+@dataclass(frozen=True)
+class ToyLatencies:
+    """What `ToyDevice.latency_columns` returns."""
+
+    ms: Floats
+    low: Floats
+    high: Floats
+    inside: Bools
+    excluded_by: Mapping[str, Bools]
+
+
+def _nothing(_: Any) -> float:
+    return 0.0
+
+
+def _nothing_either(_: Any) -> float:
+    return 0.0
+
+
+@dataclass(frozen=True)
+class ToyDevice:
+    """Reads the latency from its only column; latencies that end in the upper half of 0.1 ms are outside.
+
+    `gated` switches that rule on.
+    """
+
+    gated: bool = False
+    name: str = "toy-device"
+    hash: str = "000000000000"
+    columns: tuple[Column, ...] = (Column("toy.ms", "sum", _nothing),)
+
+    def latency_columns(self, values: Floats) -> ToyLatencies:
+        """Latencies of [n, 1] values."""
+        ms = values[:, 0]
+        excluded = (ms * 10) % 1 >= 0.5 if self.gated else np.zeros(len(ms), dtype=np.bool_)
+        return ToyLatencies(ms, ms * 0.9, ms * 1.1, ~excluded, {"upper half": excluded})
+
+    def p_within(self, ms: Floats, budget: float, *, inside: bool | Bools = True) -> Floats:
+        """1 within the budget, else 0."""
+        return (np.asarray(ms) <= budget).astype(np.float64)
+
+    def default_margin(self, budget: float | None = None) -> float:
+        """None is needed."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class ToyEstimate:
+    """What `ToyEstimator.estimate_columns` returns."""
+
+    mean: Floats
+    sd: Floats
+
+
+@dataclass(frozen=True)
+class ToyEstimator:
+    """Reads top-1 from its only column; the standard deviation is half a point everywhere."""
+
+    columns: tuple[Column, ...] = (Column("toy.top1", "sum", _nothing_either),)
+
+    def estimate_columns(self, values: Floats, *, recipe: str, scenario: str) -> ToyEstimate:
+        """Top-1 of [n, 1] values."""
+        return ToyEstimate(values[:, 0], np.full(len(values), 0.5))
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Latency and top-1 as formulas of genes scaled to 0..1; `couplings` between genes, `gated` or not."""
+
+    name: str
+    couplings: float = 0.0
+    gated: bool = False
+    space: ToySpace = field(default_factory=ToySpace)
+
+    @cached_property
+    def _weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(len(self.name))
+        count = self.space.count
+        pairs = np.triu(rng.normal(size=(count, count)), 1)
+        return rng.uniform(0.1, 1, count), rng.uniform(0.5, 3, count), pairs
+
+    def features(self, rows: Rows) -> Floats:
+        """The columns of a toy problem: latency, top-1, params, MACs. Shape [n, 4]."""
+        costs, gains, pairs = self._weights
+        x = rows / (self.space.choices - 1)
+        # Sums along an axis, not matrix products: those round a row differently in batches of other sizes.
+        products = self.couplings * x[:, :, None] * x[:, None, :]
+        ms = 0.3 + (x * costs).sum(axis=1) + 0.5 * (products * np.abs(pairs)).sum(axis=(1, 2))
+        top1 = 70 + (np.sqrt(x) * gains).sum(axis=1) + 3 * (products * pairs).sum(axis=(1, 2))
+        return np.stack([ms, top1, 1e6 * ms, 1e9 * ms], axis=1)
+
+    def problem(self, *, budget_ms: float | None = None, features: Features | None = None) -> Problem:
+        """The problem, with a budget that 30 % of the space's random architectures meet if none is given."""
+        if budget_ms is None:
+            rows = self.space.sample(2000, rng=np.random.default_rng(0))
+            budget_ms = float(np.quantile(self.features(rows)[:, 0], 0.3))
+        return Problem(
+            space=self.space,
+            device=ToyDevice(self.gated),
+            estimator=ToyEstimator(),
+            budget_ms=budget_ms,
+            features=features or self.features,
+        )
+
+
+LANDSCAPES = (Landscape("additive"), Landscape("coupled", couplings=1.0), Landscape("gated", 0.5, gated=True))
+
+
+@dataclass
+class Recorder:
+    """Features that remember the rows they were asked for."""
+
+    features: Features
+    rows: list[Rows] = field(default_factory=list)
+
+    def __call__(self, rows: Rows) -> Floats:
+        self.rows.append(rows)
+        return self.features(rows)
+
+    @property
+    def all_rows(self) -> Rows:
+        """Everything asked for, in order."""
+        return np.concatenate(self.rows)
+
+
+class MemoryCheckpoint(Checkpoint):
+    """Saves at every chance, and cuts the run (KeyboardInterrupt) at save number `cut`."""
+
+    def __init__(self, *, cut: int | None = None) -> None:
+        self.cut = cut
+        self.saves = 0
+        self.state: State | None = None
+
+    def due(self) -> bool:
+        """Always."""
+        return True
+
+    def load(self) -> State | None:
+        """The state saved last."""
+        return self.state
+
+    def save(self, state: State) -> None:
+        """Keep `state`, all keys in it."""
+        before = self.state.keys if self.state else np.empty(0, dtype=np.uint64)
+        self.state = State(state.arrays, state.meta, np.concatenate([before, state.keys]))
+        self.saves += 1
+        if self.saves == self.cut:
+            raise KeyboardInterrupt
+
+
+class StrategyConformance:
+    """What every strategy must do. Subclass it, set `strategy`, and lower `evals` where it is slow."""
+
+    strategy: str
+    evals: int = 300
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+
+    def search(
+        self,
+        problem: Problem,
+        *,
+        evals: int | None = None,
+        seed: int = 0,
+        strategy: str | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Archive:
+        """Run the strategy (or another one, by name)."""
+        return (
+            strategy_entry(strategy or self.strategy)
+            .make()
+            .run(
+                problem,
+                evals=evals or self.evals,
+                seed=seed,
+                progress=Silent(),
+                checkpoint=checkpoint or Checkpoint(),
+            )
+        )
+
+    def test_spends_exactly_its_evaluations_on_distinct_architectures(self) -> None:
+        """It evaluates `evals` rows, all canonical, none twice, and says so."""
+        for landscape in LANDSCAPES:
+            recorder = Recorder(landscape.features)
+            archive = self.search(landscape.problem(features=recorder))
+            rows = recorder.all_rows
+            assert archive.evaluated == len(rows) == self.evals
+            assert len(np.unique(rows, axis=0)) == len(rows)
+            assert np.array_equal(rows, landscape.space.canonicalise(rows))
+
+    def test_front_is_the_front_of_what_was_evaluated(self) -> None:
+        """Everything on it is feasible, nothing feasible dominates it, nothing is missing."""
+        for landscape in LANDSCAPES:
+            recorder = Recorder(landscape.features)
+            problem = landscape.problem(features=recorder)
+            archive = self.search(problem)
+            assert archive.evaluations.feasible.all()
+            found = landscape.problem().evaluate(recorder.all_rows)
+            expected = _front_points(found.take(found.feasible))
+            assert np.array_equal(_points(archive.evaluations), expected)
+
+    def test_seed_decides(self) -> None:
+        """The same seed gives the same rows, another one others."""
+        problem = LANDSCAPES[1].problem()
+        first, again, other = (self.search(problem, seed=seed) for seed in (7, 7, 8))
+        assert np.array_equal(first.rows, again.rows)
+        assert not np.array_equal(first.rows, other.rows)
+
+    def test_seeds_of_the_problem_are_evaluated(self) -> None:
+        """The problem's seeds come first."""
+        landscape = LANDSCAPES[0]
+        seeds = landscape.space.sample(5, rng=np.random.default_rng(3))
+        recorder = Recorder(landscape.features)
+        self.search(landscape.problem(features=recorder).with_seeds(seeds))
+        assert np.array_equal(recorder.all_rows[: len(seeds)], seeds)
+
+    def test_ends_where_nothing_is_feasible(self) -> None:
+        """A hopeless budget costs the evaluations and leaves an empty front."""
+        archive = self.search(LANDSCAPES[0].problem(budget_ms=0.01))
+        assert len(archive) == 0
+        assert archive.evaluated == self.evals
+
+    def test_ends_where_the_space_is_exhausted(self) -> None:
+        """More evaluations than architectures: it stops by itself."""
+        landscape = Landscape("tiny", space=ToySpace(count=4, choices=2))
+        archive = self.search(landscape.problem(), evals=landscape.space.size + 50)
+        assert archive.evaluated <= landscape.space.size
+
+    def test_resumes_to_the_same_front(self) -> None:
+        """Cut twice and continued from the checkpoint, a run ends as one that was not cut."""
+        problem = LANDSCAPES[2].problem()
+        whole = self.search(problem, seed=3)
+        checkpoint = MemoryCheckpoint()
+        for cut in (2, 4):
+            checkpoint.cut = cut
+            try:
+                self.search(problem, seed=3, checkpoint=checkpoint)
+            except KeyboardInterrupt:
+                continue
+        checkpoint.cut = None
+        resumed = self.search(problem, seed=3, checkpoint=checkpoint)
+        assert np.array_equal(resumed.rows, whole.rows)
+        assert resumed.evaluated == whole.evaluated
+
+    def test_adaptive_strategies_beat_random(self) -> None:
+        """At equal evaluations the median hypervolume is above that of `random`, on every landscape."""
+        if not strategy_entry(self.strategy).adaptive:
+            return
+        for landscape in LANDSCAPES:
+            own, random = (self._hypervolume(landscape, name) for name in (self.strategy, "random"))
+            assert own > random, f"{landscape.name}: {own:.4f} against {random:.4f}"
+
+    def _hypervolume(self, landscape: Landscape, strategy: str) -> float:
+        """The median over the seeds."""
+        problem = landscape.problem()
+        volumes = []
+        for seed in self.seeds:
+            found = self.search(problem, seed=seed, strategy=strategy).evaluations
+            volumes.append(hypervolume(found.ms, found.objective, reference=(problem.budget_ms, 60.0)))
+        return float(np.median(volumes))
+
+
+def _points(evaluations: Evaluations) -> np.ndarray:
+    return np.stack([evaluations.ms, evaluations.objective], axis=1)
+
+
+def _front_points(evaluations: Evaluations) -> np.ndarray:
+    return _points(evaluations.take(front(evaluations.ms, evaluations.objective)))

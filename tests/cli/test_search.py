@@ -1,0 +1,192 @@
+"""search and resume: one real run, looked at from every side."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from hvnas.arch import load_arch
+
+OPTIONS = ("--space", "efficientformer", "--device", "iphone12", "--evals", "300", "--seed", "1")
+KEYS = "file name latency_ms latency_low latency_high p_within_budget inside top1 top1_sd params macs".split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("search") / "run"
+
+
+@pytest.fixture(scope="module")
+def plain(hvnas, folder: Path) -> str:
+    """What the run printed."""
+    result = hvnas("search", "--budget-ms", "2", *OPTIONS, "--out", folder)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def data(hvnas, folder: Path, plain: str) -> dict:
+    """The finished run, shown again as JSON."""
+    result = hvnas("resume", folder, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_json_has_the_agreed_keys(data: dict, folder: Path) -> None:
+    assert set(data) == set("best pareto evaluated seconds space device recipe seed out".split())
+    assert list(data["best"]) == KEYS
+    assert all(list(found) == KEYS for found in data["pareto"])
+    assert data["evaluated"] == 300
+    assert (data["space"], data["device"]) == ("efficientformer", "iphone12")
+    assert (data["recipe"], data["seed"]) == ("modern300", 1)
+    assert data["out"] == str(folder)
+
+
+def test_the_best_keeps_the_budget_and_its_file_loads(data: dict, folder: Path) -> None:
+    best = data["best"]
+    assert best["latency_ms"] <= 2
+    assert best["p_within_budget"] >= 0.9
+    assert best["file"] == str(folder / "best.yaml")
+    program = load_arch(best["file"]).lower()
+    assert (program.params, program.macs) == (best["params"], best["macs"])
+
+
+def test_the_reach_comes_first_and_the_sections_follow(plain: str) -> None:
+    lines = plain.splitlines()
+    assert lines[0].startswith("Latencies within reach: ")
+    headings = ["Pareto front", "Best: ", "Nearest models", "How far to trust", "Written to"]
+    places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in headings]
+    assert places == sorted(places)
+
+
+def test_no_styles_no_boxes_no_folded_lines(plain: str, data: dict, folder: Path) -> None:
+    assert "\x1b" not in plain
+    assert not set(plain) & set("│┃─━┌└╭")
+    assert f"Written to {folder}" in plain.splitlines()
+    assert any(line.endswith(data["pareto"][0]["name"]) for line in plain.splitlines())
+
+
+def test_the_front_is_thinned_between_its_ends(plain: str, data: dict) -> None:
+    lines = plain.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Pareto front"))
+    table = lines[start + 2 : lines.index("", start)]
+    names = [line.split()[-1] for line in table]
+    front = [found["name"] for found in data["pareto"]]
+    assert len(names) == min(12, len(front))
+    assert [names[0], names[-1]] == [front[0], front[-1]]
+    assert [name for name in front if name in names] == names
+
+
+def test_the_best_is_shown_stage_by_stage(plain: str, data: dict) -> None:
+    best, arch = data["best"], load_arch(data["best"]["file"])
+    assert f"Best: {best['name']}" in plain
+    assert f"{best['latency_ms']:.3f} ms on iphone12" in plain
+    assert f"{best['params']:,}" in plain
+    assert f"{best['macs']:,}" in plain
+    assert "modern300 (300 epochs" in plain
+    for stage in arch.stages:
+        for _, run in stage.runs:
+            assert f"{run.block.type} × {run.depth}" in plain
+
+
+def test_models_of_papers_and_errors_are_named(plain: str) -> None:
+    assert any(line.startswith("  efficientformer_l1 ") for line in plain.splitlines())
+    assert "iphone12 is calibrated, not measured" in plain
+    assert "top-1 is estimated, not trained" in plain
+    assert "Kendall tau" in plain
+
+
+def test_the_files_named_are_there(plain: str, data: dict, folder: Path) -> None:
+    names = plain.splitlines()[-1].strip().split(", ")
+    assert {"best.yaml", "config.yaml", "pareto.csv", "study.journal"} <= set(names)
+    assert all((folder / name.split()[0]).exists() for name in names)
+    assert f"archs ({len(data['pareto'])} networks)" in names
+    assert all(Path(found["file"]).is_file() for found in data["pareto"])
+
+
+def test_the_whole_front_is_counted(plain: str, folder: Path) -> None:
+    with (folder / "pareto.csv").open() as file:
+        count = sum(1 for _ in csv.reader(file)) - 1
+    assert f" of its {count} networks (300 evaluated in " in plain
+
+
+def test_show_takes_the_run_folder(hvnas, folder: Path, data: dict) -> None:
+    shown = json.loads(hvnas("show", folder, "--json").stdout)
+    assert shown["name"] == data["best"]["name"]
+    assert shown["latency"]["iphone12"]["ms"] == pytest.approx(data["best"]["latency_ms"], abs=1e-3)
+    assert shown["top1"] == pytest.approx(data["best"]["top1"], abs=1e-2)
+    assert shown["published"] is None
+
+
+def test_a_taken_folder_is_refused_and_left_as_it_was(hvnas, folder: Path, data: dict) -> None:
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    result = hvnas("search", "--budget-ms", "2", *OPTIONS, "--out", folder)
+    assert result.exit_code == 2
+    assert "holds a run already" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_resume_goes_on_with_the_same_options_only(hvnas, folder: Path, data: dict) -> None:
+    again = hvnas("search", "--budget-ms", "2", *OPTIONS, "--out", folder, "--resume", "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["pareto"] == data["pareto"]
+    other = hvnas("search", "--budget-ms", "3", *OPTIONS, "--out", folder, "--resume")
+    assert other.exit_code == 2
+    assert "budget_ms: the run in" in other.stderr
+    assert "was begun with 2.0, not 3.0" in other.stderr
+
+
+def test_a_new_folder_is_chosen_where_none_is_named(
+    hvnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "iphone12-2ms").mkdir(parents=True)
+    result = hvnas("search", "--budget-ms", "2", *OPTIONS, "--evals", "20", "--json")
+    assert json.loads(result.stdout)["out"] == "runs/iphone12-2ms-2"
+    assert (tmp_path / "runs" / "iphone12-2ms-2" / "best.yaml").is_file()
+
+
+def test_json_keeps_standard_output_to_itself(hvnas, tmp_path: Path) -> None:
+    result = hvnas("search", "--budget-ms", "2", *OPTIONS, "--evals", "20", "--out", tmp_path / "r", "--json")
+    assert json.loads(result.stdout)["evaluated"] == 20
+    assert result.stderr.startswith("Latencies within reach: ")
+
+
+@pytest.mark.parametrize("extra", [(), ("--margin", "0")])
+def test_a_budget_below_reach_exits_with_3(hvnas, tmp_path: Path, extra: tuple[str, ...]) -> None:
+    out = tmp_path / "run"
+    result = hvnas("search", "--budget-ms", "0.1", *OPTIONS, *extra, "--out", out)
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert "smallest reachable latency is 0." in result.stderr
+    assert "  stem " in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("hvnas: error: budget_ms: ")
+    assert not out.exists()
+
+
+def test_a_budget_below_reach_as_json(hvnas, tmp_path: Path) -> None:
+    result = hvnas("search", "--budget-ms", "0.1", *OPTIONS, "--out", tmp_path / "run", "--json")
+    assert result.exit_code == 3
+    data = json.loads(result.stdout)
+    assert data["best"] is None
+    assert data["pareto"] == []
+    assert data["smallest"]["latency_ms"] > 0.1
+    assert data["smallest"]["arch"]["schema"] == "hvnas.arch/1"
+    assert result.stderr.count("\n") == 1
+
+
+def test_where_nothing_is_inside_the_gate_the_rule_and_the_flag_are_named(hvnas, tmp_path: Path) -> None:
+    """All networks of this space take an input that the gate does not admit."""
+    space = tmp_path / "large.yaml"
+    space.write_text("schema: hvnas.space/1\nname: large\nparent: coatnet\nresolution: [384]\n")
+    options = ("--space", space, "--device", "iphone12", "--evals", "20")
+    result = hvnas("search", "--budget-ms", "20", *options, "--out", tmp_path / "no")
+    assert result.exit_code == 3, result.output
+    assert "'input'" in result.stderr
+    assert "--outside allow" in result.stderr
+    allowed = hvnas("search", "--budget-ms", "20", *options, "--outside", "allow", "--out", tmp_path / "yes")
+    assert allowed.exit_code == 0, allowed.output
+    assert "outside what iphone12 is good for" in allowed.stdout

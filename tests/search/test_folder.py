@@ -1,0 +1,123 @@
+"""What a run folder holds."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import toy
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from hvnas.arch import load_arch
+from hvnas.search import resume
+from hvnas.search.folder import RunFolder
+from hvnas.search.result import SearchResult
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SearchResult]:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return out, toy.run(out)
+
+
+def test_holds_what_it_should(finished: tuple[Path, SearchResult]) -> None:
+    out, result = finished
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        ".state",
+        "archs",
+        "best.yaml",
+        "config.yaml",
+        "log.txt",
+        "pareto.csv",
+        "study.journal",
+    }
+    assert {path.stem for path in (out / "archs").iterdir()} == {found.name for found in result.front}
+
+
+def test_best_is_the_architecture_found(finished: tuple[Path, SearchResult]) -> None:
+    out, result = finished
+    best = load_arch(out / "best.yaml")
+    assert best == result.best.arch
+    assert best.found is not None
+    assert best.found["latency_ms"] == round(result.best.latency_ms, 4)
+    assert best.found["choices"]["stages.0.depth"] == result.best.row[0] + 1
+    assert max(found.objective for found in result.front) == result.best.objective
+
+
+def test_front_csv_holds_the_front(finished: tuple[Path, SearchResult]) -> None:
+    out, result = finished
+    with (out / "pareto.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = np.array([[int(i) for i in line["encoding"].split()] for line in lines])
+    assert np.array_equal(rows, result.archive.rows)
+    times = result.archive.evaluations.ms.tolist()
+    assert [line["latency_ms"] for line in lines] == [f"{ms:.4f}" for ms in times]
+    files = [out / line["file"] for line in lines if line["file"]]
+    assert files == [found.file for found in result.front]
+
+
+def test_optuna_loads_the_study(finished: tuple[Path, SearchResult]) -> None:
+    out, result = finished
+    storage = JournalStorage(JournalFileBackend(str(out / "study.journal")))
+    study = optuna.load_study(study_name="run", storage=storage)
+    assert study.metric_names == ["top1", "latency_ms"]
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert len(study.trials) == len(result.front)
+    for trial, found in zip(study.trials, result.front, strict=True):
+        assert trial.values == [found.top1, found.latency_ms]
+        assert trial.user_attrs["arch"] == found.arch.hash
+        assert trial.params["stages.0.depth"] == found.row[0] + 1
+
+
+def test_same_seed_same_files(finished: tuple[Path, SearchResult], tmp_path: Path) -> None:
+    out, _ = finished
+    toy.run(tmp_path / "again")
+    assert toy.outputs(tmp_path / "again") == toy.outputs(out)
+
+
+def test_json_object(finished: tuple[Path, SearchResult]) -> None:
+    out, result = finished
+    told = result.to_json()
+    assert list(told) == [
+        "best",
+        "pareto",
+        "evaluated",
+        "seconds",
+        "space",
+        "device",
+        "recipe",
+        "seed",
+        "out",
+    ]
+    numbers = "latency_ms latency_low latency_high p_within_budget inside top1 top1_sd params macs".split()
+    for entry in (told["best"], *told["pareto"]):
+        assert list(entry) == ["file", "name", *numbers]
+        assert Path(entry["file"]).is_file()
+    assert told["best"]["file"] == str(out / "best.yaml")
+    assert told["evaluated"] == 3000
+
+
+@pytest.mark.parametrize("content", ["config.yaml", "something"])
+def test_taken_folder_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / content).write_text("x")
+    with pytest.raises(ValueError, match="choose another name"):
+        RunFolder(tmp_path).refuse_if_taken()
+
+
+def test_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no run"):
+        resume(tmp_path)
+
+
+def test_bad_config_names_file_and_field(finished: tuple[Path, SearchResult], tmp_path: Path) -> None:
+    data = yaml.safe_load((finished[0] / "config.yaml").read_text())
+    data["evals"] = "many"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(ValueError, match=r"evals: .*config\.yaml"):
+        resume(tmp_path)

@@ -1,0 +1,74 @@
+"""Evaluating populations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hvnas.search.problem import MACS, PARAMS, Evaluations
+from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyDevice, ToyEstimator, ToySpace
+
+LANDSCAPE = LANDSCAPES[2]
+
+
+@dataclass(frozen=True)
+class LimitedSpace(ToySpace):
+    """Half of the toy networks are too large."""
+
+    @property
+    def limits(self) -> dict[str, float]:
+        return {"params": 3e6}
+
+
+def rows(n: int = 500) -> np.ndarray:
+    return LANDSCAPE.space.sample(n, rng=np.random.default_rng(0))
+
+
+def test_columns_are_there_once() -> None:
+    shared = replace(ToyEstimator(), columns=(*ToyDevice().columns, PARAMS))
+    problem = replace(LANDSCAPE.problem(), estimator=shared)
+    assert problem.columns == (*ToyDevice().columns, PARAMS, MACS)
+
+
+def test_numbers_come_from_their_columns() -> None:
+    found = LANDSCAPE.problem().evaluate(rows())
+    values = LANDSCAPE.features(rows())
+    assert np.allclose(found.ms, values[:, 0], rtol=0, atol=1e-9)
+    assert np.allclose(found.objective, values[:, 1] - 0.5, rtol=0, atol=1e-8)
+    assert np.array_equal(found.params, np.rint(values[:, 2]))
+    assert np.array_equal(found.macs, np.rint(values[:, 3]))
+
+
+def test_feasible_is_inside_and_within_the_budget() -> None:
+    problem = replace(LANDSCAPE.problem(), margin=0.1)
+    found = problem.evaluate(rows())
+    within = found.ms * 1.1 <= problem.budget_ms
+    assert np.array_equal(found.feasible, within & found.inside)
+    assert 0 < found.feasible.sum() < within.sum()
+    assert np.array_equal(replace(problem, outside="allow").evaluate(rows()).feasible, within)
+
+
+def test_violation_grows_with_excess_and_rules() -> None:
+    found = LANDSCAPE.problem().evaluate(rows())
+    excess = np.maximum(found.ms / LANDSCAPE.problem().budget_ms - 1, 0)
+    assert np.allclose(found.violation, excess + ~found.inside)
+
+
+def test_size_limits_of_the_space_hold() -> None:
+    limited = Landscape("limited", space=LimitedSpace())
+    problem = limited.problem(budget_ms=100.0)
+    found = problem.evaluate(rows())
+    assert np.array_equal(found.feasible, limited.features(rows())[:, 2] <= 3e6)
+    assert 0 < found.feasible.sum() < len(found)
+
+
+def test_batches_join_and_split() -> None:
+    problem = LANDSCAPE.problem()
+    whole = problem.evaluate(rows())
+    parts = [problem.evaluate(rows()[:77]), Evaluations.none(), problem.evaluate(rows()[77:])]
+    joined = Evaluations.join(parts)
+    for name, array in whole.arrays().items():
+        assert np.array_equal(joined.arrays()[name], array), name
+    assert np.array_equal(whole.take(whole.inside).ms, whole.ms[whole.inside])
+    assert len(problem.evaluate(rows()[:0])) == 0

@@ -1,0 +1,56 @@
+"""Every strategy that ships passes the conformance cases."""
+
+import pytest
+
+from hvnas.search import list_strategies
+from hvnas.search.registry import register_strategy, strategy_entry
+from hvnas.testing.strategies import LANDSCAPES, StrategyConformance
+
+
+class TestEvolution(StrategyConformance):
+    strategy = "evolution"
+    evals = 600
+
+
+class TestTpe(StrategyConformance):
+    strategy = "tpe"
+    evals = 60
+    seeds = (0, 1, 2)
+
+
+class TestNsga2(StrategyConformance):
+    strategy = "nsga2"
+    evals = 250
+
+
+class TestRandom(StrategyConformance):
+    strategy = "random"
+    evals = 100
+
+
+@pytest.mark.slow
+class TestGp(StrategyConformance):
+    strategy = "gp"
+    evals = 30
+    seeds = (0, 1, 2)
+
+
+def test_every_strategy_has_its_cases() -> None:
+    tested = {case.strategy for case in StrategyConformance.__subclasses__()}
+    assert tested == set(list_strategies())
+
+
+def test_gp_searches() -> None:
+    archive = StrategyConformance.search(TestGp(), LANDSCAPES[0].problem(), evals=12)
+    assert archive.evaluated == 12
+    assert len(archive)
+
+
+def test_unknown_strategy_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'evolution'"):
+        strategy_entry("evolutoin")
+
+
+def test_a_name_is_given_once() -> None:
+    with pytest.raises(ValueError, match="registered already"):
+        register_strategy("tpe", adaptive=True, default_evals=1, summary="")(lambda: None)  # type: ignore
