@@ -29,7 +29,7 @@ _SAMPLE_MACS = (0.1e9, 5e9)
 @register_strategy(
     "evolution",
     adaptive=True,
-    default_evals=100_000,
+    default_evals=20_000,
     summary="vectorised NSGA-II, front refined",
 )
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Evolution:
     population: int | None = None
     mutated: float = 3.0
     crossed: float = 0.9
-    focused: float = 0.2
+    focused: float = 0.4
     refined: float = 0.1
 
     def run(

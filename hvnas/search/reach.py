@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,11 +53,10 @@ class InfeasibleBudget(ValueError):
         self.rule = rule
 
 
-def find_reach(problem: Problem, *, known: Rows | None = None) -> Reach:
+def find_reach(problem: Problem) -> Reach:
     """The smallest and largest latency: random encodings, then descent gene by gene from the best of them.
 
-    `known` are canonical rows, int16 [k, genes], to start from as well. Accuracy plays no part. The result
-    is a local optimum in every single gene, from several starts.
+    Accuracy plays no part. The result is a local optimum in every single gene, from several starts.
     """
     space = problem.space
     rng = np.random.default_rng(_SEED)
@@ -66,8 +65,7 @@ def find_reach(problem: Problem, *, known: Rows | None = None) -> Reach:
     drawn = rng.integers(np.asarray(space.cardinalities), size=(_SAMPLES, len(space.genes)))
     samples = space.canonicalise(drawn.astype(np.int16))
     excluded_by = problem.screen(samples).latency.excluded_by
-    rows = [samples, space.canonicalise(corners), *([] if known is None else [known])]
-    starts = distinct(np.concatenate(rows))
+    starts = distinct(np.concatenate([samples, space.canonicalise(corners)]))
     shares = {rule: float(np.mean(out)) for rule, out in excluded_by.items()}
     low, low_cost = _descend(problem, starts, sign=1)
     high, high_cost = _descend(problem, starts, sign=-1)
@@ -79,6 +77,21 @@ def find_reach(problem: Problem, *, known: Rows | None = None) -> Reach:
         empty=bool(low_cost[0] > 0),
         excluded=dict(sorted(shares.items(), key=lambda item: -item[1])),
     )
+
+
+def widened(reach: Reach, problem: Problem, known: Rows) -> Reach:
+    """`reach`, or the latencies of `known` canonical rows where those lie beyond it and are allowed."""
+    if len(known) == 0 or reach.empty:
+        return reach
+    screened = problem.screen(known)
+    ms = np.round(screened.latency.ms, 9)
+    fastest = int(np.argmin(np.where(screened.broken > 0, np.inf, ms)))
+    slowest = int(np.argmax(np.where(screened.broken > 0, -np.inf, ms)))
+    if screened.broken[fastest] == 0 and ms[fastest] < reach.min_ms:
+        reach = replace(reach, min_ms=float(ms[fastest]), min_row=known[fastest])
+    if screened.broken[slowest] == 0 and ms[slowest] > reach.max_ms:
+        reach = replace(reach, max_ms=float(ms[slowest]), max_row=known[slowest])
+    return reach
 
 
 def check_budget(problem: Problem, reach: Reach) -> None:

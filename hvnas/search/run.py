@@ -11,7 +11,7 @@ from hvnas.arch import load_arch
 from hvnas.search.archive import Archive
 from hvnas.search.folder import RunConfig, RunFolder, versions
 from hvnas.search.problem import Outside, Problem
-from hvnas.search.reach import InfeasibleBudget, Reach, check_budget, find_reach
+from hvnas.search.reach import InfeasibleBudget, Reach, check_budget, find_reach, widened
 from hvnas.search.registry import strategy_entry
 from hvnas.search.result import SearchResult
 from hvnas.search.seams import DeviceLike, EstimatorLike, Progress, Rows, Silent, SpaceLike
@@ -179,9 +179,10 @@ def execute(
     """Search `problem` as `config` says, in `folder` if there is one. See `search`."""
     started = time.perf_counter() if started is None else started
     progress = progress or Silent()
-    known = _known_rows(problem.space)
-    reach = find_reach(problem, known=known)
+    reach = find_reach(problem)
     check_budget(problem, reach)
+    known = _known_rows(problem.space)
+    reach = widened(reach, problem, known)
     # The fastest architecture is a seed so that every strategy knows something feasible.
     seeds = [reach.min_row[None], *([known] if config.fixed_points else [])]
     problem = problem.with_seeds(np.concatenate(seeds))

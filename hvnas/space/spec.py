@@ -34,11 +34,15 @@ class Preset:
     name: str
     block: Block | str | None
     reads: tuple[str, ...] = ()
+    _made: dict[tuple[Any, ...], Block] = field(default_factory=dict, compare=False, repr=False)
 
     def make(self, width: int, **fields: Any) -> Block:
         """The block of this width. Raises ValueError where the width does not fit."""
-        assert isinstance(self.block, Block)
-        return replace(self.block, out=width, **fields)
+        key = (width, *fields.items())
+        if key not in self._made:
+            assert isinstance(self.block, Block)
+            self._made[key] = replace(self.block, out=width, **fields)
+        return self._made[key]
 
 
 @dataclass(frozen=True)
