@@ -104,7 +104,9 @@ def one_build(first: Builder, second: Builder, images: Tensor, rounds: int) -> l
     return times
 
 
-def compare(a: Builder, b: Builder, images: Tensor, *, rounds: int, builds: int) -> tuple[float, float, float]:
+def compare(
+    a: Builder, b: Builder, images: Tensor, *, rounds: int, builds: int
+) -> tuple[float, float, float]:
     """Median seconds of `a` and of `b`, and the median over rounds of b / a."""
     times = []
     for i in range(builds):
@@ -133,7 +135,9 @@ def report(family: str, batch: int, *, rounds: int, builds: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Forward speed beside timm, and deployed beside plain.")
-    parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)}; default: all")
+    parser.add_argument(
+        "families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)}; default: all"
+    )
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rounds", type=int, default=12, help="rounds per build")
     parser.add_argument("--builds", type=int, default=4)

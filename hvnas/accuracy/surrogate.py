@@ -33,6 +33,9 @@ from hvnas.arch import Arch
 from hvnas.ops import Column, Program, evaluate_columns
 from hvnas.train.recipes import load_recipe
 
+# Top-1 points of a guess among 1,000 classes: far below the evidence no network does worse.
+CHANCE = 0.1
+
 ALL_FEATURES: tuple[str, ...] = (*FEATURES, *RECIPE_FEATURES)
 
 # Three smooth parts: size together with training, since small networks gain less from strong
@@ -133,7 +136,7 @@ class Fit:
         followed = np.minimum(structure, self.structure_limit)
         variance += self.noise + self._beyond(cut) + np.square(structure - followed)
         mean = (size + followed) * self.scaling.target_scale + self.scaling.target_center
-        top1 = untransform(mean)
+        top1 = np.maximum(untransform(mean), CHANCE)
         spread = np.sqrt(variance) * self.scaling.target_scale * self.sd_scale
         return top1, (100.0 - top1) * spread
 

@@ -36,6 +36,11 @@ class MB3D(Block):
     def lower(self, state: State) -> Lowered:
         tape = Tape(state)
         x, grid = tape.as_tokens()
+        if grid is None:
+            raise ValueError(
+                "the attention bias needs tokens of a map, but a class token is among them; "
+                "leave the class token out or choose another block"
+            )
         require_width(x, self.out)
         n, heads, key = x.shape[0], self.heads, self.key_dim
         value = self.attn_ratio * key

@@ -72,8 +72,8 @@ class PoolFormer(Block):
     softmax of numbers drawn from U[0, 1); depthwise is a `pool` x `pool` depthwise convolution with
     bias (the paper prints neither kernel nor bias: 3x3 as the pooling); spatial_fc is one linear
     layer over all positions, no bias; attention has ``out / head_dim`` heads, q, k, v without bias
-    and an output projection with. `position` adds a learned map of the input's size before the
-    block: the first attention block of the hybrids has one.
+    and an output projection with. The position map of the attention hybrids is part of the
+    downsample before their first attention stage.
 
     `norm`: gn is GroupNorm with one group, the paper's choice; ln is over the channels of each
     position, which the attention hybrids use; both with eps 1e-5.
@@ -83,7 +83,6 @@ class PoolFormer(Block):
     mixer: str = "pool"
     pool: int = 3
     head_dim: int = 32
-    position: bool = False
     act: str = "gelu"
     norm: str = "gn"
 
@@ -103,8 +102,6 @@ class PoolFormer(Block):
         x = tape.as_map()
         require_width(x, self.out)
         grid = (x.shape[1], x.shape[2])
-        if self.position:
-            x = tape.bias(x, self.out * grid[0] * grid[1])
         y = tape.scale(self._mix(tape, self._norm(tape, x)), self.out)
         x = tape.add(x, tape.unflatten(y, grid) if self.mixes_tokens else y)
         y = tape.conv(self._norm(tape, x), int(self.out * self.expand), bias=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from hvnas.blocks.base import Block, register_block
 from hvnas.ops import Lowered, State, Tape
@@ -99,16 +100,22 @@ class ConvDown(Block):
     """A 3x3 stride-2 convolution with bias between stages.
 
     With BatchNorm: EfficientFormer's Embedding. `norm` none: PoolFormer's patch embedding. No
-    activation in either. Tokens that arrive are laid out as a map again.
+    activation in either. Tokens that arrive are laid out as a map again. `position` adds a learned map
+    [out, H, W] of the output's size at the end: PoolFormer's attention hybrids have one in front of
+    their first attention stage (2111.11418, Table 5; the authors' AddPositionEmb). It ties the weights
+    to the size of the input: the network runs only at the resolution that it was built for.
     """
 
     kernel: int = 3
     stride: int = 2
     norm: str = "bn"
+    position: bool = False
 
     def lower(self, state: State) -> Lowered:
         tape = Tape(state)
         x = tape.conv(tape.as_map(), self.out, kernel=self.kernel, stride=self.stride, bias=True)
         if self.norm != "none":
             x = tape.norm(x, self.norm)
+        if self.position:
+            x = tape.bias(x, prod(x.shape))
         return tape.finish(map=x)

@@ -89,9 +89,8 @@ class ViTHead(Block):
 
     def lower(self, state: State) -> Lowered:
         tape = Tape(state)
-        x, _ = tape.as_tokens()
         if self.pool == "class":
-            x = tape.norm(tape.view(x, (1, x.shape[1])), "ln")
+            x = tape.norm(tape.view(tape.tokens, (1, tape.tokens.shape[1])), "ln")
         else:
-            x = tape.mean(tape.norm(x, "ln"))
+            x = tape.mean(tape.norm(tape.as_tokens()[0], "ln"))
         return tape.finish(tokens=tape.linear(x, self.out))

@@ -22,17 +22,22 @@ def _group(context: typer.Context) -> None:
 @app.command(name="import")
 def run(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A safetensors file, or one of torch.save without code in it.")
+        Path, typer.Argument(metavar="SOURCE", help="A safetensors file, or a state dict of torch.save.")
     ],
     arch: Annotated[str, typer.Option(help="A model's name, or a network's YAML file.")],
     out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
     source: Annotated[
-        str | None, typer.Option(metavar="timm|official", help="Whose names the tensors have. Default: what fits.")
+        str | None,
+        typer.Option(
+            metavar="timm|official", help="Whose names the tensors have. Default: the one that fits."
+        ),
     ] = None,
     family: Annotated[
         str | None, typer.Option(help="Whose converter reads the file. Default: the model's own family.")
     ] = None,
-    classes: Annotated[int | None, typer.Option(help="Classes of the checkpoint, where not the model's.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Classes of the checkpoint. Default: the model's.")
+    ] = None,
 ) -> None:
     """Convert a checkpoint of timm or of a paper's authors.
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from hvnas.blocks.attention import MB3D
 from hvnas.nn.base import DropPath, LayerScale, make_act, module_for, to_tokens
-from hvnas.nn.folding import into_previous
+from hvnas.nn.folding import fold_back
 from hvnas.ops import State
 
 
@@ -102,5 +102,5 @@ class MB3DModule(nn.Module):
         return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))
 
     def fold(self) -> None:
-        self.scale1 = into_previous(self.scale1, self.attn.proj)
-        self.scale2 = into_previous(self.scale2, self.mlp.fc2)
+        fold_back(self, "scale1", "attn.proj")
+        fold_back(self, "scale2", "mlp.fc2")

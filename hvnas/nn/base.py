@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvnas.blocks import Block
-from hvnas.nn.folding import Affine, into_previous
+from hvnas.nn.folding import Affine, fold_back
 from hvnas.ops import State
 
 M = TypeVar("M", bound=type[nn.Module])
@@ -169,8 +169,10 @@ class ConvNormAct(nn.Sequential):
             self.add_module("act", make_act(act))
 
     def fold(self) -> None:
-        if hasattr(self, "norm") and isinstance(into_previous(self.norm, self.conv), nn.Identity):
-            del self.norm
+        if hasattr(self, "norm"):
+            fold_back(self, "norm", "conv")
+            if isinstance(self.norm, nn.Identity):
+                del self.norm
 
 
 class AsMap(nn.Module):

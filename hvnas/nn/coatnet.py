@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from hvnas.blocks.coatnet import CoatMBConv, CoatTransformer
 from hvnas.nn.attention import BiasTable
 from hvnas.nn.base import ConvNormAct, DropPath, LayerNorm2d, make_act, map_channels, module_for, to_map
-from hvnas.nn.folding import into_next
+from hvnas.nn.folding import fold_ahead
 from hvnas.nn.metaformer import ConvMlp
 from hvnas.ops import State
 
@@ -67,7 +67,7 @@ class CoatMBConvModule(nn.Module):
         return self.shortcut(x) + self.drop_path(self.project(self.se(y)))
 
     def fold(self) -> None:
-        self.pre_norm = into_next(self.pre_norm, self.expand.conv)
+        fold_ahead(self, "pre_norm", "expand.conv")
 
 
 class RelativeBias(BiasTable):

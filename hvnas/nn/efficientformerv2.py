@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from hvnas.blocks.efficientformerv2 import Attn4D, AttnDown, UnifiedFFN
 from hvnas.nn.attention import OffsetBias
 from hvnas.nn.base import ConvNormAct, DropPath, LayerScale, make_act, map_channels, module_for, to_map
-from hvnas.nn.folding import into_previous
+from hvnas.nn.folding import fold_back
 from hvnas.ops import State
 
 
@@ -40,7 +40,7 @@ class UnifiedFFNModule(nn.Module):
         return x + self.drop_path(self.scale(self.mlp(x)))
 
     def fold(self) -> None:
-        self.scale = into_previous(self.scale, self.mlp.fc2.conv)
+        fold_back(self, "scale", "mlp.fc2.conv")
 
 
 class HeadsOfMap(nn.Module):
@@ -119,8 +119,8 @@ class Attn4DModule(nn.Module):
         return x + self.drop_path(self.scale2(self.mlp(x)))
 
     def fold(self) -> None:
-        self.scale1 = into_previous(self.scale1, self.attn.proj.conv)
-        self.scale2 = into_previous(self.scale2, self.mlp.fc2.conv)
+        fold_back(self, "scale1", "attn.proj.conv")
+        fold_back(self, "scale2", "mlp.fc2.conv")
 
 
 class HalvedQuery(nn.Module):

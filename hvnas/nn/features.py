@@ -64,11 +64,10 @@ class FeatureNetwork(nn.Module):
     have any size that the blocks allow; forward raises ValueError naming the block that does not.
     """
 
-    def __init__(self, network: nn.Module, arch: Arch) -> None:
+    def __init__(self, arch: Arch, *, stem: nn.Module, tokens: nn.Module, stages: nn.Sequential) -> None:
         super().__init__()
         self.arch = arch
-        self.stem, self.tokens = network.stem, network.tokens
-        self.stages: nn.Sequential = network.stages  # type: ignore[assignment]
+        self.stem, self.tokens, self.stages = stem, tokens, stages
         taps = _taps(arch)
         self.channels = tuple(tap.channels for tap in taps)
         self.strides = tuple(tap.stride for tap in taps)
@@ -104,11 +103,9 @@ class FeatureNetwork(nn.Module):
         for part, before in zip(parts, built, strict=True):
             _check_free(part, before, size)
         for part in parts:
-            if part.given.grid is None:
-                continue
             for module in self.get_submodule(part.label.replace("global", "global_")).modules():
                 if isinstance(module, AsMap):
-                    module.grid = part.given.grid
+                    module.grid = _grid(part.given) or module.grid
         self._size, self._grids = size, _grids(parts)
 
 
@@ -152,10 +149,13 @@ def _grids(parts: Iterator[Part] | list[Part]) -> dict[str, Size]:
     grids: dict[str, Size] = {}
     grid: Size = (0, 0)
     for part in parts:
-        leaves = part.leaves
-        grid = leaves.map[1:] if leaves.map is not None else leaves.grid or grid
+        grid = _grid(part.leaves) or grid
         grids[part.group] = grid
     return grids
+
+
+def _grid(state: State) -> Size | None:
+    return state.map[1:] if state.map is not None else state.grid
 
 
 def _check_free(part: Part, built: Part, size: Size) -> None:
@@ -170,7 +170,7 @@ def _check_free(part: Part, built: Part, size: Size) -> None:
 
 
 def _extent(state: State) -> str:
-    grid = state.map[1:] if state.map is not None else state.grid
+    grid = _grid(state)
     return f"{grid[0]} x {grid[1]}" if grid else f"{state.tokens[0] if state.tokens else 0} tokens"
 
 

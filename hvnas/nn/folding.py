@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Affine = tuple[Tensor, Tensor]
+WITH_OUTPUT_CHANNELS = (nn.Conv2d, nn.Linear, nn.GroupNorm, nn.LayerNorm, _BatchNorm)
 
 
 @runtime_checkable
@@ -27,6 +28,16 @@ class PerChannel(Protocol):
         ...
 
 
+def fold_back(owner: nn.Module, name: str, layer: str) -> None:
+    """`into_previous` for the part `name` of `owner` and the layer under the path `layer`."""
+    setattr(owner, name, into_previous(owner.get_submodule(name), owner.get_submodule(layer)))
+
+
+def fold_ahead(owner: nn.Module, name: str, layer: str) -> None:
+    """`into_next` for the part `name` of `owner` and the layer under the path `layer`."""
+    setattr(owner, name, into_next(owner.get_submodule(name), owner.get_submodule(layer)))
+
+
 def into_previous(module: nn.Module, layer: nn.Module) -> nn.Module:
     """What is left of `module` once `layer`, whose output alone it reads, has taken it over.
 
@@ -34,13 +45,11 @@ def into_previous(module: nn.Module, layer: nn.Module) -> nn.Module:
     convolution, a linear layer, or a norm with weight and bias.
     """
     affine = _affine(module)
-    if affine is None or not isinstance(layer, nn.Conv2d | nn.Linear | nn.GroupNorm | nn.LayerNorm | _BatchNorm):
-        return module
-    weight = layer.weight
-    if weight is None:
+    weight = layer.weight if isinstance(layer, WITH_OUTPUT_CHANNELS) else None
+    if affine is None or not isinstance(weight, Tensor):
         return module
     scale, shift = affine
-    bias = shift if layer.bias is None else layer.bias.double() * scale + shift
+    bias = shift if not isinstance(layer.bias, Tensor) else layer.bias.double() * scale + shift
     _set(layer, weight.double() * scale.view(-1, *(1,) * (weight.dim() - 1)), bias)
     return nn.Identity()
 

@@ -48,9 +48,10 @@ class ClassifierModule(nn.Module):
 
     def fold(self) -> None:
         """The mean over positions commutes with BatchNorm, so the layers after it take that over."""
-        readers = [self.fc, self.fc_distilled]
+        norm = self.norm
         if isinstance(self.hidden, nn.Sequential):
-            readers = [self.hidden[0]]
-        for layer in filter(None, readers):
-            left = into_next(self.norm, layer)
-        self.norm = left
+            self.norm = into_next(norm, self.hidden[0])
+            return
+        for layer in (self.fc, self.fc_distilled):
+            if layer is not None:
+                self.norm = into_next(norm, layer)

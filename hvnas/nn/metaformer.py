@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from hvnas.blocks.metaformer import MB4D, PoolFormer
 from hvnas.nn.base import AsMap, DropPath, LayerScale, make_act, make_norm, module_for, to_map
-from hvnas.nn.folding import into_next, into_previous
+from hvnas.nn.folding import fold_ahead, fold_back
 from hvnas.ops import State
 
 
@@ -90,8 +90,8 @@ class ConvMlp(nn.Module):
         return self.norm2(self.fc2(self.act(self.norm1(self.fc1(x_BCHW)))))
 
     def fold(self) -> None:
-        self.norm1 = into_previous(self.norm1, self.fc1)
-        self.norm2 = into_previous(self.norm2, self.fc2)
+        fold_back(self, "norm1", "fc1")
+        fold_back(self, "norm2", "fc2")
 
 
 @module_for(MB4D)
@@ -113,7 +113,7 @@ class MB4DModule(nn.Module):
         return x + self.drop_path(self.scale2(self.mlp(x)))
 
     def fold(self) -> None:
-        self.scale2 = into_previous(self.scale2, self.mlp.fc2)
+        fold_back(self, "scale2", "mlp.fc2")
 
 
 @module_for(PoolFormer)
@@ -125,7 +125,6 @@ class PoolFormerModule(nn.Module):
         grid = state.grid if state.map is None else state.map[1:]
         assert grid is not None
         self.to_map = to_map(state)
-        self.position = nn.Parameter(torch.zeros(block.out, *grid)) if block.position else None
         self.norm1 = make_norm(block.norm, block.out, eps=1e-5)
         self.mixer = make_mixer(block, grid)
         self.norm2 = make_norm(block.norm, block.out, eps=1e-5)
@@ -137,21 +136,19 @@ class PoolFormerModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.to_map(x)
-        if self.position is not None:
-            x = x + self.position
         x = x + self.drop_path(self.from_mixer(self.scale1(self.mixer(self.norm1(x)))))
         return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))
 
     def fold(self) -> None:
-        self.norm2 = into_next(self.norm2, self.mlp.fc1)
-        self.scale1 = into_previous(self.scale1, self._last_before_scale())
-        self.scale2 = into_previous(self.scale2, self.mlp.fc2)
+        fold_ahead(self, "norm2", "mlp.fc1")
+        fold_back(self, "scale1", self._last_before_scale())
+        fold_back(self, "scale2", "mlp.fc2")
 
-    def _last_before_scale(self) -> nn.Module:
-        """What can take the mixer's layer scale: the mixer's last layer, or the norm before the mixer.
+    def _last_before_scale(self) -> str:
+        """Which part can take the mixer's layer scale: the mixer's last layer, or the norm before the mixer.
 
         The mixers without weights per channel are linear and treat every channel alike.
         """
         if isinstance(self.mixer, AttentionMixer):
-            return self.mixer.proj
-        return self.mixer if isinstance(self.mixer, nn.Conv2d) else self.norm1
+            return "mixer.proj"
+        return "mixer" if isinstance(self.mixer, nn.Conv2d) else "norm1"

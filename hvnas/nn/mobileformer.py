@@ -19,7 +19,7 @@ from hvnas.blocks.mobileformer import (
 )
 from hvnas.nn.attention import TokenMlp
 from hvnas.nn.base import ConvNormAct, DropPath, make_act, map_channels, module_for, to_map
-from hvnas.nn.folding import into_previous
+from hvnas.nn.folding import fold_back
 from hvnas.ops import State
 
 Branches = tuple[Tensor, Tensor]
@@ -271,4 +271,4 @@ class MobileFormerHeadModule(nn.Module):
         return self.fc(F.hardswish(self.norm(self.hidden(y))))
 
     def fold(self) -> None:
-        self.norm = into_previous(self.norm, self.hidden)
+        fold_back(self, "norm", "hidden")

@@ -103,7 +103,9 @@ def build(
     from the network.
     """
     network = Network(arch, drop_path=drop_path)
-    model = FeatureNetwork(network, arch) if features_only else network
+    model: Network | FeatureNetwork = network
+    if features_only:
+        model = FeatureNetwork(arch, stem=network.stem, tokens=network.tokens, stages=network.stages)
     if weights is not None:
         from hvnas.nn.weights import load_weights
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from hvnas.blocks.stem import ConvDown, ConvStem, PatchStem
@@ -51,7 +52,7 @@ class PatchStemModule(nn.Module):
 
 @module_for(ConvDown)
 class ConvDownModule(nn.Sequential):
-    """Strided convolution between stages."""
+    """Strided convolution between stages, then the position map, which starts at zero."""
 
     def __init__(self, block: ConvDown, state: State, *, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -68,3 +69,10 @@ class ConvDownModule(nn.Sequential):
                 norm=block.norm,
             ),
         )
+        grid = block.lower(state).state.map
+        assert grid is not None
+        self.position = nn.Parameter(torch.zeros(grid)) if block.position else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_BCHW = super().forward(x)
+        return x_BCHW if self.position is None else x_BCHW + self.position

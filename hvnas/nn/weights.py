@@ -74,7 +74,9 @@ def _other_classes(ours: StateDict, theirs: StateDict) -> tuple[int, int] | None
     wrong = [key for key in ours if theirs[key].shape != ours[key].shape]
     if not all(key.startswith(HEAD) and theirs[key].shape[1:] == ours[key].shape[1:] for key in wrong):
         return None
-    counts = {(theirs[key].shape[0], ours[key].shape[0]) for key in wrong if theirs[key].dim() and ours[key].dim()}
+    counts = {
+        (theirs[key].shape[0], ours[key].shape[0]) for key in wrong if theirs[key].dim() and ours[key].dim()
+    }
     return counts.pop() if len(counts) == 1 else None
 
 

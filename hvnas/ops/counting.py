@@ -64,7 +64,9 @@ def fvcore(program: Program) -> int:
     Their LayerNorm of a map is written out in elementary operations, which fvcore does not count.
     """
     return program.macs + sum(
-        _FVCORE_NORM[op.variant] * op.out_count for op in program.ops if op.kind == "norm" and not _ln_of_map(op)
+        _FVCORE_NORM[op.variant] * op.out_count
+        for op in program.ops
+        if op.kind == "norm" and not _ln_of_map(op)
     )
 
 

@@ -338,7 +338,9 @@ class _Recorder(TorchDispatchMode):
         info = self._of(x)
         weights = sum(self._weights(t) for t in inputs[1:3]) if len(inputs) > 1 else 0
         layout = info.layout
-        if variant == "ln":
+        if variant != "ln" and x.dim() == 4:
+            layout, info = "map", replace(info, channels_last=False)
+        elif variant == "ln":
             layout = _layout(x) if x.dim() >= 3 else ("vector" if x.shape[0] == 1 else info.seen)
             info = replace(info, channels_last=x.dim() == 4)
         shape = _shape(out, layout, info.channels_last)
@@ -351,18 +353,23 @@ class _Recorder(TorchDispatchMode):
     def _pool(self, variant: str, args: tuple[Any, ...], x: Tensor, out: Tensor) -> _Info:
         kernel = _pair(args[1])
         stride = _pair(args[2]) if len(args) > 2 and args[2] else kernel
-        return self._same("pool", x, out, variant=variant, kernel=kernel, stride=stride)
+        shapes = _shape(x, "map", False), _shape(out, "map", False)
+        inputs = (self._read(x, "map"),)
+        return _Info(self._emit(Op("pool", *shapes, inputs, kernel=kernel, stride=stride, variant=variant)))
 
     def _mean(self, args: tuple[Any, ...], inputs: list[Tensor], data: list[Tensor], out: Tensor) -> _Info:
         x = data[0]
         info = self._of(x)
         if out.numel() == x.numel():
             return info
-        source = _shape(x, info.layout, info.channels_last)
+        axes = args[1] if len(args) > 1 else None
+        of_map = x.dim() == 4 and bool(axes) and sorted(axis % 4 for axis in axes) == [2, 3]
+        layout = "map" if of_map else info.layout
+        source = _shape(x, layout, info.channels_last and not of_map)
         channels = source[0] if len(source) == 3 else source[-1]
         if out.numel() == channels:
             shape: Shape = (channels, 1, 1) if len(source) == 3 else (1, channels)
-            index = self._emit(Op("pool", source, shape, (info.op,), variant="mean"))
+            index = self._emit(Op("pool", source, shape, (self._read(x, layout),), variant="mean"))
             return _Info(index, "map" if len(shape) == 3 else "vector", info.seen, channels_last=False)
         return self._other("mean", x, out)
 
@@ -427,7 +434,8 @@ class _Recorder(TorchDispatchMode):
 
     def _cat(self, args: tuple[Any, ...], inputs: list[Tensor], data: list[Tensor], out: Tensor) -> _Info:
         info = self._of(data[0])
-        layout = _layout(data[0]) if data[0].dim() == 3 else info.layout
+        mixed = len({self._of(t).layout for t in data} - {"vector"}) > 1
+        layout = _layout(data[0]) if data[0].dim() == 3 or (mixed and data[0].dim() == 4) else info.layout
         indices: list[int] = []
         for tensor in inputs:
             if self._of(tensor).index is not None:

@@ -190,7 +190,9 @@ def execute(
     problem.evaluate(problem.seeds)
     checkpoint = Checkpoint()
     if folder is not None:
-        if not resumed:
+        if resumed:
+            folder.log("resumed")
+        else:
             folder.create(config)
         checkpoint = folder.checkpoint(every=checkpoint_seconds)
     progress.reachable(reach)

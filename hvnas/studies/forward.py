@@ -31,7 +31,8 @@ def _parameters_on_meta() -> Iterator[None]:
     def to_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
         return None if parameter is None else nn.Parameter(parameter.to("meta"))
 
-    handle = register_module_parameter_registration_hook(to_meta)
+    # torch annotates the hook as returning nothing, and takes what it returns
+    handle = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]
     try:
         yield
     finally:

@@ -43,7 +43,9 @@ def read_published(arch: Arch) -> Published:
     macs = facts.number("macs")
     rule = facts.text("macs_rule")
     if macs is not None and rule is None:
-        raise ValueError(f"published.macs_rule: missing beside macs; name the rule it was counted by ({arch.name})")
+        raise ValueError(
+            f"published.macs_rule: missing beside macs; name the rule it was counted by ({arch.name})"
+        )
     resolution = facts.number("macs_resolution")
     return Published(
         family=facts.text("family"),

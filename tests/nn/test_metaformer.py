@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hvnas.blocks.metaformer import MIXERS, NORMS, PoolFormer
+from hvnas.blocks.stem import ConvDown
 from hvnas.nn import build_block
 from hvnas.ops import State
 
@@ -29,7 +30,7 @@ def image(batch: int = 2) -> Tensor:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_trains(mixer: str, norm: str) -> None:
-    module = build_block(PoolFormer(out=64, mixer=mixer, norm=norm, position=True), STATE, drop_path=0.1)
+    module = build_block(PoolFormer(out=64, mixer=mixer, norm=norm), STATE, drop_path=0.1)
     y = module(torch.randn(2, 64, 6, 5))
     assert y.shape == (2, 64, 6, 5)
     y.square().mean().backward()
@@ -69,10 +70,25 @@ def test_attention_is_softmax_of_scaled_products() -> None:
     torch.testing.assert_close(module.mixer(x)[0], wanted)
 
 
-def test_position_map_is_added_first() -> None:
-    with_position, without = module_of(position=True), module_of()
+@pytest.mark.parametrize("norm", ["none", "bn"])
+def test_position_map_is_added_last_and_starts_at_zero(norm: str) -> None:
+    odd = State(map=(64, 7, 5))
+    with_position, without = (
+        build_block(ConvDown(out=96, norm=norm, position=position), odd).eval() for position in (True, False)
+    )
+    position = with_position.position
+    assert position.shape == (96, 4, 3) and not position.any()
+    with torch.no_grad():
+        position.normal_()
     state = with_position.state_dict()
-    position = state.pop("position")
-    without.load_state_dict(state)
-    x = image()
-    torch.testing.assert_close(with_position(x), without(x + position))
+    without.load_state_dict({key: tensor for key, tensor in state.items() if key != "position"})
+    x = torch.randn(2, 64, 7, 5)
+    torch.testing.assert_close(with_position(x), without(x) + position)
+
+
+def test_position_map_over_tokens_that_become_a_map() -> None:
+    module = build_block(ConvDown(out=96, position=True), State(tokens=(30, 64), grid=(6, 5)))
+    y = module(torch.randn(2, 30, 64))
+    y.square().mean().backward()
+    assert y.shape == (2, 96, 3, 3)
+    assert module.position.grad.any()

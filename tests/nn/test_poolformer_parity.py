@@ -78,9 +78,9 @@ def test_attention_hybrid(parity) -> None:
         use_mlp_head=False,
     )
     arch = load_arch("poolformer_s12_pppa")
-    run = arch.stages[3].global_
-    without = replace(run, block=run.block.with_(position=False), vary=())
-    arch = replace(arch, stages=(*arch.stages[:3], replace(arch.stages[3], global_=without)))
+    last = arch.stages[3]
+    without = replace(last, downsample=last.downsample.with_(position=False))
+    arch = replace(arch, stages=(*arch.stages[:3], without))
     parity(theirs, timm_head(arch), torch.float64)
 
 
@@ -125,7 +125,7 @@ def test_the_authors_names_of_a_hybrid() -> None:
     for key, tensor in wanted.items():
         key = key.replace("local.", "").replace("global_.", "").replace(".mixer.", ".token_mixer.")
         key = re.sub(r"scale(\d)\.gamma", r"layer_scale_\1", key)
-        key = re.sub(r"^stages\.2\.0\.position", "network.4.pos_embed", key)
+        key = re.sub(r"^stages\.2\.downsample\.position", "network.4.pos_embed", key)
         key = re.sub(
             r"^stages\.(\d)\.downsample\.conv\.conv",
             lambda m: f"network.{(1, 3, 6)[int(m[1]) - 1]}.proj",

@@ -11,7 +11,7 @@ import toy
 
 from hvnas.search.folder import RunFolder
 from hvnas.search.problem import Problem
-from hvnas.search.reach import InfeasibleBudget, check_budget, find_reach
+from hvnas.search.reach import InfeasibleBudget, check_budget, find_reach, widened
 from hvnas.search.run import execute
 from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyDevice, ToyLatencies, ToySpace
 
@@ -37,6 +37,19 @@ def test_reach_is_that_of_the_whole_space(landscape: Landscape) -> None:
     assert reach.min_ms == pytest.approx(ms.min(), abs=1e-8)
     assert reach.max_ms == pytest.approx(ms.max(), rel=1e-2)
     assert problem.evaluate(reach.min_row[None]).ms[0] == reach.min_ms
+
+
+def test_known_architectures_widen_the_reach() -> None:
+    problem = LANDSCAPES[2].problem()
+    everything = problem.space.everything()[::31]
+    found = problem.evaluate(everything)
+    inside = found.ms[found.inside]
+    narrow = replace(find_reach(problem), min_ms=1.0, max_ms=1.1)
+    wide = widened(narrow, problem, everything)
+    assert (wide.min_ms, wide.max_ms) == (inside.min(), inside.max())
+    for row, ms in ((wide.min_row, wide.min_ms), (wide.max_row, wide.max_ms)):
+        assert problem.evaluate(row[None]).ms[0] == ms
+    assert widened(narrow, problem, everything[:0]) is narrow
 
 
 def test_budget_below_the_minimum() -> None:

@@ -1,4 +1,4 @@
-"""Reading the checkpoints of other code bases, whose authors need not be trusted: tensors and nothing else."""
+"""Reading checkpoints of other code bases, which need not be trusted: tensors and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from hvnas.nn.weights import read_safetensors
 # Where training scripts keep the weights, averaged ones first: those are what is published and evaluated.
 NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")
 # What torch's unpickler says where a file asks for more than tensors and plain data.
-_CODE = re.compile(r"(?:Unsupported|Trying to) .*?(?:global|class|operand|instantiate|call|set).*", re.IGNORECASE)
+_CODE = re.compile(
+    r"(?:Unsupported|Trying to) .*?(?:global|class|operand|instantiate|call|set).*", re.IGNORECASE
+)
 _NAMED = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -57,7 +59,8 @@ def _state_dict(data: Any, path: str | Path) -> StateDict:
     for key, value in data.items():
         if not isinstance(key, str) or not _is_plain(value):
             raise ValueError(
-                f"{path}: {str(key)[:80]!r} is no dense tensor but {type(value).__name__}; save the state dict alone"
+                f"{path}: {str(key)[:80]!r} is no dense tensor but {type(value).__name__}; "
+                "save the state dict alone"
             )
     return dict(data)
 

@@ -39,12 +39,12 @@ def import_weights(
     """
     family = family or (arch.published or {}).get("family")
     if family is None:
-        raise ValueError(f"{arch.name} does not say of which family it is; name the one of the weights, --family")
+        raise ValueError(f"{arch.name} does not say of which family it is; name the family (--family)")
     candidates = (source,) if source else sources(family)
     converters = {name: converter(name, family) for name in candidates or ("timm",)}
     theirs, model = read_checkpoint(path), build_on_meta(arch)
-    converted = [Imported(_fitted(convert(theirs, arch), model), name) for name, convert in converters.items()]
-    best = min(converted, key=lambda imported: mismatches(model.state_dict(), imported.state))
+    every = [Imported(_fitted(convert(theirs, arch), model), name) for name, convert in converters.items()]
+    best = min(every, key=lambda imported: mismatches(model.state_dict(), imported.state))
     check_weights(model, best.state, where=str(path))
     return best
 

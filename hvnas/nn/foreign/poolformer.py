@@ -10,7 +10,7 @@ from hvnas.nn.foreign.mobilevit import renumbered
 OFFICIAL_RULES = (
     (r"^patch_embed\.proj\.", "stem.conv."),
     (r"^(stages\.\d+)\.proj\.", r"\1.downsample.conv."),
-    (r"^(stages\.\d+)\.pos_embed$", r"\1.blocks.0.position"),
+    (r"^(stages\.\d+)\.pos_embed$", r"\1.downsample.position"),
     (r"\.layer_scale_(\d)$", r".layer_scale\1.scale"),
     (r"^norm\.", "head.norm."),
     (r"^head\.(weight|bias)$", r"head.fc.\1"),
