@@ -48,9 +48,9 @@ def main() -> None:
             best = result.to_json()["best"]
             found = best["top1"] - best["top1_sd"]
             shown = "default" if margin is None else f"{margin:g}"
+            ms = best["latency_ms"]
             print(
-                f"{budget:7.1f} {shown:>7} {best['latency_ms']:9.3f} {found:10.2f} {name:>20} {published:10.2f}",
-                flush=True,
+                f"{budget:7.1f} {shown:>7} {ms:9.3f} {found:10.2f} {name:>20} {published:10.2f}", flush=True
             )
 
 

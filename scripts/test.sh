@@ -20,4 +20,6 @@ install test ".[dev,peers]" || die "the installation failed: see pip's message a
 # Ray has no build for some platforms and young Python versions, and only its own tests need it.
 install ray ".[ray]" 2>"$VENV/ray.log" || say "ray is not to be had here, its tests are skipped (why: $VENV/ray.log)"
 
+# The networks under test are small: on two busy cores a second thread waits more than it works.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}"
 exec "$VENV/bin/python" -m pytest ${select[@]+"${select[@]}"} ${args[@]+"${args[@]}"}

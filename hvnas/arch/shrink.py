@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 from hvnas.arch.arch import Arch, Run, Stage
@@ -29,12 +30,17 @@ def shrink(arch: Arch) -> Arch:
     """
     for step in STEPS:
         try:
-            small = _shrink(arch, lambda width, step=step: -(-width // (BY * step)) * step)
+            small = _shrink(arch, partial(_narrowed, step))
             small.lower()
             return small
         except ValueError as error:
             reason = error
     raise reason
+
+
+def _narrowed(step: int, width: int) -> int:
+    """An eighth of `width`, rounded up to a multiple of `step`."""
+    return -(-width // (BY * step)) * step
 
 
 def _shrink(arch: Arch, narrow: Narrow) -> Arch:

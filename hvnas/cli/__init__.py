@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 
@@ -11,6 +12,8 @@ def main() -> None:
 
     Exit codes: 0; 2 bad usage or a bad file; 3 no architecture meets the budget; 130 interrupted.
     """
+    # The matrices of a search are small: a second BLAS thread spins more than it computes.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from hvnas.cli.app import app
 
     for stream in (sys.stdout, sys.stderr):

@@ -362,8 +362,8 @@ class _Recorder(TorchDispatchMode):
         info = self._of(x)
         if out.numel() == x.numel():
             return info
-        axes = args[1] if len(args) > 1 else None
-        of_map = x.dim() == 4 and bool(axes) and sorted(axis % 4 for axis in axes) == [2, 3]
+        axes = (args[1] if len(args) > 1 else None) or ()
+        of_map = x.dim() == 4 and sorted(axis % 4 for axis in axes) == [2, 3]
         layout = "map" if of_map else info.layout
         source = _shape(x, layout, info.channels_last and not of_map)
         channels = source[0] if len(source) == 3 else source[-1]

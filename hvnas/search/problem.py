@@ -32,6 +32,8 @@ Outside = Literal["forbid", "allow"]
 # Of milliseconds and points. Matrix products round a row differently in batches of other sizes, and a run
 # that was cut must break ties between equal networks as one that was not.
 _DECIMALS = 9
+# Relative; the fast path promises 1e-9.
+_ROUNDING = 1e-10
 
 
 def _params(op: Op) -> float:
@@ -185,8 +187,14 @@ class Problem:
         return self._places(self.estimator.columns)
 
     def values(self, rows: Rows) -> Floats:
-        """The values of `columns` for canonical rows. Shape [n, columns]."""
-        return self._features(rows)
+        """The values of `columns` for canonical rows. Shape [n, columns].
+
+        What is a whole number but for rounding is made one: counts then do not depend on the way, or the
+        order, in which the fast path came to know them.
+        """
+        values = self._features(rows)
+        whole = np.rint(values)
+        return np.where(np.abs(values - whole) <= _ROUNDING * np.abs(whole), whole, values)
 
     def screen(self, rows: Rows) -> Screened:
         """Latencies of canonical rows and the rules they break, without the accuracy."""

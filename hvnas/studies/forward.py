@@ -39,6 +39,17 @@ def _parameters_on_meta() -> Iterator[None]:
         handle.remove()
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch: at batch 1 two gain little, and on a busy machine wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def fill_weights(model: nn.Module, *, seed: int = 0) -> None:
     """Give every parameter memory and values, in place.
 

@@ -11,7 +11,7 @@ from hvnas.ops import Program
 from hvnas.ops.counting import count_macs
 from hvnas.ops.trace import trace
 from hvnas.space import Space, load_space
-from hvnas.studies.forward import build_without_weights, fill_weights, forward_problem
+from hvnas.studies.forward import build_without_weights, fill_weights, forward_problem, one_thread
 from hvnas.studies.published import Published, macs_agree, params_agree, read_published
 
 SPACE = "hybrid"
@@ -154,8 +154,9 @@ def _check_module(arch: Arch, program: Program, *, on_meta: bool) -> dict[str, C
         detail = f"{traced.total()} traced ops not lowered, {lowered.total()} lowered ops not traced"
         checks["trace"] = Check(MISMATCH, detail)
     if not on_meta:
-        fill_weights(model)
-        problem = forward_problem(model)
+        with one_thread():
+            fill_weights(model)
+            problem = forward_problem(model)
         if problem is not None:
             checks["forward"] = Check(MISMATCH, problem)
     return checks

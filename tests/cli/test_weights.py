@@ -110,6 +110,12 @@ def test_code_is_not_run(hvnas, theirs, how: str) -> None:
     assert not Path("made_by_pickle").exists()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_code(hvnas) -> None:
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(1, 1), torch.zeros(1)), "script.pt")
+    assert "a pickle with code in it" in refused(hvnas, "script.pt")
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

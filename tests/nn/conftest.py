@@ -32,6 +32,12 @@ def randomise(model: nn.Module) -> None:
                 tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
 
 
+@pytest.fixture(name="randomise")
+def _randomise() -> Callable[[nn.Module], None]:
+    """`randomise`, for tests in other files."""
+    return randomise
+
+
 @pytest.fixture
 def parity() -> Callable[..., None]:
     """`check(theirs, arch, dtype)`: same weights, same logits to 1e-5 (float64: 1e-10) of the largest.

@@ -14,8 +14,8 @@ from hvnas.nn import build
 from hvnas.nn.base import LayerScale
 from hvnas.nn.folding import into_next, into_previous
 from hvnas.ops.trace import trace
-from tests.nn.conftest import TOLERANCE, randomise
 
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 FOLDED = (nn.BatchNorm1d, nn.BatchNorm2d, LayerScale)
 # what stays: a layer scale behind pooling of the bare map, BatchNorm in front of pooling
 LEFT = {"efficientformer_l1": 8, "poolformer_s12_nonorm": 8, "poolformer_s12_bn": 8}
@@ -51,7 +51,7 @@ def image(arch: Arch, dtype: torch.dtype) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_outputs_stay(name: str) -> None:
+def test_outputs_stay(name: str, randomise) -> None:
     model = build(small(name))
     randomise(model)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
@@ -97,7 +97,7 @@ def test_the_model_itself_stays_and_the_copy_is_for_inference() -> None:
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
-def test_features_are_deployed_too() -> None:
+def test_features_are_deployed_too(randomise) -> None:
     model = hvnas.build(small("efficientvit_b0"), features_only=True)
     randomise(model)
     model.double().eval()
@@ -106,23 +106,25 @@ def test_features_are_deployed_too() -> None:
         torch.testing.assert_close(got, wanted)
 
 
-def norm_of(channels: int) -> nn.Module:
-    norm = nn.BatchNorm2d(channels)
+@pytest.fixture
+def norm(randomise) -> nn.Module:
+    """A BatchNorm of four channels."""
+    norm = nn.BatchNorm2d(4)
     randomise(norm)
     return norm.double().eval()
 
 
-def test_a_norm_is_not_folded_into_a_kernel_with_padding() -> None:
+def test_a_norm_is_not_folded_into_a_kernel_with_padding(norm) -> None:
     """At the border the kernel reads zeros, not what the norm makes of zeros."""
-    norm, conv = norm_of(4), nn.Conv2d(4, 4, 3, padding=1).double()
+    conv = nn.Conv2d(4, 4, 3, padding=1).double()
     before = conv.weight.clone()
     assert into_next(norm, conv) is norm
     assert torch.equal(conv.weight, before)
 
 
 @pytest.mark.parametrize("layer", [nn.Conv2d(4, 6, 1, stride=2, bias=False), nn.Conv2d(4, 6, 1)])
-def test_a_norm_is_folded_into_the_1x1_after_it(layer: nn.Conv2d) -> None:
-    norm, conv = norm_of(4), layer.double()
+def test_a_norm_is_folded_into_the_1x1_after_it(layer: nn.Conv2d, norm) -> None:
+    conv = layer.double()
     x = torch.randn(2, 4, 6, 6, dtype=torch.float64)
     with torch.no_grad():
         wanted = conv(norm(x))
@@ -130,10 +132,9 @@ def test_a_norm_is_folded_into_the_1x1_after_it(layer: nn.Conv2d) -> None:
         torch.testing.assert_close(conv(x), wanted)
 
 
-def test_a_norm_is_folded_into_grouped_and_strided_kernels_before_it() -> None:
-    conv = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=4).double()
-    norm = norm_of(8)
-    x = torch.randn(2, 4, 7, 7, dtype=torch.float64)
+def test_a_norm_is_folded_into_grouped_and_strided_kernels_before_it(norm) -> None:
+    conv = nn.Conv2d(8, 4, 3, stride=2, padding=1, groups=4).double()
+    x = torch.randn(2, 8, 7, 7, dtype=torch.float64)
     with torch.no_grad():
         wanted = norm(conv(x))
         assert isinstance(into_previous(norm, conv), nn.Identity)

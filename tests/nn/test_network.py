@@ -102,12 +102,12 @@ def test_another_number_of_classes(tmp_path: Path) -> None:
 def test_unreadable_weights(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="broken.safetensors: not a readable safetensors file"):
+    with pytest.raises(ValueError, match=r"broken\.safetensors: not a readable safetensors file"):
         build(small("vit_p_1gf"), weights=path)
 
 
 def test_missing_weights(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="none.safetensors: not a readable safetensors file"):
+    with pytest.raises(ValueError, match=r"none\.safetensors: not a readable safetensors file"):
         build(small("vit_p_1gf"), weights=tmp_path / "none.safetensors")
 
 

@@ -125,7 +125,7 @@ def test_samples_of_the_mobile_space_are_log_uniform_in_macs(mobile: Space) -> N
 
 
 def test_what_no_network_has_is_refused(tiny: Callable[..., Space]) -> None:
-    with pytest.raises(ValueError, match="space tiny yields too few networks between 1e.12 and 2e.12 MACs"):
+    with pytest.raises(ValueError, match=r"space tiny yields too few networks between 1e.12 and 2e.12 MACs"):
         tiny().sample(3, rng=rng(), macs=(1e12, 2e12))
     with pytest.raises(ValueError, match="n: must be >= 0, got -1"):
         tiny().sample(-1, rng=rng())

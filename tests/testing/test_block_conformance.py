@@ -105,7 +105,7 @@ def test_a_sound_block_passes(registered: Registered) -> None:
 
 def test_other_work_than_lowered_fails(registered: Registered) -> None:
     cases = registered(Biased)
-    with pytest.raises(AssertionError, match="only traced.*conv"):
+    with pytest.raises(AssertionError, match=r"only traced.*conv"):
         cases.test_trace_is_what_lower_says()
     with pytest.raises(AssertionError):
         cases.test_parameters_are_those_of_the_program()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hvnas.nn.weights import read_safetensors
 NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")
 # What torch's unpickler says where a file asks for more than tensors and plain data.
 _CODE = re.compile(
-    r"(?:Unsupported|Trying to) .*?(?:global|class|operand|instantiate|call|set).*", re.IGNORECASE
+    r"(?:Unsupported|Trying to) .*?(?:global|class|operand|instantiate|call|set).*|TorchScript", re.IGNORECASE
 )
 _NAMED = re.compile(r"GLOBAL ([\w.]+)")
 
@@ -37,7 +38,9 @@ def read_checkpoint(path: str | Path) -> StateDict:
 
 def _read_pickle(path: str | Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # a refused file is refused in one line
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     # a file that was made to do harm can end the unpickler in any exception
     except Exception as error:
         message = str(error)
