@@ -194,7 +194,9 @@ class Problem:
         """
         values = self._features(rows)
         whole = np.rint(values)
-        return np.where(np.abs(values - whole) <= _ROUNDING * np.abs(whole), whole, values)
+        with np.errstate(invalid="ignore"):  # a column to which no op contributed is infinite
+            near = np.abs(values - whole) <= _ROUNDING * np.abs(whole)
+        return np.where(near, whole, values)
 
     def screen(self, rows: Rows) -> Screened:
         """Latencies of canonical rows and the rules they break, without the accuracy."""

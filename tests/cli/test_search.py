@@ -179,9 +179,12 @@ def test_a_budget_below_reach_as_json(hvnas, tmp_path: Path) -> None:
 
 
 def test_where_nothing_is_inside_the_gate_the_rule_and_the_flag_are_named(hvnas, tmp_path: Path) -> None:
-    """All networks of this space take an input that the gate does not admit."""
+    """All networks of this space take an input that the gate does not admit; none has attention."""
     space = tmp_path / "large.yaml"
-    space.write_text("schema: hvnas.space/1\nname: large\nparent: coatnet\nresolution: [384]\n")
+    text = (
+        "schema: hvnas.space/1\nname: large\nparent: coatnet\nresolution: [384]\nstage: {global_depth: [0]}\n"
+    )
+    space.write_text(text)
     options = ("--space", space, "--device", "iphone12", "--evals", "20")
     result = hvnas("search", "--budget-ms", "20", *options, "--out", tmp_path / "no")
     assert result.exit_code == 3, result.output
