@@ -81,7 +81,11 @@ def _yaml_problem(error: Exception) -> str:
 
 def dump_yaml(data: dict[str, Any]) -> str:
     """YAML in the order given, innermost collections on one line."""
-    return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: str = yaml.dump(
+        data, Dumper=dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+    )
+    return text
 
 
 def write_atomic(path: str | Path, text: str) -> None:

@@ -29,7 +29,7 @@ _SAMPLE_MACS = (0.1e9, 5e9)
 @register_strategy(
     "evolution",
     adaptive=True,
-    default_evals=20_000,
+    default_evals=10_000,
     summary="vectorised NSGA-II, front refined",
 )
 @dataclass(frozen=True, kw_only=True)

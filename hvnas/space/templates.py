@@ -9,7 +9,7 @@ every width is lowered.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 Blocks = Callable[[int], Sequence[Block]]
 SCALE = 256.0
 TOLERANCE = 1e-11
-LOWER_AT_MOST = 6  # widths that are lowered one by one before polynomials pay for themselves
+LOWER_AT_MOST = 12  # widths that are lowered one by one before polynomials pay for themselves
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,17 @@ class StateClass:
     def split(state: State) -> tuple[StateClass, int]:
         """The class of a state, and its channels."""
         if state.map is not None:
-            return StateClass(replace(state, map=(0, *state.map[1:]))), state.map[0]
+            return StateClass(State((0, *state.map[1:]), state.tokens, state.grid)), state.map[0]
         assert state.tokens is not None
-        return StateClass(replace(state, tokens=(state.tokens[0], 0))), state.tokens[1]
+        return StateClass(State(None, (state.tokens[0], 0), state.grid)), state.tokens[1]
 
     def join(self, channels: int) -> State:
         """The state of this class with so many channels."""
-        if self.state.map is not None:
-            return replace(self.state, map=(channels, *self.state.map[1:]))
-        assert self.state.tokens is not None
-        return replace(self.state, tokens=(self.state.tokens[0], channels))
+        state = self.state
+        if state.map is not None:
+            return State((channels, *state.map[1:]), state.tokens, state.grid)
+        assert state.tokens is not None
+        return State(None, (state.tokens[0], channels), state.grid)
 
 
 def lower_values(columns: Sequence[Column], blocks: Sequence[Block], state: State) -> tuple[Array, State]:

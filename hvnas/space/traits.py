@@ -104,8 +104,14 @@ class Traits:
         return (size + 1) // 2 if odd is not None and _side(odd) == (ODD + 1) // 2 else size // 2
 
     def _strided(self, size: int) -> State | None:
-        strided = self.block.with_(stride=2) if self.can_stride else self.block
-        return _lowers(strided, state_of(self._kind, self.block.out, size))
+        if size not in self._sizes:
+            strided = self.block.with_(stride=2) if self.can_stride else self.block
+            self._sizes[size] = _lowers(strided, state_of(self._kind, self.block.out, size))
+        return self._sizes[size]
+
+    @cached_property
+    def _sizes(self) -> dict[int, State | None]:
+        return {}
 
     def fits_width(self, width: int) -> bool:
         """Whether the block can have this width."""
