@@ -88,9 +88,16 @@ def _print_nearest(screen: Screen, nearest: Sequence[Nearest]) -> None:
     )
 
 
+def _published(name: str) -> Mapping[str, Any]:
+    """What the paper says of a fixed point: a decoded network does not carry it."""
+    from hvnas.arch import list_models, load_arch
+
+    return (load_arch(name).published or {}) if name in list_models() else {}
+
+
 def _nearest_cells(near: Nearest) -> tuple[object, ...]:
     found = near.found
-    published: Mapping[str, Any] = found.arch.published or {}
+    published = _published(found.name)
     return (
         found.name,
         near.distance,
