@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,16 @@ def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     return f"{problem} (line {mark.line + 1})" if mark else str(problem)
+
+
+def refuse_unknown(data: Mapping[str, Any], allowed: Iterable[str], prefix: str, where: str) -> None:
+    """Raise ValueError naming the first field of `data` that is not `allowed`, and those that are."""
+    fields = list(allowed)
+    for key in data:
+        if key not in fields:
+            raise ValueError(
+                f"{prefix}{key}: unknown field; the fields here are {', '.join(fields)} ({where})"
+            )
 
 
 def dump_yaml(data: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import dump_yaml, read_yaml, write_atomic
+from hvnas._files import dump_yaml, read_yaml, refuse_unknown, write_atomic
 from hvnas._names import unknown_name
 from hvnas.arch.arch import INNER, Arch, Run, Stage
 from hvnas.blocks import Block, block_class, list_blocks
@@ -102,8 +102,10 @@ def from_dict(data: Mapping[str, Any], *, where: str) -> Arch:
 
     `where` names the source in errors. Raises ValueError.
     """
-    allowed = {"schema", "name", "resolution", "tokens", "stem", "stages", "head", "published", "found"}
-    _known(data, allowed, "", where)
+    allowed = sorted(
+        {"schema", "name", "resolution", "tokens", "stem", "stages", "head", "published", "found"}
+    )
+    refuse_unknown(data, allowed, "", where)
     resolution = data.get("resolution", 224)
     if not isinstance(resolution, int) or isinstance(resolution, bool) or not 1 <= resolution <= 4096:
         raise ValueError(f"resolution: must be a whole number from 1 to 4096, got {resolution!r} ({where})")
@@ -131,14 +133,6 @@ def from_dict(data: Mapping[str, Any], *, where: str) -> Arch:
     return arch
 
 
-def _known(data: Mapping[str, Any], allowed: set[str], prefix: str, where: str) -> None:
-    for key in data:
-        if key not in allowed:
-            raise ValueError(
-                f"{prefix}{key}: unknown field; the fields here are {', '.join(sorted(allowed))} ({where})"
-            )
-
-
 def _tokens(value: Any, where: str) -> tuple[int, int] | None:
     if value is None:
         return None
@@ -150,7 +144,7 @@ def _tokens(value: Any, where: str) -> tuple[int, int] | None:
 def _stage(data: Any, field: str, where: str) -> Stage:
     if not isinstance(data, dict):
         raise ValueError(f"{field}: must be a mapping, got {type(data).__name__} ({where})")
-    _known(data, {"downsample", "local", "global"}, f"{field}.", where)
+    refuse_unknown(data, ("downsample", "global", "local"), f"{field}.", where)
     down = data.get("downsample")
     if isinstance(down, dict):
         down = block_from_dict(down, field=f"{field}.downsample", role="downsample", where=where)
@@ -208,7 +202,7 @@ def block_from_dict(data: Any, *, field: str, role: str, where: str) -> Block:
 
     cls = _block_type(data, field, role, where)
     names = {_shown(cls, f.name): f.name for f in dataclasses.fields(cls)}
-    _known(data, {"type", *names}, f"{field}.", where)
+    refuse_unknown(data, sorted({"type", *names}), f"{field}.", where)
     fields = {names[key]: value for key, value in data.items() if key != "type"}
     if "out" not in fields and role != "head":
         raise ValueError(f"{field}.width: missing ({where})")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -214,11 +214,6 @@ def map_channels(state: State) -> int:
     return state.tokens[1]
 
 
-def count(*modules: nn.Module) -> int:
-    """Parameters of some modules."""
-    return sum(p.numel() for module in modules for p in module.parameters())
-
-
 def init_weights(model: nn.Module) -> None:
     """Linear and 1x1 weights trunc-normal 0.02, larger kernels fan-out normal, biases zero.
 
@@ -234,6 +229,3 @@ def init_weights(model: nn.Module) -> None:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-Extra = dict[str, Any]

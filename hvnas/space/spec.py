@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import read_yaml
+from hvnas._files import read_yaml, refuse_unknown
 from hvnas._names import unknown_name
 from hvnas.arch import INNER, block_from_dict, block_to_dict
 from hvnas.blocks import Block
@@ -132,16 +132,8 @@ _TOP_KEYS = (
 ).split()
 
 
-def _known(data: Mapping[str, Any], allowed: Any, prefix: str, where: str) -> None:
-    for key in data:
-        if key not in allowed:
-            raise ValueError(
-                f"{prefix}{key}: unknown field; the fields here are {', '.join(allowed)} ({where})"
-            )
-
-
 def _full(data: dict[str, Any], where: str) -> SpaceSpec:
-    _known(data, _TOP_KEYS, "", where)
+    refuse_unknown(data, _TOP_KEYS, "", where)
     for key in ("resolution", "stems", "stem_width", "heads", "downsamples", "blocks", "stages"):
         if key not in data:
             raise ValueError(f"{key}: missing ({where})")
@@ -211,7 +203,7 @@ def _preset(name: str, data: Any, at: str, role: str, where: str, genes: tuple[s
 
 def _stages(data: Mapping[str, Any], parent: SpaceSpec | None, where: str) -> tuple[StageSpec, ...]:
     shared = data.get("stage", {})
-    _known(shared, _STAGE_KEYS, "stage.", where)
+    refuse_unknown(shared, _STAGE_KEYS, "stage.", where)
     listed = data.get("stages", [{}] * len(parent.stages) if parent else None)
     if not isinstance(listed, list) or not 1 <= len(listed) <= 8:
         raise ValueError(f"stages: must be a list of 1 to 8 mappings ({where})")
@@ -219,7 +211,7 @@ def _stages(data: Mapping[str, Any], parent: SpaceSpec | None, where: str) -> tu
     for i, own in enumerate(listed):
         if not isinstance(own, dict):
             raise ValueError(f"stages.{i}: must be a mapping, got {own!r} ({where})")
-        _known(own, _STAGE_KEYS, f"stages.{i}.", where)
+        refuse_unknown(own, _STAGE_KEYS, f"stages.{i}.", where)
         inherited = _stage_dict(parent.stages[i]) if parent and i < len(parent.stages) else {}
         result.append(_stage({**inherited, **_narrowed(shared, inherited), **own}, f"stages.{i}", where))
     return tuple(result)
@@ -253,7 +245,7 @@ def _stage(data: Mapping[str, Any], at: str, where: str) -> StageSpec:
 
 def _restrict(parent: SpaceSpec, data: dict[str, Any], where: str) -> SpaceSpec:
     allowed = [key for key in _TOP_KEYS if key not in ("blocks", "downsamples")]
-    _known(data, allowed, "", where)
+    refuse_unknown(data, allowed, "", where)
 
     def narrower(key: str, wide: Values) -> Values:
         if key not in data:
@@ -266,7 +258,7 @@ def _restrict(parent: SpaceSpec, data: dict[str, Any], where: str) -> SpaceSpec:
         return tuple(p for p in wide if p.name in names)
 
     own_genes = data.get("genes", {})
-    _known(own_genes, tuple(parent.genes), "genes.", where)
+    refuse_unknown(own_genes, tuple(parent.genes), "genes.", where)
     genes = {
         name: _subset(_values(own_genes[name], f"genes.{name}", where), wide, f"genes.{name}", where)
         if name in own_genes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,13 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         return _checked(Path(text))
     if text not in list_recipes():
         raise ValueError(unknown_name("recipe", text, list_recipes(), "the path of a .yaml file"))
-    return _checked(FOLDER / f"{text}.yaml")
+    return _shipped(text)
+
+
+@lru_cache(maxsize=64)
+def _shipped(name: str) -> Recipe:
+    """A shipped recipe, read once: estimates of every batch ask for it."""
+    return _checked(FOLDER / f"{name}.yaml")
 
 
 def _checked(path: Path) -> Recipe:
