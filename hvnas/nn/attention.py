@@ -61,7 +61,7 @@ class MB3DAttention(nn.Module):
         qkv = self.qkv(x_BND).view(batch, n, self.heads, -1).transpose(1, 2)
         q, k, v = qkv.split([self.key_dim, self.key_dim, self.value_dim], dim=3)
         # values are wider than keys, which no fused kernel takes
-        scores = (q @ k.transpose(2, 3)) * self.key_dim**-0.5 + self.bias()
+        scores = (q * self.key_dim**-0.5) @ k.transpose(2, 3) + self.bias()
         y = scores.softmax(-1) @ v
         return self.proj(y.transpose(1, 2).reshape(batch, n, -1))
 

@@ -98,12 +98,19 @@ class TokenGroupNorm(nn.GroupNorm):
         return super().forward(x_BND.transpose(1, 2)).transpose(1, 2)
 
 
+class TokenBatchNorm(nn.BatchNorm1d):
+    """BatchNorm of the last axis, of tokens or of vectors."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(-1, x.shape[-1])).view(x.shape)
+
+
 def make_norm(name: str, channels: int, *, tokens: bool = False, eps: float | None = None) -> nn.Module:
     """``bn``, ``ln``, ``gn`` (one group) or ``none``, for a map or for tokens. Raises ValueError."""
     if name == "none":
         return nn.Identity()
-    if name == "bn" and not tokens:
-        return nn.BatchNorm2d(channels, eps=eps or 1e-5)
+    if name == "bn":
+        return (TokenBatchNorm if tokens else nn.BatchNorm2d)(channels, eps=eps or 1e-5)
     if name == "ln":
         return nn.LayerNorm(channels, eps=eps or 1e-5) if tokens else LayerNorm2d(channels, eps=eps or 1e-6)
     if name == "gn":

@@ -64,7 +64,7 @@ class HeadsOfMap(nn.Module):
     def scores(self, q_BCHW: Tensor, k_BHDN: Tensor) -> Tensor:
         """Scaled products ``[B, h, M, N]`` of every query with every key."""
         q_BHMD = q_BCHW.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
-        return (q_BHMD @ k_BHDN) * self.key_dim**-0.5
+        return (q_BHMD * self.key_dim**-0.5) @ k_BHDN
 
 
 class MapAttention4D(nn.Module):

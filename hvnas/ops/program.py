@@ -82,7 +82,10 @@ class Program:
         return 4 * peak
 
     def fused(self) -> Program:
-        """The deployed form: BatchNorm folded along the edges, conv + norm + activation one op."""
+        """The deployed form: BatchNorm folded along the edges, conv + norm + activation one op.
+
+        The parts of attention that a fused kernel takes at once stay ops of their own, told by a variant.
+        """
         kept = fuse(self.ops)
         return Program(tuple(op for op, _ in kept), tuple(self.labels[i] for _, i in kept), self.resolution)
 
@@ -111,7 +114,45 @@ def fuse(ops: tuple[Op, ...]) -> list[tuple[Op, int]]:
         stands_for[index] = len(kept)
         kept.append(op if inputs == op.inputs else op._replace(inputs=inputs))
         origin.append(index)
+    _mark_attention(kept)
     return list(zip(kept, origin, strict=True))
+
+
+ATTENTION, MASKED, INNER = "attention", "masked_attention", "inner"
+
+
+def _mark_attention(ops: list[Op]) -> None:
+    """Give the ops of softmax(q k^T [+ bias]) v variants, where one kernel can do them all.
+
+    That takes as many queries as keys, values as wide as keys, and intermediate results that nothing else
+    reads. The last product becomes `ATTENTION`, or `MASKED` with a bias; the ops before it become `INNER`.
+    """
+    for index, op in enumerate(ops):
+        if op.kind != "softmax" or (chain := _scores(ops, index)) is None:
+            continue
+        after = [k for k in range(index + 1, len(ops)) if index in ops[k].inputs]
+        if len(after) != 1 or ops[after[0]].kind != "matmul" or ops[after[0]].inputs[0] != index:
+            continue
+        scores, values = ops[chain[-1]], ops[after[0]]
+        if scores.shape_in != values.shape_out or scores.shape_out[-1] != scores.shape_out[-2]:
+            continue
+        for k in (index, *chain):
+            ops[k] = ops[k]._replace(variant=INNER)
+        ops[after[0]] = values._replace(variant=MASKED if len(chain) > 1 else ATTENTION)
+
+
+def _scores(ops: list[Op], softmax: int) -> list[int] | None:
+    """Indices of the bias before a softmax, where there is one, and of the product that it reads."""
+    chain: list[int] = []
+    source = ops[softmax].inputs[0]
+    while source >= 0 and ops[source].kind in ("bias", "matmul"):
+        if sum(source in op.inputs for op in ops) > 1 or len(chain) > 1:
+            return None
+        chain.append(source)
+        if ops[source].kind == "matmul":
+            return chain
+        source = ops[source].inputs[0]
+    return None
 
 
 def _absorb(host: Op, op: Op) -> Op | None:

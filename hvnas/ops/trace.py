@@ -68,7 +68,7 @@ def trace(model: nn.Module, *, resolution: int = 224, channels: int = 3) -> Prog
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             with recorder:
-                torch.func.functional_call(model, meta, (image,), strict=False)
+                torch.func.functional_call(model, meta, (image,), tie_weights=False, strict=False)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
     if not recorder.ops:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvnas.search._optuna import quiet_optuna
+from hvnas._optuna import quiet_optuna
 from hvnas.search.archive import Archive
 from hvnas.search.problem import Evaluations, Problem
 from hvnas.search.registry import register_strategy

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hvnas._files import write_atomic
-from hvnas.search._optuna import quiet_optuna
+from hvnas._optuna import quiet_optuna
 from hvnas.search.result import Found
 from hvnas.search.seams import SpaceLike
 

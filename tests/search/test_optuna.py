@@ -8,8 +8,8 @@ import numpy as np
 import optuna
 import pytest
 
+from hvnas._optuna import quiet_optuna
 from hvnas.search import optuna_samplers
-from hvnas.search._optuna import quiet_optuna
 from hvnas.search.optuna_samplers import has_set_constraint
 from hvnas.testing.strategies import LANDSCAPES, ToyGene
 
