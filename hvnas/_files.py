@@ -41,12 +41,15 @@ def _problem(what: str, where: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=what, problem_mark=where.start_mark)
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file. Raises ValueError naming the file where that cannot be had."""
+def read_text(path: str | Path, *, limit: int = MAX_BYTES) -> str:
+    """The text of a UTF-8 file of at most `limit` bytes.
+
+    Raises ValueError naming the file where that cannot be had.
+    """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; this is not a file of ours")
+        if path.stat().st_size > limit:
+            raise ValueError(f"{path}: larger than {limit // 2**20} MiB; this is not a file of ours")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text file (UTF-8); check the path") from None

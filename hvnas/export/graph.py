@@ -1,0 +1,116 @@
+"""What every exporter is given: a module in deployed form, its inputs by name, and what is known of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvnas.arch import Arch
+from hvnas.nn import Network, build
+from hvnas.nn.deploy import deploy as deployed
+
+Shape = tuple[int, ...]
+IMAGE, LOGITS = "image", "logits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A module in eval mode, one set of inputs and the outputs it gives for them.
+
+    `facts` is text that travels in the file: of a network its name, hash, resolution and classes.
+    """
+
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+    facts: Mapping[str, str]
+
+    @property
+    def arguments(self) -> tuple[Tensor, ...]:
+        """The inputs in the order of the module's parameters."""
+        return tuple(self.inputs.values())
+
+
+def make_graph(
+    source: Arch | nn.Module,
+    *,
+    weights: str | Path | None = None,
+    deploy: bool = True,
+    resolution: int | None = None,
+    inputs: Mapping[str, Shape] | None = None,
+) -> Graph:
+    """`source` ready for export; a module that is given stays as it is.
+
+    A network needs nothing else; of another module `inputs` names the inputs with their shapes, batch
+    included, or `resolution` the size of its one image. `deploy` folds what can be folded
+    (`hvnas.nn.deploy.deploy`). Raises ValueError where options and `source` do not go together.
+    """
+    if weights is not None and not isinstance(source, Arch):
+        raise ValueError("weights go with an architecture; load them into the module before exporting it")
+    if isinstance(source, Arch):
+        source = build(source if resolution is None else source.with_(resolution=resolution), weights=weights)
+    shapes = dict(inputs) if inputs is not None else {IMAGE: _image_shape(source, resolution)}
+    module = deployed(source) if deploy else copy.deepcopy(source).eval().requires_grad_(False)
+    tensors = _random(shapes)
+    with torch.no_grad():
+        results = _tensors(module(*tensors.values()))
+    return Graph(module=module, inputs=tensors, outputs=_named(results, module), facts=_facts(source, shapes))
+
+
+def _image_shape(module: nn.Module, resolution: int | None) -> Shape:
+    own = module.arch.resolution if isinstance(module, Network) else None
+    if own is None and resolution is None:
+        raise ValueError("a module without an architecture needs resolution or inputs; give one of them")
+    if own is not None and resolution not in (None, own):
+        raise ValueError(
+            f"the module is built for {own} pixels, not {resolution}; export the architecture, or build the "
+            f"network with arch.with_(resolution={resolution})"
+        )
+    size = own or resolution
+    assert size is not None
+    return (1, 3, size, size)
+
+
+def _random(shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    if isinstance(result, Tensor):
+        return [result]
+    return [tensor for part in result for tensor in _tensors(part)]
+
+
+def _named(results: list[Tensor], module: nn.Module) -> dict[str, Tensor]:
+    if len(results) == 1:
+        return {LOGITS if isinstance(module, Network) else "output": results[0]}
+    return {f"output_{i}": tensor for i, tensor in enumerate(results)}
+
+
+def _facts(module: nn.Module, shapes: Mapping[str, Shape]) -> dict[str, str]:
+    from hvnas import __version__
+
+    facts = {"hvnas.version": __version__}
+    arch = getattr(module, "arch", None)
+    if not isinstance(arch, Arch):
+        shown = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
+        return facts | {"hvnas.module": type(module).__name__, "hvnas.inputs": shown}
+    return facts | {
+        "hvnas.arch": arch.name,
+        "hvnas.arch_hash": arch.hash,
+        "hvnas.resolution": str(arch.resolution),
+        "hvnas.classes": str(arch.head.out),
+    }
+
+
+def relative_error(ours: Tensor, theirs: Tensor) -> float:
+    """Largest difference over the largest value of `ours`; nan where either is not finite."""
+    largest = float(ours.abs().max())
+    return float((ours - theirs).abs().max()) / (largest or 1.0)
