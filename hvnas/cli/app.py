@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hvnas.cli import devices, models, resume, search, show, spaces, verify, weights
+from hvnas.cli import accuracy, devices, latency, models, resume, search, show, spaces, verify, weights
 from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, Failure, one_line
 
 # typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
@@ -99,4 +99,5 @@ def _root(
 
 for _module in (search, resume, show, models, spaces, devices, verify):
     app.command(name=_module.__name__.rpartition(".")[2])(_module.run)
-app.add_typer(weights.app, name="weights")
+for _group in (latency, accuracy, weights):
+    app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])

@@ -1,0 +1,117 @@
+"""``hvnas latency import``: measurements out of the files that benchmarking tools write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hvnas.cli import _numbers as numbers
+from hvnas.cli import _options as options
+from hvnas.cli._screen import Screen, print_json
+
+if TYPE_CHECKING:
+    from hvnas.latency.importing import Source
+
+
+def run(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="What a tool wrote, a model a file.")
+    ],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="csv, coremltools, ort-profile, tflite-csv, tflite-text or xcode.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The CSV of measurements to write.")],
+    key: Annotated[
+        str | None, typer.Option(help="What the file measures: a model's name, or a network's YAML file.")
+    ] = None,
+    suite: Annotated[
+        Path | None, typer.Option(help="Manifest of the exported suite, to look files up in by their names.")
+    ] = None,
+    kind: Annotated[str, typer.Option(metavar="model|block|op", help="What --key names.")] = "model",
+    resolution: Annotated[int | None, typer.Option(help="Side of the input. Default: the model's.")] = None,
+    device: Annotated[str | None, typer.Option(help="As it is sold: 'iPhone 12'.")] = None,
+    os: Annotated[str | None, typer.Option("--os", help="System and version: 'iOS 16.5'.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="What ran the model, where the file is silent.")] = None,
+    runtime_version: Annotated[str | None, typer.Option(help="Its version.")] = None,
+    compute_unit: Annotated[str | None, typer.Option(help="cpu, gpu, all, ...")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, float16, int8, ...")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="How it was measured. Default: how the tool does.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Where it is from. Default: the file's name.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Make a CSV of measurements from what a benchmarking tool wrote.
+
+    What a file states of device, runtime, precision, threads and batch is taken from it; what it does not
+    state must be given, and what is given must not contradict it. OUT is written whole or not at all.
+    """
+    from hvnas.latency.importing import Given, import_files, load_format
+    from hvnas.latency.measurements import kind_of, write_measurements
+
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"{out}: there is no folder {out.parent} to write to; create it")
+    if out.exists() and not force:
+        raise ValueError(f"{out}: exists; give --force to replace it, or another --out")
+    facts = options.given(
+        device=device, os=os, runtime=runtime, runtime_version=runtime_version, compute_unit=compute_unit
+    )
+    facts |= options.given(precision=precision, threads=threads, batch=batch, resolution=resolution)
+    facts |= options.given(protocol=protocol, source=source)
+    given = Given(key=key, kind=kind_of(kind), suite=suite, facts=facts)
+    sources = import_files(files, load_format(form), given=given, out=out)
+    write_measurements(out, [row for source in sources for row in source.rows])
+    if as_json:
+        print_json(_facts(sources, out))
+    else:
+        _show(sources, out)
+
+
+def _facts(sources: tuple[Source, ...], out: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "out": str(out),
+        "files": [{"file": str(s.path), "rows": [asdict(row) for row in s.rows]} for s in sources],
+    }
+
+
+def _show(sources: tuple[Source, ...], out: Path) -> None:
+    screen = Screen()
+    first = sources[0].rows[0]
+    cells = [
+        (
+            source.path.name,
+            row.kind,
+            row.key,
+            row.resolution,
+            row.n,
+            numbers.ms(row.ms),
+            None if row.spread is None else numbers.ms(row.spread),
+        )
+        for source in sources
+        for row in source.rows
+    ]
+    columns = ("file", "kind", "key", ">input", ">runs", f">{first.statistic} ms", ">spread ms")
+    screen.table(columns, cells)
+    screen.line()
+    threads = "" if first.threads is None else f", {_counted(first.threads, 'thread')}"
+    screen.line(
+        f"{first.device} ({first.os}), {first.runtime} {first.runtime_version}, {first.compute_unit}, "
+        f"{first.precision}{threads}, batch {first.batch}"
+    )
+    screen.line(f"{out}: {_counted(len(cells), 'row')} from {_counted(len(sources), 'file')}")
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"

@@ -1,0 +1,46 @@
+"""Measurements out of the files that benchmarking tools write, one module per format.
+
+A module registers its reader by `register_format`; `ops_of` of the modules `ort_profile` and `tflite_csv`
+gives the times of single ops.
+"""
+
+from hvnas.latency.importing import (
+    coremltools_json,
+    csv_rows,
+    ort_profile,
+    tflite_csv,
+    tflite_text,
+    xcode,
+)
+from hvnas.latency.importing.reading import (
+    UNSUPPORTED,
+    Format,
+    OpTime,
+    Reading,
+    list_formats,
+    load_format,
+    register_format,
+)
+from hvnas.latency.importing.rows import Given, Source, import_files
+from hvnas.latency.importing.suite import Entry, read_suite
+
+__all__ = [
+    "UNSUPPORTED",
+    "Entry",
+    "Format",
+    "Given",
+    "OpTime",
+    "Reading",
+    "Source",
+    "coremltools_json",
+    "csv_rows",
+    "import_files",
+    "list_formats",
+    "load_format",
+    "ort_profile",
+    "read_suite",
+    "register_format",
+    "tflite_csv",
+    "tflite_text",
+    "xcode",
+]

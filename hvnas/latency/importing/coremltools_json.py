@@ -1,0 +1,63 @@
+"""What coremltools' MLModelBenchmarker measured, as `measure_coreml.py` saves it, times in milliseconds.
+
+coremltools 9 (`models.ml_program.experimental.perf_utils`) leaves a Python object: `Measurement` with
+`samples` and `statistics`, both in milliseconds. The script beside this file, which runs on the Mac,
+writes one JSON file a model from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hvnas.latency.importing.coreml import BY_NAME, input_facts
+from hvnas.latency.importing.measure_coreml import SCHEMA
+from hvnas.latency.importing.reading import (
+    Fact,
+    Reading,
+    from_samples,
+    positive_samples,
+    read_json,
+    register_format,
+)
+
+_SCRIPT = "measure_coreml.py"
+_TEXT = ("model", "device", "os", "compute_units")
+
+
+@register_format("coremltools", writer=f"{_SCRIPT} on a Mac: MLModelBenchmarker of coremltools >= 9")
+def read(path: Path) -> Sequence[Reading]:
+    """The median prediction. Raises ValueError naming the file and the field that is not as it should be."""
+    data = read_json(path, writer=_SCRIPT)
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: schema: must be {SCHEMA}; write the file with {_SCRIPT}")
+    if data.get("unit") != "ms":
+        raise ValueError(f"{path}: unit: must be ms, got {data.get('unit')!r}; write the file with {_SCRIPT}")
+    for name in _TEXT:
+        if not isinstance(data.get(name), str) or not data[name].strip():
+            raise ValueError(f"{path}: {name}: must be a text, got {data.get(name)!r}")
+    if data["compute_units"] not in BY_NAME:
+        allowed = ", ".join(BY_NAME)
+        raise ValueError(f"{path}: compute_units: must be one of {allowed}, got {data['compute_units']!r}")
+    samples = positive_samples(data.get("samples"), f"{path}: samples")
+    return [
+        Reading(
+            **from_samples(samples),
+            protocol="coremltools MLModelBenchmarker: median prediction after one warm-up",
+            names=(data["model"], path.stem),
+            stated=_facts(data),
+        )
+    ]
+
+
+def _facts(data: Mapping[str, Any]) -> dict[str, Fact]:
+    # Core ML is a part of the system and has no version of its own.
+    facts: dict[str, Fact] = {
+        "runtime": "coreml",
+        "runtime_version": data["os"],
+        "device": data["device"],
+        "os": data["os"],
+        "compute_unit": BY_NAME[data["compute_units"]],
+    }
+    return facts | input_facts(data.get("input_shape"))

@@ -1,0 +1,149 @@
+"""What an importer reads out of one file of a tool, and which importers there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from hvnas._files import read_text
+from hvnas._names import unknown_name
+from hvnas.latency.measurements import Statistic
+
+# Profiles hold every op of every run.
+MAX_BYTES = 256 * 2**20
+# Microseconds of three years: nothing that is longer was measured.
+LONGEST = 1e14
+# Makes the median absolute deviation of a normal distribution its standard deviation: 1 / Phi^-1(3/4).
+MAD_TO_SD = 1.4826
+
+Fact = str | int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """One time in a tool's file: milliseconds, and what the file itself states of how they came about.
+
+    `stated` has names of the columns of `hvnas.latency.measurements`; `protocol` is how the tool
+    measures, which a user may put in better words; `names` is what the file calls the model, likeliest
+    first.
+    """
+
+    ms: float
+    statistic: Statistic
+    spread: float | None = None
+    n: int | None = None
+    protocol: str | None = None
+    names: tuple[str, ...] = ()
+    stated: Mapping[str, Fact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpTime:
+    """One op of a profiled model: microseconds per run of the model, summed over its calls.
+
+    `shapes` are those of its inputs, where the file tells them.
+    """
+
+    name: str
+    kind: str
+    us: float
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A file format: its name, what writes it, and how it is read."""
+
+    name: str
+    writer: str
+    read: Callable[[Path], Sequence[Reading]]
+
+
+_FORMATS: dict[str, Format] = {}
+
+# Tools that people ask for, and why their output is not read.
+UNSUPPORTED = {
+    "modelbench": "Apple's ModelBench app shows times on the screen; copy them into a table of format csv",
+    "coreml-performance": "it prints to Xcode's console; copy its times into a table of format csv",
+    "mlcomputeplan": "Core ML's MLComputePlan tells relative costs of ops, not times",
+    "onnxruntime-perf-test": "its text is not read; import the profile of its option -p as ort-profile",
+    "mlperf-mobile": "its results are of the app's own models",
+    "trtexec": "its output is not read; copy its times into a table of format csv",
+}
+
+
+def register_format(
+    name: str, *, writer: str
+) -> Callable[[Callable[[Path], Sequence[Reading]]], Callable[[Path], Sequence[Reading]]]:
+    """Decorator: `read(path)`, which gives a file's readings, reads the format `name`."""
+
+    def register(read: Callable[[Path], Sequence[Reading]]) -> Callable[[Path], Sequence[Reading]]:
+        if name in _FORMATS:
+            raise ValueError(f"a format named {name!r} is registered already; choose another name")
+        _FORMATS[name] = Format(name, writer, read)
+        return read
+
+    return register
+
+
+def list_formats() -> tuple[Format, ...]:
+    """The formats there are, by name."""
+    return tuple(_FORMATS[name] for name in sorted(_FORMATS))
+
+
+def load_format(name: str) -> Format:
+    """The format called `name`. Raises ValueError with those there are, and why some are not."""
+    if name in _FORMATS:
+        return _FORMATS[name]
+    known = [form.name for form in list_formats()]
+    if name.casefold() in UNSUPPORTED:
+        reason = UNSUPPORTED[name.casefold()]
+        raise ValueError(f"{name} is not supported: {reason}. Supported: {', '.join(known)}")
+    others = "; ".join(f"{other} ({why})" for other, why in UNSUPPORTED.items())
+    raise ValueError(f"{unknown_name('format', name, known)}. Known, but not supported: {others}")
+
+
+def from_samples(samples_ms: Sequence[float]) -> dict[str, Any]:
+    """The fields of a Reading that summarise runs, in milliseconds: median, n and spread."""
+    centre = median(samples_ms)
+    deviation = median(abs(sample - centre) for sample in samples_ms)
+    return {
+        "ms": rounded(centre),
+        "statistic": "median",
+        "spread": rounded(MAD_TO_SD * deviation),
+        "n": len(samples_ms),
+    }
+
+
+def rounded(ms: float) -> float:
+    """Milliseconds to a nanosecond, finer than any clock that is read here."""
+    return round(ms, 6)
+
+
+def is_time(value: Any) -> bool:
+    """Whether `value` is a number that can be a time, in any of the tools' units."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
+
+
+def positive_samples(samples: Any, where: str) -> list[float]:
+    """`samples` as a list of finite times > 0. Raises ValueError beginning with `where`."""
+    if not isinstance(samples, list) or not samples:
+        raise ValueError(f"{where}: must be a list of times; is the file whole?")
+    for sample in samples:
+        if not is_time(sample) or sample == 0:
+            raise ValueError(f"{where}: must hold times > 0, got {sample!r}")
+    return [float(sample) for sample in samples]
+
+
+def read_json(path: Path, *, writer: str) -> Any:
+    """The data of a JSON file. Raises ValueError, one line, naming the file."""
+    text = read_text(path, limit=MAX_BYTES)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ValueError(f"{path}: not the whole of a JSON file of {writer}: {reason}") from None
