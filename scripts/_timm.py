@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,10 +20,11 @@ def import_timm() -> ModuleType:
     return importlib.import_module("timm")
 
 
-def deployed(name: str, *, resolution: int | None = None) -> Any:
+def deployed(name: str, *, resolution: int | None = None, change: Callable[[Any], None] | None = None) -> Any:
     """timm's model `name` on the meta device, in eval mode, training-time branches merged where it has any.
 
-    `resolution` sets the input size of models that are built for one size.
+    `resolution` sets the input size of models that are built for one size; `change` alters the model
+    before its branches are merged.
     """
     timm = import_timm()
     import torch
@@ -30,7 +32,10 @@ def deployed(name: str, *, resolution: int | None = None) -> Any:
 
     settings = {} if resolution is None else {"img_size": resolution}
     with torch.device("meta"):
-        return reparameterize_model(timm.create_model(name, pretrained=False, **settings).eval())
+        model = timm.create_model(name, pretrained=False, **settings)
+        if change:
+            change(model)
+        return reparameterize_model(model.eval())
 
 
 def _make_torchvision_importable() -> None:

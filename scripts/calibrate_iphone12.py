@@ -1,10 +1,12 @@
-"""Rebuild latency_tables/iphone12.{csv,yaml} from the published measurements, and print their errors.
+"""Rebuild the devices calibrated on published iPhone 12 measurements, and print their errors.
 
     python scripts/calibrate_iphone12.py            # needs the extra 'peers' (timm)
+    python scripts/calibrate_iphone12.py iphone12-modelbench
     python scripts/calibrate_iphone12.py --check    # writes nothing; exit 1 where the files would change
 
 Every network is built by timm in its deployed form (training-time branches merged), traced by
-hvnas.trace, and read through the same columns that a search uses.
+hvnas.trace, and read through the same columns that a search uses. Both devices are fitted to
+latency_tables/iphone12.csv, each to its own cohort of rows.
 """
 
 from __future__ import annotations
@@ -12,28 +14,30 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from _timm import deployed
+from _iphone12_report import print_report
+from _variants import network, part
 
 from hvnas._files import write_atomic
-from hvnas.latency.calibrate import Networks, choose_further, fit, networks
+from hvnas.latency.calibrate import Candidate, Evidence, Networks, networks
 from hvnas.latency.columns import clean, column, list_columns
-from hvnas.latency.error_report import error_report, left_out_students
+from hvnas.latency.differences import Difference, read_differences, write_differences
+from hvnas.latency.error_report import Calibration, calibrate, error_report, left_out_students
 from hvnas.latency.gate import Rule
 from hvnas.latency.rows import FIELDS, Measurement, read_rows, write_rows
 from hvnas.ops import Program, evaluate_columns
-from hvnas.ops.trace import trace
 
 TABLES = Path(__file__).resolve().parent.parent / "latency_tables"
-SOURCE = TABLES / "sources" / "iphone12_published.csv"
-FACTS = TABLES / "sources" / "iphone12_facts.yaml"
-COHORT = "A"
+SOURCES = TABLES / "sources"
+ROWS = TABLES / "iphone12.csv"
+DIFFERENCES = TABLES / "iphone12_differences.csv"
 BASE = ("weight_bytes", "act_bytes")
-CANDIDATES = (
+ONE_COLUMN = (
     "act_bytes_over_1mb",
     "act_bytes_over_2mb",
     "act_bytes_over_4mb",
@@ -44,74 +48,151 @@ CANDIDATES = (
     "other_bytes",
     "map_to_tokens",
 )
+# A cost that published ablations or breakdowns put a time on, with the differences about it. Ablations are of
+# cohort A's protocols; shares of a breakdown, and LeViT's HardSwish, of an earlier one.
+WITH_DIFFERENCES = (
+    Candidate("long_attention_rows", ("long_attention",)),
+    Candidate("long_attention_bytes", ("long_attention",)),
+    Candidate("long_attention_rows", ("long_attention", "long_attention_share")),
+    Candidate("long_attention_bytes", ("long_attention", "long_attention_share")),
+    Candidate("matmul_bytes", ("attention_share",)),
+    Candidate("map_to_tokens", ("reshape_share",)),
+    Candidate("relayout_bytes", ("reshape_share",)),
+    Candidate("norm_bytes", ("norm_share",)),
+    Candidate("patch_macs", ("patch_share",)),
+    Candidate("gates", ("gate",)),
+    Candidate("gate_bytes", ("gate",)),
+    Candidate("swish_on_maps", ("swish",)),
+    Candidate("swish_bytes", ("swish",)),
+    Candidate("depthwise_macs", ("blocks",)),
+    Candidate("", ("blocks",)),
+)
+COLUMNS = list_columns("hvnas.latency.columns")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device to calibrate: its cohort of rows, what may enter its fit, and the device its prior is."""
+
+    cohort: str
+    candidates: tuple[Candidate, ...] = ()
+    prior: str | None = None
+
+
+TARGETS = {
+    "iphone12": Target("A", (*map(Candidate, ONE_COLUMN), *WITH_DIFFERENCES)),
+    "iphone12-modelbench": Target("modelbench", prior="iphone12"),
+}
 
 
 def main() -> int:
     """Rebuild, print, write. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "devices", nargs="*", metavar="DEVICE", help=f"of {', '.join(TARGETS)}; default: both"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where files would change")
-    check = parser.parse_args().check
-    table = write_rows(traced_rows())
-    csv_path, yaml_path = TABLES / "iphone12.csv", TABLES / "iphone12.yaml"
-    changed = _put(csv_path, table, check=check)
-    text, report = device_text(read_rows(csv_path))
-    changed |= _put(yaml_path, text, check=check)
-    print_report(report)
-    return int(check and changed)
+    args = parser.parse_args()
+    unknown = set(args.devices) - set(TARGETS)
+    if unknown:
+        parser.error(f"no device {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+    changed = _put(ROWS, write_rows(traced_rows()), check=args.check)
+    changed |= _put(DIFFERENCES, write_differences(traced_differences()), check=args.check)
+    for name in args.devices or TARGETS:
+        fitted = calibrated(name)
+        text, report = device_text(name, fitted)
+        changed |= _put(TABLES / f"{name}.yaml", text, check=args.check)
+        print(f"\n{name}")
+        print_report(report, fitted)
+    return int(args.check and changed)
 
 
 def traced_rows() -> list[Measurement]:
     """The published measurements, each with the columns of its network."""
-    with SOURCE.open(encoding="utf-8", newline="") as file:
-        published = list(csv.DictReader(file))
     values: dict[tuple[str, int], dict[str, float]] = {}
     rows = []
-    for entry in published:
+    for entry in _published("iphone12_published.csv"):
         name, resolution = entry["network"], int(entry["resolution"])
         if (name, resolution) not in values:
-            values[name, resolution] = network_values(traced(name, resolution))
+            values[name, resolution] = program_values(network(name, resolution))
         fields: dict[str, Any] = {field: entry[field] for field in FIELDS}
         fields |= {"resolution": resolution, "ms": float(entry["ms"])}
         rows.append(Measurement(values=values[name, resolution], **fields))
     return rows
 
 
-def traced(name: str, resolution: int) -> Program:
-    """timm's network at a resolution, as a Program."""
-    try:
-        return trace(deployed(name), resolution=resolution)
-    except (AssertionError, RuntimeError):  # built for one input size
-        return trace(deployed(name, resolution=resolution), resolution=resolution)
+def traced_differences() -> list[Difference]:
+    """The published differences, each with what it adds to the columns."""
+    return [_difference(entry) for entry in _published("iphone12_differences.csv")]
 
 
-def network_values(program: Program) -> dict[str, float]:
-    """Every column by name."""
-    columns = [column(name) for name in list_columns()]
-    return dict(zip(list_columns(), clean(evaluate_columns(columns, program)).tolist(), strict=True))
+def _difference(entry: dict[str, str]) -> Difference:
+    resolution = int(entry["resolution"])
+    changed = network(entry["with"], resolution)
+    if entry["part"]:
+        added = program_values(part(changed, entry["part"]))
+    else:
+        before = program_values(network(entry["without"], resolution))
+        added = {name: value - before[name] for name, value in program_values(changed).items()}
+    text = {name: entry[name] for name in ("name", "about", "families", "protocol", "source")}
+    return Difference(ms=float(entry["ms"]), of_ms=float(entry["of_ms"]), values=added, **text)
 
 
-def device_text(rows: tuple[Measurement, ...]) -> tuple[str, dict[str, Any]]:
+def _published(name: str) -> list[dict[str, str]]:
+    with (SOURCES / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def program_values(program: Program) -> dict[str, float]:
+    """Every column of `COLUMNS` by name."""
+    values = clean(evaluate_columns([column(name) for name in COLUMNS], program))
+    return dict(zip(COLUMNS, values.tolist(), strict=True))
+
+
+def facts_of(name: str) -> dict[str, Any]:
+    """What a device's facts file says, on top of the one that it is `like`."""
+    path = SOURCES / f"{name}_facts.yaml"
+    facts: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    like = facts.pop("like", None)
+    return {**facts_of(like), **facts} if like else facts
+
+
+def evidence_of(name: str) -> Evidence:
+    """What a device is fitted to."""
+    target = TARGETS[name]
+    nets = networks(read_rows(ROWS), rules_of(name), cohort=target.cohort)
+    told = read_differences(DIFFERENCES) if target.candidates else ()
+    return Evidence(nets, BASE, told, prior=evidence_of(target.prior) if target.prior else None)
+
+
+def rules_of(name: str) -> tuple[Rule, ...]:
+    """The gate of a device."""
+    return tuple(Rule(**rule) for rule in facts_of(name)["rules"])
+
+
+def calibrated(name: str) -> Calibration:
+    """The fit of a device to the rows there are."""
+    target, rows = TARGETS[name], read_rows(ROWS)
+    evidence = evidence_of(name)
+    return calibrate(rows, rules_of(name), evidence, cohort=target.cohort, candidates=target.candidates)
+
+
+def device_text(name: str, fitted: Calibration) -> tuple[str, dict[str, Any]]:
     """The device file and the error report in it."""
-    facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))
-    meanings, floor = facts.pop("meanings"), facts.pop("floor")
-    rules = [Rule(**rule) for rule in facts["rules"]]
-    nets = networks(rows, rules, cohort=COHORT)
-    chosen = choose_further(nets, BASE, CANDIDATES)
-    further = [chosen] if chosen else []
-    terms = [*BASE, *further]
-    parameters = fit(nets.design(terms)[nets.inside], nets.ms[nets.inside])
-    fixed, *costs = (float(f"{value:.4g}") for value in parameters)
-    inside, outside = left_out_students(rows, rules, cohort=COHORT, terms=terms)
-    report = error_report(rows, rules, cohort=COHORT, base=BASE, further=further, candidates=CANDIDATES)
-    report |= {"floor_share": scale_depthwise(nets, fixed, floor)}
+    facts = facts_of(name)
+    meanings, floor, rules = facts.pop("meanings"), facts.pop("floor"), facts.pop("rules")
+    fixed, *costs = (float(f"{value:.4g}") for value in fitted.evidence.parameters(fitted.chosen))
+    inside, outside = left_out_students(fitted)
+    report = error_report(fitted)
+    report |= {"floor_share": scale_depthwise(fitted.evidence.nets, fixed, floor)}
     listed = [
-        {"column": name, "ms_per_mega": cost, "meaning": meanings[name]}
-        for name, cost in zip(terms, costs, strict=True)
+        {"column": term, "ms_per_mega": cost, "meaning": meanings[term]}
+        for term, cost in zip(fitted.terms, costs, strict=True)
     ]
-    data = {"schema": "hvnas.device/1", **{k: v for k, v in facts.items() if k != "rules"}}
-    data |= {"rows": "iphone12.csv", "parameters": {"fixed_ms": fixed, "terms": listed, "floor": floor}}
+    data = {"schema": "hvnas.device/1", **facts, "rows": ROWS.name}
+    data |= {"parameters": {"fixed_ms": fixed, "terms": listed, "floor": floor}}
     data |= {"interval": {"inside": _plain(inside), "outside": _plain(outside)}}
-    data |= {"rules": facts["rules"], "error": report}
+    data |= {"rules": rules, "error": report}
     return yaml.safe_dump(data, sort_keys=False, width=110, allow_unicode=True), report
 
 
@@ -144,28 +225,6 @@ def _put(path: Path, text: str, *, check: bool) -> bool:
         if not check:
             write_atomic(path, text)
     return not same
-
-
-def print_report(report: dict[str, Any]) -> None:
-    """The error table, in percent of the measured time."""
-    print(
-        f"cohort {report['cohort']}: {report['measurements']} measurements of {report['networks']} networks "
-        f"({report['networks_in_gate']} in the gate), {report['families']} families; "
-        f"one network measured twice differs by {report['noise_floor']['mape']} %"
-    )
-    print(f"{'':48s} {'MAPE':>6s} {'median':>7s} {'p90':>6s} {'tau':>6s}   (in the gate | without it)")
-    for key, entry in report.items():
-        if isinstance(entry, dict) and "in_gate" in entry:
-            cells = [
-                f"{e['mape']:6.2f} {e['median']:7.2f} {e['p90']:6.2f} {e['kendall_tau']:6.3f}"
-                for e in (entry["in_gate"], entry["without_gate"])
-            ]
-            print(f"{key.replace('_', ' '):48s} {' | '.join(cells)}")
-    for entry in report["candidates"]:
-        verdict = "enters" if entry["enters"] else "stays out"
-        print(f"  + {entry['column']:44s} {entry['in_gate']:6.2f} | {entry['without_gate']:6.2f}  {verdict}")
-    for entry in report["other_cohorts"]:
-        print(f"  unseen {entry}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fitting the parameters of a calibrated device, and the errors of such a fit.
+"""Fitting the parameters of a calibrated device to measured networks and published differences.
 
 Everything here reads measured rows only: no network is traced, no device is touched.
 """
@@ -12,7 +12,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from hvnas.latency.differences import Difference
 from hvnas.latency.gate import Rule
+from hvnas.latency.model import LinearModel, Term
+from hvnas.latency.refit import refit
 from hvnas.latency.rows import Measurement
 
 Floats = NDArray[np.float64]
@@ -37,6 +40,91 @@ class Networks:
         """Ones and the columns `terms` in millions, [n, 1 + terms]."""
         return np.stack([np.ones(len(self.ms)), *(self.values[name] / 1e6 for name in terms)], axis=1)
 
+    def kept(self, mask: Bools) -> Networks:
+        """Those where `mask` [n] is true."""
+        return Networks(
+            names=tuple(np.array(self.names)[mask]),
+            families=self.families[mask],
+            ms=self.ms[mask],
+            inside=self.inside[mask],
+            values={name: values[mask] for name, values in self.values.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What may enter a fit: a column, and the differences about one of `about`; either may be none."""
+
+    column: str = ""
+    about: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The column, and what its differences are about."""
+        told = f"differences about {' and '.join(self.about)}" if self.about else ""
+        return ", ".join(part for part in (self.column, told) if part)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a device is fitted to: networks of one cohort, published differences, terms that are always in.
+
+    With a `prior`, that of another device, the parameters are the other device's refitted to these
+    networks (hvnas.latency.refit) instead of fitted to them alone.
+    """
+
+    nets: Networks
+    base: tuple[str, ...]
+    differences: tuple[Difference, ...] = ()
+    prior: Evidence | None = None
+
+    def terms(self, chosen: Sequence[Candidate] = ()) -> list[str]:
+        """The base and the columns of `chosen`."""
+        return list(dict.fromkeys([*self.base, *(c.column for c in chosen if c.column)]))
+
+    def told(self, chosen: Sequence[Candidate] = ()) -> list[Difference]:
+        """The differences that `chosen` bring."""
+        about = {topic for candidate in chosen for topic in candidate.about}
+        return [d for d in self.differences if d.about in about]
+
+    def without(self, name: str) -> Evidence:
+        """What is left without a family, or without a network: its measurements here and in the prior, and
+        the differences that tell of the family."""
+        mask = (self.nets.families != name) & (np.array(self.nets.names) != name)
+        told = tuple(d for d in self.differences if not d.tells_of(name))
+        prior = self.prior.without(name) if self.prior else None
+        return Evidence(self.nets.kept(mask), self.base, told, prior)
+
+    def parameters(self, chosen: Sequence[Candidate] = ()) -> Floats:
+        """The fixed cost and the cost of each of `terms`, from the networks in the gate."""
+        terms, nets = self.terms(chosen), self.nets.kept(self.nets.inside)
+        if self.prior is None:
+            return fit_jointly(nets, terms, self.told(chosen))
+        fixed, *costs = self.prior.parameters(chosen).tolist()
+        prior = LinearModel(fixed, tuple(map(Term, terms, costs)))
+        model = refit(prior, np.stack([nets.values[c.name] for c in prior.columns], axis=1), nets.ms)
+        return np.array([model.fixed_ms, *(term.ms_per_mega for term in model.terms)])
+
+    def predicted(self, nets: Networks, chosen: Sequence[Candidate] = ()) -> Floats:
+        """Milliseconds [n] of `nets`, whose times have no say."""
+        return nets.design(self.terms(chosen)) @ self.parameters(chosen)
+
+    def left_out(self, chosen: Sequence[Candidate] = (), *, by: Sequence[str] | NDArray[np.str_]) -> Floats:
+        """Milliseconds [n] of every network, from what is left without its group.
+
+        `by` names each network's group: its family, or its own name for one model at a time. Networks
+        outside the gate are predicted, as a device would, but never fitted.
+        """
+        group = np.asarray(by)
+        predicted = np.empty(len(group))
+        for name in np.unique(group):
+            predicted[group == name] = self.without(name).predicted(self.nets.kept(group == name), chosen)
+        return predicted
+
+    def family_left_out(self, chosen: Sequence[Candidate] = ()) -> Floats:
+        """`left_out` by family."""
+        return self.left_out(chosen, by=self.nets.families)
+
 
 def networks(rows: Sequence[Measurement], rules: Sequence[Rule], *, cohort: str) -> Networks:
     """The networks of a cohort, sorted by name and resolution. Raises ValueError where it has none."""
@@ -56,27 +144,30 @@ def networks(rows: Sequence[Measurement], rules: Sequence[Rule], *, cohort: str)
     )
 
 
-def fit(design: Floats, ms: Floats) -> Floats:
-    """Non-negative least squares of the relative error: parameters, one per column of `design`."""
+def fit(design: Floats, ms: Floats, *, of_ms: Floats | None = None) -> Floats:
+    """Non-negative least squares of the relative error: parameters, one per column of `design`.
+
+    Errors are relative to `of_ms`, which is `ms` unless it is given.
+    """
     from scipy.optimize import nnls
 
-    solution: Floats = nnls(design / ms[:, None], np.ones(len(ms)))[0]
+    of_ms = ms if of_ms is None else of_ms
+    solution: Floats = nnls(design / of_ms[:, None], ms / of_ms)[0]
     return solution
 
 
-def left_out(nets: Networks, terms: Sequence[str], *, by: Sequence[str] | NDArray[np.str_]) -> Floats:
-    """Milliseconds [n] of every network, from a fit to the gate's networks of the other groups.
+def fit_jointly(nets: Networks, terms: Sequence[str], differences: Sequence[Difference] = ()) -> Floats:
+    """The fixed cost and the cost of each term, from networks and from published differences.
 
-    `by` names each network's group: its family, or its own name for one model at a time. Networks
-    outside the gate are predicted, as a device would, but never fitted.
+    A difference's error is relative to the time of the network it was found on, not to its own: what is
+    known of a time is known to some percent of that time, and a difference of times no better.
     """
-    design, group = nets.design(terms), np.asarray(by)
-    predicted = np.empty(len(nets.ms))
-    for name in np.unique(group):
-        train = nets.inside & (group != name)
-        held = group == name
-        predicted[held] = design[held] @ fit(design[train], nets.ms[train])
-    return predicted
+    costs = [[0.0, *(d.values[name] / 1e6 for name in terms)] for d in differences]
+    return fit(
+        np.vstack([nets.design(terms), np.reshape(costs, (-1, 1 + len(terms)))]),
+        np.concatenate([nets.ms, [d.ms for d in differences]]),
+        of_ms=np.concatenate([nets.ms, [d.of_ms for d in differences]]),
+    )
 
 
 def mape(predicted: Floats, ms: Floats) -> float:
@@ -99,36 +190,6 @@ def errors(predicted: Floats, ms: Floats) -> dict[str, float]:
     }
 
 
-def choose_further(nets: Networks, base: Sequence[str], candidates: Sequence[str]) -> str | None:
-    """The further term that helps most, or None.
-
-    A term qualifies where it lowers the family-left-out error both in the gate and without it; of
-    those that do, the one with the lowest error without the gate, which more networks have a say in.
-    """
-
-    def scores(terms: Sequence[str]) -> tuple[float, float]:
-        predicted = left_out(nets, terms, by=nets.families)
-        return mape(predicted[nets.inside], nets.ms[nets.inside]), mape(predicted, nets.ms)
-
-    inside, everywhere = scores(base)
-    found = {name: scores([*base, name]) for name in candidates}
-    better = {name: s for name, s in found.items() if s[0] < inside and s[1] < everywhere}
-    return min(better, key=lambda name: better[name][1]) if better else None
-
-
-def left_out_with_choice(nets: Networks, base: Sequence[str], candidates: Sequence[str]) -> Floats:
-    """As `left_out` by family, the choice of the further term being made without the family as well."""
-    predicted = np.empty(len(nets.ms))
-    for family in np.unique(nets.families):
-        held = nets.families == family
-        rest = _subset(nets, ~held)
-        further = choose_further(rest, base, candidates)
-        terms = [*base, further] if further else list(base)
-        parameters = fit(rest.design(terms)[rest.inside], rest.ms[rest.inside])
-        predicted[held] = nets.design(terms)[held] @ parameters
-    return predicted
-
-
 def noise_floor(rows: Sequence[Measurement], *, cohort: str) -> tuple[int, float]:
     """Pairs of measurements of one network in a cohort; mean difference in percent of their mean."""
     pairs = [pair for group in _by_network(rows, cohort).values() for pair in combinations(group, 2)]
@@ -147,13 +208,3 @@ def _by_network(rows: Sequence[Measurement], cohort: str) -> dict[str, list[Meas
         if row.cohort == cohort:
             groups.setdefault(network_name(row), []).append(row)
     return groups
-
-
-def _subset(nets: Networks, mask: Bools) -> Networks:
-    return Networks(
-        names=tuple(np.array(nets.names)[mask]),
-        families=nets.families[mask],
-        ms=nets.ms[mask],
-        inside=nets.inside[mask],
-        values={name: values[mask] for name, values in nets.values.items()},
-    )

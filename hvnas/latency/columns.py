@@ -39,9 +39,9 @@ def register_column(
     return register
 
 
-def list_columns() -> tuple[str, ...]:
-    """Names of the registered columns."""
-    return tuple(_COLUMNS)
+def list_columns(module: str | None = None) -> tuple[str, ...]:
+    """Names of the registered columns; of those that `module` declares, where one is named."""
+    return tuple(name for name, c in _COLUMNS.items() if module in (None, c.value.__module__))
 
 
 def column(name: str) -> Column:
@@ -175,4 +175,59 @@ def _patch_kernel(op: Op) -> float | None:
 
 @register_column("input_size", "max", "conv")
 def _input_size(op: Op) -> float | None:
-    return max(op.shape_in[1:]) if op.kind == "conv" else None
+    # The shorter side: convolutions along the channels of pooled maps see a map one wide.
+    return min(op.shape_in[1:]) if op.kind == "conv" else None
+
+
+# What published ablations and breakdowns put a time on.
+
+LONG = 196
+
+
+@register_column("long_attention_rows", "sum", "softmax")
+def _long_attention_rows(op: Op) -> float | None:
+    """Rows of attention matrices, over all heads, where a head has 196 or more."""
+    return prod(op.shape_out[:-1]) if op.kind == "softmax" and op.shape_out[-2] >= LONG else None
+
+
+@register_column("long_attention_bytes", "sum", "softmax", "matmul")
+def _long_attention_bytes(op: Op) -> float | None:
+    """`matmul_bytes` of attention with 196 or more queries a head."""
+    return op.act_bytes() if op.kind in ("softmax", "matmul") and op.shape_in[-2] >= LONG else None
+
+
+@register_column("relayout_bytes", "sum", "relayout")
+def _relayout_bytes(op: Op) -> float | None:
+    return op.act_bytes() if op.kind == "relayout" else None
+
+
+@register_column("norm_bytes", "sum", "norm")
+def _norm_bytes(op: Op) -> float | None:
+    """Norms that no convolution absorbs."""
+    return op.act_bytes() if op.kind == "norm" else None
+
+
+@register_column("patch_macs", "sum", "conv")
+def _patch_macs(op: Op) -> float | None:
+    """Embeddings of patches: dense convolutions with a stride of 4 or more."""
+    return op.macs if op.kind == "conv" and op.groups == 1 and max(op.stride) >= 4 else None
+
+
+@register_column("gates", "sum", "mul")
+def _gates(op: Op) -> float | None:
+    """Products of two computed tensors; squeeze-excitation has one."""
+    return 1 if op.kind == "mul" else None
+
+
+@register_column("gate_bytes", "sum", "mul")
+def _gate_bytes(op: Op) -> float | None:
+    return op.act_bytes() if op.kind == "mul" else None
+
+
+@register_column("swish_bytes", "sum")
+def _swish_bytes(op: Op) -> float | None:
+    """What SiLU and HardSwish read and write where there is more than one position."""
+    if op.act not in SWISH and not (op.kind == "act" and op.variant in SWISH):
+        return None
+    positions = op.shape_out[1:] if len(op.shape_out) == 3 else op.shape_out[:-1]
+    return 4 * prod(op.shape_out) if prod(positions) > 1 else None

@@ -34,19 +34,23 @@ def test_program_and_columns_agree(device: Device) -> None:
         assert len(one.reasons) == sum(bool(who[i]) for who in arrays.excluded_by.values())
 
 
-def test_the_model_is_the_three_costs_and_the_further_one(device: Device) -> None:
-    """Written out from the Program's own byte counts."""
-    program = load_arch("efficientformer_l3").lower()
+@pytest.mark.parametrize("name", ["efficientformer_l3", "coatnet_0"])
+def test_the_model_is_the_three_costs_and_the_further_ones(device: Device, name: str) -> None:
+    """Written out from the Program's own byte counts. CoAtNet-0 attends over 14 x 14 tokens."""
+    program = load_arch(name).lower()
     products = [op for op in program.ops if op.kind in ("conv", "linear", "matmul")]
-    large = sum(op.act_bytes() for op in products if op.act_bytes() > 2e6)
+    attention = [op for op in program.ops if op.kind in ("softmax", "matmul")]
+    counted = {
+        "weight_bytes": program.weight_bytes,
+        "act_bytes": program.act_bytes,
+        "act_bytes_over_2mb": sum(op.act_bytes() for op in products if op.act_bytes() > 2e6),
+        "matmul_bytes": sum(op.act_bytes() for op in attention),
+        "long_attention_bytes": sum(op.act_bytes() for op in attention if op.shape_in[-2] >= 196),
+    }
+    assert (counted["long_attention_bytes"] > 0) == (name == "coatnet_0")
     rates = {term.column: term.ms_per_mega / 1e6 for term in device.model.terms}
-    assert set(rates) == {"weight_bytes", "act_bytes", "act_bytes_over_2mb"}
-    expected = (
-        device.model.fixed_ms
-        + program.weight_bytes * rates["weight_bytes"]
-        + program.act_bytes * rates["act_bytes"]
-        + large * rates["act_bytes_over_2mb"]
-    )
+    assert set(rates) == set(counted)
+    expected = device.model.fixed_ms + sum(counted[term] * rate for term, rate in rates.items())
     assert device.latency(program).ms == pytest.approx(expected, rel=1e-12)
 
 
