@@ -36,7 +36,7 @@ def _cells(device: Device) -> tuple[object, ...]:
     info = device.info
     error = _devices.left_out_error(device, "in_gate")
     shown = None if error is None else f"{error:.1f} %"
-    return device.name, f"{info.device} ({info.soc})", info.os, info.method, shown
+    return _devices.label(device), f"{info.device} ({info.soc})", info.os, info.method, shown
 
 
 def _row(device: Device) -> dict[str, Any]:

@@ -40,6 +40,10 @@ def run(
         Literal["forbid", "allow"],
         typer.Option(help="Networks outside the device's gate, of which its model knows less."),
     ] = "forbid",
+    throughput: Annotated[
+        bool,
+        typer.Option("--throughput", help="The budget is ms per image of a batch, as the device's table is."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The folder to write. Default: a new one in runs/."),
@@ -70,6 +74,7 @@ def run(
             seed=seed,
             margin=margin,
             outside=outside,
+            throughput=throughput,
             out=folder,
             progress=watcher,
         )

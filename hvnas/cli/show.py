@@ -67,10 +67,12 @@ def _found_recipe(arch: Arch) -> str | None:
 
 def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
     from hvnas.accuracy import load_estimator
+    from hvnas.accuracy.assumed import assumed_by
     from hvnas.arch import block_to_dict
 
     program = arch.lower()
-    estimate = load_estimator("surrogate").estimate([program], recipe=recipe)
+    estimator = load_estimator("surrogate")
+    estimate = estimator.estimate([program], recipe=recipe)
     return {
         "name": arch.name,
         "params": program.params,
@@ -83,6 +85,7 @@ def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
         "top1": float(estimate.mean[0]),
         "top1_sd": float(estimate.sd[0]),
         "recipe": recipe,
+        "assumed": list(assumed_by(estimator, [arch])),
         "published": _published(arch),
     }
 
@@ -103,13 +106,14 @@ def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, A
             ("params", f"{facts['params']:,}"),
             ("MACs", f"{facts['macs']:,}"),
             ("top-1", f"{numbers.points(facts['top1'], facts['top1_sd'])} (estimated for {facts['recipe']})"),
+            ("assumed", "; ".join(facts["assumed"]) or None),
             ("published", _published_line(published)),
             ("source", published.get("source")),
         ]
     )
     screen.heading("Stage by stage")
     print_layout(screen, arch)
-    screen.heading("Latency, batch 1")
+    screen.heading("Latency")
     screen.table(
         ("device", ">ms", ">5–95 %", "method", "gate"),
         [_latency_cells(device, facts["latency"][device.name]) for device in devices],
@@ -132,4 +136,4 @@ def _published_line(published: dict[str, Any]) -> str | None:
 def _latency_cells(device: Device, latency: dict[str, Any]) -> tuple[object, ...]:
     gate = "inside" if latency["inside"] else "outside: " + "; ".join(latency["reasons"])
     interval = numbers.interval(latency["low"], latency["high"])
-    return device.name, numbers.ms(latency["ms"]), interval, device.info.method, gate
+    return _devices.label(device), numbers.ms(latency["ms"]), interval, device.info.method, gate

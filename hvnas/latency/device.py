@@ -97,7 +97,8 @@ class Device:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns that `latency_columns` reads: the model's, then the rules'."""
-        return unique([*self.model.columns, *(column(rule.column) for rule in self.rules)])
+        own = {c.name: c for c in self.model.columns}
+        return unique([*own.values(), *(own.get(rule.column) or column(rule.column) for rule in self.rules)])
 
     def latency(self, program: Program) -> LatencyEstimate:
         """The latency of one network."""

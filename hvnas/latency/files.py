@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from hvnas._files import read_text, read_yaml
 from hvnas.latency.device import Device, DeviceInfo
@@ -19,6 +20,7 @@ from hvnas.latency.rows import read_rows
 SCHEMA = "hvnas.device/1"
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
 Method = Literal["measured", "calibrated"]
+F = TypeVar("F", bound="DeviceFields")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +32,15 @@ class _Parameters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Errors:
+class Errors:
     __pydantic_config__: ClassVar[Any] = STRICT
     inside: Student
     outside: Student
 
 
 @dataclass(frozen=True, kw_only=True)
-class _DeviceFile:
-    """The YAML's fields, in the order they are written."""
+class DeviceFields:
+    """The YAML's fields that every device has, in the order they are written."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
     schema: str
@@ -60,9 +62,7 @@ class _DeviceFile:
     source: str
     protocol: str
     rows: str
-    parameters: _Parameters
-    rules: list[Rule]
-    interval: _Errors
+    interval: Errors
     error: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -71,6 +71,23 @@ class _DeviceFile:
                 raise ValueError(f"{name} is empty; a device says what was measured, how, and by whom")
         if self.batch < 1:
             raise ValueError(f"batch must be >= 1, got {self.batch}")
+
+    @property
+    def info(self) -> DeviceInfo:
+        """What the numbers are of, and where they come from."""
+        return DeviceInfo(**{f.name: getattr(self, f.name) for f in dataclasses.fields(DeviceInfo)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CalibratedFile(DeviceFields):
+    """A device whose model is a sum of terms."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+    parameters: _Parameters
+    rules: list[Rule]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.parameters.fixed_ms < 0:
             raise ValueError(f"parameters.fixed_ms must be >= 0, got {self.parameters.fixed_ms}")
         names = [rule.name for rule in self.rules]
@@ -84,10 +101,17 @@ def read_device(path: str | Path) -> Device:
     Raises ValueError, one line, naming the file and the field or row at fault.
     """
     path = Path(path)
-    parsed = _parse(read_yaml(path, schema=SCHEMA), path)
-    if Path(parsed.rows).name != parsed.rows:
-        raise ValueError(f"{path}: rows: must be the name of a file in the same folder, got {parsed.rows!r}")
-    table = path.with_name(parsed.rows)
+    data = read_yaml(path, schema=SCHEMA)
+    if data.get("method") == "measured":
+        from hvnas.latency.measured_files import measured_device
+
+        return measured_device(path, data)
+    return _calibrated(path, data)
+
+
+def _calibrated(path: Path, data: dict[str, Any]) -> Device:
+    parsed = parse_fields(_CalibratedFile, data, path)
+    table = table_of(path, parsed.rows)
     rows = read_rows(table)
     parameters = parsed.parameters
     needed = [term.column for term in (*parameters.terms, *parameters.floor)]
@@ -95,11 +119,10 @@ def read_device(path: str | Path) -> Device:
     for name in needed:
         if name not in rows[0].values:
             raise ValueError(f"{table}: row 1: {name}: this column is missing; {path.name} uses it")
-    fields = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(DeviceInfo)}
     return Device(
         name=parsed.name,
-        hash=hashlib.sha256((read_text(path) + read_text(table)).encode()).hexdigest()[:12],
-        info=DeviceInfo(**fields),
+        hash=hash_of(data, read_text(table)),
+        info=parsed.info,
         model=LinearModel(parameters.fixed_ms, tuple(parameters.terms), tuple(parameters.floor)),
         rules=tuple(parsed.rules),
         inside_error=parsed.interval.inside,
@@ -109,11 +132,27 @@ def read_device(path: str | Path) -> Device:
     )
 
 
-def _parse(data: dict[str, Any], path: Path) -> _DeviceFile:
+def table_of(path: Path, rows: str) -> Path:
+    """The CSV that a device file names. Raises ValueError where it names one of another folder."""
+    if Path(rows).name != rows:
+        raise ValueError(f"{path}: rows: must be the name of a file in the same folder, got {rows!r}")
+    return path.with_name(rows)
+
+
+def hash_of(data: dict[str, Any], table: str) -> str:
+    """Of all that latencies depend on: not of the error report, which a validation rewrites."""
+    said = {name: value for name, value in data.items() if name != "error"}
+    text = json.dumps(said, sort_keys=True, default=str)
+    return hashlib.sha256((text + table).encode()).hexdigest()[:12]
+
+
+def parse_fields(kind: type[F], data: dict[str, Any], path: Path) -> F:
+    """The fields of a device file, checked. Raises ValueError, one line, naming file and field."""
     from pydantic import ValidationError
 
     try:
-        parsed: _DeviceFile = _adapter().validate_python(data)
+        # mypy takes a class of dataclasses for one that cannot be hashed.
+        parsed: F = _adapter(kind).validate_python(data)  # type: ignore[arg-type]
         return parsed
     except ValidationError as error:
         first = error.errors()[0]
@@ -123,8 +162,8 @@ def _parse(data: dict[str, Any], path: Path) -> _DeviceFile:
         raise ValueError(f"{path}: {f'{place}: ' if place else ''}{message}{shown}") from None
 
 
-@lru_cache(maxsize=1)
-def _adapter() -> Any:
+@lru_cache(maxsize=2)
+def _adapter(kind: type[DeviceFields]) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(_DeviceFile)
+    return TypeAdapter(kind)

@@ -14,6 +14,7 @@ from hvnas.latency.columns import list_columns
 
 TEXT_FIELDS = ("network", "model", "family", "cohort", "protocol", "device", "source")
 FIELDS = ("network", "model", "family", "resolution", "ms", "cohort", "protocol", "device", "source")
+_FIXED = frozenset(FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +95,23 @@ def _row(header: list[str], cells: list[str], where: str) -> Measurement:
         raise ValueError(f"{where}: ms: must be > 0, got {data['ms']}")
     if resolution < 1 or resolution != int(resolution):
         raise ValueError(f"{where}: resolution: must be a whole number >= 1, got {data['resolution']}")
-    terms = [name for name in header if name not in FIELDS]
-    values = {name: _number(data[name], f"{where}: {name}") for name in terms}
-    for name, value in values.items():
-        if value < 0:
-            raise ValueError(f"{where}: {name}: must be >= 0, got {data[name]}")
     text = {name: data[name] for name in TEXT_FIELDS}
-    return Measurement(resolution=int(resolution), ms=ms, values=values, **text)
+    terms = {name: cell for name, cell in data.items() if name not in _FIXED}
+    return Measurement(resolution=int(resolution), ms=ms, values=_values(terms, where), **text)
+
+
+def _values(cells: Mapping[str, str], where: str) -> dict[str, float]:
+    """Numbers >= 0 by name. A file holds thousands, so that only what is wrong is looked at one by one."""
+    try:
+        values = dict(zip(cells, map(float, cells.values()), strict=True))
+    except ValueError:
+        values = {}
+    if values and all(0 <= value < math.inf for value in values.values()):
+        return values
+    for name, cell in cells.items():
+        if _number(cell, f"{where}: {name}") < 0:
+            raise ValueError(f"{where}: {name}: must be >= 0, got {cell}")
+    return values
 
 
 def _number(text: str, where: str) -> float:
@@ -131,6 +142,5 @@ def _contradictions(rows: Sequence[Measurement]) -> Iterator[tuple[str, int, int
         known, other = networks.setdefault((row.network, row.resolution), (line, row))
         if other.family != row.family:
             yield "family", known, line
-        for name, value in row.values.items():
-            if other.values[name] != value:
-                yield name, known, line
+        if other.values != row.values:
+            yield next(name for name, value in row.values.items() if other.values[name] != value), known, line

@@ -34,6 +34,7 @@ def search(
     margin: float | None = None,
     outside: Outside = "forbid",
     fixed_points: bool = True,
+    throughput: bool = False,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
@@ -54,6 +55,8 @@ def search(
         outside: ``allow`` admits networks outside the device's gate.
         fixed_points: begin from the papers' models inside the space too; without them the result owes
             nothing to known models.
+        throughput: the budget is milliseconds per image of a batch, which is what the tables of some devices
+            hold; it must be set for those, and for no others.
         out: the run folder to write; None: nothing is written.
         progress: told how the search goes.
 
@@ -78,6 +81,7 @@ def search(
         scenario=scenario,
         outside=outside,
     )
+    _check_throughput(problem.device, throughput)
     config = RunConfig(
         space=_reference(space),
         space_hash=problem.space.hash,
@@ -163,6 +167,8 @@ def _column_estimator(name: str) -> EstimatorLike:
     estimator = load_estimator(name)
     if not isinstance(estimator, ColumnEstimator):
         raise ValueError(f"estimator: {name} needs whole networks; a search needs one that reads columns")
+    if getattr(estimator, "unit", "points") != "points":
+        raise ValueError(f"estimator: {name} gives scores, not top-1; a search maximises top-1")
     return estimator
 
 
@@ -245,6 +251,19 @@ def _reference(thing: SpaceLike | DeviceLike | str | Path) -> str:
     if not isinstance(thing, (str, Path)):
         return thing.name
     return str(Path(thing).resolve()) if Path(thing).suffix in (".yaml", ".yml") else str(thing)
+
+
+def _check_throughput(device: DeviceLike, asked: bool) -> None:
+    """Raise ValueError where the budget is meant to be of one kind and the device's table is of the other."""
+    info = getattr(device, "info", None)
+    batch = 1 if info is None else info.batch
+    if batch > 1 and not asked:
+        raise ValueError(
+            f"device: {device.name}'s table is ms per image at batch {batch} (throughput), not latency; "
+            f"add --throughput (in Python, throughput=True)"
+        )
+    if batch == 1 and asked:
+        raise ValueError(f"throughput: {device.name}'s table is latency at batch 1; leave --throughput out")
 
 
 def _check_counts(evals: int, seed: int) -> None:
