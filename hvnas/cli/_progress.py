@@ -1,4 +1,4 @@
-"""How a search goes: a bar on a terminal, now and then a line elsewhere, both on standard error."""
+"""How a long job goes: a bar on a terminal, now and then a line elsewhere, both on standard error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hvnas.cli import _numbers as numbers
-from hvnas.cli._screen import Screen
+from hvnas.cli._screen import Screen, clean
 
 if TYPE_CHECKING:
     from hvnas.search.archive import Archive
@@ -78,3 +78,68 @@ def _start_bar(screen: Screen, evals: int) -> tuple[Any, Any]:
     )
     bar.start()
     return bar, bar.add_task("search", total=evals, best="")
+
+
+class Steps:
+    """Progress of a job of `total` steps, with the time left. A context, as `Watcher`.
+
+    `noun` is what is counted: ``models``. Steps that were done before the job began do not count as fast.
+    """
+
+    def __init__(self, noun: str, total: int) -> None:
+        self._noun, self._total = noun, total
+        self._screen = Screen(errors=True)
+        self._bar: Any = None
+        self._task: Any = None
+        self._first: int | None = None
+        self._started = self._last = time.monotonic()
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def at(self, done: int, doing: str) -> None:
+        """`done` steps are done, and `doing` is next."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._started = done, now
+        left = self._left(done, now)
+        if self._screen.is_terminal:
+            self._move(done, f"{left}  {doing}")
+        elif now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
+            self._screen.line(f"{done} of {self._total} {self._noun}; {left}; next {doing}")
+
+    def _left(self, done: int, now: float) -> str:
+        assert self._first is not None
+        if done == self._first:
+            return "time left unknown"
+        return f"{duration((now - self._started) / (done - self._first) * (self._total - done))} left"
+
+    def _move(self, done: int, text: str) -> None:
+        if self._bar is None:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            self._bar = Progress(
+                TextColumn(self._noun),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[text]}", markup=False),
+                console=self._screen.console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self._noun, total=self._total, text="")
+        self._bar.update(self._task, completed=done, text=clean(text))
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

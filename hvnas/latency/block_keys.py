@@ -1,0 +1,151 @@
+"""The blocks that a space can emit, each with the state that it is given."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvnas._files import dump_yaml, read_yaml, refuse_unknown, write_atomic
+from hvnas.arch import Arch, block_from_dict, block_to_dict, load_arch
+from hvnas.blocks import Block, block_class, lower_block
+from hvnas.ops import Program, State
+from hvnas.space.space import Space
+
+SCHEMA = "hvnas.block/1"
+MACS = (0.1e9, 5e9)  # of the networks that are drawn
+NO_COMPUTE = frozenset({"tokens"})  # roles of parts that only hand out learned tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockKey:
+    """A block and the state that it is given: one row of a block table.
+
+    `state` holds no tokens that pass the block by. `uses` counts the blocks of this key in the networks
+    that were drawn; it is no part of the identity.
+    """
+
+    block: Block
+    state: State
+    uses: int = field(default=1, compare=False)
+
+    @cached_property
+    def name(self) -> str:
+        """``TYPE-SHAPE-HASH``: fit for a file's name, the same for equal keys only."""
+        shape = "x".join(map(str, self.state.map or self.state.tokens or ()))
+        text = json.dumps([block_to_dict(self.block), dataclasses.astuple(self.state)], sort_keys=True)
+        return f"{self.block.type}-{shape}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    @property
+    def is_stackable(self) -> bool:
+        """Whether the block leaves the state that it is given, so that copies can follow each other."""
+        return lower_block(self.block, self.state).state == self.state
+
+    def depths(self, most: int) -> tuple[int, int]:
+        """The two depths at which the block is measured: 1 and `most`, or 0 and 1 (`hvnas.nn.stack`)."""
+        return (1, most) if self.is_stackable else (0, 1)
+
+    @cached_property
+    def program(self) -> Program:
+        """The block by itself as a Program."""
+        ops = lower_block(self.block, self.state).ops
+        size = self.state.map[1] if self.state.map else 0
+        return Program(ops, (self.block.type,) * len(ops), size)
+
+    def fields(self) -> dict[str, Any]:
+        """The block's own fields and the sizes of what it is given: ``in.channels``, ``in.height``, ..."""
+        values = {f.name: getattr(self.block, f.name) for f in dataclasses.fields(self.block)}
+        if self.state.map is not None:
+            values |= {"in.channels": self.state.map[0], "in.height": self.state.map[1]}
+        if self.state.tokens is not None:
+            values |= {"in.tokens": self.state.tokens[0], "in.dim": self.state.tokens[1]}
+        return values
+
+
+def keys_of(arch: Arch) -> Iterator[BlockKey]:
+    """The key of every block of a network, in order, each with `uses` 1."""
+    for _, block, state in arch.states():
+        if block_class(block.type).role in NO_COMPUTE:
+            continue
+        passes = state.map is not None and state.tokens is not None and not block.two_branch
+        yield BlockKey(block=block, state=replace(state, tokens=None) if passes else state)
+
+
+def block_keys(
+    space: Space, n: int, rng: np.random.Generator, *, macs: tuple[float, float] = MACS
+) -> tuple[BlockKey, ...]:
+    """The distinct keys of `n` members drawn log-uniformly in MACs and of the space's fixed points.
+
+    Sorted by name; `uses` are counts over all of these networks. The same generator state gives the same
+    keys. Raises ValueError where the space has no members between the bounds.
+    """
+    archs = [space.decode(row) for row in space.sample(n, rng=rng, macs=macs)]
+    return collect([*archs, *(load_arch(name) for name in space.fixed_points())])
+
+
+def collect(archs: Iterable[Arch]) -> tuple[BlockKey, ...]:
+    """The distinct keys of networks, with counts of use, sorted by name."""
+    counts: Counter[BlockKey] = Counter()
+    for arch in archs:
+        counts.update(keys_of(arch))
+    found = (BlockKey(block=key.block, state=key.state, uses=uses) for key, uses in counts.items())
+    return tuple(sorted(found, key=lambda key: key.name))
+
+
+# files
+
+
+def save_block_key(key: BlockKey, path: str | Path) -> None:
+    """Write a key as YAML, schema ``hvnas.block/1``."""
+    state = {name: list(value) for name, value in dataclasses.asdict(key.state).items() if value is not None}
+    data = {"schema": SCHEMA, "name": key.name, "block": block_to_dict(key.block), "given": state}
+    write_atomic(path, dump_yaml(data | {"uses": key.uses}))
+
+
+def load_block_key(path: str | Path) -> BlockKey:
+    """A key that `save_block_key` wrote. Raises ValueError, one line, naming file and field."""
+    data = read_yaml(path, schema=SCHEMA)
+    where = str(path)
+    refuse_unknown(data, ["schema", "name", "block", "given", "uses"], "", where)
+    fields = data.get("block")
+    block = block_from_dict(fields, field="block", role=_role(fields), where=where)
+    uses = data.get("uses", 1)
+    if not isinstance(uses, int) or isinstance(uses, bool) or uses < 1:
+        raise ValueError(f"uses: must be an integer >= 1, got {uses!r} ({where})")
+    key = BlockKey(block=block, state=_state(data.get("given"), where), uses=uses)
+    try:
+        lower_block(key.block, key.state)
+    except ValueError as error:
+        raise ValueError(f"block: cannot take what it is given: {error} ({where})") from None
+    return key
+
+
+def _role(fields: Any) -> str:
+    """The role of the block that `fields` names, ``body`` where it names none."""
+    name = fields.get("type") if isinstance(fields, dict) else None
+    try:
+        return block_class(name).role if isinstance(name, str) else "body"
+    except KeyError:
+        return "body"
+
+
+SIZES = {"map": 3, "tokens": 2, "grid": 2}
+
+
+def _state(data: Any, where: str) -> State:
+    if not isinstance(data, Mapping) or not ("map" in data or "tokens" in data):
+        raise ValueError(f"given: must hold map: [channels, height, width] or tokens: [count, dim] ({where})")
+    refuse_unknown(data, SIZES, "given.", where)
+    for name, sizes in data.items():
+        fits = isinstance(sizes, list) and len(sizes) == SIZES[name]
+        if not fits or not all(type(size) is int and size >= 1 for size in sizes):
+            raise ValueError(f"given.{name}: must be {SIZES[name]} integers >= 1, got {sizes!r} ({where})")
+    return State(**{name: tuple(sizes) for name, sizes in data.items()})
