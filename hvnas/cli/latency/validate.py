@@ -1,0 +1,235 @@
+"""``hvnas latency validate``: what a device says against what is measured."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hvnas.cli import _devices
+from hvnas.cli._failure import Failure
+from hvnas.cli._screen import Screen, print_json
+from hvnas.cli.latency._output import writing
+
+if TYPE_CHECKING:
+    from hvnas.latency import Device
+    from hvnas.ops import Program
+
+_SECONDS_BETWEEN_LINES = 5.0
+_COLUMNS = ("", ">networks", ">mean", ">bias", ">median", ">p90", ">±5 %", ">±10 %", ">±20 %", ">rho", ">tau")
+_PERCENTS = ("mape", "bias", "median", "p90", "within_5", "within_10", "within_20")
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Networks and their measured milliseconds.
+
+    `noise` holds pairs of times of one network; `source` is plain data; `elsewhere` names the device that
+    the times are of, where it is not the one asked about.
+    """
+
+    names: Sequence[str]
+    families: Sequence[str]
+    programs: Sequence[Program]
+    ms: Sequence[float]
+    noise: Sequence[tuple[float, float]] | None
+    source: dict[str, Any]
+    elsewhere: str | None = None
+
+
+def run(
+    device: Annotated[str, typer.Option(metavar="NAME|FILE", help="The device: see hvnas devices.")],
+    archs: Annotated[
+        int, typer.Option(min=2, help="How many networks to draw and measure, where the device is this host.")
+    ] = 40,
+    space: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="Where they are drawn from: see hvnas spaces.")
+    ] = "hybrid-mobile",
+    measurements: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A CSV of measured times instead.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads to measure with; they must be the table's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same networks.")] = 0,
+    store: Annotated[bool, typer.Option(help="Keep the report in the device's file.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a scatter plot as .html, .png or .svg.")
+    ] = None,
+) -> None:
+    """Compare a device's predictions with measured times.
+
+    A table of this host is tried on networks that it was not built on: they are drawn, and measured twice.
+    Any other device needs --measurements. The report is kept in the device's file.
+    """
+    from hvnas.latency import load_device
+    from hvnas.latency.plots import check_target
+
+    if plot is not None:
+        check_target(plot)
+    loaded = load_device(device)
+    if threads is not None and threads != loaded.info.threads:
+        own = "no number of threads" if loaded.info.threads is None else f"threads: {loaded.info.threads}"
+        raise Failure(f"{loaded.name} states {own}, not {threads}; choose a table that was measured so")
+    if measurements is not None:
+        measured = _read(measurements, loaded)
+    else:
+        measured = _measure(loaded, device, archs, space=space, seed=seed)
+    report, ms = _compare(loaded, measured)
+    stored = _store(report, device, loaded, measured) if store else "not stored, as asked"
+    if plot is not None:
+        _plot(loaded, measured, ms, plot)
+    if as_json:
+        rows = zip(measured.names, measured.families, ms, measured.ms, strict=True)
+        listed = [{"name": n, "family": f, "predicted": p, "measured": m} for n, f, p, m in rows]
+        print_json({"device": loaded.name, **report, "stored": stored, "models": listed})
+    else:
+        _print(Screen(), loaded, report, stored)
+
+
+def _read(path: Path, device: Device) -> _Measured:
+    from hvnas.latency.measured_models import read_models
+    from hvnas.latency.recalibrate import check_protocol
+
+    models = read_models(path)
+    row = models[0].row
+    try:
+        check_protocol(device, row)
+    except ValueError as error:
+        raise Failure(f"{path}: {error}") from None
+    names = ("device", "os", "runtime", "runtime_version", "compute_unit", "precision", "threads", "batch")
+    return _Measured(
+        names=[m.name for m in models],
+        families=[m.family for m in models],
+        programs=[m.program for m in models],
+        ms=[m.ms for m in models],
+        noise=None,
+        source={"measurements": path.name, **{name: getattr(row, name) for name in names}},
+        elsewhere=None if row.device.casefold() == device.info.device.casefold() else row.device,
+    )
+
+
+def _measure(device: Device, name: str, n: int, *, space: str, seed: int) -> _Measured:
+    """Held-out networks, each timed twice on this host; its time is the mean of both."""
+    if device.info.method != "measured":
+        raise Failure(
+            f"{device.name} is {device.info.method}, not a table of this host; "
+            "give measured times of its networks with --measurements"
+        )
+    from hvnas.latency.measure.networks import time_networks
+    from hvnas.latency.measured_files import PARTIAL
+    from hvnas.latency.measured_models import family_of
+    from hvnas.latency.validation import MACS, backend_of, check_host, device_file, held_out, known_hashes
+    from hvnas.space import load_space
+
+    if PARTIAL in device.rules:
+        raise Failure(f"{device.name} is not complete; run hvnas latency measure again to finish it")
+    check_host(device)
+    backend = backend_of(device)
+    members = load_space(space)
+    archs = held_out(members, n, seed=seed, known=known_hashes(device_file(name)))
+    threads = device.info.threads or 1
+    pairs = time_networks(archs, backend=backend, threads=threads, progress=_progress())
+    drawn = {"space": members.name, "space_hash": members.hash, "seed": seed, "macs": list(MACS)}
+    return _Measured(
+        names=[arch.name for arch in archs],
+        families=[family_of(arch) for arch in archs],
+        programs=[arch.lower() for arch in archs],
+        ms=[(first + second) / 2 for first, second in pairs],
+        noise=[(float(first), float(second)) for first, second in pairs],
+        source={"drawn": drawn, "backend": backend, "threads": threads},
+    )
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Now and then a line on standard error."""
+    screen, last = Screen(errors=True), time.monotonic()
+
+    def advanced(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            screen.line(f"{done} of {total} times measured")
+
+    return advanced
+
+
+def _compare(device: Device, measured: _Measured) -> tuple[dict[str, Any], list[float]]:
+    from hvnas.latency.validation import is_in_table, report
+
+    estimates = [device.latency(program) for program in measured.programs]
+    ms = [e.ms for e in estimates]
+    found = report(
+        ms,
+        measured.ms,
+        measured.families,
+        [program.macs for program in measured.programs],
+        measured.noise,
+        inside=[e.inside for e in estimates],
+        in_table=is_in_table(device, measured.programs),
+    )
+    return {"date": datetime.date.today().isoformat(), "source": measured.source, **found}, ms
+
+
+def _store(report: dict[str, Any], name: str, device: Device, measured: _Measured) -> str:
+    """Keep the report where the device's file can be written; says what became of it."""
+    from hvnas.cli._failure import one_line
+    from hvnas.latency.validation import device_file, store
+
+    if measured.elsewhere is not None:
+        return f"not stored: the times are of {measured.elsewhere}, not of {device.info.device}"
+    path = device_file(name)
+    if path is None:
+        return f"not stored: {device.name} has no file of its own"
+    try:
+        store(report, path)
+    except OSError as error:
+        return f"not stored: {one_line(error)}"
+    return f"stored in {path}"
+
+
+def _plot(device: Device, measured: _Measured, ms: Sequence[float], path: Path) -> None:
+    from hvnas.latency.validation import save_plot
+
+    title = f"{device.name} ({_devices.method(device.info)}): predicted and measured"
+    with writing(path):
+        save_plot(measured.names, ms, measured.ms, measured.families, path, title=title)
+
+
+def _print(screen: Screen, device: Device, report: dict[str, Any], stored: str) -> None:
+    screen.line(f"{device.name} against {report['networks']} measured networks", style="bold")
+    screen.line()
+    shown = {"all": report["overall"], "in the gate": report.get("in_gate")}
+    shown["not in its table"] = report.get("not_in_table")
+    screen.table(_COLUMNS, [_cells(name, found) for name, found in shown.items() if found is not None])
+    for title, groups in (("By family", report["by_family"]), ("By size", report["by_size"])):
+        screen.heading(title)
+        screen.table(_COLUMNS, [_cells(name, found) for name, found in groups.items()])
+    screen.line()
+    factor, noise = report["one_factor"], report["noise_floor"]
+    screen.line(f"With every prediction times {factor['factor']:.3f}: mean error {factor['mape']:.1f} %.")
+    if noise is not None:
+        screen.line(
+            f"The same network measured twice differs by {noise['mape']:.1f} % "
+            f"(at most {noise['max']:.1f} %, {noise['pairs']} networks)."
+        )
+    if "not_in_table" in report and report["not_in_table"] is None:
+        screen.line(f"Every one of these networks is in the table of {device.name}: none is held out.")
+    screen.line(_devices.provenance(device))
+    screen.line(f"Report {stored}.")
+
+
+def _cells(name: str, found: dict[str, Any]) -> tuple[object, ...]:
+    ranks = (found["spearman"], found["kendall_tau"])
+    return (
+        name,
+        found["n"],
+        *(f"{found[key]:.1f}" for key in _PERCENTS),
+        *(None if rank is None else f"{rank:.3f}" for rank in ranks),
+    )

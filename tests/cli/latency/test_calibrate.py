@@ -1,0 +1,115 @@
+"""``hvnas latency calibrate``: before and after, files that load, and refusals that lose nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from hvnas.latency import load_device
+
+ASK = ("latency", "calibrate", "--device", "iphone12")
+
+
+def test_before_and_after(hvnas, own_csv, tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    result = hvnas(*ASK, "--measurements", own_csv(), "--out", out)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "iphone12 refitted to 7 measured networks" in result.stdout
+    errors = {
+        line.split()[0]: float(line.split()[1])
+        for line in result.stdout.splitlines()
+        if line.split()[:1] in (["iphone12"], ["refitted"]) and "%" in line
+    }
+    assert errors["refitted"] < 10 < 30 < errors["iphone12"]
+    assert "fixed, ms" in result.stdout and "1.7" in result.stdout
+    device = load_device(out)
+    assert (device.name, device.info.device, device.info.method) == ("mine", "iPhone SE", "calibrated")
+    predicted = hvnas("latency", "predict", "--device", out, "--arch", "efficientformer_l1").stdout
+    assert "left out of the fit one at a time" in predicted
+
+
+def test_json(hvnas, own_csv, tmp_path: Path) -> None:
+    result = hvnas(*ASK, "--measurements", own_csv(), "--out", tmp_path / "mine.yaml", "--json")
+    facts = json.loads(result.stdout)
+    assert facts["improved"] and facts["networks"] == 7 and facts["interval"]["df"] == 6
+    assert facts["error_after"]["mape"] < facts["error_before"]["mape"]
+    assert facts["parameters_before"].keys() == facts["parameters_after"].keys()
+
+
+def test_no_better_is_written_with_a_warning(hvnas, own_csv, tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    result = hvnas(*ASK, "--measurements", own_csv(factor=1.0), "--out", out)
+    assert result.exit_code == 0 and "warning: the refit lowers no error" in result.stderr
+    assert load_device(out).info.method == "calibrated"
+
+
+def test_too_few(hvnas, own_csv, tmp_path: Path) -> None:
+    result = hvnas(*ASK, "--measurements", own_csv(count=4), "--out", tmp_path / "mine.yaml")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert (
+        "own.csv: a refit of iphone12 needs at least 5 measured networks in its gate, got 4" in result.stderr
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["own.csv"]
+
+
+def test_a_full_disk_names_the_file_that_was_asked_for(
+    hvnas, own_csv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", f"{path}.part")
+
+    monkeypatch.setattr("hvnas.latency.write.write_atomic", full)
+    out = tmp_path / "mine.yaml"
+    result = hvnas(*ASK, "--measurements", own_csv(), "--out", out)
+    assert result.exit_code == 2
+    assert result.stderr == f"hvnas: error: {out}: cannot be written: no space left on device\n"
+
+
+@pytest.mark.parametrize("changed", [{"batch": 8}, {"precision": "int8"}, {"compute_unit": "GPU"}])
+def test_another_protocol_needs_saying_so(hvnas, own_csv, tmp_path: Path, changed: dict) -> None:
+    args = (*ASK, "--measurements", own_csv(**changed), "--out", tmp_path / "mine.yaml")
+    result = hvnas(*args)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    (name,) = changed
+    assert f"own.csv: {name}: the measurements have" in result.stderr and "--force-protocol" in result.stderr
+    assert hvnas(*args, "--force-protocol").exit_code == 0
+    assert getattr(load_device(tmp_path / "mine.yaml").info, name) == changed[name]
+
+
+def test_nothing_is_overwritten_unasked(hvnas, own_csv, tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    out.write_text("precious", encoding="utf-8")
+    result = hvnas(*ASK, "--measurements", own_csv(), "--out", out)
+    assert result.exit_code == 2 and "is there already" in result.stderr
+    assert out.read_text(encoding="utf-8") == "precious"
+    assert hvnas(*ASK, "--measurements", own_csv(), "--out", out, "--force").exit_code == 0
+    load_device(out)
+
+
+def test_the_measurements_are_never_overwritten(hvnas, own_csv, tmp_path: Path) -> None:
+    csv = own_csv(name="mine.csv")
+    before = csv.read_bytes()
+    result = hvnas(*ASK, "--measurements", csv, "--out", tmp_path / "mine.yaml", "--force")
+    assert result.exit_code == 2 and "its rows would replace" in result.stderr
+    assert csv.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--out", "mine"), "mine: a device's file ends in .yaml"),
+        (("--out", "none/mine.yaml"), "there is no folder none"),
+        (("--out", "mine.yaml", "--measurements", "absent.csv"), "absent.csv: no such file"),
+        (("--out", "mine.yaml", "--device", "iphone"), "unknown device 'iphone'"),
+    ],
+)
+def test_one_line(
+    hvnas, own_csv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = hvnas(*ASK, "--measurements", own_csv(), *args)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert says in result.stderr
