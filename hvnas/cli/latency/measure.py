@@ -1,0 +1,95 @@
+"""``hvnas latency measure``: a latency table of this host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hvnas.cli._progress import Steps
+from hvnas.cli._screen import Screen, print_json
+from hvnas.cli.latency._plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, blocks_for
+
+if TYPE_CHECKING:
+    from hvnas.latency.measure.table import Built
+
+
+def run(
+    out: Annotated[Path, typer.Option(metavar="NAME[.yaml]", help="The device file to write.")],
+    space: SPACE = "hybrid-mobile",
+    backend: BACKEND = "torch-cpu",
+    threads: THREADS = 1,
+    ops: OPS = 12000,
+    blocks: BLOCKS = None,
+    networks: NETWORKS = 100,
+    seed: SEED = 0,
+    noise: Annotated[
+        float,
+        typer.Option(min=0.01, max=1.0, help="Rows whose rounds differ by more than this are not used."),
+    ] = 0.25,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure a latency table of this host, which hvnas search and others take as --device NAME.yaml.
+
+    Cut at any time, the same command goes on where it was; what is measured by then can be loaded.
+    """
+    from hvnas.latency.measure.backends import make_backend
+    from hvnas.latency.measure.plan import make_plan
+    from hvnas.latency.measure.table import build_table
+    from hvnas.space import load_space
+
+    path = _target(out)
+    timer = make_backend(backend, threads=threads)
+    plan = make_plan(
+        load_space(space),
+        ops=ops,
+        blocks=blocks_for(backend, blocks),
+        networks=networks,
+        seed=seed,
+        fuses_attention=timer.fuses_attention,
+    )
+    steps: list[Steps] = []
+
+    def show(done: int, total: int, doing: str) -> None:
+        if not steps:
+            steps.append(Steps("steps", total))
+        steps[0].at(done, doing)
+
+    try:
+        built = build_table(plan, timer, path, bound=noise, progress=lambda p: show(p.done, p.total, p.doing))
+    finally:
+        for bar in steps:
+            bar.__exit__()
+    if as_json:
+        print_json({"device": str(built.path), **built.report})
+    else:
+        _print(Screen(), built)
+
+
+def _target(out: Path) -> Path:
+    path = out if out.suffix in (".yaml", ".yml") else out.with_name(out.name + ".yaml")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent} to write to; create it")
+    return path
+
+
+def _print(screen: Screen, built: Built) -> None:
+    rows, errors = built.report["rows"], built.report["network_left_out"]
+    screen.line(
+        f"{built.path}: {rows['ops']:,} ops ({rows['noisy']:,} too noisy to use), {rows['blocks']} blocks, "
+        f"{rows['networks']} networks"
+    )
+    screen.fields(
+        [
+            ("error", f"{errors['mape']:.1f} % mean over networks left out of the fit, one at a time"),
+            ("", f"{errors['within_10']:.0f} % within ±10 %, Kendall tau {errors['kendall_tau']}"),
+        ]
+    )
+    groups: dict[str, Any] = built.report["op_left_out"]
+    worst = sorted(groups.items(), key=lambda item: -item[1])[:3]
+    listed = ", ".join(f"{name} {error:.0f} %" for name, error in worst)
+    screen.line(
+        f"Ops that were not measured are interpolated; left out, the worst groups are off by {listed}."
+    )
+    screen.line(f"Next: hvnas latency validate --device {built.path}")

@@ -1,0 +1,92 @@
+"""``hvnas latency plan``: what a table of a space takes to measure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hvnas.cli._progress import duration
+from hvnas.cli._screen import Screen, print_json
+from hvnas.cli.latency._plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, blocks_for
+
+if TYPE_CHECKING:
+    from hvnas.latency.measure.estimate import Seconds
+    from hvnas.latency.measure.plan import Plan
+
+
+def run(
+    space: SPACE = "hybrid-mobile",
+    backend: BACKEND = "torch-cpu",
+    threads: THREADS = 1,
+    ops: OPS = 12000,
+    blocks: BLOCKS = None,
+    networks: NETWORKS = 100,
+    seed: SEED = 0,
+    probe: Annotated[
+        bool, typer.Option(help="Time a few things of each kind, to tell how long all will take.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what hvnas latency measure would measure, and how long that takes on this host.
+
+    The keys of a space are the distinct ops and blocks of its members; where there are more than are to be
+    measured, those are chosen that cover the others.
+    """
+    from hvnas.latency.measure.backends import make_backend
+    from hvnas.latency.measure.estimate import estimate
+    from hvnas.latency.measure.plan import make_plan
+    from hvnas.space import load_space
+
+    timer = make_backend(backend, threads=threads)
+    made = make_plan(
+        load_space(space),
+        ops=ops,
+        blocks=blocks_for(backend, blocks),
+        networks=networks,
+        seed=seed,
+        fuses_attention=timer.fuses_attention,
+    )
+    seconds = estimate(made, timer) if probe else None
+    if as_json:
+        print_json(_facts(made, seconds))
+    else:
+        _print(Screen(), made, seconds)
+
+
+def _facts(plan: Plan, seconds: Seconds | None) -> dict[str, Any]:
+    return {
+        "space": plan.space,
+        "space_hash": plan.space_hash,
+        "seed": plan.seed,
+        "members_looked_at": plan.looked_at,
+        "ops": {"distinct": plan.distinct, "chosen": len(plan.ops)},
+        "blocks": {"distinct": plan.distinct_blocks, "chosen": len(plan.blocks)},
+        "networks": len(plan.networks),
+        "groups": {
+            name: {"distinct": n, "chosen": plan.chosen_by_group.get(name, 0)}
+            for name, n in plan.distinct_by_group.items()
+        },
+        "seconds": None if seconds is None else seconds.total,
+    }
+
+
+def _print(screen: Screen, plan: Plan, seconds: Seconds | None) -> None:
+    screen.line(
+        f"{plan.looked_at} members of {plan.space} and its fixed points hold {plan.distinct:,} distinct ops "
+        f"in {plan.distinct_blocks:,} distinct blocks."
+    )
+    screen.heading("To measure")
+    screen.table(
+        ("ops", ">distinct", ">chosen"),
+        [
+            (name, f"{n:,}", f"{plan.chosen_by_group.get(name, 0):,}")
+            for name, n in plan.distinct_by_group.items()
+        ],
+    )
+    screen.line(
+        f"In all {len(plan.ops):,} ops, {len(plan.blocks)} blocks at two depths and "
+        f"{len(plan.networks)} whole networks."
+    )
+    if seconds is not None:
+        screen.line(f"Time: about {duration(seconds.total)}, by a sample measured here just now.")

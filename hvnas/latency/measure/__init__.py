@@ -1,0 +1,1 @@
+"""Latency tables of this host: what to measure, measuring it, and the files that come of it."""

@@ -1,0 +1,190 @@
+"""From a plan to a device file: started, measured, fitted, written."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvnas._files import read_text, read_yaml
+from hvnas.latency.device import DeviceInfo
+from hvnas.latency.files import SCHEMA, Errors
+from hvnas.latency.interval import Student, fit_student
+from hvnas.latency.measure import whole_rows
+from hvnas.latency.measure.backends import Backend
+from hvnas.latency.measure.context import Fitted, fit_context
+from hvnas.latency.measure.host import host_cpu, host_os
+from hvnas.latency.measure.journal import Journal
+from hvnas.latency.measure.plan import Plan
+from hvnas.latency.measure.run import Progress, measure
+from hvnas.latency.measure.sampling import NOISE_BOUND, ROUNDS, RUNS
+from hvnas.latency.measure.whole_rows import BLOCK, NETWORK
+from hvnas.latency.measured_files import Drawn, MeasuredFile, read_measured, write_measured
+from hvnas.latency.op_model import OpModel
+from hvnas.latency.op_rows import OpTime, header
+from hvnas.latency.scores import scores
+
+SHORTEST_BLOCK_MS = 0.1
+SAME = ("device", "runtime", "runtime_version", "compute_unit", "precision", "threads")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished table: where it is, and what it says of its errors."""
+
+    path: Path
+    report: dict[str, Any]
+
+
+def build_table(
+    plan: Plan,
+    backend: Backend,
+    path: Path,
+    *,
+    bound: float = NOISE_BOUND,
+    progress: Callable[[Progress], None] | None = None,
+) -> Built:
+    """Measure a plan into the device file `path` (YAML, with CSVs beside it), or go on with one.
+
+    Raises ValueError, one line, where `path` holds another device, or one of another plan, runtime,
+    precision or number of threads, or rows of no device; nothing of it is touched then.
+    """
+    info, drawn = _info(backend, bound), _drawn(plan)
+    known = _known(path, info, drawn, bound)
+    if known is not None and known.complete:
+        return Built(path, known.error)
+    if known is None:
+        _check_free(path)
+        Journal(path)  # first, so that a YAML never names rows that are not there
+        write_measured(path, path.stem, info, drawn, noise_bound=bound)
+    journal = measure(plan, backend, path, bound=bound, progress=progress)
+    model, fitted = _fit(plan, journal)
+    report = _report(plan, journal, model, fitted)
+    write_measured(
+        path,
+        path.stem,
+        info,
+        drawn,
+        noise_bound=bound,
+        complete=True,
+        errors=_errors(fitted),
+        context=fitted.context,
+        regressors=model.fitted_choices(),
+        report=report,
+    )
+    return Built(path, report)
+
+
+def _info(backend: Backend, bound: float) -> DeviceInfo:
+    runtime, cpu = backend.runtime, host_cpu()
+    return DeviceInfo(
+        description=f"{cpu}, {runtime.runtime} {runtime.runtime_version}, measured op by op",
+        device=cpu,
+        soc=cpu,
+        os=host_os(),
+        runtime=runtime.runtime,
+        runtime_version=runtime.runtime_version,
+        compute_unit=runtime.compute_unit,
+        precision=runtime.precision,
+        threads=runtime.threads,
+        batch=1,
+        statistic=f"ops: median over {ROUNDS} rounds of the fastest of {RUNS} runs; networks: median of runs",
+        tool="hvnas latency measure",
+        date=datetime.date.today().isoformat(),
+        source="measured on this host",
+        method="measured",
+        protocol=f"{runtime.clock}. Each op by itself, its weights out of the cache and its inputs in it; "
+        f"rows whose rounds differ by more than {bound:.0%} are measured again and then left out.",
+    )
+
+
+def _drawn(plan: Plan) -> Drawn:
+    return Drawn(
+        space=plan.space,
+        space_hash=plan.space_hash,
+        seed=plan.seed,
+        ops=len(plan.ops),
+        blocks=len(plan.blocks),
+        networks=len(plan.networks),
+    )
+
+
+def _known(path: Path, info: DeviceInfo, drawn: Drawn, bound: float) -> MeasuredFile | None:
+    """The table that is there already, if it is the same one."""
+    if not path.exists():
+        return None
+    data = read_yaml(path, schema=SCHEMA)
+    if data.get("method") != "measured":
+        raise ValueError(f"{path}: holds a {data.get('method')} device; choose another name with --out")
+    known = read_measured(path, data)
+    there = {name: getattr(known, name) for name in SAME} | {"noise_bound": known.noise_bound}
+    asked = {name: getattr(info, name) for name in SAME} | {"noise_bound": bound}
+    there |= {f"drawn.{name}": value for name, value in vars(known.drawn).items()}
+    asked |= {f"drawn.{name}": value for name, value in vars(drawn).items()}
+    for name, value in there.items():
+        if value != asked[name]:
+            raise ValueError(
+                f"{path}: {name}: this table was measured with {value!r}, not with {asked[name]!r}; "
+                "choose another name with --out"
+            )
+    return known
+
+
+def _check_free(path: Path) -> None:
+    """Where no YAML is, rows beside it are of unknown origin; a run cut at once leaves headers alone."""
+    for suffix, first in ((".csv", header()), (".whole.csv", whole_rows.header())):
+        table = path.with_suffix(suffix)
+        if table.exists() and not first.startswith(read_text(table)):
+            raise ValueError(
+                f"{table}: holds rows, but there is no {path.name} that says of what; "
+                "move it away or choose another name with --out"
+            )
+
+
+def _fit(plan: Plan, journal: Journal) -> tuple[OpModel, Fitted]:
+    model = OpModel(_rows_of(plan, journal))
+    times = {(row.kind, row.key): row.ms for row in journal.wholes}
+    fitted = fit_context(
+        model,
+        [arch.lower() for arch in plan.networks],
+        [times[NETWORK, arch.hash] for arch in plan.networks],
+    )
+    return OpModel(model.rows, model.fitted_choices(), fitted.context), fitted
+
+
+def _rows_of(plan: Plan, journal: Journal) -> tuple[OpTime, ...]:
+    wanted = {op.key for op in plan.ops}
+    return tuple(row for row in journal.ops if row.op.key in wanted)
+
+
+def _errors(fitted: Fitted) -> Errors:
+    """Of networks left out; beyond the measured sizes the same location and scale, with Cauchy's tails."""
+    inside = fit_student(fitted.errors, families=len(fitted.errors))
+    df, loc, scale = (float(f"{value:.4g}") for value in (inside.df, inside.loc, inside.scale))
+    return Errors(inside=Student(df, loc, scale), outside=Student(1.0, loc, scale))
+
+
+def _block_scores(plan: Plan, times: dict[tuple[str, str], float], model: OpModel) -> dict[str, Any] | None:
+    """Of blocks, which the fit has not seen: those that take long enough for two depths to tell."""
+    blocks = [key for key in plan.blocks if times[BLOCK, key.name] > SHORTEST_BLOCK_MS]
+    if not blocks:
+        return None
+    predicted = [sum(ms for _, _, ms in model.parts(key.program)[1]) for key in blocks]
+    return scores(predicted, [times[BLOCK, key.name] for key in blocks])
+
+
+def _report(plan: Plan, journal: Journal, model: OpModel, fitted: Fitted) -> dict[str, Any]:
+    times = {(row.kind, row.key): row.ms for row in journal.wholes}
+    ms = np.array([times[NETWORK, arch.hash] for arch in plan.networks])
+    noisy = sum(row.noisy for row in model.rows)
+    return {
+        "network_left_out": scores(ms * np.exp(-fitted.errors), ms),
+        "block": _block_scores(plan, times, model),
+        "rows": {"ops": len(model.rows), "noisy": noisy, "blocks": len(plan.blocks), "networks": len(ms)},
+        "op_left_out": {group: choice.error for group, choice in model.fitted_choices().items()},
+        "common_factor_strength": fitted.strength,
+    }
