@@ -1,4 +1,4 @@
-"""Recipes: how a network is trained, as far as an estimate of its accuracy depends on it."""
+"""Recipes: how a network is trained, as far as an estimate depends on it, and in full where one trains."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 from hvnas._files import read_yaml
 from hvnas._names import unknown_name
+from hvnas.train.training import Training, training_from_dict
 
 SCHEMA = "hvnas.recipe/1"
 FOLDER = Path(__file__).resolve().parent / "recipes"
-FIELDS = ("schema", "epochs", "distilled", "augmentation", "source")
+FIELDS = ("schema", "epochs", "distilled", "augmentation", "source", "training")
 
 # basic: crop and flip, colour jitter at most; policy: AutoAugment or RandAugment; modern: those together
 # with mixup or cutmix, as DeiT (arXiv 2012.12877, Table 9) and all the papers of the space train.
@@ -22,13 +23,17 @@ AUGMENTATIONS = ("basic", "policy", "modern")
 
 @dataclass(frozen=True)
 class Recipe:
-    """The covariates of a training recipe: schedule length, distillation, augmentation class."""
+    """The covariates of a training recipe: schedule length, distillation, augmentation class.
+
+    `training` holds the rest of what a training run needs; a recipe without it serves estimates only.
+    """
 
     name: str
     epochs: float
     distilled: bool
     augmentation: str
     source: str = ""
+    training: Training | None = None
 
     def __str__(self) -> str:
         taught = "distilled" if self.distilled else "not distilled"
@@ -38,6 +43,21 @@ class Recipe:
 def list_recipes() -> tuple[str, ...]:
     """Names of the recipes that ship."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def trainable_recipes() -> tuple[str, ...]:
+    """Names of the shipped recipes that have a training section."""
+    return tuple(name for name in list_recipes() if _shipped(name).training is not None)
+
+
+def training_of(recipe: Recipe) -> Training:
+    """The training section of a recipe. Raises ValueError naming those that have one."""
+    if recipe.training is None:
+        raise ValueError(
+            f"recipe {recipe.name!r}: has no training section, it serves estimates only; "
+            f"use {' or '.join(trainable_recipes())}, or a .yaml file with one"
+        )
+    return recipe.training
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -80,7 +100,9 @@ def _checked(path: Path) -> Recipe:
         raise ValueError(
             f"{path}: augmentation: must be one of {', '.join(AUGMENTATIONS)}, got {augmentation!r}"
         )
-    return Recipe(path.stem, float(epochs), distilled, augmentation, str(data.get("source", "")))
+    source = str(data.get("source", ""))
+    training = training_from_dict(data["training"], where=str(path)) if "training" in data else None
+    return Recipe(path.stem, float(epochs), distilled, augmentation, source, training)
 
 
 def _field(data: dict[str, Any], path: Path, field: str) -> Any:

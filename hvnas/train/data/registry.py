@@ -1,0 +1,130 @@
+"""What a data set is, and how one is found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hvnas._names import unknown_name
+from hvnas.train.data.splits import Skipped, Split
+
+# Means and standard deviations of ImageNet's training images, as torchvision's models take them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A data set as it was asked for; what is None is left to the data set.
+
+    `argument` is what stands behind the colon of ``folder:DIR``. `train_size` and `test_size` bound the
+    splits (a procedural set makes as many). `strict` stops at an image that cannot be read.
+    """
+
+    argument: str = ""
+    resolution: int | None = None
+    train_size: int | None = None
+    test_size: int | None = None
+    seed: int = 0
+    strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """Two splits of square RGB images and what a training run has to know of them.
+
+    `mean` and `std` are per channel, of pixels in 0..1. `mirrors` says whether a mirrored image keeps its
+    class. `synthetic` marks images that a program drew. `key` tells data sets apart in caches and
+    checkpoints: equal keys, equal images.
+    """
+
+    name: str
+    key: str
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    resolution: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channels: int = 3
+    mirrors: bool = True
+    synthetic: bool = False
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Images of both splits that could not be read so far."""
+        return (*self.train.skipped, *self.test.skipped)
+
+    def __str__(self) -> str:
+        made = "synthetic, " if self.synthetic else ""
+        left = f", {len(self.skipped)} unreadable images left out" if self.skipped else ""
+        return (
+            f"{self.name} ({made}{len(self.train)} training and {len(self.test)} test images "
+            f"of {self.classes} classes at {self.resolution} px{left})"
+        )
+
+
+Maker = Callable[[Request], Data]
+_MAKERS: dict[str, Maker] = {}
+_ARGUMENTS: dict[str, str] = {}
+
+
+def register_data(name: str, *, argument: str = "") -> Callable[[Maker], Maker]:
+    """Decorator: a function that makes the data set called `name`.
+
+    `argument` names what is written behind the colon, where the data set takes one.
+    """
+
+    def register(maker: Maker) -> Maker:
+        _MAKERS[name] = maker
+        _ARGUMENTS[name] = argument
+        return maker
+
+    return register
+
+
+def list_data() -> tuple[str, ...]:
+    """The names that `load_data` takes: ``digits``, ``folder:DIR``, ..."""
+    return tuple(sorted(f"{name}:{word}" if word else name for name, word in _ARGUMENTS.items()))
+
+
+def load_data(
+    name: str,
+    *,
+    resolution: int | None = None,
+    train_size: int | None = None,
+    test_size: int | None = None,
+    seed: int = 0,
+    strict: bool = False,
+) -> Data:
+    """The data set called `name`: ``digits``, ``shapes``, ``folder:DIR`` or ``hf:NAME``.
+
+    `resolution` is in pixels, each data set has its own default; `train_size` and `test_size` are the most
+    images of each split; `seed` chooses images, where a choice is made; with `strict` an image that cannot
+    be read stops instead of being left out. Raises ValueError, one line, for an unknown name, a value out
+    of range, or files that are no data set.
+    """
+    kind, _, argument = name.partition(":")
+    if kind not in _MAKERS:
+        raise ValueError(unknown_name("data set", name, list_data()))
+    if bool(argument) != bool(_ARGUMENTS[kind]):
+        usage = f"{kind}:{_ARGUMENTS[kind]}" if _ARGUMENTS[kind] else kind
+        raise ValueError(f"data set {name!r}: write it {usage}")
+    bounds = {"resolution": (resolution, 8), "train_size": (train_size, 1), "test_size": (test_size, 1)}
+    for field, (value, least) in bounds.items():
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise ValueError(f"{field}: must be a whole number >= {least}, got {value!r}")
+    request = Request(
+        argument=argument,
+        resolution=resolution,
+        train_size=train_size,
+        test_size=test_size,
+        seed=seed,
+        strict=strict,
+    )
+    return _MAKERS[kind](request)

@@ -1,0 +1,316 @@
+"""The training loop: one network, one data set, one recipe.
+
+Shapes: B batch, R resolution. A run is a `Trainer`; `Trainer.epoch` trains one more epoch, so that callers
+may stop between epochs; `Trainer.run` trains what is left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite, nan
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hvnas.arch import Arch
+from hvnas.nn import Network, build
+from hvnas.train.augment import make_augmentation
+from hvnas.train.batches import test_batches, training_batches
+from hvnas.train.data.registry import Data
+from hvnas.train.data.splits import Batch, Split
+from hvnas.train.fitting import fit_arch
+from hvnas.train.optim import MovingAverage, make_optimizer, set_learning_rate
+from hvnas.train.randomness import Randomness
+from hvnas.train.recipes import Recipe, training_of
+from hvnas.train.schedule import learning_rate
+from hvnas.train.state import EpochResult, Parts, Position, load_state, save_state
+from hvnas.train.training import training_to_json
+
+TEST_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after a step. Epoch and step count from 1; `top1` comes with an epoch's end."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    lr: float
+    images_per_s: float
+    top1: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to: its epochs so far, and whether it is through."""
+
+    history: tuple[EpochResult, ...]
+    finished: bool
+
+    @property
+    def top1(self) -> float:
+        """Top-1 on the test split after the last epoch, in points; nan before the first."""
+        return self.history[-1].top1 if self.history else nan
+
+
+class DivergedError(ValueError):
+    """The loss is no longer a finite number."""
+
+
+OnProgress = Callable[[Progress], None]
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def network_for(arch: Arch, data: Data, *, recipe: Recipe, seed: int = 0) -> Network:
+    """`arch` fitted to `data` and built with the weights that `seed` draws.
+
+    Raises ValueError as `fit_arch` does, or where the recipe has no training section.
+    """
+    fitted = fit_arch(arch, data)
+    with Randomness(torch.device("cpu"), seed=seed).own():
+        return build(fitted, drop_path=training_of(recipe).drop_path)
+
+
+class Trainer:
+    """One training run, from its start or from a checkpoint.
+
+    `model` is any module from ``[B, 3, R, R]`` to logits ``[B, classes]``; its weights are trained in
+    place. `epochs` are the recipe's unless given. With the same model, data, seed and number of threads a
+    run repeats, and one that goes on from `checkpoint` comes to the same weights as one that was never
+    stopped: a file, written after each epoch, every `save_every` seconds inside one, and when stopped. The
+    caller's random state is left as it was.
+
+    `device` is ``cpu``, ``cuda`` or another of torch's; CUDA where there is one unless given. `stop` is asked
+    after every step. `loss` maps (model, images, classes) to a scalar: cross-entropy with the recipe's label
+    smoothing unless given. Raises ValueError where the recipe has no training section, or the
+    checkpoint is of another run.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        *,
+        recipe: Recipe,
+        epochs: int | None = None,
+        seed: int = 0,
+        device: str | None = None,
+        checkpoint: str | Path | None = None,
+        save_every: float = 300.0,
+        progress: OnProgress | None = None,
+        stop: Callable[[], bool] | None = None,
+        loss: Loss | None = None,
+    ) -> None:
+        self.settings = training_of(recipe)
+        self.data = data
+        self.epochs = _whole_epochs(recipe, epochs)
+        self.seed = seed
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.save_every = save_every
+        self.progress = progress or (lambda _: None)
+        self.stop = stop or (lambda: False)
+        self.loss = loss or self._cross_entropy
+        self.batch = min(self.settings.batch, len(data.train))
+        self.steps = len(data.train) // self.batch
+        self.model = model.to(self.device)
+        self.augment = make_augmentation(
+            self.settings.augment, resolution=data.resolution, mirrors=data.mirrors
+        )
+        self.half = _half(self.device) if self.settings.mixed_precision else None
+        self.position = Position()
+        self._saved = time.perf_counter()
+        self.parts = self._make_parts()
+        if self.checkpoint is not None and self.checkpoint.exists():
+            with self.parts.randomness.own():
+                self.position = load_state(self.checkpoint, self.parts, self.identity)
+
+    def _make_parts(self) -> Parts:
+        decay = self.settings.ema
+        return Parts(
+            model=self.model,
+            optimizer=make_optimizer(self.model, self.settings.optimizer),
+            average=None if decay is None else MovingAverage(self.model, decay),
+            # bfloat16 has float32's range: only float16's gradients need scaling.
+            scaler=torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16),
+            randomness=Randomness(self.device, seed=self.seed),
+        )
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What a checkpoint must agree in to be continued."""
+        return {
+            "network": _name(self.model),
+            "data": self.data.key,
+            "training": training_to_json(self.settings),
+            "epochs": self.epochs,
+            "seed": self.seed,
+        }
+
+    @property
+    def result(self) -> TrainResult:
+        """What the run came to so far."""
+        return TrainResult(tuple(self.position.history), self.position.epoch >= self.epochs)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The module that is evaluated: the average of the weights where the recipe keeps one."""
+        return self.model if self.parts.average is None else self.parts.average.model
+
+    def run(self) -> TrainResult:
+        """Train until the last epoch, or until `stop` says so. Raises DivergedError."""
+        while not self.result.finished and self.epoch() is not None:
+            pass
+        return self.result
+
+    def epoch(self) -> EpochResult | None:
+        """Train what is left of the present epoch and evaluate; None where `stop` interrupted.
+
+        Raises DivergedError, one line, where the loss is no finite number.
+        """
+        assert not self.result.finished, "the run is through"
+        with self.parts.randomness.own():
+            done = self._finish_epoch() if self._train() else None
+            self._save()
+        return done
+
+    @torch.no_grad()
+    def evaluate(self, split: Split) -> float:
+        """Top-1 on a split, in points."""
+        model = self.evaluated.eval()
+        right, seen = 0, 0
+        for batch in test_batches(split, size=TEST_BATCH):
+            if len(batch.labels):
+                images, labels = self._to_device(batch, augmented=False)
+                with self._precision():
+                    right += int((model(images).argmax(1) == labels).sum())
+                seen += len(labels)
+        return 100.0 * right / max(1, seen)
+
+    def _train(self) -> bool:
+        """Steps to the end of the epoch; False where stopped before it."""
+        self.model.train()
+        place = self.position
+        started, seen = time.perf_counter(), 0
+        batches = training_batches(
+            self.data.train, size=self.batch, seed=self.seed, epoch=place.epoch, first=place.step
+        )
+        for batch in batches:
+            lr, loss = self._learning_rate(), self._step(batch)
+            place.step += 1
+            place.loss_sum += loss * len(batch.labels)
+            place.images += len(batch.labels)
+            seen += len(batch.labels)
+            self._report(loss, lr, images_per_s=seen / max(1e-9, time.perf_counter() - started))
+            if place.step < self.steps:
+                if self.stop():
+                    return False
+                if time.perf_counter() - self._saved >= self.save_every:
+                    self._save()
+        return True
+
+    def _save(self) -> None:
+        """Write the checkpoint, where one is kept; called between steps."""
+        if self.checkpoint is not None:
+            save_state(self.checkpoint, self.parts, self.position, self.identity)
+        self._saved = time.perf_counter()
+
+    def _step(self, batch: Batch) -> float:
+        """One step of the optimiser; the loss of the batch."""
+        if len(batch.labels) < min(2, self.batch):
+            return 0.0  # its images were unreadable
+        images, labels = self._to_device(batch, augmented=True)
+        optimizer, scaler = self.parts.optimizer, self.parts.scaler
+        set_learning_rate(optimizer, self._learning_rate())
+        optimizer.zero_grad(set_to_none=True)
+        with self._precision():
+            loss = self.loss(self.model, images, labels)
+        value = float(loss.detach())
+        if not isfinite(value):
+            raise DivergedError(self._diverged(value))
+        scaler.scale(loss).backward()
+        if self.settings.clip is not None:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        scaler.step(optimizer)
+        scaler.update()
+        if self.parts.average is not None:
+            self.parts.average.update(self.model, step=self._steps_done())
+        return value
+
+    def _finish_epoch(self) -> EpochResult:
+        place = self.position
+        top1 = self.evaluate(self.data.test)
+        done = EpochResult(place.epoch + 1, place.loss_sum / max(1, place.images), top1)
+        self._report(done.loss, self.parts.optimizer.param_groups[0]["lr"], top1=top1)
+        self.position = Position(epoch=place.epoch + 1, history=[*place.history, done])
+        return done
+
+    def _report(
+        self, loss: float, lr: float, *, images_per_s: float = 0.0, top1: float | None = None
+    ) -> None:
+        place = self.position
+        self.progress(
+            Progress(place.epoch + 1, self.epochs, place.step, self.steps, loss, lr, images_per_s, top1)
+        )
+
+    def _to_device(self, batch: Batch, *, augmented: bool) -> tuple[Tensor, Tensor]:
+        images = torch.from_numpy(batch.images).to(self.device).float().div_(255.0)
+        if augmented:
+            images = self.augment(images)
+        mean = images.new_tensor(self.data.mean).view(-1, 1, 1)
+        std = images.new_tensor(self.data.std).view(-1, 1, 1)
+        return (images - mean) / std, torch.from_numpy(batch.labels).to(self.device)
+
+    def _cross_entropy(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(model(images), labels, label_smoothing=self.settings.label_smoothing)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None)
+
+    def _steps_done(self) -> int:
+        return self.position.epoch * self.steps + self.position.step
+
+    def _learning_rate(self) -> float:
+        return learning_rate(
+            self._steps_done(),
+            steps=self.epochs * self.steps,
+            steps_per_epoch=self.steps,
+            optimizer=self.settings.optimizer,
+            schedule=self.settings.schedule,
+        )
+
+    def _diverged(self, value: float) -> str:
+        place = self.position
+        return (
+            f"the loss is {value} in epoch {place.epoch + 1}, step {place.step + 1}, at a learning rate of "
+            f"{self._learning_rate():.3g}; lower training.optimizer.lr or set training.clip in the recipe"
+        )
+
+
+def _whole_epochs(recipe: Recipe, epochs: int | None) -> int:
+    wanted = recipe.epochs if epochs is None else epochs
+    if wanted < 1 or wanted != int(wanted):
+        raise ValueError(f"epochs: must be a whole number >= 1 to train, got {wanted:g}")
+    return int(wanted)
+
+
+def _half(device: torch.device) -> torch.dtype | None:
+    """The format of mixed precision on `device`: CUDA's alone."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _name(model: nn.Module) -> str:
+    """The architecture's hash, or class and number of weights of a module that comes from elsewhere."""
+    if isinstance(model, Network):
+        return model.arch.hash
+    return f"{type(model).__name__} of {sum(p.numel() for p in model.parameters())} weights"

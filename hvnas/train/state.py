@@ -1,0 +1,127 @@
+"""Everything a training run depends on between two steps, in one file.
+
+The file is safetensors: weights (``model.``), their average (``ema.``), the optimiser's tensors
+(``optimizer.``) and the states of torch's generators (``rng.``). What is not a tensor is JSON in its
+header, so that the two can never disagree. It is replaced in one step: killed at any instant, a run finds
+the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hvnas.nn.weights import check_weights, read_safetensors, save_weights
+from hvnas.train.optim import MovingAverage
+from hvnas.train.randomness import Randomness
+
+SCHEMA = "hvnas.checkpoint/1"
+KEY = "hvnas"
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One finished epoch (from 1): mean training loss, top-1 on the test split in points."""
+
+    epoch: int
+    loss: float
+    top1: float
+
+
+@dataclass
+class Position:
+    """How far a run is: whole epochs, steps into the next, and what that epoch has summed up."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    images: int = 0
+    history: list[EpochResult] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The objects whose state is kept."""
+
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    average: MovingAverage | None
+    scaler: torch.amp.GradScaler
+    randomness: Randomness
+
+
+def save_state(path: Path, parts: Parts, position: Position, identity: dict[str, Any]) -> None:
+    """Write the state, in one step. `identity` says what run it is of."""
+    tensors = {f"model.{key}": tensor for key, tensor in parts.model.state_dict().items()}
+    if parts.average is not None:
+        tensors |= {f"ema.{key}": tensor for key, tensor in parts.average.model.state_dict().items()}
+    for index, state in parts.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": t for key, t in state.items() if isinstance(t, Tensor)}
+    tensors |= {f"rng.{key}": state for key, state in parts.randomness.state().items()}
+    facts = {
+        "schema": SCHEMA,
+        "identity": identity,
+        "position": asdict(position),
+        "scaler": parts.scaler.state_dict(),
+    }
+    save_weights(tensors, path, metadata={KEY: json.dumps(facts)})
+
+
+def load_state(path: Path, parts: Parts, identity: dict[str, Any]) -> Position:
+    """Put the state back, generators included, and say how far the run was.
+
+    Raises ValueError where the file is no checkpoint, or of a run that differs in what it names.
+    """
+    facts = _read_facts(path)
+    _check_identity(path, facts["identity"], identity)
+    tensors = read_safetensors(path)
+    check_weights(parts.model, _below("model.", tensors), where=str(path))
+    parts.model.load_state_dict(_below("model.", tensors))
+    if parts.average is not None:
+        parts.average.model.load_state_dict(_below("ema.", tensors))
+    _load_optimizer(parts.optimizer, _below("optimizer.", tensors))
+    parts.scaler.load_state_dict(facts["scaler"])
+    parts.randomness.restore(_below("rng.", tensors))
+    position = facts["position"]
+    history = [EpochResult(**entry) for entry in position.pop("history")]
+    return Position(**position, history=history)
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {})[KEY])
+        if facts["schema"] == SCHEMA:
+            return facts
+        reason = f"its schema is {facts['schema']}"
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        reason = str(error)
+    raise ValueError(f"{path}: not a checkpoint of a training run ({reason}); check the path")
+
+
+def _check_identity(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    for key in sorted({*theirs, *ours}):
+        if theirs.get(key) != ours.get(key):
+            raise ValueError(
+                f"{path}: a checkpoint of another run: {key} was {theirs.get(key)}, is {ours.get(key)}; "
+                "continue that run, or choose another file"
+            )
