@@ -5,7 +5,8 @@
 Reads hvnas/accuracy/data/published.csv (timm's results), recipe_tags.csv and recipes_override.csv (what
 is known of the training behind each weight) and extra.yaml (results of papers), builds each network on
 the meta device, traces it with hvnas.ops.trace and writes hvnas/accuracy/data/evidence.csv. Networks
-whose branches merge for deployment (see MERGED) are traced merged. Needs `pip install 'hvnas[peers]'`.
+whose branches merge for deployment (see MERGED) are traced merged. The networks of ablations.csv are
+lowered, or traced where they are timm's, into ablation_values.csv. Needs `pip install 'hvnas[peers]'`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from _timm import import_timm
 from torch import nn
 
 from hvnas._files import read_yaml, write_atomic
+from hvnas.accuracy.ablations import TRACED, arch_of, load_ablations, load_theory
 from hvnas.accuracy.columns import COLUMNS, NAMES
 from hvnas.ops import Program, evaluate_columns
 from hvnas.ops.trace import trace
@@ -130,8 +132,8 @@ def build(description: dict[str, Any], resolution: int) -> nn.Module:
 def _build(description: dict[str, Any], resolution: int) -> nn.Module:
     if vit := description.get("torchvision_vit"):
         return _vision_transformer(vit, resolution)
-    if "poolformer_s12" in description:
-        return _poolformer_s12(description["poolformer_s12"])
+    if "metaformer" in description:
+        return _metaformer_s12(description["metaformer"])
     timm = import_timm()
     name = description.pop("timm")
     kwargs = description
@@ -146,46 +148,44 @@ def _build(description: dict[str, Any], resolution: int) -> nn.Module:
     return model
 
 
-def _poolformer_s12(changes: dict[str, Any]) -> nn.Module:
-    """PoolFormer-S12 with other token mixers, norms or activations, as in the paper's Table 5."""
+def _metaformer_s12(mixer: str) -> nn.Module:
+    """IdentityFormer-S12 or RandFormer-S12: PoolFormerV2-S12 with another mixer (arXiv 2210.13452)."""
     import_timm()
-    from timm.layers import GroupNorm1, LayerNorm2d
     from timm.models import metaformer
 
-    mixers = {
-        "pool": metaformer.Pooling,
-        "attention": metaformer.Attention,
-        "identity": nn.Identity,
-        "depthwise": _Depthwise,
-    }
-    norm = {"layer": LayerNorm2d, "batch": nn.BatchNorm2d, "group": GroupNorm1}[changes.get("norm", "group")]
-    chosen = [mixers[name] for name in changes.get("mixers", ["pool"] * 4)]
+    identity = [nn.Identity] * 4
+    # Frozen random matrices over the positions of the last two stages, identity before.
+    random = [nn.Identity, nn.Identity, _RandomMixing14, _RandomMixing7]
     model: nn.Module = metaformer.MetaFormer(
         depths=(2, 2, 6, 2),
         dims=(64, 128, 320, 512),
-        token_mixers=chosen,
-        # timm hands attention stages flattened tokens.
-        norm_layers=[nn.LayerNorm if mixer is metaformer.Attention else norm for mixer in chosen],
-        mlp_act={"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}[changes.get("act", "gelu")],
-        mlp_bias=True,
-        downsample_norm=None,
-        layer_scale_init_values=1e-5,
-        res_scale_init_values=None,
+        token_mixers={"identity": identity, "random": random}[mixer],
+        norm_layers=metaformer.GroupNorm1NoBias,
         use_mlp_head=False,
     )
     return model
 
 
-class _Depthwise(nn.Module):
-    """The depthwise 3 x 3 token mixer of PoolFormer's ablation."""
+class _RandomMixing(nn.Module):
+    """Positions times a random matrix. timm hands a mixer its width alone, so the side is the class's."""
+
+    side: int
 
     def __init__(self, dim: int, **_: Any) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.matrix = nn.Parameter(torch.empty(self.side**2, self.side**2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.conv(x)
+        y: torch.Tensor = (x.flatten(2) @ self.matrix).reshape(x.shape)
         return y
+
+
+class _RandomMixing14(_RandomMixing):
+    side = 14
+
+
+class _RandomMixing7(_RandomMixing):
+    side = 7
 
 
 def _vision_transformer(vit: dict[str, Any], resolution: int) -> nn.Module:
@@ -211,11 +211,37 @@ def features(result: Result) -> list[float]:
     """The surrogate's columns. Raises ValueError where the network cannot be traced."""
     if result.build.get("timm", "").startswith(UNTRACEABLE):
         raise ValueError("recurrent cells, whose products the tracer does not see")
-    program: Program = trace(build(result.build, result.resolution), resolution=result.resolution)
+    return read(trace(build(result.build, result.resolution), resolution=result.resolution))
+
+
+def read(program: Program) -> list[float]:
+    """The surrogate's columns of a Program. Raises ValueError for one of other than images."""
     try:
         return [float(value) for value in evaluate_columns(COLUMNS, program)]
     except IndexError:
         raise ValueError("convolutions over other than two axes") from None
+
+
+def ablations() -> str:
+    """ablation_values.csv: the columns of every network of ablations.csv and theory.csv."""
+    pairs = (*load_ablations(), *load_theory())
+    networks = dict.fromkeys(name for row in pairs for name in (row.base, row.variant))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["network", *NAMES])
+    for network in networks:
+        writer.writerow([network, *map(number, read(program_of(network)))])
+    return out.getvalue()
+
+
+def program_of(network: str) -> Program:
+    """A network of ablations.csv as a Program."""
+    if not network.startswith(TRACED):
+        return arch_of(network).lower()
+    kind, _, rest = network.partition(":")
+    name, _, resolution = rest.partition("@")
+    size = int(resolution or 224)
+    return trace(build({kind: name}, size), resolution=size)
 
 
 def number(value: float) -> str:
@@ -256,6 +282,7 @@ def main() -> None:
     text, failed = table(results)
     write_atomic(DATA / "evidence.csv", text)
     print(f"{text.count(chr(10)) - 1} of {len(results)} results written to evidence.csv")
+    write_atomic(DATA / "ablation_values.csv", ablations())
     for reason in failed.values():
         print(f"left out  {reason}")
 

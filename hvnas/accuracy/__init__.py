@@ -4,16 +4,24 @@ from hvnas.accuracy.estimator import (
     AccuracyEstimator,
     ColumnEstimator,
     Estimate,
+    ScoreEstimate,
     list_estimators,
     load_estimator,
     register_estimator,
 )
+from hvnas.accuracy.proxies.estimators import CountEstimator, ProbeEstimator
+from hvnas.accuracy.short_training import ShortTraining, ShortTrainingEstimator
 from hvnas.accuracy.surrogate import Surrogate
 
 __all__ = [
     "AccuracyEstimator",
     "ColumnEstimator",
+    "CountEstimator",
     "Estimate",
+    "ProbeEstimator",
+    "ScoreEstimate",
+    "ShortTraining",
+    "ShortTrainingEstimator",
     "Surrogate",
     "list_estimators",
     "load_estimator",

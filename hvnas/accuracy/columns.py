@@ -9,6 +9,7 @@ strides 2, 4, 8, 16 and 32 apart at these resolutions without knowing the resolu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import log2, sqrt
 
 from hvnas.ops import Column, Op
 
@@ -129,11 +130,31 @@ def _kind_columns() -> list[Column]:
             lambda op: float(op.kernel[0] * op.kernel[1]) if is_depthwise(op) else None,
             ["conv"],
         ),
+        # Side lengths of the map that kernels step over, one after the other: how far positions see.
+        _sum("reach", _reach, ["conv", "pool"]),
+        # Doublings of the tokens that each attention product runs over.
+        _sum("keys", _doublings, ["matmul"]),
+        # As much for the tokens of linear layers: where windows or patches attend apart, there are more.
+        _sum("token_layers", lambda op: 1.0 if _on_tokens(op) else None, ["linear"]),
+        _sum("tokens", lambda op: log2(positions(op)) if _on_tokens(op) else None, ["linear"]),
         _count("softmaxes", lambda op: True, "softmax"),
         _count("position_biases", lambda op: op.weights > 0, "bias"),
         _count("layer_scales", lambda op: True, "scale"),
         _count("gates", _is_gate, "conv"),
     ]
+
+
+def _reach(op: Op) -> float | None:
+    count = positions(op)
+    return (max(op.kernel) - 1) / sqrt(count) if count >= LEVELS[-1][1] else None
+
+
+def _on_tokens(op: Op) -> bool:
+    return positions(op) >= LEVELS[-1][1]
+
+
+def _doublings(op: Op) -> float | None:
+    return log2(max(op.shape_in[1:])) if is_attention(op) else None
 
 
 def _is_gate(op: Op) -> bool:
@@ -164,6 +185,8 @@ def _stem_columns() -> list[Column]:
         Column("resolution", "max", lambda op: float(op.shape_in[1]) if first(op) else None),
         Column("stem_stride", "max", lambda op: float(op.stride[0]) if first(op) else None),
         Column("stem_kernel", "max", lambda op: float(op.kernel[0]) if first(op) else None),
+        # 16 where patches of 16 x 16 pixels, or of a stem's maps, become tokens at once.
+        Column("largest_stride", "max", lambda op: float(op.stride[0]), kinds=frozenset({"conv"})),
     ]
 
 

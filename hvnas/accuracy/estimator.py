@@ -11,20 +11,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._names import unknown_name
+from hvnas.accuracy.ranks import settled
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program
 
 Array = NDArray[np.float64]
 
-SCENARIOS = ("imagenet1k",)
+SCENARIOS = ("imagenet1k", "large-data")
 ENTRY_POINTS = "hvnas.estimators"
 
 
+# What an estimate counts: points of top-1, or a score that only ranks networks.
+POINTS, SCORE = "points", "score"
+
+
 class Estimate(NamedTuple):
-    """Top-1 in percentage points and its standard deviation, one per network. Shape [n] each."""
+    """Top-1 in percentage points and its standard deviation, one per network. Shape [n] each.
+
+    `unit` says whether `mean` is in ``points`` or a ``score``; see `ScoreEstimate`.
+    """
 
     mean: Array
     sd: Array
+
+    @property
+    def unit(self) -> str:
+        """``points``."""
+        return POINTS
+
+
+class ScoreEstimate(Estimate):
+    """Scores that rank networks and say nothing of top-1: higher is better, `sd` is nan.
+
+    A score that could not be computed, or is infinite, is -inf: it ranks last and can be counted.
+    """
+
+    @property
+    def unit(self) -> str:
+        """``score``."""
+        return SCORE
+
+    @classmethod
+    def of(cls, scores: Array) -> ScoreEstimate:
+        """The estimate that holds `scores`, those that are not finite made the worst."""
+        return cls(settled(scores), np.full(len(scores), np.nan))
+
+    @property
+    def failed(self) -> int:
+        """How many scores could not be computed."""
+        return int(np.isneginf(self.mean).sum())
 
 
 @runtime_checkable
@@ -74,7 +109,24 @@ def list_estimators() -> tuple[str, ...]:
 
 @cache
 def load_estimator(name: str = "surrogate") -> AccuracyEstimator:
-    """The estimator called `name`, made once. Raises ValueError naming those that exist."""
+    """The estimator called `name`, made once. Raises ValueError naming those that exist.
+
+    Several names joined by ``+``, such as ``surrogate+zico``, make one that ranks by all of them; see
+    `hvnas.accuracy.combine`. Behind ``train:`` stand options, such as ``train:data=digits,epochs=3``; see
+    `hvnas.accuracy.short_training`.
+    """
+    if "+" in name:
+        from hvnas.accuracy.combine import RankMean
+
+        return RankMean.of(name)
+    if name.startswith("train:"):
+        from hvnas.accuracy.short_training import from_options
+
+        return from_options(name.removeprefix("train:"))
+    if name.endswith(".json"):
+        from hvnas.accuracy.own import load_own
+
+        return load_own(name)
     if name in _FACTORIES:
         return _FACTORIES[name]()
     for point in entry_points(group=ENTRY_POINTS):
@@ -86,10 +138,5 @@ def load_estimator(name: str = "surrogate") -> AccuracyEstimator:
 
 def check_scenario(scenario: str) -> None:
     """Raises ValueError where no estimator speaks of `scenario`."""
-    if scenario == "large-data":
-        raise ValueError(
-            "scenario 'large-data' is not available yet: only ImageNet-1k results are fitted. "
-            "Use scenario 'imagenet1k'."
-        )
     if scenario not in SCENARIOS:
         raise ValueError(unknown_name("scenario", scenario, SCENARIOS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import log
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._files import read_text
+from hvnas.accuracy.ablations import Ablation, ablation_values, load_ablations, load_theory
 from hvnas.accuracy.columns import NAMES
 from hvnas.accuracy.features import Array, derive
 from hvnas.train.recipes import AUGMENTATIONS, Recipe
@@ -50,6 +51,7 @@ class Evidence:
     studies: NDArray[np.str_]
     networks: NDArray[np.str_]
     papers: NDArray[np.bool_]  # from a paper's table instead of timm's results
+    ablations: NDArray[np.str_]  # the study whose offset the row shares; empty for results of their own
     top1: Array
     values: Array
     recipes: Array
@@ -70,14 +72,15 @@ class Evidence:
             self.studies[keep],
             self.networks[keep],
             self.papers[keep],
+            self.ablations[keep],
             self.top1[keep],
             self.values[keep],
             self.recipes[keep],
         )
 
 
-def load_evidence(path: str | Path = DATA / "evidence.csv") -> Evidence:
-    """Read an evidence table as scripts/build_evidence.py writes it.
+def load_evidence(path: str | Path = DATA / "evidence.csv", *, ablations: bool = True) -> Evidence:
+    """Read an evidence table as scripts/build_evidence.py writes it, the published ablations behind it.
 
     Raises ValueError naming the file where columns are missing or a value is no number.
     """
@@ -99,16 +102,55 @@ def load_evidence(path: str | Path = DATA / "evidence.csv") -> Evidence:
     if not ((top1 > 1.0) & (top1 < 100.0)).all():
         raise ValueError(f"{path}: top1: must be percentages between 1 and 100")
     models = tuple(row[at["model"]] for row in body)
-    return Evidence(
+    found = Evidence(
         models,
         np.array([row[at["family"]] for row in body]),
         np.array([row[at["study"]] for row in body]),
         np.array([model.split(".")[0] for model in models]),
         np.array([row[at["origin"]] == "paper" for row in body]),
+        np.full(len(body), "", dtype="<U32"),
         top1,
         values,
         recipes,
     )
+    return joined(found, ablation_rows()) if ablations else found
+
+
+def ablation_rows() -> Evidence:
+    """The networks of ablations and of theory in the regression, one row per study, network and training."""
+    values = ablation_values()
+    rows: dict[tuple[str, str, float], tuple[Ablation, float]] = {}
+    for pair in (*load_ablations(), *load_theory()):
+        if pair.likelihood:
+            rows[pair.study, pair.base, pair.epochs] = pair, pair.base_top1
+            rows[pair.study, pair.variant, pair.epochs] = pair, pair.base_top1 + pair.delta
+    studies = np.array([study for study, _, _ in rows])
+    networks = [network for _, network, _ in rows]
+    return Evidence(
+        tuple(networks),
+        np.array([pair.family for pair, _ in rows.values()]),
+        np.array([f"ablation {study}" for study in studies]),
+        np.array([network.removeprefix("timm:").split("@")[0] for network in networks]),
+        np.ones(len(rows), dtype=np.bool_),
+        studies,
+        np.array([top1 for _, top1 in rows.values()]),
+        np.array([values[network] for network in networks]),
+        np.array([recipe_of(pair) for pair, _ in rows.values()]),
+    )
+
+
+def recipe_of(pair: Ablation) -> list[float]:
+    """The training of an ablation, in the order of RECIPE_FEATURES."""
+    return recipe_features(pair.epochs, pair.distilled, pair.augmentation)
+
+
+def joined(first: Evidence, second: Evidence) -> Evidence:
+    """The rows of both."""
+    arrays = (
+        np.concatenate([getattr(first, field.name), getattr(second, field.name)])
+        for field in fields(Evidence)[1:]
+    )
+    return Evidence((*first.models, *second.models), *arrays)
 
 
 def _recipe(row: Sequence[str], at: dict[str, int]) -> list[float]:

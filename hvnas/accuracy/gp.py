@@ -14,7 +14,7 @@ m inducing points, chosen from the rows by pivoted Cholesky.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,12 +86,17 @@ def smooth(a: Array, b: Array, amplitude: float) -> Array:
 
 
 def noise_covariance(variances: Array, codes: Sequence[NDArray[np.int64]]) -> Array:
-    """Covariance of noise and group effects; `codes[e][i]` is the group of row i under effect e."""
+    """Covariance of noise and group effects; `codes[e][i]` is the group of row i under effect e, or -1."""
     n = len(codes[0])
     total = (variances[0] + 1e-4) * np.eye(n)
     for variance, code in zip(variances[1:], codes, strict=True):
-        total += variance * (code[:, None] == code[None, :])
+        total += variance * shared(code)
     return total
+
+
+def shared(code: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which pairs of rows are of one group; -1 is of none. Shape [n, n]."""
+    return np.equal(code[:, None], code[None, :]) & (code >= 0)
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,12 @@ class Posterior:
     inducing: Array  # [m, features]
     smooth_loading: Array  # [m, 1 + rank]
     linear_loading: Array  # [features, 1 + rank]
+
+    def with_slopes(self, slopes: Array) -> Posterior:
+        """The same with a known linear trend added to the mean. `slopes` is [features]."""
+        loading = self.linear_loading.copy()
+        loading[:, 0] += slopes
+        return replace(self, linear_loading=loading)
 
     def predict(self, x: Array) -> tuple[Array, Array, Array]:
         """Mean of f at rows of `x` in two shares, and the variance; group effects and noise left out.
@@ -123,6 +134,13 @@ class Posterior:
         explained = loaded[:, 1:]
         variance = self.kernel.diagonal(x) - np.einsum("ij,ij->i", explained, explained)
         return share, loaded[:, 0] - share, np.maximum(variance, 1e-6)
+
+    def covariance(self, x: Array) -> Array:
+        """Covariance of f at rows of `x`. Shape [n, n]."""
+        loaded = self.kernel.smooth(x, self.inducing) @ self.smooth_loading[:, 1:]
+        loaded += x @ self.linear_loading[:, 1:]
+        found: Array = self.kernel(x, x) - loaded @ loaded.T
+        return found
 
 
 def condition(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
-from hvnas.accuracy.gp import Array, Groups, Kernel, noise_covariance, smooth
+from hvnas.accuracy.gp import Array, Groups, Kernel, noise_covariance, shared, smooth
 
 # Log-normal priors (mean, sd of the logarithm): slopes weak, lengths a few standard deviations wide,
 # growing with the root of the group's size so that no group starts out white.
@@ -22,10 +22,13 @@ LENGTH_SPREAD = 1.0
 NOISE_REACH = (np.log(1e-4), np.log(10.0))
 
 
-def initial(features: int, groups: Groups, effects: int) -> Array:
-    """Where the search starts: the means of the priors, and small noise. Layout as in `Kernel`."""
+def initial(features: int, groups: Groups, effects: int, *, held: int = 0) -> Array:
+    """Where the search starts: the means of the priors, and small noise. Layout as in `Kernel`.
+
+    Behind `effects` group effects of small variance come `held` effects of the target's own variance.
+    """
     mean, _ = _prior(features, groups)
-    return np.concatenate([mean, np.log([0.02, *([0.05] * effects)])])
+    return np.concatenate([mean, np.log([0.02, *([0.05] * effects), *([1.0] * held)])])
 
 
 def _prior(features: int, groups: Groups) -> tuple[Array, Array]:
@@ -38,9 +41,11 @@ def _prior(features: int, groups: Groups) -> tuple[Array, Array]:
 
 
 def maximise(
-    kernel: Kernel, x: Array, y: Array, codes: Sequence[NDArray[np.int64]], *, iterations: int
+    kernel: Kernel, x: Array, y: Array, codes: Sequence[NDArray[np.int64]], *, iterations: int, held: int = 0
 ) -> Kernel:
     """The kernel with the most likely hyperparameters, searched from those of `kernel`.
+
+    The variances of the last `held` group effects stay as they are.
 
     Standardised `x` [n, features] and `y` [n]; `codes` as in `hvnas.accuracy.gp.noise_covariance`.
     Deterministic; 0.1 to 0.2 s an iteration at 850 rows on one core.
@@ -51,7 +56,8 @@ def maximise(
 
     mean, spread = _prior(kernel.features, kernel.groups)
     reach = [(m - 4.0 * d, m + 4.0 * d) for m, d in zip(mean, spread, strict=True)]
-    reach += [NOISE_REACH] * (len(kernel.theta) - len(reach))
+    reach += [NOISE_REACH] * (len(kernel.theta) - len(reach) - held)
+    reach += [(value, value) for value in kernel.theta[len(kernel.theta) - held :]]
     found = minimize(
         objective, kernel.theta, jac=True, method="L-BFGS-B", bounds=reach, options={"maxiter": iterations}
     )
@@ -84,5 +90,5 @@ def _negative_log_likelihood(
         along = sums @ u**2 - np.einsum("ij,ij->j", u, weighted @ u)
         pieces.append(np.concatenate([[0.5 * sums.sum()], along]))
     noise = [variances[0] * np.trace(s)]
-    noise += [v * float(s[code[:, None] == code].sum()) for v, code in zip(variances[1:], codes, strict=True)]
+    noise += [v * float(s[shared(code)].sum()) for v, code in zip(variances[1:], codes, strict=True)]
     return value, np.concatenate([*pieces, 0.5 * np.array(noise)])

@@ -1,153 +1,35 @@
-"""The default estimator: a Gaussian process on published ImageNet-1k results.
+"""The default estimator: Gaussian processes on published ImageNet-1k results.
 
 Fitted when loaded, from the evidence and the hyperparameters that ship as text (`data/evidence.csv`,
-`data/surrogate.json`). It regresses -ln(100 - top-1), in which equal steps in size or schedule have more
-nearly equal effects at 70 % and at 85 %.
-
-A search climbs every slope that a regression extends beyond its evidence, so two holds bound the mean. Every
-feature is held at the edge of its central 99 % range (sizes from above only). And what structure adds at a
-given size is held at the 99 % quantile of what it adds in the evidence: a network that combines every
-favourable trait is not estimated above the best combinations that were published. What a hold cuts off goes
-into the variance.
+`data/ablations.csv`, `data/surrogate.json`); the regression itself is `hvnas.accuracy.fit`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hvnas._files import read_text
-from hvnas.accuracy.columns import COLUMNS
+from hvnas.accuracy.assumed import assumptions
+from hvnas.accuracy.columns import COLUMNS, NAMES
 from hvnas.accuracy.estimator import Estimate, check_scenario, register_estimator
-from hvnas.accuracy.evidence import DATA, RECIPE_FEATURES, Evidence, covariates, load_evidence
-from hvnas.accuracy.features import FEATURES, MIXERS, SIZE, STRUCTURE, Array, derive
-from hvnas.accuracy.gp import Kernel, Posterior, condition
+from hvnas.accuracy.evidence import DATA, Evidence, covariates, load_evidence
+from hvnas.accuracy.features import Array, derive
+from hvnas.accuracy.fit import Fit
+from hvnas.accuracy.scenarios import large_data_shift
+from hvnas.accuracy.views import VIEWS
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program, evaluate_columns
 from hvnas.train.recipes import load_recipe
 
-# Top-1 points of a guess among 1,000 classes: far below the evidence no network does worse.
-CHANCE = 0.1
-
-ALL_FEATURES: tuple[str, ...] = (*FEATURES, *RECIPE_FEATURES)
-
-# Three smooth parts: size together with training, since small networks gain less from strong
-# augmentation and long schedules; token mixers, by kind and level; and the rest of the structure.
-GROUPS: tuple[tuple[int, ...], ...] = tuple(
-    tuple(ALL_FEATURES.index(name) for name in group)
-    for group in (
-        (*SIZE, *RECIPE_FEATURES),
-        MIXERS,
-        tuple(name for name in STRUCTURE if name not in MIXERS),
-    )
-)
-INDUCING = 256
-RANK = 128
-BATCH = 1024
-EDGE = 0.005
-STRUCTURE_EDGE = 0.99
-
-
-def transform(top1: Array) -> Array:
-    """-ln(100 - top-1)."""
-    return -np.log(100.0 - top1)
-
-
-def untransform(value: Array) -> Array:
-    """Top-1 from its transform."""
-    return 100.0 - np.exp(-value)
-
-
-def group_codes(evidence: Evidence) -> tuple[NDArray[np.int64], ...]:
-    """Which rows share an offset: those of a family, of a study (one training set-up), of a network."""
-    return tuple(
-        np.unique(names, return_inverse=True)[1]
-        for names in (evidence.families, evidence.studies, evidence.networks)
-    )
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Standardisation of features and target, and the range within which features are followed."""
-
-    center: Array
-    scale: Array
-    low: Array
-    high: Array
-    target_center: float
-    target_scale: float
-
-    @classmethod
-    def of(cls, evidence: Evidence) -> Scaling:
-        x, y = evidence.features, transform(evidence.top1)
-        low, high = np.quantile(x, [EDGE, 1.0 - EDGE], axis=0)
-        low[[ALL_FEATURES.index(name) for name in SIZE]] = -np.inf
-        return cls(x.mean(0), x.std(0) + 1e-9, low, high, float(y.mean()), float(y.std()))
-
-    def features(self, x: Array) -> tuple[Array, Array]:
-        """Standardised features held within the range, and what was cut off."""
-        held = np.clip(x, self.low, self.high)
-        return (held - self.center) / self.scale, (x - held) / self.scale
-
-
-@dataclass(frozen=True)
-class Fit:
-    """The Gaussian process fitted on one evidence."""
-
-    scaling: Scaling
-    posterior: Posterior
-    noise: float
-    sd_scale: float
-    structure_limit: float
-
-    @classmethod
-    def of(cls, evidence: Evidence, theta: Array, *, sd_scale: float = 1.0, inducing: int = INDUCING) -> Fit:
-        """Fit with hyperparameters `theta`; `sd_scale` corrects the standard deviation's level."""
-        scaling = Scaling.of(evidence)
-        kernel = Kernel(theta, len(ALL_FEATURES), GROUPS)
-        x, _ = scaling.features(evidence.features)
-        y = (transform(evidence.top1) - scaling.target_center) / scaling.target_scale
-        posterior = condition(kernel, x, y, group_codes(evidence), inducing=inducing, rank=RANK)
-        _, structure, _ = posterior.predict(x)
-        limit = float(np.quantile(structure, STRUCTURE_EDGE))
-        return cls(scaling, posterior, float(kernel.variances.sum()), sd_scale, limit)
-
-    def predict(self, features: Array) -> Estimate:
-        """Estimates from features of network and recipe, ``[n, len(ALL_FEATURES)]``.
-
-        The variance is that of a new training run of a network of a new family in a new study.
-        """
-        mean, sd = np.empty(len(features)), np.empty(len(features))
-        for start in range(0, len(features), BATCH):
-            part = slice(start, start + BATCH)
-            mean[part], sd[part] = self._predict(features[part])
-        return Estimate(mean, sd)
-
-    def _predict(self, features: Array) -> tuple[Array, Array]:
-        held, cut = self.scaling.features(features)
-        size, structure, variance = self.posterior.predict(held)
-        followed = np.minimum(structure, self.structure_limit)
-        variance += self.noise + self._beyond(cut) + np.square(structure - followed)
-        mean = (size + followed) * self.scaling.target_scale + self.scaling.target_center
-        top1 = np.maximum(untransform(mean), CHANCE)
-        spread = np.sqrt(variance) * self.scaling.target_scale * self.sd_scale
-        return top1, (100.0 - top1) * spread
-
-    def _beyond(self, cut: Array) -> Array:
-        """Variance for what lies beyond the evidence: slopes unknown, smooth parts drawn anew."""
-        kernel = self.posterior.kernel
-        added: Array = cut**2 @ kernel.linear
-        for group, amplitude, lengths in kernel.parts():
-            apart = np.square(cut[:, group] / lengths).sum(axis=1)
-            added += amplitude * (1.0 - np.exp(-0.5 * apart))
-        return added
+# Hyperparameters by view.
+Thetas = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -155,9 +37,10 @@ class Surrogate:
     """Estimates ImageNet-1k top-1 from the Program alone."""
 
     evidence: Evidence
-    theta: Array
+    thetas: Thetas
     sd_scale: float
     error: dict[str, Any]
+    folds: Mapping[str, Thetas] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -171,7 +54,21 @@ class Surrogate:
 
     def refit(self, evidence: Evidence) -> Fit:
         """The regression on other evidence, such as this without a family, hyperparameters unchanged."""
-        return Fit.of(evidence, self.theta, sd_scale=self.sd_scale)
+        return Fit.of(evidence, self.thetas, sd_scale=self.sd_scale)
+
+    def without(self, fold: str, rest: Evidence) -> Fit:
+        """The regression on `rest`, with hyperparameters that were found without `fold` as well.
+
+        `fold` is ``family:NAME`` or ``study:NAME``; one whose hyperparameters do not ship, since it is not
+        among the families that are scored, gets those of all evidence.
+        """
+        return Fit.of(rest, self.folds.get(fold, self.thetas), sd_scale=self.sd_scale)
+
+    def assumptions(self, archs: Sequence[Arch]) -> tuple[str, ...]:
+        """What is taken for granted about networks unlike the evidence; see `hvnas.accuracy.assumed`."""
+        sides = self.evidence.values[:, NAMES.index("resolution")]
+        sides = sides[sides > 0]
+        return assumptions(archs, resolutions=(int(sides.min()), int(sides.max())), classes=(1000,))
 
     def estimate(
         self,
@@ -193,9 +90,27 @@ class Surrogate:
     ) -> Estimate:
         """Estimates from the values of `columns`, ``[n, len(columns)]``."""
         check_scenario(scenario)
+        found = self.fit.predict(self._features(values, recipe))
+        if scenario == "imagenet1k":
+            return found
+        shift, sd = large_data_shift()(values)
+        return Estimate(found.mean + shift, np.hypot(found.sd, sd))
+
+    def joint_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> tuple[Array, Array]:
+        """Means and covariance, in points, of networks trained alike: see `hvnas.accuracy.layouts`."""
+        check_scenario(scenario)
+        mean, covariance = self.fit.joint(self._features(values, recipe))
+        if scenario == "imagenet1k":
+            return mean, covariance
+        shift, spread = large_data_shift().joint(values)
+        return mean + shift, covariance + spread
+
+    def _features(self, values: Array, recipe: str) -> Array:
         known = covariates(load_recipe(recipe))
         features = derive(values)
-        return self.fit.predict(np.hstack([features, np.broadcast_to(known, (len(features), len(known)))]))
+        return np.hstack([features, np.broadcast_to(known, (len(features), len(known)))])
 
 
 @register_estimator("surrogate")
@@ -204,17 +119,39 @@ def load_surrogate(folder: Path = DATA) -> Surrogate:
     path = folder / "surrogate.json"
     try:
         stored = json.loads(read_text(path))
-        theta = np.array([stored["theta"][name] for name in theta_names()], dtype=np.float64)
+        thetas = read_thetas(stored["theta"])
+        folds = {fold: read_fold(found) for fold, found in stored["folds"].items()}
         sd_scale = float(stored["sd_scale"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; run scripts/fit_surrogate.py") from None
-    return Surrogate(load_evidence(folder / "evidence.csv"), theta, sd_scale, stored["error"])
+    return Surrogate(load_evidence(folder / "evidence.csv"), thetas, sd_scale, stored["error"], folds)
 
 
-def theta_names() -> tuple[str, ...]:
-    """A name for every hyperparameter, in the layout of `hvnas.accuracy.gp.Kernel`."""
-    names = [f"slope.{feature}" for feature in ALL_FEATURES]
-    for index, group in enumerate(GROUPS):
-        names.append(f"smooth{index}.amplitude")
-        names += [f"smooth{index}.length.{ALL_FEATURES[feature]}" for feature in group]
-    return (*names, *(f"noise.{effect}" for effect in ("run", "family", "study", "network")))
+def read_thetas(stored: Mapping[str, Mapping[str, float]]) -> Thetas:
+    """Hyperparameters by view, from their names. Raises KeyError for one that is missing."""
+    return {
+        view.name: np.array([stored[view.name][name] for name in view.theta_names], dtype=np.float64)
+        for view in VIEWS
+    }
+
+
+def read_fold(stored: Mapping[str, Sequence[float]]) -> Thetas:
+    """Hyperparameters by view, in the order of their names. Raises ValueError where their number is off."""
+    found = {view.name: np.array(stored[view.name], dtype=np.float64) for view in VIEWS}
+    for view in VIEWS:
+        if len(found[view.name]) != len(view.theta_names):
+            raise ValueError(f"folds: needs {len(view.theta_names)} numbers for the view {view.name}")
+    return found
+
+
+def write_fold(thetas: Thetas) -> dict[str, list[float]]:
+    """The reverse of `read_fold`."""
+    return {name: np.round(theta, 4).tolist() for name, theta in thetas.items()}
+
+
+def write_thetas(thetas: Thetas) -> dict[str, dict[str, float]]:
+    """The reverse of `read_thetas`."""
+    return {
+        view.name: dict(zip(view.theta_names, map(float, np.round(thetas[view.name], 4)), strict=True))
+        for view in VIEWS
+    }

@@ -58,6 +58,7 @@ def _print_front(screen: Screen, result: SearchResult) -> None:
 
 
 def _print_best(screen: Screen, result: SearchResult) -> None:
+    from hvnas.accuracy.assumed import assumed_by
     from hvnas.train.recipes import load_recipe
 
     best, problem = result.best, result.problem
@@ -70,6 +71,7 @@ def _print_best(screen: Screen, result: SearchResult) -> None:
             ("within budget", f"{numbers.chance(best.p_within_budget)} chance of {problem.budget_ms:g} ms"),
             ("gate", f"{gate} what {problem.device.name} is good for"),
             ("top-1", f"{numbers.points(best.top1, best.top1_sd)}, trained as {load_recipe(problem.recipe)}"),
+            ("assumed", "; ".join(assumed_by(problem.estimator, [best.arch])) or None),
             ("params", f"{best.params:,}"),
             ("MACs", f"{best.macs:,}"),
             ("resolution", f"{best.arch.resolution}×{best.arch.resolution}"),

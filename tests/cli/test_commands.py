@@ -104,6 +104,15 @@ def test_show_takes_several_devices_and_a_recipe(hvnas, repo_root: Path) -> None
     assert short["top1"] < long["top1"]
 
 
+def test_show_says_what_top1_assumes(hvnas, tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    save_arch(load_arch("poolformer_s12").with_(classes=10), path)
+    (said,) = json.loads(hvnas("show", path, "--device", "iphone12", "--json").stdout)["assumed"]
+    assert said.startswith("10 classes: the evidence holds 1000")
+    assert f"assumed     {said}" in hvnas("show", path, "--device", "iphone12").stdout
+    assert "assumed" not in hvnas("show", "poolformer_s12", "--device", "iphone12").stdout
+
+
 @pytest.mark.parametrize("name", ["coatnet_0_dws", "poolformer_s36", "efficientformer_l7"])
 def test_the_layout_names_every_block_type_and_every_depth(hvnas, name: str) -> None:
     out = hvnas("show", name).stdout

@@ -1,0 +1,226 @@
+"""An estimator of the reader's own: their results, with the published ones as the prior.
+
+A few dozen trainings on another data set say little about layouts by themselves. So the surrogate's estimate
+enters as a feature whose slope is expected to be 1, and a Gaussian process on the surrogate's features takes
+what the two do not share. With m the surrogate's and z the user's results, both as -ln(100 - metric):
+
+    z = m + a + b (m - mean m) + d(x) + noise,   a ~ N(0, 4), b ~ N(0, 0.25), d ~ GP(0, s^2 k).
+
+s and the noise are those of a small grid under which the results are likeliest, each left out in turn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from hvnas._files import read_text, write_atomic
+from hvnas.accuracy.assumed import assumptions
+from hvnas.accuracy.columns import COLUMNS, NAMES
+from hvnas.accuracy.estimator import Estimate, check_scenario, load_estimator
+from hvnas.accuracy.evidence import covariates
+from hvnas.accuracy.features import Array, derive
+from hvnas.accuracy.fit import transform, untransform
+from hvnas.accuracy.own_results import Result, read_results
+from hvnas.accuracy.surrogate import Surrogate
+from hvnas.arch import Arch
+from hvnas.ops import Column, Program, evaluate_columns
+from hvnas.train.recipes import load_recipe
+
+SCHEMA = "hvnas.estimator/1"
+OFFSET, SLOPE = 4.0, 0.25
+SPREADS = (0.0, 0.02, 0.05, 0.1, 0.2)
+NOISES = (0.005, 0.01, 0.02, 0.05, 0.1)
+LEAST = 4
+
+
+@dataclass(frozen=True)
+class OwnEstimator:
+    """Estimates the metric of the reader's data set, in percentage points.
+
+    Per result: `values` [n, columns], `recipes` [n, covariates], `metric` [n]; `spread` and `noise` are s and
+    the noise's standard deviation in the formula above.
+    """
+
+    name: str
+    values: Array
+    recipes: Array
+    metric: Array
+    resolutions: tuple[int, int]
+    classes: tuple[int, ...]
+    spread: float
+    noise: float
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What it reads of a plain Program, in the order that `estimate_columns` takes it."""
+        return COLUMNS
+
+    @cached_property
+    def _surrogate(self) -> Surrogate:
+        found = load_estimator("surrogate")
+        assert isinstance(found, Surrogate)
+        return found
+
+    @cached_property
+    def _known(self) -> tuple[Array, Array, Array, Array]:
+        """Features and prior mean of the results, the inverse of their covariance, and weights."""
+        x = np.hstack([derive(self.values), self.recipes])
+        prior = self._prior(x)
+        inverse = np.linalg.inv(self._covariance(x, x, prior, prior, prior) + self._noise(len(x)))
+        return x, prior, np.asarray(inverse), np.asarray(inverse @ (transform(self.metric) - prior))
+
+    def _noise(self, n: int) -> Array:
+        return self.noise**2 * np.eye(n)
+
+    def _prior(self, x: Array) -> Array:
+        return transform(np.clip(self._surrogate.fit.predict(x).mean, 1.0, 99.0))
+
+    def _covariance(self, a: Array, b: Array, of_a: Array, of_b: Array, known: Array) -> Array:
+        center = known.mean()
+        total = OFFSET + SLOPE * np.outer(of_a - center, of_b - center)
+        if self.spread:
+            total = total + self.spread**2 * self._likeness(a, b)
+        return np.asarray(total)
+
+    def _likeness(self, a: Array, b: Array) -> Array:
+        """The smooth parts of the surrogate's lean kernel, 1 for equal networks."""
+        fit = self._surrogate.fit
+        member = fit.members[-1]
+        left, right = (fit.scaling.features(x)[0][:, member.view.index] for x in (a, b))
+        kernel = member.posterior.kernel
+        total = sum(amplitude for _, amplitude, _ in kernel.parts())
+        return np.asarray(kernel.smooth(left, right) / total)
+
+    def left_out(self) -> Estimate:
+        """Each result estimated from the others, in points."""
+        _, _, inverse, weights = self._known
+        own = np.diag(inverse)
+        mean = untransform(transform(self.metric) - weights / own)
+        return Estimate(mean, (100.0 - mean) / np.sqrt(own))
+
+    @property
+    def error(self) -> dict[str, float | int]:
+        """Leave-one-out error: mean absolute and root mean square in points, Kendall tau."""
+        gap = self.left_out().mean - self.metric
+        return {
+            "n": len(gap),
+            "mae": round(float(np.abs(gap).mean()), 3),
+            "rmse": round(float(np.sqrt(np.square(gap).mean())), 3),
+            "tau": round(float(kendalltau(self.left_out().mean, self.metric)[0]), 3),
+        }
+
+    def assumptions(self, archs: Sequence[Arch]) -> tuple[str, ...]:
+        """What is taken for granted about networks unlike the results; see `hvnas.accuracy.assumed`."""
+        return assumptions(archs, resolutions=self.resolutions, classes=self.classes)
+
+    def estimate(
+        self,
+        archs_or_programs: Sequence[Arch | Program],
+        *,
+        recipe: str = "modern300",
+        scenario: str = "imagenet1k",
+    ) -> Estimate:
+        """Metric and sd of each network. `scenario` is that of the results, whatever it is called."""
+        programs = [item if isinstance(item, Program) else item.lower() for item in archs_or_programs]
+        values = np.array([evaluate_columns(COLUMNS, program) for program in programs])
+        shaped = values.reshape(len(programs), len(COLUMNS))
+        return self.estimate_columns(shaped, recipe=recipe, scenario=scenario)
+
+    def estimate_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate:
+        """Estimates from the values of `columns`, ``[n, len(columns)]``."""
+        check_scenario(scenario)
+        covariate = covariates(load_recipe(recipe))
+        x = np.hstack([derive(values), np.broadcast_to(covariate, (len(values), len(covariate)))])
+        known, known_prior, inverse, weights = self._known
+        prior = self._prior(x)
+        across = self._covariance(x, known, prior, known_prior, known_prior)
+        explained = np.einsum("ij,jk,ik->i", across, inverse, across)
+        own = OFFSET + SLOPE * np.square(prior - known_prior.mean()) + self.spread**2
+        mean = untransform(prior + across @ weights)
+        return Estimate(mean, (100.0 - mean) * np.sqrt(np.maximum(own - explained, 0.0) + self.noise**2))
+
+
+def fit_own(results: str | Path, name: str) -> OwnEstimator:
+    """An estimator from a file of results. Raises ValueError as `read_results`, and for fewer than four."""
+    rows = read_results(results)
+    if len(rows) < LEAST:
+        raise ValueError(f"{results}: {len(rows)} results are too few; give {LEAST} or more")
+    found = [_made(name, rows, spread, noise) for spread, noise in product(SPREADS, NOISES)]
+    return max(found, key=_density)
+
+
+def _made(name: str, rows: Sequence[Result], spread: float, noise: float) -> OwnEstimator:
+    archs = [row.arch for row in rows]
+    return OwnEstimator(
+        name,
+        np.array([evaluate_columns(COLUMNS, arch.lower()) for arch in archs]),
+        np.array([row.recipe for row in rows]),
+        np.array([row.metric for row in rows]),
+        (min(arch.resolution for arch in archs), max(arch.resolution for arch in archs)),
+        tuple(sorted({arch.head.out for arch in archs})),
+        spread,
+        noise,
+    )
+
+
+def _density(estimator: OwnEstimator) -> float:
+    """Mean log density of the results, each left out in turn."""
+    found = estimator.left_out()
+    z = (estimator.metric - found.mean) / found.sd
+    return float(np.mean(-0.5 * z**2 - np.log(found.sd)))
+
+
+def save_own(estimator: OwnEstimator, path: str | Path) -> None:
+    """Write an estimator as JSON: its results and its two parameters, nothing that is executed."""
+    stored = {
+        "schema": SCHEMA,
+        "name": estimator.name,
+        "columns": list(NAMES),
+        "values": estimator.values.tolist(),
+        "recipes": estimator.recipes.tolist(),
+        "metric": estimator.metric.tolist(),
+        "resolutions": list(estimator.resolutions),
+        "classes": list(estimator.classes),
+        "spread": estimator.spread,
+        "noise": estimator.noise,
+        "error": estimator.error,
+    }
+    write_atomic(path, json.dumps(stored) + "\n")
+
+
+def load_own(path: str | Path) -> OwnEstimator:
+    """Read what `save_own` wrote. Raises ValueError naming the file and what is wrong with it."""
+    try:
+        stored: dict[str, Any] = json.loads(read_text(path))
+        if stored["schema"] != SCHEMA:
+            raise ValueError(f"schema: must be {SCHEMA}, got {stored['schema']!r}")
+        if stored["columns"] != list(NAMES):
+            raise ValueError("columns: another version of the surrogate reads others")
+        values, recipes, metric = (
+            np.array(stored[key], dtype=np.float64) for key in ("values", "recipes", "metric")
+        )
+        if not len(values) == len(recipes) == len(metric) >= LEAST:
+            raise ValueError("values, recipes, metric: must be of one length")
+        return OwnEstimator(
+            str(stored["name"]),
+            values,
+            recipes,
+            metric,
+            (int(stored["resolutions"][0]), int(stored["resolutions"][1])),
+            tuple(int(count) for count in stored["classes"]),
+            float(stored["spread"]),
+            float(stored["noise"]),
+        )
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"{path}: {error}; make it again with 'hvnas accuracy fit'") from None

@@ -1,0 +1,108 @@
+"""Results of short training runs, kept in a file: a line of JSON for each run.
+
+Processes may share the file. A line is appended in one write, so that lines never mix; a line that was cut
+off (a full disk, a machine that went down) is passed over, and its run is trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Key = tuple[tuple[str, str | int], ...]
+FILE = "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Top-1 on the test split after each epoch trained so far, in points.
+
+    `diverged` where the loss stopped being finite after these epochs.
+    """
+
+    top1: tuple[float, ...] = ()
+    diverged: bool = False
+
+
+def make_key(fields: Mapping[str, str | int]) -> Key:
+    """What tells runs apart; equal for equal fields in any order."""
+    return tuple(sorted(fields.items()))
+
+
+def default_folder() -> Path:
+    """``hvnas/short_training`` in the user's cache folder (XDG_CACHE_HOME, else ``~/.cache``)."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "hvnas" / "short_training"
+
+
+class ResultFile:
+    """Curves by key; in memory alone where `folder` is None. Raises ValueError where it cannot be written."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.path = None if folder is None else folder / FILE
+        self._curves: dict[Key, Curve] = {}
+        self._read = 0  # bytes of the file that are in _curves
+
+    def get(self, key: Key) -> Curve:
+        """The longest curve known, other processes' included; an empty one where there is none."""
+        self._refresh()
+        return self._curves.get(key, Curve())
+
+    def put(self, key: Key, curve: Curve) -> None:
+        """Keep a curve."""
+        self._learn(key, curve)
+        if self.path is None:
+            return
+        line = json.dumps({**dict(key), "top1": list(curve.top1), "diverged": curve.diverged}) + "\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(file, (_newline_if_cut(file) + line).encode())
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise ValueError(
+                f"{self.path}: cannot be written ({error.strerror}); choose another folder with cache=DIR"
+            ) from None
+
+    def _learn(self, key: Key, curve: Curve) -> None:
+        if len(curve.top1) >= len(self._curves.get(key, Curve()).top1):
+            self._curves[key] = curve
+
+    def _refresh(self) -> None:
+        """Take in the whole lines that were appended since the last look."""
+        if self.path is None or not self.path.exists() or self.path.stat().st_size <= self._read:
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            entry = _parsed(line)
+            if entry is not None:
+                self._learn(*entry)
+
+
+def _newline_if_cut(file: int) -> str:
+    """A line break where the last line has none, so that the next one stands alone."""
+    size = os.fstat(file).st_size
+    if size == 0:
+        return ""
+    os.lseek(file, size - 1, os.SEEK_SET)
+    return "" if os.read(file, 1) == b"\n" else "\n"
+
+
+def _parsed(line: bytes) -> tuple[Key, Curve] | None:
+    try:
+        fields: dict[str, Any] = json.loads(line)
+        top1 = tuple(float(value) for value in fields.pop("top1"))
+        diverged = bool(fields.pop("diverged"))
+        return make_key(fields), Curve(top1, diverged)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

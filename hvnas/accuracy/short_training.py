@@ -1,0 +1,271 @@
+"""Estimator ``train``: train each network for a few epochs and count.
+
+Its top-1 is that of its own data set after its own short recipe, not ImageNet's; what it tells of a longer
+training or of other data is the order of networks, as far as that carries over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from hvnas._files import refuse_unknown
+from hvnas.accuracy.estimator import Array, Estimate, register_estimator
+from hvnas.accuracy.halving import run_all
+from hvnas.accuracy.short_results import Curve, Key, ResultFile, default_folder, make_key
+from hvnas.arch import Arch
+from hvnas.ops import Program
+from hvnas.train.recipes import Recipe, load_recipe, training_of
+from hvnas.train.training import training_to_json
+
+if TYPE_CHECKING:
+    from hvnas.train.data import Data
+
+NAME = "train"
+NO_CACHE = "none"
+
+# Standard deviation over seeds of top-1 after short training, in points, assumed for every network and data
+# set: scripts/study_short_training.py prints 3.79 (digits, 3 epochs, 8 networks, 3 seeds).
+SEED_SD = 3.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortTraining:
+    """What a short training run is.
+
+    `data` is a name for `hvnas.train.data.load_data`, with `resolution`, `train_size` and `test_size` as
+    there. `recipe` has a training section; `epochs` replaces its own number. `halving` stops networks that
+    fall behind: ``successive`` or ``hyperband`` (see `hvnas.accuracy.halving`); 1 of `reduction` goes on.
+    `cache` is the folder of results, ``none`` for no file. `device` is torch's name, CUDA where there is one
+    unless given.
+    """
+
+    data: str = "digits"
+    epochs: int = 3
+    recipe: str = "tiny"
+    resolution: int | None = None
+    train_size: int | None = None
+    test_size: int | None = None
+    seed: int = 0
+    halving: Literal["none", "successive", "hyperband"] = "none"
+    reduction: int = 3
+    cache: str | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("reduction", 2), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{NAME}: {name}: must be >= {least}, got {getattr(self, name)}")
+
+
+def parse_options(text: str) -> ShortTraining:
+    """Options from ``data=digits,epochs=3``. Raises ValueError naming the field at fault."""
+    from pydantic import TypeAdapter, ValidationError
+
+    values: dict[str, str] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"{NAME}: {part!r} is no option; write name=value, separated by commas")
+        values[name.strip()] = value.strip()
+    refuse_unknown(values, (field.name for field in fields(ShortTraining)), "", f"{NAME}:{text}")
+    try:
+        options: ShortTraining = TypeAdapter(ShortTraining).validate_python(values)
+        return options
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "value_error":
+            raise ValueError(message) from None
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{NAME}: {place}: {message}, got {first['input']!r}") from None
+
+
+class ShortTrainingEstimator:
+    """Top-1 on the test split after a few epochs, of architectures that it trains itself.
+
+    `sd` is the root of the sum of squares of what the test split's size allows (binomial, with one right and
+    one wrong answer added, so that a perfect score has an error too), of SEED_SD, and, where halving stopped
+    a run, of how much the others gained after that epoch. A network whose loss stops being finite counts as
+    chance.
+    """
+
+    def __init__(self, options: ShortTraining | None = None) -> None:
+        self.options = options or ShortTraining()
+
+    @cached_property
+    def data(self) -> Data:
+        """The data set, loaded on first use."""
+        from hvnas.train.data import load_data
+
+        options = self.options
+        return load_data(
+            options.data,
+            resolution=options.resolution,
+            train_size=options.train_size,
+            test_size=options.test_size,
+            seed=options.seed,
+        )
+
+    @cached_property
+    def results(self) -> ResultFile:
+        """Where curves are kept."""
+        cache = self.options.cache
+        if cache == NO_CACHE:
+            return ResultFile(None)
+        return ResultFile(Path(cache).expanduser() if cache else default_folder())
+
+    def estimate(
+        self,
+        archs_or_programs: Sequence[Arch | Program],
+        *,
+        recipe: str | None = None,
+        scenario: str = "imagenet1k",
+    ) -> Estimate:
+        """Top-1 and sd of each network, trained where no result is kept.
+
+        A `recipe` with a training section replaces the one of the options; one without is meant for estimates
+        from published results, and passed over. So is `scenario`: the data set is its own. Raises ValueError,
+        one line, for bare Programs and for networks that the resolution is too small for.
+        """
+        curves = self.curves(archs_or_programs, recipe=recipe)
+        mean, gain_sd = _final(curves, self.options.epochs, chance=100.0 / self.data.classes)
+        binomial = _binomial_sd(mean, len(self.data.test))
+        return Estimate(mean, np.sqrt(binomial**2 + SEED_SD**2 + gain_sd**2))
+
+    def curves(
+        self, archs_or_programs: Sequence[Arch | Program], *, recipe: str | None = None
+    ) -> tuple[Curve, ...]:
+        """Top-1 of each network after each epoch; shorter where halving stopped it. Raises as `estimate`."""
+        from hvnas.train.fitting import fit_arch
+
+        trained_as = self._recipe(recipe)
+        archs = [fit_arch(_arch(network), self.data) for network in archs_or_programs]
+        options = self.options
+        return run_all(
+            [self._steps(arch, trained_as) for arch in archs],
+            epochs=options.epochs,
+            halving=options.halving,
+            reduction=options.reduction,
+        )
+
+    def _recipe(self, asked: str | None) -> Recipe:
+        if asked is not None:
+            recipe = load_recipe(asked)
+            if recipe.training is not None:
+                return recipe
+        recipe = load_recipe(self.options.recipe)
+        training_of(recipe)
+        return recipe
+
+    def _steps(self, arch: Arch, recipe: Recipe) -> Iterator[Curve]:
+        """The curve of `arch`, one epoch longer each time; what is trained is kept when the caller stops."""
+        key = self._key(arch, recipe)
+        known = self.results.get(key)
+        curve = Curve()
+        for epoch in range(1, len(known.top1) + 1):
+            curve = Curve(known.top1[:epoch])
+            yield curve
+        if known.diverged:
+            yield known
+            return
+        if len(known.top1) >= self.options.epochs:
+            return
+        try:
+            for trained in self._train(arch, recipe):
+                if len(trained.top1) > len(known.top1) or trained.diverged:
+                    curve = trained
+                    yield curve
+        finally:
+            if curve != known:
+                self.results.put(key, curve)
+
+    def _train(self, arch: Arch, recipe: Recipe) -> Iterator[Curve]:
+        from hvnas.train.loop import DivergedError, Trainer, network_for
+
+        options = self.options
+        trainer = Trainer(
+            network_for(arch, self.data, recipe=recipe, seed=options.seed),
+            self.data,
+            recipe=recipe,
+            epochs=options.epochs,
+            seed=options.seed,
+            device=options.device,
+        )
+        while not trainer.result.finished:
+            try:
+                trainer.epoch()
+            except DivergedError:
+                yield Curve(_tops(trainer.result.history), diverged=True)
+                return
+            yield Curve(_tops(trainer.result.history))
+
+    def _key(self, arch: Arch, recipe: Recipe) -> Key:
+        options = self.options
+        return make_key(
+            {
+                "arch": arch.hash,
+                "data": self.data.key,
+                "training": training_to_json(training_of(recipe)),
+                "epochs": options.epochs,
+                "seed": options.seed,
+                "device": options.device or "default",
+            }
+        )
+
+
+@register_estimator(NAME)
+def make_default() -> ShortTrainingEstimator:
+    """Three epochs on digits at 32 px."""
+    return ShortTrainingEstimator()
+
+
+def from_options(text: str) -> ShortTrainingEstimator:
+    """The estimator of ``train:data=digits,epochs=3``, given what stands behind the colon."""
+    return ShortTrainingEstimator(parse_options(text))
+
+
+def _arch(network: Arch | Program) -> Arch:
+    if isinstance(network, Arch):
+        return network
+    raise ValueError(
+        f"estimator {NAME!r}: a bare Program has no weights to train; give the architecture, "
+        "or use an estimator that reads Programs, such as surrogate"
+    )
+
+
+def _tops(history: Sequence[object]) -> tuple[float, ...]:
+    return tuple(getattr(entry, "top1", nan) for entry in history)
+
+
+def _final(curves: Sequence[Curve], epochs: int, *, chance: float) -> tuple[Array, Array]:
+    """Top-1 at the last epoch and the sd of its extrapolation, in points. Shape [n] each.
+
+    A run that was stopped is carried to the end by the mean gain of those that went on from the same epoch;
+    the gains' spread, and where only one is known the gain itself, is the error of that.
+    """
+    whole = [curve.top1 for curve in curves if len(curve.top1) == epochs and not curve.diverged]
+    mean, sd = np.empty(len(curves)), np.zeros(len(curves))
+    for i, curve in enumerate(curves):
+        if curve.diverged:
+            mean[i] = chance
+            continue
+        at = len(curve.top1)
+        mean[i] = curve.top1[-1]
+        if at < epochs and whole:
+            gains = np.array([top1[-1] - top1[at - 1] for top1 in whole])
+            mean[i] = min(100.0, mean[i] + gains.mean())
+            sd[i] = gains.std(ddof=1) if len(gains) > 1 else abs(gains[0])
+    return mean, sd
+
+
+def _binomial_sd(top1: Array, count: int) -> Array:
+    """Standard deviation of a share of `count` right answers, in points, one right and one wrong added."""
+    share = (top1 / 100.0 * count + 1.0) / (count + 2.0)
+    return np.asarray(100.0 * np.sqrt(share * (1.0 - share) / (count + 2.0)))

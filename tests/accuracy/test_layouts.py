@@ -1,0 +1,101 @@
+"""Layouts of one size, large data, and the guard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import hvnas
+from hvnas.accuracy import Surrogate, load_estimator
+from hvnas.accuracy.columns import COLUMNS, NAMES
+from hvnas.accuracy.features import derive
+from hvnas.accuracy.guard import MAIN, Guard
+from hvnas.accuracy.layouts import rank_probabilities
+from hvnas.accuracy.scenarios import fit_shift, large_data_shift, pairs
+from hvnas.ops import evaluate_columns
+
+
+@pytest.fixture(scope="module")
+def surrogate() -> Surrogate:
+    found = load_estimator("surrogate")
+    assert isinstance(found, Surrogate)
+    return found
+
+
+def test_ranks_come_with_probabilities_that_add_up(surrogate: Surrogate) -> None:
+    archs = [hvnas.load_arch(f"poolformer_s12{end}") for end in ("_id", "", "_depthwise")]
+    found = rank_probabilities(archs, surrogate)
+    assert found.probabilities.sum(0) == pytest.approx(1.0)
+    assert found.probabilities.sum(1) == pytest.approx(1.0)
+    assert found.order == (2, 1, 0)
+    assert found.probabilities[0, 2] > 0.6
+    assert found.sd.tolist() == surrogate.estimate(archs).sd.tolist()
+
+
+def test_sizes_that_differ_are_not_compared(surrogate: Surrogate) -> None:
+    archs = [hvnas.load_arch(name) for name in ("coatnet_0", "coatnet_1")]
+    with pytest.raises(ValueError, match="more than 5 %"):
+        rank_probabilities(archs, surrogate)
+    with pytest.raises(ValueError, match="two networks"):
+        rank_probabilities(archs[:1], surrogate)
+
+
+def test_large_data_is_the_fitted_shift_with_its_sd(surrogate: Surrogate) -> None:
+    archs = [hvnas.load_arch(name) for name in ("poolformer_s12", "coatnet_2", "coatnet_3")]
+    small, large = (surrogate.estimate(archs, scenario=name) for name in ("imagenet1k", "large-data"))
+    values = np.array([evaluate_columns(COLUMNS, arch.lower()) for arch in archs])
+    shift, sd = large_data_shift()(values)
+    assert large.mean - small.mean == pytest.approx(shift)
+    assert large.sd == pytest.approx(np.hypot(small.sd, sd))
+    assert shift[0] < shift[1] < shift[2]
+
+
+def test_each_pair_left_out_lies_within_its_interval() -> None:
+    names, values, shift, studies = pairs()
+    for i in range(len(names)):
+        rest = np.arange(len(names)) != i
+        mean, sd = fit_shift(values[rest], shift[rest], studies[rest])(values[i : i + 1])
+        assert abs(mean[0] - shift[i]) < 2.0 * sd[0], names[i]
+
+
+def test_large_data_favours_attention_more(surrogate: Surrogate) -> None:
+    archs = [hvnas.load_arch(f"coatnet_0{end}") for end in ("_cccc", "_ccct", "", "_cttt")]
+    small, large = (surrogate.estimate(archs, scenario=name).mean for name in ("imagenet1k", "large-data"))
+    assert (np.diff(large - small) > 0).all()
+
+
+def test_inside_the_evidence_the_guard_is_silent(surrogate: Surrogate) -> None:
+    guard = surrogate.fit.guard
+    features = surrogate.evidence.features
+    assert guard.inside(features).mean() > 0.8
+    assert (guard.outside(features) >= 0).all()
+    archs = [hvnas.load_arch(name) for name in ("efficientformer_l1", "poolformer_s24", "coatnet_0")]
+    values = np.array([evaluate_columns(COLUMNS, arch.lower()) for arch in archs])
+    assert guard.inside(np.pad(derive(values), ((0, 0), (0, 4)))).all()
+
+
+@pytest.mark.parametrize("name", MAIN)
+def test_leaving_the_range_of_a_main_feature_never_pays(surrogate: Surrogate, name: str) -> None:
+    from hvnas.accuracy.views import ALL_FEATURES
+
+    guard: Guard = surrogate.fit.guard
+    at = ALL_FEATURES.index(name)
+    inside = surrogate.evidence.features[guard.inside(surrogate.evidence.features)][::25]
+    for edge, sign in ((guard.high, 1.0), (guard.low, -1.0)):
+        steps = []
+        for far in (0.0, 0.5, 1.0):
+            moved = inside.copy()
+            moved[:, at] = edge[MAIN.index(name)] + sign * far * guard.scale[MAIN.index(name)]
+            found = surrogate.fit.predict(moved)
+            steps.append(found.mean - found.sd)
+        assert (np.diff(steps, axis=0) < 0.05).all()
+
+
+def test_resolution_and_classes_unknown_to_the_evidence_are_named(surrogate: Surrogate) -> None:
+    arch = hvnas.load_arch("coatnet_0")
+    assert surrogate.assumptions([arch]) == ()
+    said = surrogate.assumptions([replace(arch.with_(classes=100), resolution=512)])
+    assert [text.split(":")[0] for text in said] == ["resolution 512", "100 classes"]
+    assert "params" in NAMES
