@@ -15,11 +15,13 @@ _STATED = (
     ("family_left_out", "whose family the fit has not seen"),
     ("model_left_out", "left out of the fit one at a time"),
     ("validation", "measured to validate it"),
+    ("network_left_out", "left out of the fit one at a time"),
 )
 _PLACES = (
     ("in_gate", "inside its gate"),
     ("without_gate", "over all networks"),
     ("overall", "over all networks"),
+    ("", "over all networks"),
 )
 
 
@@ -64,7 +66,7 @@ def left_out_error(device: Any, place: str) -> float | None:
 
 def _stated(device: Any, *path: str) -> float | None:
     value: Any = getattr(device, "report", None)
-    for key in (*path, "mape"):
+    for key in (*filter(None, path), "mape"):
         value = value.get(key) if isinstance(value, Mapping) else None
     return float(value) if isinstance(value, (int, float)) else None
 

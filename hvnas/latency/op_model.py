@@ -23,7 +23,9 @@ from hvnas.ops.program import INNER
 
 Floats = NDArray[np.float64]
 OUTSIDE = "ops_outside"
+GROUP = "ms_"
 COUNT = "ops"  # registered with the columns of CPUs
+BYTES = ("weight_bytes", "act_bytes", "other_bytes")  # weights; activations of products and of the others
 
 
 @register_column(OUTSIDE, "sum")
@@ -34,10 +36,16 @@ def _outside(op: Op) -> float:
 
 @dataclass(frozen=True)
 class Context:
-    """How the times of ops by themselves become those of a network: factors by group, and two costs."""
+    """How the times of ops by themselves become those of a network: factors by group, and costs.
+
+    The costs are of a call, of an op, and of megabytes (float16) of weights and activations that are further
+    away inside a network than they were for the op alone (or, below zero, closer).
+    """
 
     fixed_ms: float = 0.0
     op_ms: float = 0.0
+    weight_ms_per_mb: float = 0.0
+    act_ms_per_mb: float = 0.0
     factors: Mapping[str, float] = field(default_factory=dict)
 
     def factor(self, group: str) -> float:
@@ -58,10 +66,11 @@ class OpModel:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """A sum per group, the number of ops, and that of ops outside what was measured."""
+        """A sum per group, what the other costs count, and the number of ops outside what was measured."""
         return (
             *(_group_column(group, kinds, self.op_ms) for group, kinds in self._groups.items()),
             column(COUNT),
+            *(column(name) for name in BYTES),
             Column(OUTSIDE, "sum", lambda op: 0.0 if self.covers(op) else 1.0, fused=True),
         )
 
@@ -115,7 +124,9 @@ class OpModel:
     @cached_property
     def _weights(self) -> Floats:
         factors = [self.context.factor(group) for group in self._groups]
-        return np.array([*factors, self.context.op_ms, 0.0])
+        context = self.context
+        per_byte = [ms / 1e6 for ms in (context.weight_ms_per_mb, *[context.act_ms_per_mb] * 2)]
+        return np.array([*factors, context.op_ms, *per_byte, 0.0])
 
     @cached_property
     def _known(self) -> dict[tuple[object, ...], float]:
@@ -140,4 +151,4 @@ def _group_column(group: str, kinds: frozenset[str], ms: Callable[[Op], float]) 
     def value(op: Op) -> float | None:
         return ms(op) if group_of(op) == group else None
 
-    return Column(f"ms_{group}", "sum", value, fused=True, kinds=kinds)
+    return Column(GROUP + group, "sum", value, fused=True, kinds=kinds)

@@ -2,8 +2,9 @@
 
 With T_g the sum of the op times of group g in a network of n ops,
 
-    ms = fixed + op_ms n + sum_g factor_g T_g,
+    ms = fixed + op_ms n + weight_ms W + act_ms A + sum_g factor_g T_g,
 
+W and A being the megabytes of weights and of activations, and
 fitted to whole networks by robust least squares of the relative error. The groups' factors are drawn to one
 common factor, and the fixed cost to none, by a ridge whose strength has the least leave-one-out error; so a
 group that few networks tell apart keeps the common one.
@@ -17,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas.latency.op_model import COUNT, OUTSIDE, Context, OpModel
+from hvnas.latency.op_model import BYTES, COUNT, GROUP, Context, OpModel
 from hvnas.ops import Program, evaluate_columns
 
 Floats = NDArray[np.float64]
 STRENGTHS = (1e-4, 1e-3, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-# Units in which the two costs are of the order of one.
-OP_MS, FIXED_MS = 0.01, 0.1
+# Units in which the costs are of the order of one.
+OP_MS, FIXED_MS, MB_MS = 0.01, 0.1, 0.1
 ROBUST, ITERATIONS = 0.04, 6
 
 
@@ -38,27 +39,30 @@ class Fitted:
 
 def fit_context(model: OpModel, programs: Sequence[Program], ms: Sequence[float]) -> Fitted:
     """The context that fits networks (measured milliseconds `ms`) best."""
-    groups = [column.name.removeprefix("ms_") for column in model.columns if column.name.startswith("ms_")]
+    groups = [c.name.removeprefix(GROUP) for c in model.columns if c.name.startswith(GROUP)]
     design = _design(model, programs) / np.array(ms, dtype=float)[:, None]
     tried = [_ridge(design, strength) for strength in STRENGTHS]
     best = min(range(len(tried)), key=lambda k: float(np.mean(np.abs(tried[k][1]))))
     solution, left_out = tried[best]
-    common, per_op, fixed, *own = solution.tolist()
+    common, per_op, fixed, weight, act, *own = solution.tolist()
     context = Context(
         fixed_ms=max(0.0, float(f"{fixed * FIXED_MS:.4g}")),
         op_ms=float(f"{per_op * OP_MS:.4g}"),
+        weight_ms_per_mb=float(f"{weight * MB_MS:.4g}"),
+        act_ms_per_mb=float(f"{act * MB_MS:.4g}"),
         factors={g: float(f"{common + f:.4g}") for g, f in zip(groups, own, strict=True)},
     )
     return Fitted(context, STRENGTHS[best], left_out)
 
 
 def _design(model: OpModel, programs: Sequence[Program]) -> Floats:
-    """Columns: the sum of all ops, their number, the call, the sum of each group. [n, 3 + groups]"""
+    """Columns: the sum of all ops, their number, the call, bytes, the sum of each group. [n, 5 + groups]"""
     values = np.stack([evaluate_columns(model.columns, program) for program in programs])
     names = [column.name for column in model.columns]
-    groups = values[:, [k for k, name in enumerate(names) if name not in (COUNT, OUTSIDE)]]
-    count = values[:, names.index(COUNT)]
-    return np.c_[groups.sum(1), count * OP_MS, np.full(len(values), FIXED_MS), groups]
+    groups = values[:, [k for k, name in enumerate(names) if name.startswith(GROUP)]]
+    count, weights, *acts = (values[:, names.index(name)] for name in (COUNT, *BYTES))
+    megabytes = [weights / 1e6 * MB_MS, sum(acts) / 1e6 * MB_MS]
+    return np.c_[groups.sum(1), count * OP_MS, np.full(len(values), FIXED_MS), *megabytes, groups]
 
 
 def _ridge(design: Floats, strength: float) -> tuple[Floats, Floats]:

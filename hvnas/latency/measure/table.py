@@ -25,9 +25,11 @@ from hvnas.latency.measure.sampling import NOISE_BOUND, ROUNDS, RUNS
 from hvnas.latency.measure.whole_rows import BLOCK, NETWORK
 from hvnas.latency.measured_files import Drawn, MeasuredFile, read_measured, write_measured
 from hvnas.latency.op_model import OpModel
-from hvnas.latency.op_rows import OpTime, header
+from hvnas.latency.op_rows import header
 from hvnas.latency.scores import scores
 
+# How many things are measured may change: a table of fewer is gone on with.
+SAME_PLAN = ("space", "space_hash", "seed")
 SHORTEST_BLOCK_MS = 0.1
 SAME = ("device", "runtime", "runtime_version", "compute_unit", "precision", "threads")
 
@@ -55,7 +57,7 @@ def build_table(
     """
     info, drawn = _info(backend, bound), _drawn(plan)
     known = _known(path, info, drawn, bound)
-    if known is not None and known.complete:
+    if known is not None and known.complete and known.drawn == drawn:
         return Built(path, known.error)
     if known is None:
         _check_free(path)
@@ -123,8 +125,8 @@ def _known(path: Path, info: DeviceInfo, drawn: Drawn, bound: float) -> Measured
     known = read_measured(path, data)
     there = {name: getattr(known, name) for name in SAME} | {"noise_bound": known.noise_bound}
     asked = {name: getattr(info, name) for name in SAME} | {"noise_bound": bound}
-    there |= {f"drawn.{name}": value for name, value in vars(known.drawn).items()}
-    asked |= {f"drawn.{name}": value for name, value in vars(drawn).items()}
+    there |= {f"drawn.{name}": getattr(known.drawn, name) for name in SAME_PLAN}
+    asked |= {f"drawn.{name}": getattr(drawn, name) for name in SAME_PLAN}
     for name, value in there.items():
         if value != asked[name]:
             raise ValueError(
@@ -146,7 +148,7 @@ def _check_free(path: Path) -> None:
 
 
 def _fit(plan: Plan, journal: Journal) -> tuple[OpModel, Fitted]:
-    model = OpModel(_rows_of(plan, journal))
+    model = OpModel(journal.ops)
     times = {(row.kind, row.key): row.ms for row in journal.wholes}
     fitted = fit_context(
         model,
@@ -154,11 +156,6 @@ def _fit(plan: Plan, journal: Journal) -> tuple[OpModel, Fitted]:
         [times[NETWORK, arch.hash] for arch in plan.networks],
     )
     return OpModel(model.rows, model.fitted_choices(), fitted.context), fitted
-
-
-def _rows_of(plan: Plan, journal: Journal) -> tuple[OpTime, ...]:
-    wanted = {op.key for op in plan.ops}
-    return tuple(row for row in journal.ops if row.op.key in wanted)
 
 
 def _errors(fitted: Fitted) -> Errors:

@@ -15,6 +15,7 @@ import hvnas.latency as latency
 import hvnas.latency.validation as validation
 from hvnas.arch import Arch
 from hvnas.latency import Device, load_device
+from hvnas.latency.measure.host import host_cpu
 from hvnas.latency.measured_files import PARTIAL
 
 ASK = ("latency", "validate", "--device")
@@ -68,7 +69,7 @@ def test_the_plot(hvnas, own_csv, iphone12_copy: Path, tmp_path: Path) -> None:
 def this_host(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """iphone12 passes for a table of this host, on which everything takes 10 % longer; records the calls."""
     device = load_device("iphone12")
-    info = dataclasses.replace(device.info, method="measured", threads=1)
+    info = dataclasses.replace(device.info, method="measured", threads=1, device=host_cpu())
     device = dataclasses.replace(device, info=info)
     calls: list[dict] = []
 
@@ -115,6 +116,17 @@ def test_a_table_that_is_not_complete(hvnas, this_host: list[dict], monkeypatch:
     result = hvnas(*ASK, "iphone12")
     assert (result.exit_code, this_host) == (2, [])
     assert "iphone12 is not complete; run hvnas latency measure again" in result.stderr
+
+
+def test_a_table_of_another_machine(
+    hvnas, this_host: list[dict], iphone12_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = iphone12_copy.read_bytes()
+    monkeypatch.setattr("hvnas.latency.measure.host.host_cpu", lambda: "Another CPU")
+    result = hvnas(*ASK, iphone12_copy)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n"), this_host) == (2, "", 1, [])
+    says = f"iphone12: measured on {host_cpu()}, while this host is Another CPU; give times measured there"
+    assert says in result.stderr and iphone12_copy.read_bytes() == before
 
 
 def test_other_threads_are_refused(hvnas, this_host: list[dict]) -> None:
