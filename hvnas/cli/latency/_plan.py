@@ -11,7 +11,7 @@ BACKEND = Annotated[
     str, typer.Option(metavar="torch-cpu|torch-cuda|onnxruntime", help="What runs the networks.")
 ]
 THREADS = Annotated[int, typer.Option(min=1, help="Threads to run on.")]
-OPS = Annotated[int, typer.Option(help="How many distinct ops to measure.")]
+OPS = Annotated[int, typer.Option(help="About how many distinct ops to measure.")]
 BLOCKS = Annotated[
     int | None,
     typer.Option(min=0, help="How many blocks to measure as stacks. Default: 60, for onnxruntime none."),

@@ -1,13 +1,13 @@
-"""What a network makes of the times of its ops: factors by group, a cost per op and a fixed one.
+"""What a network makes of the times of its ops: factors by group, and costs of calls, ops and bytes.
 
-With T_g the sum of the op times of group g in a network of n ops,
+With T_g the sum of the op times of group g, n the number of ops, W and A the megabytes of weights and of
+activations,
 
     ms = fixed + op_ms n + weight_ms W + act_ms A + sum_g factor_g T_g,
 
-W and A being the megabytes of weights and of activations, and
 fitted to whole networks by robust least squares of the relative error. The groups' factors are drawn to one
-common factor, and the fixed cost to none, by a ridge whose strength has the least leave-one-out error; so a
-group that few networks tell apart keeps the common one.
+common factor, and the costs of the call and of bytes to none, by a ridge whose strength has the least
+leave-one-out error; so a group that few networks tell apart keeps the common one.
 """
 
 from __future__ import annotations
@@ -66,9 +66,10 @@ def _design(model: OpModel, programs: Sequence[Program]) -> Floats:
 
 
 def _ridge(design: Floats, strength: float) -> tuple[Floats, Floats]:
-    """The solution, and ln(measured / predicted) of each network left out (the hat matrix's closed form).
+    """The solution, and ln(measured / predicted) of each network left out (from the hat matrix).
 
-    Iteratively reweighted: beyond `ROBUST` a relative error counts by its size, not by its square.
+    Iteratively reweighted: beyond `ROBUST` a relative error counts by its size, not by its square. The errors
+    left out hold the final weights fixed.
     """
     penalty = np.diag([0.0, 0.0, *np.full(design.shape[1] - 2, strength)])
     weights = np.ones(len(design))

