@@ -127,13 +127,20 @@ def _mark_attention(ops: list[Op]) -> None:
     That takes as many queries as keys, values as wide as keys, and intermediate results that nothing else
     reads. The last product becomes `ATTENTION`, or `MASKED` with a bias; the ops before it become `INNER`.
     """
+    found = [index for index, op in enumerate(ops) if op.kind == "softmax"]
+    if not found:
+        return
+    readers: dict[int, list[int]] = {}
     for index, op in enumerate(ops):
-        if op.kind != "softmax" or (chain := _scores(ops, index)) is None:
-            continue
-        after = [k for k in range(index + 1, len(ops)) if index in ops[k].inputs]
-        if len(after) != 1 or ops[after[0]].kind != "matmul" or ops[after[0]].inputs[0] != index:
+        for source in set(op.inputs):
+            readers.setdefault(source, []).append(index)
+    for index in found:
+        chain, after = _scores(ops, index, readers), readers.get(index, [])
+        if not chain or len(after) != 1:
             continue
         scores, values = ops[chain[-1]], ops[after[0]]
+        if values.kind != "matmul" or values.inputs[0] != index:
+            continue
         if scores.shape_in != values.shape_out or scores.shape_out[-1] != scores.shape_out[-2]:
             continue
         for k in (index, *chain):
@@ -141,18 +148,18 @@ def _mark_attention(ops: list[Op]) -> None:
         ops[after[0]] = values._replace(variant=MASKED if len(chain) > 1 else ATTENTION)
 
 
-def _scores(ops: list[Op], softmax: int) -> list[int] | None:
-    """Indices of the bias before a softmax, where there is one, and of the product that it reads."""
+def _scores(ops: list[Op], softmax: int, readers: dict[int, list[int]]) -> list[int]:
+    """Indices of the bias before a softmax, where there is one, and of the product that it reads; or none."""
     chain: list[int] = []
-    source = ops[softmax].inputs[0]
-    while source >= 0 and ops[source].kind in ("bias", "matmul"):
-        if sum(source in op.inputs for op in ops) > 1 or len(chain) > 1:
-            return None
+    inputs = ops[softmax].inputs
+    while inputs and (source := inputs[0]) >= 0 and len(chain) < 2 and len(readers[source]) == 1:
         chain.append(source)
         if ops[source].kind == "matmul":
             return chain
-        source = ops[source].inputs[0]
-    return None
+        if ops[source].kind != "bias":
+            break
+        inputs = ops[source].inputs
+    return []
 
 
 def _absorb(host: Op, op: Op) -> Op | None:

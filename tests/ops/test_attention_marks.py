@@ -129,3 +129,11 @@ def test_blocks_by_themselves_are_marked_as_in_networks(name: str) -> None:
     programs: list[Program] = [space.decode(row).lower() for row in rows]
     expected = np.stack([evaluate_columns(columns, program) for program in programs])
     assert (FastPath(space, columns)(rows) == expected).all()
+
+
+@pytest.mark.parametrize("kind", ["softmax", "bias"])
+def test_a_softmax_of_what_no_op_wrote_is_not_marked(kind: str) -> None:
+    start = Op(kind, SCORES, SCORES, (), weights=HEADS * N * N if kind == "bias" else 0)
+    ops = [start] if kind == "softmax" else [start, Op("softmax", SCORES, SCORES, (0,))]
+    product = Op("matmul", SCORES, VALUES, (len(ops) - 1,))
+    assert marks((*ops, product)) == [""] * (len(ops) + 1)
