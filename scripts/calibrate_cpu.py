@@ -23,15 +23,16 @@ from typing import Any
 import numpy as np
 import yaml
 from _forward import Floats, Grams, choose, fit, left_out
+from _tables import put
 from trace_timm import BASELINES, COLUMNS, GATES, SOURCES, network_of
 from trace_timm import TABLE as VALUES
 
-from hvnas._files import write_atomic
 from hvnas.latency.calibrate import Networks, networks
 from hvnas.latency.gate import Rule
 from hvnas.latency.interval import HIGH, LOW, Student, fit_student
 from hvnas.latency.rows import Measurement, write_rows
 from hvnas.latency.scores import scores
+from hvnas.latency.write import dump
 
 TABLES = SOURCES.parent
 DEVICES = ("cpu-i7-12700h", "cpu-i9-10940x", "rtx4090")
@@ -132,7 +133,7 @@ def device_text(name: str, rows: tuple[Measurement, ...]) -> tuple[dict[str, Any
     data |= {"parameters": {"fixed_ms": fixed, "terms": listed}}
     data |= {"interval": intervals(nets, inside, predicted)}
     data |= {"rules": [with_evidence(rule, nets, predicted) for rule in rules]}
-    return report, yaml.safe_dump(data | {"error": report}, sort_keys=False, width=110, allow_unicode=True)
+    return report, dump(data | {"error": report})
 
 
 def grams(nets: Networks) -> Grams:
@@ -256,16 +257,6 @@ def not_traced(name: str) -> list[str]:
     known = {(row["network"], int(row["resolution"])) for row in read_csv(VALUES)}
     found = map(network_of, read_csv(SOURCES / f"timm_{name}.csv"))
     return sorted(f"{network} at {resolution}" for network, resolution in set(found) - known)
-
-
-def put(path: Path, text: str, *, check: bool) -> bool:
-    """Whether `path` differs from `text`; written unless `check`."""
-    same = path.is_file() and path.read_text(encoding="utf-8") == text
-    if not same:
-        print(f"{path.relative_to(TABLES.parent)}: {'would change' if check else 'written'}")
-        if not check:
-            write_atomic(path, text)
-    return not same
 
 
 def print_report(name: str, report: dict[str, Any]) -> None:

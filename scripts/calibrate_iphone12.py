@@ -14,22 +14,23 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from _iphone12_report import print_report
+from _tables import put
 from _variants import network, part
 
-from hvnas._files import write_atomic
 from hvnas.latency.calibrate import Candidate, Evidence, Networks, networks
 from hvnas.latency.columns import clean, column, list_columns
 from hvnas.latency.differences import Difference, read_differences, write_differences
 from hvnas.latency.error_report import Calibration, calibrate, error_report, left_out_students
 from hvnas.latency.gate import Rule
 from hvnas.latency.rows import FIELDS, Measurement, read_rows, write_rows
+from hvnas.latency.write import dump
 from hvnas.ops import Program, evaluate_columns
 
 TABLES = Path(__file__).resolve().parent.parent / "latency_tables"
@@ -96,12 +97,12 @@ def main() -> int:
     unknown = set(args.devices) - set(TARGETS)
     if unknown:
         parser.error(f"no device {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
-    changed = _put(ROWS, write_rows(traced_rows()), check=args.check)
-    changed |= _put(DIFFERENCES, write_differences(traced_differences()), check=args.check)
+    changed = put(ROWS, write_rows(traced_rows()), check=args.check)
+    changed |= put(DIFFERENCES, write_differences(traced_differences()), check=args.check)
     for name in args.devices or TARGETS:
         fitted = calibrated(name)
         text, report = device_text(name, fitted)
-        changed |= _put(TABLES / f"{name}.yaml", text, check=args.check)
+        changed |= put(TABLES / f"{name}.yaml", text, check=args.check)
         print(f"\n{name}")
         print_report(report, fitted)
     return int(args.check and changed)
@@ -191,9 +192,9 @@ def device_text(name: str, fitted: Calibration) -> tuple[str, dict[str, Any]]:
     ]
     data = {"schema": "hvnas.device/1", **facts, "rows": ROWS.name}
     data |= {"parameters": {"fixed_ms": fixed, "terms": listed, "floor": floor}}
-    data |= {"interval": {"inside": _plain(inside), "outside": _plain(outside)}}
+    data |= {"interval": {"inside": asdict(inside), "outside": asdict(outside)}}
     data |= {"rules": rules, "error": report}
-    return yaml.safe_dump(data, sort_keys=False, width=110, allow_unicode=True), report
+    return dump(data), report
 
 
 def scale_depthwise(nets: Networks, fixed: float, floor: list[dict[str, Any]]) -> float:
@@ -211,20 +212,6 @@ def scale_depthwise(nets: Networks, fixed: float, floor: list[dict[str, Any]]) -
         if term["column"] == "depthwise_macs":
             term["ms_per_mega"] = float(f"{term['ms_per_mega'] * share:.4g}")
     return share
-
-
-def _plain(student: Any) -> dict[str, float]:
-    return {"df": student.df, "loc": student.loc, "scale": student.scale}
-
-
-def _put(path: Path, text: str, *, check: bool) -> bool:
-    """Whether `path` differs from `text`; written unless `check`."""
-    same = path.is_file() and path.read_text(encoding="utf-8") == text
-    if not same:
-        print(f"{path.relative_to(TABLES.parent)}: {'would change' if check else 'written'}")
-        if not check:
-            write_atomic(path, text)
-    return not same
 
 
 if __name__ == "__main__":

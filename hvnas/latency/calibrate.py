@@ -17,9 +17,11 @@ from hvnas.latency.gate import Rule
 from hvnas.latency.model import LinearModel, Term
 from hvnas.latency.refit import refit
 from hvnas.latency.rows import Measurement
+from hvnas.latency.scores import scores
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+ERRORS = ("mape", "median", "p90", "within_10", "within_20", "kendall_tau")
 
 
 @dataclass(frozen=True)
@@ -177,17 +179,8 @@ def mape(predicted: Floats, ms: Floats) -> float:
 
 def errors(predicted: Floats, ms: Floats) -> dict[str, float]:
     """How far predictions are off: MAPE, its median and 90 % quantile, shares, rank correlation."""
-    from scipy.stats import kendalltau
-
-    off = 100 * np.abs(predicted - ms) / ms
-    return {
-        "mape": round(float(off.mean()), 2),
-        "median": round(float(np.median(off)), 2),
-        "p90": round(float(np.quantile(off, 0.9)), 2),
-        "within_10": round(float(100 * np.mean(off <= 10)), 1),
-        "within_20": round(float(100 * np.mean(off <= 20)), 1),
-        "kendall_tau": round(float(kendalltau(predicted, ms).statistic), 3),
-    }
+    found = scores(predicted, ms)
+    return {name: found[name] for name in ERRORS}
 
 
 def noise_floor(rows: Sequence[Measurement], *, cohort: str) -> tuple[int, float]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from hvnas.cli._group import make_group
 
-import typer
-
-# The command, and the module of this package that holds its `run`.
-COMMANDS: dict[str, str] = {
+COMMANDS = {
     "plan": "plan",
     "measure": "measure",
     "export-suite": "export_suite",
@@ -18,14 +15,4 @@ COMMANDS: dict[str, str] = {
     "validate": "validate",
 }
 
-app = typer.Typer(rich_markup_mode=None, help="Latency tables: build, import, calibrate, check, read.")
-
-
-@app.callback(invoke_without_command=True)
-def _group(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-for _command, _module in COMMANDS.items():
-    app.command(name=_command)(import_module(f"{__name__}.{_module}").run)
+app = make_group(__name__, COMMANDS, help="Latency tables: build, import, calibrate, check, read.")

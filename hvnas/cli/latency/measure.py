@@ -36,6 +36,7 @@ def run(
     """
     from hvnas.latency.measure.backends import make_backend
     from hvnas.latency.measure.plan import make_plan
+    from hvnas.latency.measure.run import count_steps
     from hvnas.latency.measure.table import build_table
     from hvnas.space import load_space
 
@@ -49,18 +50,8 @@ def run(
         seed=seed,
         fuses_attention=timer.fuses_attention,
     )
-    steps: list[Steps] = []
-
-    def show(done: int, total: int, doing: str) -> None:
-        if not steps:
-            steps.append(Steps("steps", total))
-        steps[0].at(done, doing)
-
-    try:
-        built = build_table(plan, timer, path, bound=noise, progress=lambda p: show(p.done, p.total, p.doing))
-    finally:
-        for bar in steps:
-            bar.__exit__()
+    with Steps("steps", count_steps(plan)) as steps:
+        built = build_table(plan, timer, path, bound=noise, on_step=steps.at)
     if as_json:
         print_json({"device": str(built.path), **built.report})
     else:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ import typer
 
 from hvnas.cli import _devices
 from hvnas.cli._failure import Failure
+from hvnas.cli._progress import Steps
 from hvnas.cli._screen import Screen, print_json
 from hvnas.cli.latency._output import writing
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hvnas.latency import Device
     from hvnas.ops import Program
 
-_SECONDS_BETWEEN_LINES = 5.0
+TIMES = 2  # so that the noise floor is that of the same run
 _COLUMNS = ("", ">networks", ">mean", ">bias", ">median", ">p90", ">±5 %", ">±10 %", ">±20 %", ">rho", ">tau")
 _PERCENTS = ("mape", "bias", "median", "p90", "within_5", "within_10", "within_20")
 
@@ -135,7 +135,8 @@ def _measure(device: Device, name: str, n: int, *, space: str, seed: int) -> _Me
     members = load_space(space)
     archs = held_out(members, n, seed=seed, known=known_hashes(device_file(name)))
     threads = device.info.threads or 1
-    pairs = time_networks(archs, backend=backend, threads=threads, progress=_progress())
+    with Steps("timings", TIMES * n) as steps:
+        pairs = time_networks(archs, backend=backend, threads=threads, passes=TIMES, on_step=steps.at)
     drawn = {"space": members.name, "space_hash": members.hash, "seed": seed, "macs": list(MACS)}
     return _Measured(
         names=[arch.name for arch in archs],
@@ -145,19 +146,6 @@ def _measure(device: Device, name: str, n: int, *, space: str, seed: int) -> _Me
         noise=[(float(first), float(second)) for first, second in pairs],
         source={"drawn": drawn, "backend": backend, "threads": threads},
     )
-
-
-def _progress() -> Callable[[int, int], None]:
-    """Now and then a line on standard error."""
-    screen, last = Screen(errors=True), time.monotonic()
-
-    def advanced(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            screen.line(f"{done} of {total} times measured")
-
-    return advanced
 
 
 def _compare(device: Device, measured: _Measured) -> tuple[dict[str, Any], list[float]]:

@@ -9,7 +9,6 @@ import numpy as np
 from hvnas.arch import Arch
 from hvnas.latency.measure.backends import make_backend
 
-Progress = Callable[[int, int], None]
 RUNS = 15
 LONG_MS = 200.0
 FEW_RUNS = 7
@@ -22,19 +21,19 @@ def time_networks(
     backend: str,
     threads: int | None = 1,
     passes: int = 2,
-    progress: Progress | None = None,
+    on_step: Callable[[int, str], None] | None = None,
 ) -> list[tuple[float, ...]]:
     """Median milliseconds of every network, in as many passes over all of them.
 
-    A pass builds each network anew, so that two passes tell what a time is worth. `progress` is told how
-    many of all timings are done. Raises ValueError as `make_backend`.
+    A pass builds each network anew, so that two passes tell what a time is worth. `on_step` is told how
+    many timings are done and what comes next. Raises ValueError as `make_backend`.
     """
     timer = make_backend(backend, threads=threads or 1)
     times: list[list[float]] = [[] for _ in archs]
     for done in range(passes * len(archs)):
-        if progress:
-            progress(done, passes * len(archs))
         k = done % len(archs)
+        if on_step:
+            on_step(done, archs[k].name)
         times[k].append(float(np.median(network_times(timer.network(archs[k])))))
     return [tuple(t) for t in times]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +20,7 @@ from hvnas.ops import Op
 CHUNK = 40
 DEPTH = 4
 Step = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a measurement is: things done and to do, and a word on what comes next."""
-
-    done: int
-    total: int
-    doing: str
+OnStep = Callable[[int, str], None]
 
 
 def measure(
@@ -38,22 +29,28 @@ def measure(
     yaml: Path,
     *,
     bound: float = NOISE_BOUND,
-    progress: Callable[[Progress], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Journal:
     """Time all of a plan that the journal beside `yaml` does not hold yet.
 
     Ops, blocks and networks take turns, so that what slows the machine for a while slows some of each. Ops
-    whose rounds differ by more than `bound` are measured again, then marked. Raises ValueError where rows
+    whose rounds differ by more than `bound` are measured again, then marked. `on_step` is told how many of
+    `count_steps` are done and what comes next. Raises ValueError where rows
     cannot be kept; those before are.
     """
     journal = Journal(yaml)
     steps = _steps(plan, backend, journal, bound)
-    total = -(-len(plan.ops) // CHUNK) + len(plan.blocks) + len(plan.networks)
+    done = count_steps(plan) - len(steps)
     for k, (doing, step) in enumerate(steps):
-        if progress:
-            progress(Progress(total - len(steps) + k, total, doing))
+        if on_step:
+            on_step(done + k, doing)
         step()
     return journal
+
+
+def count_steps(plan: Plan) -> int:
+    """Steps of a whole plan: chunks of ops, blocks and networks."""
+    return -(-len(plan.ops) // CHUNK) + len(plan.blocks) + len(plan.networks)
 
 
 def _steps(plan: Plan, backend: Backend, journal: Journal, bound: float) -> list[tuple[str, Step]]:

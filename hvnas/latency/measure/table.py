@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from hvnas.latency.measure.context import Fitted, fit_context
 from hvnas.latency.measure.host import host_cpu, host_os
 from hvnas.latency.measure.journal import Journal
 from hvnas.latency.measure.plan import Plan
-from hvnas.latency.measure.run import Progress, measure
+from hvnas.latency.measure.run import OnStep, measure
 from hvnas.latency.measure.sampling import NOISE_BOUND, ROUNDS, RUNS
 from hvnas.latency.measure.whole_rows import BLOCK, NETWORK
 from hvnas.latency.measured_files import Drawn, MeasuredFile, read_measured, write_measured
@@ -48,7 +47,7 @@ def build_table(
     path: Path,
     *,
     bound: float = NOISE_BOUND,
-    progress: Callable[[Progress], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Built:
     """Measure a plan into the device file `path` (YAML, with CSVs beside it), or go on with one.
 
@@ -64,7 +63,7 @@ def build_table(
         Journal(path)  # first, so that a YAML never names rows that are not there
     if known is None or known.complete:  # what grows is not complete
         write_measured(path, path.stem, info, drawn, noise_bound=bound)
-    journal = measure(plan, backend, path, bound=bound, progress=progress)
+    journal = measure(plan, backend, path, bound=bound, on_step=on_step)
     model, fitted = _fit(plan, journal)
     report = _report(plan, journal, model, fitted)
     write_measured(

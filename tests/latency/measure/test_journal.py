@@ -86,16 +86,16 @@ def test_nothing_is_measured_twice(plan: Plan, tmp_path: Path) -> None:
     class Cut(Exception):
         pass
 
-    def stop(progress: object) -> None:
-        if progress.done == 7:  # type: ignore[attr-defined]
+    def stop(done: int, doing: str) -> None:
+        if done == 7:
             raise Cut
 
     backend, path = FormulaBackend(), tmp_path / "host.yaml"
     with pytest.raises(Cut):
-        build_table(plan, backend, path, progress=stop)
+        build_table(plan, backend, path, on_step=stop)
     first = dict(backend.timed)
     steps: list[int] = []
-    build_table(plan, backend, path, progress=lambda p: steps.append(p.done))
+    build_table(plan, backend, path, on_step=lambda done, _: steps.append(done))
     assert 40 < len(first) < len(backend.timed) and steps[0] == 7
     keys = {op.key for op in plan.ops} | {arch.hash for arch in plan.networks}
     assert {key: backend.timed[key] for key in keys} == dict.fromkeys(keys, 1)

@@ -11,7 +11,6 @@ import pytest
 
 from hvnas.latency import load_device
 from hvnas.latency.measure.plan import Plan
-from hvnas.latency.measure.run import Progress
 from hvnas.latency.measure.table import build_table
 from hvnas.latency.op_model import OpModel
 from hvnas.ops import Op, Program
@@ -147,15 +146,15 @@ def test_a_table_of_fewer_is_gone_on_with(
     assert load_device(path).report["rows"]["networks"] == 10
     backend.timed.clear()
 
-    def stop(progress: Progress) -> None:
+    def stop(done: int, doing: str) -> None:
         # Cut in the middle, it is no longer complete, and says so.
         device = load_device(path)
         assert not device.latency(arch.lower()).inside and "complete: false" in path.read_text("utf-8")
-        if progress.doing == "a network":
+        if doing == "a network":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_table(plan, backend, path, progress=stop)
+        build_table(plan, backend, path, on_step=stop)
     build_table(plan, backend, path)
     measured = {op.key for op in plan.ops[150:]} | {arch.hash for arch in plan.networks[10:]}
     assert set(backend.timed) == measured and set(backend.timed.values()) == {1}
