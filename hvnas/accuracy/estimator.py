@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hvnas._names import unknown_name
 from hvnas.accuracy.ranks import settled
 from hvnas.arch import Arch
-from hvnas.ops import Column, Program
+from hvnas.ops import Column, Program, evaluate_columns
 
 Array = NDArray[np.float64]
 
@@ -38,6 +38,13 @@ class Estimate(NamedTuple):
     def unit(self) -> str:
         """``points``."""
         return POINTS
+
+
+def values_of(columns: Sequence[Column], networks: Iterable[Arch | Program]) -> Array:
+    """The columns of networks, which are lowered, or of their Programs. Shape [n, len(columns)]."""
+    programs = (item if isinstance(item, Program) else item.lower() for item in networks)
+    values = np.array([evaluate_columns(columns, program) for program in programs])
+    return values.reshape(len(values), len(columns))
 
 
 class ScoreEstimate(Estimate):

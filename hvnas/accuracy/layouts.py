@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas.accuracy.columns import COLUMNS, NAMES
+from hvnas.accuracy.estimator import values_of
 from hvnas.accuracy.features import Array
 from hvnas.accuracy.surrogate import Surrogate
 from hvnas.arch import Arch
-from hvnas.ops import Program, evaluate_columns
+from hvnas.ops import Program
 
 # Params and MACs may differ by so much of their middle: beyond that, size is what is compared.
 TOLERANCE = 0.05
@@ -49,8 +50,7 @@ def rank_probabilities(
     """
     if len(archs) < 2:
         raise ValueError("ranking: needs two networks or more; name another one")
-    programs = [item if isinstance(item, Program) else item.lower() for item in archs]
-    values = np.array([evaluate_columns(COLUMNS, program) for program in programs])
+    values = values_of(COLUMNS, archs)
     _check_sizes(values, tolerance)
     mean, covariance = surrogate.joint_columns(values, recipe=recipe, scenario=scenario)
     drawn = np.random.default_rng(0).multivariate_normal(mean, covariance, DRAWS, method="eigh")

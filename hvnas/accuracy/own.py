@@ -25,14 +25,14 @@ from scipy.stats import kendalltau
 from hvnas._files import read_text, write_atomic
 from hvnas.accuracy.assumed import assumptions
 from hvnas.accuracy.columns import COLUMNS, NAMES
-from hvnas.accuracy.estimator import Estimate, check_scenario, load_estimator
+from hvnas.accuracy.estimator import Estimate, check_scenario, load_estimator, values_of
 from hvnas.accuracy.evidence import covariates
 from hvnas.accuracy.features import Array, derive
 from hvnas.accuracy.fit import transform, untransform
 from hvnas.accuracy.own_results import Result, read_results
 from hvnas.accuracy.surrogate import Surrogate
 from hvnas.arch import Arch
-from hvnas.ops import Column, Program, evaluate_columns
+from hvnas.ops import Column, Program
 from hvnas.train.recipes import load_recipe
 
 SCHEMA = "hvnas.estimator/1"
@@ -130,10 +130,7 @@ class OwnEstimator:
         scenario: str = "imagenet1k",
     ) -> Estimate:
         """Metric and sd of each network. `scenario` is that of the results, whatever it is called."""
-        programs = [item if isinstance(item, Program) else item.lower() for item in archs_or_programs]
-        values = np.array([evaluate_columns(COLUMNS, program) for program in programs])
-        shaped = values.reshape(len(programs), len(COLUMNS))
-        return self.estimate_columns(shaped, recipe=recipe, scenario=scenario)
+        return self.estimate_columns(values_of(COLUMNS, archs_or_programs), recipe=recipe, scenario=scenario)
 
     def estimate_columns(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
@@ -164,7 +161,7 @@ def _made(name: str, rows: Sequence[Result], spread: float, noise: float) -> Own
     archs = [row.arch for row in rows]
     return OwnEstimator(
         name,
-        np.array([evaluate_columns(COLUMNS, arch.lower()) for arch in archs]),
+        values_of(COLUMNS, archs),
         np.array([row.recipe for row in rows]),
         np.array([row.metric for row in rows]),
         (min(arch.resolution for arch in archs), max(arch.resolution for arch in archs)),

@@ -18,14 +18,14 @@ import numpy as np
 from hvnas._files import read_text
 from hvnas.accuracy.assumed import assumptions
 from hvnas.accuracy.columns import COLUMNS, NAMES
-from hvnas.accuracy.estimator import Estimate, check_scenario, register_estimator
+from hvnas.accuracy.estimator import Estimate, check_scenario, register_estimator, values_of
 from hvnas.accuracy.evidence import DATA, Evidence, covariates, load_evidence
 from hvnas.accuracy.features import Array, derive
 from hvnas.accuracy.fit import Fit
 from hvnas.accuracy.scenarios import large_data_shift
 from hvnas.accuracy.views import VIEWS
 from hvnas.arch import Arch
-from hvnas.ops import Column, Program, evaluate_columns
+from hvnas.ops import Column, Program
 from hvnas.train.recipes import load_recipe
 
 # Hyperparameters by view.
@@ -79,11 +79,7 @@ class Surrogate:
     ) -> Estimate:
         """Top-1 and sd of each network, trained as `recipe` says. Raises ValueError as `load_recipe`."""
         check_scenario(scenario)
-        programs = [item if isinstance(item, Program) else item.lower() for item in archs_or_programs]
-        values = np.array([evaluate_columns(COLUMNS, program) for program in programs])
-        return self.estimate_columns(
-            values.reshape(len(programs), len(COLUMNS)), recipe=recipe, scenario=scenario
-        )
+        return self.estimate_columns(values_of(COLUMNS, archs_or_programs), recipe=recipe, scenario=scenario)
 
     def estimate_columns(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"

@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from hvnas.accuracy.estimator import SCORE, ScoreEstimate, check_scenario, register_estimator
+from hvnas.accuracy.estimator import SCORE, ScoreEstimate, check_scenario, register_estimator, values_of
 from hvnas.accuracy.proxies.registry import COUNTED, PROBED, Array, CountedProxy, load_proxy
 from hvnas.arch import Arch
-from hvnas.ops import Column, Program, evaluate_columns
+from hvnas.ops import Column, Program
 from hvnas.train.recipes import load_recipe
 
 SEED = 0
@@ -43,10 +43,9 @@ class CountEstimator:
         scenario: str = "imagenet1k",
     ) -> ScoreEstimate:
         """A score for each network or Program. Raises ValueError for an unknown recipe or scenario."""
-        programs = [item if isinstance(item, Program) else item.lower() for item in archs_or_programs]
-        values = np.array([evaluate_columns(self.columns, program) for program in programs])
-        shaped = values.reshape(len(programs), len(self.columns))
-        return self.estimate_columns(shaped, recipe=recipe, scenario=scenario)
+        return self.estimate_columns(
+            values_of(self.columns, archs_or_programs), recipe=recipe, scenario=scenario
+        )
 
     def estimate_columns(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
