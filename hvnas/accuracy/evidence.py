@@ -22,7 +22,8 @@ from hvnas.train.recipes import AUGMENTATIONS, Recipe
 DATA = Path(__file__).resolve().parent / "data"
 
 # What estimates know of training. Distillation and the two older augmentation classes are switches
-# beside modern augmentation without a teacher; 300 epochs is the origin of the schedule.
+# beside modern augmentation without a teacher; 300 epochs is the origin of the schedule. A teacher is
+# whatever gives soft labels: another network, a larger member of the family, or the network's own average.
 RECIPE_FEATURES: tuple[str, ...] = ("log_epochs", "distilled", "basic", "policy")
 
 

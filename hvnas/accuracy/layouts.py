@@ -15,7 +15,7 @@ from hvnas.accuracy.surrogate import Surrogate
 from hvnas.arch import Arch
 from hvnas.ops import Program
 
-# Params and MACs may differ by so much of their middle: beyond that, size is what is compared.
+# The largest may have so much more params or MACs than the smallest: beyond that, size is what is compared.
 TOLERANCE = 0.05
 DRAWS = 20_000
 
@@ -46,7 +46,7 @@ def rank_probabilities(
     """Ranks of networks of one size, each with its probability.
 
     What the networks share, such as the offset of a family trained one way, cancels: the draws are joint.
-    Raises ValueError where params or MACs differ by more than `tolerance` from their middle.
+    Raises ValueError where params or MACs of two of them differ by more than `tolerance` of the smaller.
     """
     if len(archs) < 2:
         raise ValueError("ranking: needs two networks or more; name another one")
@@ -68,11 +68,10 @@ def _chances(drawn: Array) -> Array:
 def _check_sizes(values: Array, tolerance: float) -> None:
     for name in ("params", "macs"):
         sizes = values[:, NAMES.index(name)]
-        middle = 0.5 * (sizes.min() + sizes.max())
-        apart = float(np.ptp(sizes) / 2.0 / middle)
+        apart = float(sizes.max() / sizes.min() - 1.0)
         if apart > tolerance:
             shown = "MACs" if name == "macs" else name
             raise ValueError(
-                f"{shown}: the networks lie up to {100 * apart:.1f} % from their middle, more than "
+                f"{shown}: the largest network has {100 * apart:.1f} % more than the smallest, more than "
                 f"{100 * tolerance:g} %; widen or deepen the smaller ones until their sizes agree"
             )

@@ -28,7 +28,8 @@ def test_values_are_what_the_architecture_lowers_to(index: int) -> None:
     row = load_ablations()[index]
     network = row.variant if not row.variant.startswith(TRACED) else "poolformer_s12"
     found = evaluate_columns(COLUMNS, arch_of(network).lower())
-    assert found.tolist() == ablation_values()[network].tolist()
+    # Sums of fractions depend on the order of the ops in the last digit.
+    np.testing.assert_allclose(found, ablation_values()[network], rtol=1e-12)
 
 
 def test_only_what_sets_networks_of_a_study_apart_is_fitted() -> None:

@@ -54,7 +54,7 @@ def test_signs_of_ablations_that_features_see(report: dict) -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="measured 30 of 39, 0.769, those that no feature sees included"
+    strict=True, raises=AssertionError, reason="measured 29 of 39, 0.744, those that no feature sees included"
 )
 def test_signs_of_all_ablations(report: dict) -> None:
     assert report["ablations"]["share"] >= 0.85

@@ -9,12 +9,22 @@ import pytest
 
 import hvnas
 from hvnas.accuracy import Surrogate, load_estimator
+from hvnas.accuracy.ablations import arch_of
 from hvnas.accuracy.columns import COLUMNS, NAMES
 from hvnas.accuracy.features import derive
 from hvnas.accuracy.guard import MAIN, Guard
 from hvnas.accuracy.layouts import rank_probabilities
 from hvnas.accuracy.scenarios import fit_shift, large_data_shift, pairs
 from hvnas.ops import evaluate_columns
+
+# C-C-C-C, C-C-C-T, C-C-T-T and C-T-T-T with CoAtNet-0's widths: as deep as it, and as large.
+EQUAL_DEPTHS = ("coatnet_0_cccc", "coatnet_0_ccct", "coatnet_0", "coatnet_0_cttt")
+MATCHED = (
+    "coatnet_0_cccc|stages.1.local.depth=5|stages.2.local.depth=7",
+    "coatnet_0_ccct|stages.1.local.depth=6",
+    "coatnet_0",
+    "coatnet_0_cttt|stages.1.global.depth=1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +50,25 @@ def test_sizes_that_differ_are_not_compared(surrogate: Surrogate) -> None:
         rank_probabilities(archs, surrogate)
     with pytest.raises(ValueError, match="two networks"):
         rank_probabilities(archs[:1], surrogate)
+
+
+def test_coatnet_layouts_of_one_size_are_ranked_and_those_of_one_depth_refused(surrogate: Surrogate) -> None:
+    with pytest.raises(ValueError, match="params: the largest network has"):
+        rank_probabilities([hvnas.load_arch(name) for name in EQUAL_DEPTHS], surrogate)
+    archs = [arch_of(network) for network in MATCHED]
+    for scenario in ("imagenet1k", "large-data"):
+        found = rank_probabilities(archs, surrogate, scenario=scenario)
+        assert found.probabilities.sum(0) == pytest.approx(1.0)
+        assert (found.sd > 0.3).all()
+
+
+def test_sizes_are_compared_with_each_other(surrogate: Surrogate) -> None:
+    # 3.9 % apart, and 1.9 % off their middle.
+    base = hvnas.load_arch("poolformer_s12")
+    pair = [base, base.with_(classes=1900)]
+    with pytest.raises(ValueError, match="params: the largest network has"):
+        rank_probabilities(pair, surrogate, tolerance=0.03)
+    assert len(rank_probabilities(pair, surrogate, tolerance=0.04).order) == 2
 
 
 def test_large_data_is_the_fitted_shift_with_its_sd(surrogate: Surrogate) -> None:
