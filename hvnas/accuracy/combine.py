@@ -1,24 +1,38 @@
 """Several estimators as one, by the ranks that they give.
 
-Points of top-1, logarithms of determinants and counts have no common scale, ranks have. Each estimator
-ranks the networks that it is asked about together; the score of a network is the mean of its normalised
-ranks (`hvnas.accuracy.ranks`), in (0, 1). It depends on the company: scores of two calls do not compare,
-and the score of a single network is always 0.5. That is why a search, which compares networks that it met
-at different times, does not take a combination; it ranks the networks of a front or of a batch.
+Points of top-1, logarithms of determinants and counts have no common scale, ranks have. `RankMean` ranks the
+networks that it is asked about together: the score of a network is the mean of its normalised ranks
+(`hvnas.accuracy.ranks`), in (0, 1). It depends on the company: scores of two calls do not compare, and the
+score of a single network is always 0.5.
+
+A search compares networks that it met at different times. `RankMean.against` gives it an estimator whose
+scores do compare: each part's value is placed among the values that a fixed set of reference networks has
+there, and the score is the mean of the positions. It does not stand still beyond the references: what all
+parts put above the best of them scores above it.
 
 AZ-NAS (2403.19232, section 3) sums logarithms of ranks instead, which punishes the worst rank hardest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, cast
 
-from hvnas.accuracy.estimator import SCORE, AccuracyEstimator, ScoreEstimate, load_estimator
-from hvnas.accuracy.ranks import mean_rank
+import numpy as np
+
+from hvnas.accuracy.estimator import (
+    SCORE,
+    AccuracyEstimator,
+    Array,
+    ColumnEstimator,
+    ScoreEstimate,
+    load_estimator,
+)
+from hvnas.accuracy.ranks import RankScale, mean_rank
 from hvnas.arch import Arch
-from hvnas.ops import Program
+from hvnas.ops import Column, Program
 
 
 @dataclass(frozen=True)
@@ -56,3 +70,92 @@ class RankMean:
         networks = list(archs_or_programs)
         given = [part.estimate(networks, recipe=recipe, scenario=scenario).mean for part in self.parts]
         return ScoreEstimate.of(mean_rank(given))
+
+    def against(self, references: Sequence[Arch]) -> ReferencedRanks:
+        """The combination whose scores are positions among `references`, comparable between calls.
+
+        It reads columns where all parts do, and is then as cheap as they are.
+        Raises ValueError without references.
+        """
+        if not len(references):
+            raise ValueError(
+                f"estimator: {self.name}: there are no references; give 64 networks of the space"
+            )
+        reads_columns = all(isinstance(part, ColumnEstimator) for part in self.parts)
+        kind = ReferencedColumnRanks if reads_columns else ReferencedRanks
+        return kind(self.name, self.parts, tuple(references))
+
+
+@dataclass(frozen=True)
+class ReferencedRanks:
+    """Scores networks by the mean of their positions among `references`, one position per part.
+
+    The score grows with every part's value, also beyond the references (`hvnas.accuracy.ranks.RankScale`);
+    it is -inf where a part has none. The references are estimated once per recipe and scenario.
+    """
+
+    unit: ClassVar[str] = SCORE
+
+    name: str
+    parts: tuple[AccuracyEstimator, ...]
+    references: tuple[Arch, ...]
+    _scales: dict[tuple[str, str], tuple[RankScale, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def estimate(
+        self,
+        archs_or_programs: Sequence[Arch | Program],
+        *,
+        recipe: str = "modern300",
+        scenario: str = "imagenet1k",
+    ) -> ScoreEstimate:
+        """The score of each network. Raises ValueError as the parts do."""
+        networks = list(archs_or_programs)
+
+        def score(part: AccuracyEstimator) -> Array:
+            return part.estimate(networks, recipe=recipe, scenario=scenario).mean
+
+        return self._combined(score, recipe, scenario)
+
+    def _combined(
+        self, score: Callable[[AccuracyEstimator], Array], recipe: str, scenario: str
+    ) -> ScoreEstimate:
+        scales = self._scales_of(recipe, scenario)
+        positions = [scale(score(part)) for scale, part in zip(scales, self.parts, strict=True)]
+        return ScoreEstimate.of(np.mean(positions, axis=0))
+
+    def _scales_of(self, recipe: str, scenario: str) -> tuple[RankScale, ...]:
+        if (recipe, scenario) not in self._scales:
+            self._scales[recipe, scenario] = tuple(
+                RankScale.of(part.estimate(self.references, recipe=recipe, scenario=scenario).mean, name=name)
+                for name, part in zip(self.name.split("+"), self.parts, strict=True)
+            )
+        return self._scales[recipe, scenario]
+
+
+@dataclass(frozen=True)
+class ReferencedColumnRanks(ReferencedRanks):
+    """`ReferencedRanks` of parts that all read columns: serves whole populations."""
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """Every part's columns, once each."""
+        return tuple(dict.fromkeys(column for part in self._readers for column in part.columns))
+
+    @cached_property
+    def _readers(self) -> tuple[ColumnEstimator, ...]:
+        return cast("tuple[ColumnEstimator, ...]", self.parts)
+
+    def estimate_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> ScoreEstimate:
+        """The score of each network from column values ``[n, len(columns)]``."""
+        place = {column: i for i, column in enumerate(self.columns)}
+
+        def score(part: AccuracyEstimator) -> Array:
+            assert isinstance(part, ColumnEstimator)
+            own = values[:, [place[column] for column in part.columns]]
+            return part.estimate_columns(own, recipe=recipe, scenario=scenario).mean
+
+        return self._combined(score, recipe, scenario)
