@@ -150,7 +150,7 @@ class Arch:
             offset = len(ops)
             for op in lowered.ops:
                 inputs = tuple(sources[i] if i < 0 else i + offset for i in op.inputs)
-                ops.append(op if inputs == op.inputs else op._replace(inputs=inputs))
+                ops.append(op if inputs == op.inputs else op.reading(inputs))
             labels += [label] * len(lowered.ops)
             sources = {
                 MAP: sources.get(lowered.map_index, lowered.map_index + offset),

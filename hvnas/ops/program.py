@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 
+from hvnas.ops.liveness import alive
 from hvnas.ops.op import Op
 
 
@@ -66,20 +66,8 @@ class Program:
 
         A value lives from the op that writes it to the last op that reads it.
         """
-        last_read = {index: index for index in range(-1, len(self.ops))}
-        for index, op in enumerate(self.ops):
-            for source in op.inputs:
-                last_read[source] = index
-        dies_after: dict[int, list[int]] = {}
-        for source, index in last_read.items():
-            dies_after.setdefault(index, []).append(source)
-        sizes = {-1: 3 * self.resolution**2} | {i: prod(op.shape_out) for i, op in enumerate(self.ops)}
-        live = peak = sizes[-1]
-        for index in range(len(self.ops)):
-            live += sizes[index]
-            peak = max(peak, live)
-            live -= sum(sizes[source] for source in dies_after.get(index, ()))
-        return 4 * peak
+        image = 3 * self.resolution**2
+        return 4 * max([image, *alive(self.ops, {-1: image})])
 
     def fused(self) -> Program:
         """The deployed form: BatchNorm folded along the edges, conv + norm + activation one op.
@@ -100,22 +88,47 @@ def fuse(ops: tuple[Op, ...]) -> list[tuple[Op, int]]:
 
     Returns the kept ops, edges renumbered, each with its index in `ops`. Inputs below zero stay.
     """
-    readers = Counter(source for op in ops for source in op.inputs)
+    kept, origin, _ = _fold(ops)
+    return list(zip(kept, origin, strict=True))
+
+
+def fuse_segment(ops: tuple[Op, ...]) -> tuple[list[Op], dict[int, int]]:
+    """The kept ops as `fuse` gives them, and for each of `ops` the kept one that writes its value now."""
+    kept, _, stands_for = _fold(ops)
+    return kept, stands_for
+
+
+def _fold(ops: tuple[Op, ...]) -> tuple[list[Op], list[int], dict[int, int]]:
+    readers = Counter([source for op in ops for source in op.inputs])
     stands_for: dict[int, int] = {}
     kept: list[Op] = []
     origin: list[int] = []
     for index, op in enumerate(ops):
-        inputs = tuple(stands_for.get(source, source) for source in op.inputs)
+        sources = op.inputs
+        inputs = tuple([stands_for.get(source, source) for source in sources])
         host = inputs[0] if inputs else -1
-        if host >= 0 and readers[op.inputs[0]] == 1 and (absorbed := _absorb(kept[host], op)):
+        if (
+            host >= 0
+            and op.kind in FOLDED
+            and readers[sources[0]] == 1
+            and (absorbed := _absorb(kept[host], op))
+        ):
             kept[host] = absorbed
             stands_for[index] = host
             continue
         stands_for[index] = len(kept)
-        kept.append(op if inputs == op.inputs else op._replace(inputs=inputs))
+        kept.append(op if inputs == sources else op.reading(inputs))
         origin.append(index)
     _mark_attention(kept)
-    return list(zip(kept, origin, strict=True))
+    return kept, origin, stands_for
+
+
+FOLDED = frozenset({"norm", "scale", "act"})
+_BIAS, _ACT = Op._fields.index("bias"), Op._fields.index("act")
+
+
+def _with(op: Op, field: int, value: object) -> Op:
+    return Op._make((*op[:field], value, *op[field + 1 :]))
 
 
 ATTENTION, MASKED, INNER = "attention", "masked_attention", "inner"
@@ -130,10 +143,7 @@ def _mark_attention(ops: list[Op]) -> None:
     found = [index for index, op in enumerate(ops) if op.kind == "softmax"]
     if not found:
         return
-    readers: dict[int, list[int]] = {}
-    for index, op in enumerate(ops):
-        for source in set(op.inputs):
-            readers.setdefault(source, []).append(index)
+    readers = _readers(ops, _around(ops, found))
     for index in found:
         chain, after = _scores(ops, index, readers), readers.get(index, [])
         if not chain or len(after) != 1:
@@ -146,6 +156,26 @@ def _mark_attention(ops: list[Op]) -> None:
         for k in (index, *chain):
             ops[k] = ops[k]._replace(variant=INNER)
         ops[after[0]] = values._replace(variant=MASKED if len(chain) > 1 else ATTENTION)
+
+
+def _around(ops: list[Op], softmaxes: list[int]) -> set[int]:
+    """Softmaxes and the two ops before each of them: those whose readers matter."""
+    around = set(softmaxes)
+    for index in softmaxes:
+        for _ in range(2):
+            index = ops[index].inputs[0] if index >= 0 and ops[index].inputs else -1
+            around.add(index)
+    return around
+
+
+def _readers(ops: list[Op], wanted: set[int]) -> dict[int, list[int]]:
+    """The ops that read each of the `wanted`, in order."""
+    readers: dict[int, list[int]] = {index: [] for index in wanted}
+    for index, op in enumerate(ops):
+        for source in op.inputs:
+            if source in readers and index not in readers[source][-1:]:
+                readers[source].append(index)
+    return readers
 
 
 def _scores(ops: list[Op], softmax: int, readers: dict[int, list[int]]) -> list[int]:
@@ -167,7 +197,7 @@ def _absorb(host: Op, op: Op) -> Op | None:
     if host.kind not in ("conv", "linear") or host.act:
         return None
     if (op.kind == "norm" and op.variant == "bn") or op.kind == "scale":
-        return host._replace(bias=True)
+        return host if host.bias else _with(host, _BIAS, True)
     if op.kind == "act":
-        return host._replace(act=op.variant)
+        return _with(host, _ACT, op.variant)
     return None

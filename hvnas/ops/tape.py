@@ -28,7 +28,7 @@ class State:
     grid: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: searches make millions, and that would cost half of each
 class Value:
     """A tensor on the tape: its shape and the local index of the op that wrote it."""
 
@@ -96,9 +96,10 @@ class Tape:
 
     def emit(self, kind: str, x: Value, shape: Shape, *others: Value, **attributes: object) -> Value:
         """Append an op that reads `x` (and `others`) and writes `shape`."""
-        inputs = (x.index, *(other.index for other in others))
-        self.ops.append(Op(kind, x.shape, shape, inputs, **attributes))  # type: ignore[arg-type]
-        return Value(shape, len(self.ops) - 1)
+        inputs = (x.index, *[other.index for other in others]) if others else (x.index,)
+        ops = self.ops
+        ops.append(Op(kind, x.shape, shape, inputs, **attributes))  # type: ignore[arg-type]
+        return Value(shape, len(ops) - 1)
 
     def conv(
         self,
@@ -116,12 +117,14 @@ class Tape:
         if channels % groups or out % groups:
             raise ValueError(f"groups {groups} must divide {channels} input and {out} output channels")
         pad = kernel // 2 if padding is None else padding
-        shape = (out, conv_out(height, kernel, stride, pad), conv_out(width, kernel, stride, pad))
-        if min(shape[1:]) < 1:
+        rows = conv_out(height, kernel, stride, pad)
+        columns = rows if width == height else conv_out(width, kernel, stride, pad)
+        if rows < 1 or columns < 1:
             raise ValueError(f"a {height} x {width} map is too small for a {kernel} x {kernel} convolution")
-        return self.emit(
-            "conv", x, shape, kernel=(kernel, kernel), stride=(stride, stride), groups=groups, bias=bias
-        )
+        shape = (out, rows, columns)
+        ops = self.ops
+        ops.append(Op("conv", x.shape, shape, (x.index,), (kernel, kernel), (stride, stride), groups, bias))
+        return Value(shape, len(ops) - 1)
 
     def linear(self, x: Value, out: int, *, bias: bool = True) -> Value:
         """Linear layer on the last axis of ``(N, d)``."""
@@ -177,7 +180,9 @@ class Tape:
         return self._pair("reduce", a, b, variant="maximum")
 
     def _pair(self, kind: str, a: Value, b: Value, *, variant: str = "") -> Value:
-        shape = tuple(max(m, n) for m, n in zip(a.shape, b.shape, strict=True))
+        shape = a.shape
+        if b.shape != shape:
+            shape = tuple([max(m, n) for m, n in zip(shape, b.shape, strict=True)])
         self.ops.append(Op(kind, shape, shape, (a.index, b.index), variant=variant))
         return Value(shape, len(self.ops) - 1)
 

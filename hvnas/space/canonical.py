@@ -11,7 +11,7 @@ from hvnas.blocks import lower_block
 from hvnas.ops import State
 from hvnas.space.layout import SLOTS, Layout
 from hvnas.space.spec import SAME
-from hvnas.space.stage import ABSENT, CEIL, FLOOR, Abilities, Situation, StageRules, gene_tables
+from hvnas.space.stage import ABSENT, CEIL, FLOOR, Abilities, StageRules, gene_tables, situation_numbers
 from hvnas.space.traits import IDLE, KINDS, MAP, PAIR, DownTraits, traits_of
 
 Rows = NDArray[np.int16]
@@ -74,41 +74,43 @@ class Canonicaliser:
 
     def __call__(self, rows: NDArray[Any]) -> Rows:
         """Canonical rows. Shape [n, genes], whole numbers of any size in, int16 out."""
-        rows = np.clip(np.asarray(rows, dtype=np.int64), 0, self.cardinalities - 1)
+        # From here on transposed, genes first: the passes go gene by gene.
+        rows = np.array(np.asarray(rows).T, dtype=np.int64, order="C")
+        np.clip(rows, 0, self.cardinalities[:, None] - 1, out=rows)
         layout = self.layout
-        counts = np.array(layout.spec.counts)[rows[:, layout.count]]
-        size = self.stem_sizes[rows[:, layout.stem], rows[:, layout.resolution]]
+        counts = np.array(layout.spec.counts)[rows[layout.count]]
+        size = self.stem_sizes[rows[layout.stem], rows[layout.resolution]]
         if not self.takes_tokens:
-            rows[:, layout.tokens] = 0
-        kind = self.start_kind[rows[:, layout.tokens]]
-        seen_3d = np.zeros(len(rows), dtype=bool)
-        floor = np.zeros(len(rows), dtype=np.int64)
+            rows[layout.tokens] = 0
+        kind = self.start_kind[rows[layout.tokens]]
+        seen_3d = np.zeros(rows.shape[1], dtype=bool)
+        floor = np.zeros(rows.shape[1], dtype=np.int64)
         for stage in self.stages:
             size, kind, seen_3d = stage(rows, counts, size, kind, seen_3d, floor)
             floor = stage.final_width
-        rows[:, layout.head] = self.head_fix[kind, rows[:, layout.head]]
+        rows[layout.head] = self.head_fix[kind, rows[layout.head]]
         self._stem_width(rows)
-        return rows.astype(np.int16)
+        return np.ascontiguousarray(rows.T, dtype=np.int16)
 
     def _stem_width(self, rows: Ints) -> None:
         column = self.layout.stem_width
         same = self.stages[0].must_match
         if self.same_stem is not None:
-            rows[same, column] = self.same_stem
+            rows[column, same] = self.same_stem
         if not len(self.explicit_stem):
             return
         widths = np.array([w if w != SAME else 0 for w in self.layout.spec.stem_width])
-        wrong = ~same & (widths[rows[:, column]] == 0)
+        wrong = ~same & (widths[rows[column]] == 0)
         if wrong.any():
             first = self.layout.stages[0].width
-            target = np.array(self.layout.spec.stages[0].width)[rows[wrong, first]] / 2
+            target = np.array(self.layout.spec.stages[0].width)[rows[first, wrong]] / 2
             explicit = widths[self.explicit_stem]
             nearest = np.abs(explicit[None] - target[:, None]).argmin(1)
-            rows[wrong, column] = self.explicit_stem[nearest]
+            rows[column, wrong] = self.explicit_stem[nearest]
 
 
 class _StagePass:
-    """Applies the rules of one stage to rows."""
+    """Applies the rules of one stage to rows, which come transposed: ``rows[column]`` is a gene of all."""
 
     def __init__(self, layout: Layout, rules: StageRules, i: int) -> None:
         self.i, self.rules, self.columns = i, rules, layout.stages[i]
@@ -165,7 +167,7 @@ class _StagePass:
         `floor` is the width of the stage before; `final_width` is left at this one's.
         """
         active = counts > self.i
-        rows[np.ix_(~active, np.array(self.columns.all))] = 0
+        rows[self.columns.all[0] : self.columns.all[-1] + 1, ~active] = 0
         chosen = self._combine(rows, active, counts == self.i + 1, size, kind, seen_3d)
         self._presence(rows, active, chosen)
         for slot in SLOTS:
@@ -182,57 +184,52 @@ class _StagePass:
         wanted = []
         for slot in SLOTS:
             columns = self.slots[slot]
-            absent = self.depths[slot][rows[:, columns.depth]] == 0
-            wanted.append(np.where(absent, self.n_types[slot], rows[:, columns.type]))
-        down = rows[:, self.columns.downsample]
-        chosen = np.zeros((len(rows), 5), dtype=np.int64)
-        flags = ((kind * 2 + last) * 2 + size % 2) * 2 + seen_3d
-        for flag in np.unique(flags[active]).tolist():
-            here = np.flatnonzero(active & (flags == flag))
-            situation = Situation(flag >> 3, bool(flag >> 2 & 1), bool(flag >> 1 & 1), bool(flag & 1))
-            chosen[here] = self.rules.nearest(situation, wanted[0][here], wanted[1][here], down[here])
-        rows[active, self.columns.downsample] = chosen[active, 2]
+            absent = self.depths[slot][rows[columns.depth]] == 0
+            wanted.append(np.where(absent, self.n_types[slot], rows[columns.type]))
+        down = rows[self.columns.downsample]
+        chosen = np.zeros((rows.shape[1], 5), dtype=np.int64)
+        numbers = situation_numbers(kind, last, size % 2, seen_3d)[active]
+        chosen[active] = self.rules.nearest(numbers, wanted[0][active], wanted[1][active], down[active])
+        rows[self.columns.downsample, active] = chosen[active, 2]
         return chosen
 
     def _presence(self, rows: Ints, active: Mask, chosen: Ints) -> None:
         for slot, type_ in zip(SLOTS, (chosen[:, 0], chosen[:, 1]), strict=True):
             columns, depths = self.slots[slot], self.depths[slot]
             present = active & (type_ != ABSENT)
-            rows[:, columns.type] = np.where(present, type_, 0)
-            empty = depths[rows[:, columns.depth]] == 0
+            rows[columns.type] = np.where(present, type_, 0)
+            empty = depths[rows[columns.depth]] == 0
             zero, some = np.flatnonzero(depths == 0), np.flatnonzero(depths)
             if len(some):
-                rows[present & empty, columns.depth] = some[0]
+                rows[columns.depth, present & empty] = some[0]
             if len(zero):
-                rows[active & ~present, columns.depth] = zero[0]
+                rows[columns.depth, active & ~present] = zero[0]
 
     def _fix_genes(self, rows: Ints, slot: str) -> None:
         columns = self.slots[slot]
         for gene, table in self.genes[slot].items():
             column = columns.genes[gene]
-            rows[:, column] = table[rows[:, columns.type], rows[:, columns.depth], rows[:, column]]
+            rows[column] = table[rows[columns.type], rows[columns.depth], rows[column]]
 
     def _fix_widths(self, rows: Ints, active: Mask, chosen: Ints, floor: Ints) -> None:
         local, global_ = chosen[:, 0], chosen[:, 1]
         lt = np.where(local == ABSENT, self.n_types["local"], local)
         gt = np.where(global_ == ABSENT, self.n_types["global"], global_)
-        wanted = rows[:, self.columns.width]
+        wanted = rows[self.columns.width]
         if self.growing:
             wanted = np.maximum(wanted, np.searchsorted(self.widths, floor))
             wanted = np.minimum(wanted, len(self.widths) - 1)
         width = self.width_fix[lt, gt, wanted]
         if self.growing:
             width = self._at_least(lt, gt, width, floor)
-        rows[:, self.columns.width] = np.where(active, width, 0)
+        rows[self.columns.width] = np.where(active, width, 0)
         both = active & (local != ABSENT) & (global_ != ABSENT)
         column = self.columns.global_width
-        own = self.global_width_fix[np.maximum(global_, 0), rows[:, self.columns.width], rows[:, column]]
+        own = self.global_width_fix[np.maximum(global_, 0), rows[self.columns.width], rows[column]]
         if self.growing:
-            own = np.where(self.own_widths[own] < self.widths[rows[:, self.columns.width]], 0, own)
-        rows[:, column] = np.where(both, own, 0)
-        final = np.where(
-            self.own_widths[rows[:, column]] > 0, self.own_widths[rows[:, column]], self.widths[width]
-        )
+            own = np.where(self.own_widths[own] < self.widths[rows[self.columns.width]], 0, own)
+        rows[column] = np.where(both, own, 0)
+        final = np.where(self.own_widths[rows[column]] > 0, self.own_widths[rows[column]], self.widths[width])
         self.final_width = np.where(active, final, floor)
 
     def _at_least(self, lt: Ints, gt: Ints, width: Ints, floor: Ints) -> Ints:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hvnas.space.canonical import Canonicaliser
 from hvnas.space.layout import SLOTS
 from hvnas.space.spec import SAME
-from hvnas.space.stage import ABSENT, CEIL, KEEP, Situation
+from hvnas.space.stage import ABSENT, CEIL, FLOOR, KEEP, Situation
 
 
 def count_encodings(canonicaliser: Canonicaliser) -> int:
@@ -29,29 +29,35 @@ class _Before(NamedTuple):
     floor: int
 
 
+# Widths that a pair of types can have, each with the other widths that its global run can have.
+_Choices = tuple[tuple[int, tuple[int, ...]], ...]
+
+
 class _Counter:
     def __init__(self, canonicaliser: Canonicaliser) -> None:
         self.c = canonicaliser
         self.spec = canonicaliser.layout.spec
         self.growing = "growing_widths" in self.spec.rules
         self.groups = cache(self._groups)
-        self.widths = cache(self._widths)
+        self.effects, self.choices = cache(self._effects), cache(self._choices)
+        self.depths, self.widths = cache(self._depths), cache(self._widths)
         self.tail = cache(self._tail)
+        self.alike = all(self._shared(i) for i in range(1, len(self.c.rules)))
 
     def total(self) -> int:
         total = 0
         kinds = self.c.start_kind.tolist() if self.c.takes_tokens else self.c.start_kind[:1].tolist()
         for kind in kinds:
-            for size in self.c.stem_sizes.flatten().tolist():
+            for size, ways in Counter(self.c.stem_sizes.flatten().tolist()).items():
                 before = _Before(size, kind, False, 0)
-                total += sum(self._from_first(before, count) for count in self.spec.counts)
+                total += ways * sum(self._from_first(before, count) for count in self.spec.counts)
         return total
 
     def _from_first(self, before: _Before, count: int) -> int:
         """Encodings of all `count` stages, the head and the stem's width."""
         explicit = len(self.c.explicit_stem) or 1
         return sum(
-            ways * (1 if match else explicit) * self.tail(1, after, count)
+            ways * (1 if match else explicit) * self._rest(1, after, count)
             for (after, match), ways in self._stage(0, before, count == 1).items()
         )
 
@@ -62,16 +68,21 @@ class _Counter:
         ways_by_after: Counter[_Before] = Counter()
         for (after, _), ways in self._stage(i, before, i == count - 1).items():
             ways_by_after[after] += ways
-        return sum(ways * self.tail(i + 1, after, count) for after, ways in ways_by_after.items())
+        return sum(ways * self._rest(i + 1, after, count) for after, ways in ways_by_after.items())
+
+    def _rest(self, i: int, before: _Before, count: int) -> int:
+        """As `_tail`; where all stages behind the first offer the same, it matters only how many are left."""
+        later = len(self.c.rules) - count if self.alike else 0
+        return self.tail(i + later, before, count + later)
 
     def _stage(self, i: int, before: _Before, last: bool) -> Counter[tuple[_Before, bool]]:
         """Encodings of stage i by what it leaves and whether the stem's width must match."""
         result: Counter[tuple[_Before, bool]] = Counter()
         situation = Situation(before.kind, last, bool(before.size % 2), before.seen_3d)
         groups = self.groups(min(i, 1) if self._shared(i) else i, situation, before.floor)
+        sizes = {KEEP: before.size, CEIL: (before.size + 1) // 2, FLOOR: before.size // 2}
         for (sizing, kind, is_3d, match, width), ways in groups.items():
-            size = before.size if sizing == KEEP else (before.size + (sizing == CEIL)) // 2
-            result[_Before(size, kind, before.seen_3d or is_3d, width), match] += ways
+            result[_Before(sizes[sizing], kind, before.seen_3d or is_3d, width), match] += ways
         return result
 
     def _shared(self, i: int) -> bool:
@@ -79,16 +90,34 @@ class _Counter:
 
     def _groups(self, i: int, situation: Situation, floor: int) -> Counter[tuple[int, int, bool, bool, int]]:
         """Encodings of stage i by what its combinations do to the state, and the width they leave."""
-        rules = self.c.rules[i]
         result: Counter[tuple[int, int, bool, bool, int]] = Counter()
-        for combination in rules.combinations(situation):
-            is_3d = combination.global_ != ABSENT and bool(rules.is_3d[combination.global_])
-            match = i == 0 and rules.must_match(combination) and self.c.same_stem is not None
-            ways = self._depths(i, combination.local, combination.global_)
-            for width, choices in self.widths(i, combination.local, combination.global_, floor).items():
-                key = (combination.sizing, combination.kind, is_3d, match, width)
-                result[key] += ways * choices
+        for (sizing, kind, is_3d, match, choices), ways in self.effects(i, situation).items():
+            for width, ways_of_width in self.widths(choices, floor).items():
+                result[sizing, kind, is_3d, match, width] += ways * ways_of_width
         return result
+
+    def _effects(self, i: int, situation: Situation) -> Counter[tuple[int, int, bool, bool, _Choices]]:
+        """The same but for the widths: by what decides which widths there are."""
+        rules = self.c.rules[i]
+        result: Counter[tuple[int, int, bool, bool, _Choices]] = Counter()
+        for combination in rules.combinations(situation):
+            local, global_ = combination.local, combination.global_
+            is_3d = global_ != ABSENT and bool(rules.is_3d[global_])
+            match = i == 0 and rules.must_match(combination) and self.c.same_stem is not None
+            key = (combination.sizing, combination.kind, is_3d, match, self.choices(i, local, global_))
+            result[key] += self.depths(i, local, global_)
+        return result
+
+    def _choices(self, i: int, local: int, global_: int) -> _Choices:
+        """The widths of two types, each with the number of ways to choose an own width of the global run."""
+        rules = self.c.rules[i]
+        listed, own = rules.spec.width, rules.spec.global_width
+        fitting = rules.fits(local, global_)
+        if ABSENT in (local, global_):
+            return tuple((listed[w], ()) for w in fitting)
+        found = [(listed[w], [own[g] for g in rules.explicit_widths(global_, w)]) for w in fitting]
+        assert not any(SAME in others for _, others in found)
+        return tuple((width, tuple(int(other) for other in others)) for width, others in found)
 
     def _depths(self, i: int, local: int, global_: int) -> int:
         """Ways to choose depths and block genes of two types."""
@@ -99,21 +128,15 @@ class _Counter:
                 ways *= rules.distinct(rules.columns.slots[slot], type_)
         return ways
 
-    def _widths(self, i: int, local: int, global_: int, floor: int) -> Counter[int]:
-        """Ways to choose the widths of two types, by the width that they leave (0 where it is free)."""
-        rules = self.c.rules[i]
-        listed, own = rules.spec.width, rules.spec.global_width
-        fitting = rules.fits(local, global_)
-        allowed = [w for w in fitting if listed[w] >= floor] or list(fitting[-1:])
+    def _widths(self, choices: _Choices, floor: int) -> Counter[int]:
+        """Ways to choose the widths, by the width that they leave (0 where it is free)."""
+        allowed = [choice for choice in choices if choice[0] >= floor] or choices[-1:]
         result: Counter[int] = Counter()
-        for w in allowed:
-            result[listed[w] if self.growing else 0] += 1
-            if ABSENT in (local, global_):
-                continue
-            for g in rules.explicit_widths(global_, w):
-                assert own[g] != SAME
+        for width, others in allowed:
+            result[width if self.growing else 0] += 1
+            for other in others:
                 if not self.growing:
                     result[0] += 1
-                elif own[g] > listed[w]:
-                    result[own[g]] += 1
+                elif other > width:
+                    result[other] += 1
         return result

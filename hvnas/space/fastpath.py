@@ -3,31 +3,35 @@
 A network is a chain of parts: stem, and per stage a downsample, the first block and the further
 blocks of each run, then the head. What a part contributes depends on its own genes, on the state
 that it is given, and on channels in and out. Each distinct combination is worked out once
-(`templates`), kept in a row of a table, and a population is a handful of gathers.
+(`templates`) and kept in a row of a table; a population is rows of indices into that table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas.ops import Column, State
-from hvnas.ops.columns import IDENTITY, Reducer
+from hvnas.ops import Column, Reader, State
+from hvnas.ops.reader import ORDER
+from hvnas.space.entries import Entries
 from hvnas.space.parts import Part, make_parts
-from hvnas.space.templates import StateClass, Template
+from hvnas.space.templates import Pair, StateClass, Template
 
 if TYPE_CHECKING:
     from hvnas.space.space import Space
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
-CHUNK = 4096
+CHUNK = 2048
 IMAGE_CHANNELS = 3
-MAX_ENTRIES = 400_000
-ORDER: tuple[Reducer, ...] = ("sum", "max", "min", "last")
+MAX_ENTRIES = 300_000
+# Below as many keys a part looks its blocks up in an array, above it in a dictionary.
+DENSE = 1 << 20
 
 
 class FastPath:
@@ -37,17 +41,14 @@ class FastPath:
     """
 
     def __init__(self, space: Space, columns: Sequence[Column]) -> None:
-        self.space = space
+        self.space, self.asked = space, tuple(columns)
         order = sorted(range(len(columns)), key=lambda k: ORDER.index(columns[k].reducer))
         self.columns = tuple(columns[k] for k in order)
         self.restore = np.argsort(order)
-        self.identity = np.array([IDENTITY[c.reducer] for c in self.columns])
-        bounds = np.searchsorted([ORDER.index(c.reducer) for c in self.columns], range(5))
-        self.slices = {r: slice(bounds[k], bounds[k + 1]) for k, r in enumerate(ORDER)}
+        self.reader = Reader(self.columns)
         layout = space.layout
         self.channels = np.array(sorted({IMAGE_CHANNELS, *_all_widths(layout)}))
         self.widths = [c for c in self.channels.tolist() if c != IMAGE_CHANNELS]
-        self.templates: dict[object, Template] = {}
         self.channel_index = np.zeros(self.channels[-1] + 1, dtype=np.int64)
         self.channel_index[self.channels] = np.arange(len(self.channels))
         self.classes: list[StateClass] = []
@@ -58,59 +59,48 @@ class FastPath:
                 for r in layout.spec.resolution
             ]
         )
-        self.parts = [_PartTable(self, part) for part in make_parts(layout)]
+        self._forget()
+
+    def _forget(self) -> None:
+        self.entries = Entries(self.columns)
+        self.templates: dict[object, Template] = {}
+        self.parts = [_PartTable(self, part) for part in make_parts(self.space.layout)]
 
     def __call__(self, rows: NDArray[Any]) -> Array:
         """Values of canonical rows. Shape [n, columns]."""
         rows = np.asarray(rows)
-        chunks = [self._chunk(rows[k : k + CHUNK]) for k in range(0, len(rows), CHUNK)]
-        return np.concatenate(chunks) if chunks else np.zeros((0, len(self.columns)))
+        found = np.empty((len(rows), len(self.columns)))
+        with _uncollected():
+            for start in range(0, len(rows), CHUNK):
+                if len(self.entries) > MAX_ENTRIES:
+                    self._forget()
+                found[start : start + CHUNK] = self._chunk(rows[start : start + CHUNK])
+        return found[:, self.restore]
 
     def _chunk(self, rows: NDArray[Any]) -> Array:
         layout = self.space.layout
         genes = np.ascontiguousarray(rows.T, dtype=np.int64)
-        total = np.broadcast_to(self.identity, (rows.shape[0], len(self.columns))).copy()
+        entry = np.zeros((len(rows), len(self.parts)), dtype=np.int64)
+        often = np.zeros((len(rows), len(self.parts)))
         state = self.starts[genes[layout.resolution]]
-        channels = np.full(rows.shape[0], IMAGE_CHANNELS)
-        for table in self.parts:
+        channels = np.full(len(rows), self.channel_index[IMAGE_CHANNELS])
+        for p, table in enumerate(self.parts):
             repeats = table.part.repeats(genes)
             here = np.flatnonzero(repeats)
-            if not len(here):
-                continue
-            if len(here) == rows.shape[0]:
-                self._combine(total, *table.lookup(genes, state, channels), repeats)
-                state, channels = table.out_state, table.out_channels
-                continue
-            some = total[here]
-            self._combine(some, *table.lookup(genes[:, here], state[here], channels[here]), repeats[here])
-            total[here] = some
-            state, channels = state.copy(), channels.copy()
-            state[here], channels[here] = table.out_state, table.out_channels
-        return total[:, self.restore]
+            if len(here):
+                entry[here, p] = table.lookup(genes, here, state, channels)
+                often[:, p] = repeats
+        return self.entries.combine(entry, often)
 
-    def _combine(self, total: Array, values: Array, index: Ints, repeats: Ints) -> None:
-        taken = values[index]
-        s = self.slices["sum"]
-        if (repeats > 1).any():
-            taken[:, s] *= repeats[:, None]
-        total[:, s] += taken[:, s]
-        s = self.slices["max"]
-        np.maximum(total[:, s], taken[:, s], out=total[:, s])
-        s = self.slices["min"]
-        np.minimum(total[:, s], taken[:, s], out=total[:, s])
-        s = self.slices["last"]
-        if s.start < s.stop:
-            total[:, s] = np.where(np.isnan(taken[:, s]), total[:, s], taken[:, s])
-
-    def template(self, part: Part, row: Ints, state: StateClass, first: tuple[int, int]) -> Template:
+    def template(self, part: Part, row: Ints, state: StateClass, first: Pair) -> Template:
         """The template of a part; parts of different stages share those that are the same work."""
         equal = first[0] == first[1]
-        blocks, widths = part.blocks(row, self.widths)
-        key = (tuple(blocks(widths[0])), state, equal)
+        block, widths = part.block(row, self.widths)
+        key = (block(widths[0]), state, equal)
         if key not in self.templates:
             self.templates[key] = Template(
-                self.columns,
-                blocks,
+                self.reader,
+                block,
                 state,
                 channels_in=[IMAGE_CHANNELS] if part.is_stem else self.widths,
                 channels_out=widths,
@@ -134,50 +124,65 @@ class _PartTable:
     def __init__(self, path: FastPath, part: Part) -> None:
         self.path, self.part = path, part
         self.templates: list[Template] = []
-        self.template_of: dict[int, int] = {}
+        dense = part.span <= DENSE
+        self.number_of = np.full(part.span if dense else 0, -1, dtype=np.int64)
+        self.numbers: dict[int, int] = {}
+        self.template_of = np.full((64, 64), -1, dtype=np.int64)
         self.template_out = np.zeros(64, dtype=np.int64)
         self.base = np.zeros(64, dtype=np.int64)
         self.stride = np.zeros(64, dtype=np.int64)
         self.slots = 0
-        self.out_state = self.out_channels = np.zeros(0, dtype=np.int64)
-        self._clear()
+        self.entry_of = np.full(1024, -1, dtype=np.int64)
 
-    def _clear(self) -> None:
-        self.entry_of = np.full(max(1024, self.slots), -1, dtype=np.int32)
-        self.values = np.zeros((256, len(self.path.columns)))
-        self.used = 0
+    def lookup(self, genes: Ints, here: Ints, state: Ints, channels: Ints) -> Ints:
+        """The entry of each network that has the part, those at `here`. Shape [here].
 
-    def lookup(self, genes: Ints, state: Ints, channels_in: Ints) -> tuple[Array, Ints]:
-        """The table of values and the row of it that each network reads.
-
-        Leaves the states and channels behind the part in `out_state` and `out_channels`.
+        Moves their `state` and `channels` (by index) behind the part, in place.
         """
         path = self.path
-        channels_out = self.part.out_channels(genes)
-        if channels_out is None:
-            channels_out = channels_in
-        static = self.part.key(genes)
-        keys = ((state * self.part.span + static) << 1) | (channels_in == channels_out)
-        template = self._templates(keys, genes, state, channels_in, channels_out)
-        index = path.channel_index
-        flat = self.base[template] + index[channels_in] * self.stride[template] + index[channels_out]
-        entry = self.entry_of[flat].astype(np.int64)
-        if (entry < 0).any():
-            entry = self._enter(flat.astype(np.int64), template, channels_in, channels_out)
-        self.out_state, self.out_channels = self.template_out[template], channels_out
-        return self.values, entry
+        before, entering = state[here], channels[here]
+        out = self.part.out_channels(genes)
+        leaving = entering if out is None else path.channel_index[out[here]]
+        template = self._templates(genes, here, before, entering, leaving)
+        flat = self.base[template] + entering * self.stride[template] + leaving
+        entry = self.entry_of[flat]
+        if entry.min() < 0:
+            self._enter(flat, template, entering, leaving)
+            entry = self.entry_of[flat]
+        state[here], channels[here] = self.template_out[template], leaving
+        return entry
 
-    def _templates(self, keys: Ints, genes: Ints, state: Ints, channels_in: Ints, channels_out: Ints) -> Ints:
-        unique, where, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        ids = np.empty(len(unique), dtype=np.int64)
-        for k, (key, w) in enumerate(zip(unique.tolist(), where.tolist(), strict=True)):
-            if key not in self.template_of:
-                pair = int(channels_in[w]), int(channels_out[w])
-                self.template_of[key] = self._new_template(genes[:, w], int(state[w]), pair)
-            ids[k] = self.template_of[key]
-        return ids[inverse]
+    def _templates(self, genes: Ints, here: Ints, state: Ints, entering: Ints, leaving: Ints) -> Ints:
+        number = self._numbers(self.part.key(genes)[here])
+        place = 2 * number + (entering == leaving)
+        rows, columns = self.template_of.shape
+        if (more := int(place.max())) >= rows or len(self.path.classes) > columns:
+            grown = np.full((2 * max(rows, more), 2 * max(columns, len(self.path.classes))), -1)
+            grown[:rows, :columns] = self.template_of
+            self.template_of = grown
+        found = self.template_of[place, state]
+        if found.min() >= 0:
+            return np.asarray(found)
+        missing = np.flatnonzero(found < 0)
+        _, first = np.unique(place[missing] * len(self.path.classes) + state[missing], return_index=True)
+        for k in missing[np.sort(first)].tolist():
+            pair = int(self.path.channels[entering[k]]), int(self.path.channels[leaving[k]])
+            self.template_of[place[k], state[k]] = self._new_template(genes[:, here[k]], int(state[k]), pair)
+        return np.asarray(self.template_of[place, state])
 
-    def _new_template(self, row: Ints, state: int, pair: tuple[int, int]) -> int:
+    def _numbers(self, keys: Ints) -> Ints:
+        """The keys numbered in order of appearance."""
+        if len(self.number_of):
+            number = self.number_of[keys]
+            if number.min() >= 0:
+                return np.asarray(number)
+        unique, inverse = np.unique(keys, return_inverse=True)
+        found = np.array([self.numbers.setdefault(key, len(self.numbers)) for key in unique.tolist()])
+        if len(self.number_of):
+            self.number_of[unique] = found
+        return np.asarray(found[inverse])
+
+    def _new_template(self, row: Ints, state: int, pair: Pair) -> int:
         path = self.path
         template = path.template(self.part, row, path.classes[state], pair)
         t, n = len(self.templates), len(path.channels)
@@ -191,35 +196,41 @@ class _PartTable:
         self.base[t], self.stride[t] = self.slots, 0 if equal else n
         self.slots += n if equal else n * n
         if self.slots > len(self.entry_of):
-            grown = np.full(2 * self.slots, -1, dtype=np.int32)
-            grown[: len(self.entry_of)] = self.entry_of
-            self.entry_of = grown
+            self.entry_of = np.concatenate([self.entry_of, np.full(2 * self.slots, -1, dtype=np.int64)])
         return t
 
-    def _enter(self, flat: Ints, template: Ints, channels_in: Ints, channels_out: Ints) -> Ints:
-        if self.used > MAX_ENTRIES:
-            self._clear()
-        new, where = np.unique(flat[self.entry_of[flat] < 0], return_index=True)
-        missing = np.flatnonzero(self.entry_of[flat] < 0)[where]
-        self._reserve(self.used + len(new))
-        for rows in _groups(missing, template):
-            t = template[rows[0]]
-            slot = np.arange(self.used, self.used + len(rows))
-            self.values[slot] = self.templates[t].values(channels_in[rows], channels_out[rows])
-            self.entry_of[flat[rows]] = slot
-            self.used += len(rows)
-        return self.entry_of[flat].astype(np.int64)
-
-    def _reserve(self, size: int) -> None:
-        if size > len(self.values):
-            grown = np.zeros((max(size, 2 * len(self.values)), self.values.shape[1]))
-            grown[: self.used] = self.values[: self.used]
-            self.values = grown
+    def _enter(self, flat: Ints, template: Ints, entering: Ints, leaving: Ints) -> None:
+        """Work out the entries that are missing, of all templates together."""
+        missing = np.flatnonzero(self.entry_of[flat] < 0)
+        _, first = np.unique(flat[missing], return_index=True)
+        missing = missing[first]
+        pairs = np.stack(
+            [self.path.channels[entering[missing]], self.path.channels[leaving[missing]]], axis=1
+        )
+        groups = [(self.templates[template[missing[at[0]]]], at) for at in _groups(template[missing])]
+        todo = [(t, pair) for t, at in groups for pair in t.unknown(map(tuple, pairs[at].tolist()))]
+        values = self.path.reader.values([t.segment(pair) for t, pair in todo])
+        for (t, pair), value in zip(todo, values, strict=True):
+            t.known[pair] = value
+        for t, at in groups:
+            self.entry_of[flat[missing[at]]] = self.path.entries.add(t.values(pairs[at]))
 
 
-def _groups(rows: Ints, by: Ints) -> list[Ints]:
-    """`rows` in groups of equal `by[row]`."""
-    order = rows[np.argsort(by[rows], kind="stable")]
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector of cycles: lowering makes many small objects and no cycles."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _groups(by: Ints) -> list[Ints]:
+    """Indices in groups of equal values."""
+    order = np.argsort(by, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(by[order])) + 1)
 
 

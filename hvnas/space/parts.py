@@ -13,7 +13,7 @@ from hvnas.blocks import Block
 from hvnas.blocks.mobileformer import GlobalTokens
 from hvnas.space.layout import Layout, is_profile, per_block
 from hvnas.space.spec import SAME, Preset
-from hvnas.space.templates import Blocks
+from hvnas.space.templates import MakeBlock
 from hvnas.space.traits import traits_of
 
 Ints = NDArray[np.int64]
@@ -46,8 +46,8 @@ class Part:
         """Channels behind the part, None where it leaves what it is given."""
         return None
 
-    def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
-        """The part's blocks as a function of their width, and those of `widths` that they can have."""
+    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
+        """The part's block as a function of its width, and those of `widths` that it can have."""
         raise NotImplementedError
 
 
@@ -63,9 +63,9 @@ class _Stem(Part):
         own = self.own[genes[self.layout.stem_width]]
         return np.where(own == 0, self.first_width[genes[self.layout.stages[0].width]], own)
 
-    def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
+    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.layout.spec.stems[row[self.layout.stem]]
-        return (lambda width: [preset.make(width)]), widths
+        return preset.make, widths
 
 
 class _Tokens(Part):
@@ -76,19 +76,19 @@ class _Tokens(Part):
     def repeats(self, genes: Ints) -> Ints:
         return self.present[genes[self.layout.tokens]].astype(np.int64)
 
-    def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
+    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         count, width = self.layout.value(row, self.layout.tokens)
         block = GlobalTokens(out=width, count=count)
-        return (lambda _: [block]), widths
+        return (lambda _: block), widths
 
 
 class _Head(Part):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, [layout.head])
 
-    def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
+    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         block = self.layout.head_block(row)
-        return (lambda width: [block]), widths
+        return (lambda _: block), widths
 
 
 class _InStage(Part):
@@ -114,9 +114,9 @@ class _Down(_InStage):
     def repeats(self, genes: Ints) -> Ints:
         return (self.active(genes) & self.is_block[genes[self.columns.downsample]]).astype(np.int64)
 
-    def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
+    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.layout.spec.downsamples[self.layout.value(row, self.columns.downsample)]
-        return (lambda width: [preset.make(width)]), widths
+        return preset.make, widths
 
 
 class _Run(_InStage):
@@ -150,11 +150,21 @@ class _First(_Run):
 
     def __init__(self, layout: Layout, i: int, slot: str) -> None:
         columns = layout.stages[i].slots[slot]
-        super().__init__(layout, i, slot, [columns.type, *columns.genes.values()])
-        self.span *= 2
+        profiled = {c for c in columns.genes.values() if any(map(is_profile, layout.genes[c].values))}
+        uniform = [c for c in columns.genes.values() if c not in profiled]
+        super().__init__(layout, i, slot, [columns.type, *uniform])
+        self.firsts = {column: self._first_values(column) for column in profiled}
         names = layout.spec.stages[i].downsample
         self.is_inner = np.array([layout.spec.downsamples[n].block == INNER for n in names])
         self.local_depths = np.array(layout.stages[i].slots["local"].depths)
+        self.span *= 2 * int(np.prod([table.max() + 1 for table in self.firsts.values()], dtype=object))
+
+    def _first_values(self, column: int) -> Ints:
+        """Number of the first block's value of a gene. Shape [values, depths]."""
+        values = self.layout.genes[column].values
+        first = [[per_block(v, d)[0] if d else None for d in self.run.depths] for v in values]
+        number = {value: k for k, value in enumerate(dict.fromkeys(v for row in first for v in row))}
+        return np.array([[number[value] for value in row] for row in first], dtype=np.int64)
 
     def _strides(self, genes: Ints) -> NDArray[np.bool_]:
         """Where the block is the first of its stage and strides by itself."""
@@ -164,20 +174,21 @@ class _First(_Run):
         return np.asarray(inner)
 
     def key(self, genes: Ints) -> Ints:
-        return super().key(genes) * 2 + self._strides(genes)
+        key = super().key(genes)
+        for column, table in self.firsts.items():
+            key = key * (table.max() + 1) + table[genes[column], genes[self.run.depth]]
+        return key * 2 + self._strides(genes)
 
     def repeats(self, genes: Ints) -> Ints:
         return (self.depth(genes) > 0).astype(np.int64)
 
-    def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
-        stride = 2 if self._strides(row[:, None])[0] else 1
-
-        def blocks(width: int) -> Sequence[Block]:
-            run = self.layout.run(row, self.i, self.slot, width=width)
-            assert run is not None
-            return run.blocks(stride=stride)[:1]
-
-        return blocks, self.widths_of(row, widths)
+    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
+        preset = self.run.types[row[self.run.type]]
+        depth = self.run.depths[row[self.run.depth]]
+        fields = {g: per_block(self.layout.value(row, self.run.genes[g]), depth)[0] for g in preset.reads}
+        if self._strides(row[:, None])[0]:
+            fields["stride"] = 2
+        return (lambda width: preset.make(width, **fields)), self.widths_of(row, widths)
 
 
 class _Further(_Run):
@@ -209,12 +220,12 @@ class _Further(_Run):
         repeats = self.counts_of[genes[self.run.genes[self.varying]], genes[self.run.depth]]
         return np.where(self.active(genes), repeats, 0)
 
-    def blocks(self, row: Ints, widths: list[int]) -> tuple[Blocks, list[int]]:
+    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.run.types[row[self.run.type]]
         fields = {g: self.layout.value(row, self.run.genes[g]) for g in preset.reads if g != self.varying}
         if self.varying in preset.reads:
             fields[str(self.varying)] = self.value
-        return (lambda width: [preset.make(width, **fields)]), self.widths_of(row, widths)
+        return (lambda width: preset.make(width, **fields)), self.widths_of(row, widths)
 
 
 def _further(layout: Layout, i: int, slot: str) -> list[Part]:

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas.ops import Column
+from hvnas.ops import MACS, PARAMS
 from hvnas.space.canonical import Rows
 from hvnas.space.fastpath import FastPath
 
 if TYPE_CHECKING:
     from hvnas.space.space import Space
 
-SIZE_COLUMNS = (
-    Column("macs", "sum", lambda op: float(op.macs)),
-    Column("params", "sum", lambda op: float(op.params)),
-)
+SIZE_COLUMNS = (MACS, PARAMS)
 BINS = 24
 MAX_ROUNDS = 60
 PATIENCE = 30
@@ -34,11 +31,16 @@ class Sampler:
         )
         self._fast: FastPath | None = None
 
+    def read_sizes_from(self, path: FastPath) -> None:
+        """See `Space.read_sizes_from`."""
+        if set(SIZE_COLUMNS) <= set(path.asked):
+            self._fast = path
+
     def sizes(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """MACs and params. Shape [n, 2]."""
         if self._fast is None:
             self._fast = FastPath(self.space, SIZE_COLUMNS)
-        return self._fast(rows)
+        return self._fast(rows)[:, [self._fast.asked.index(column) for column in SIZE_COLUMNS]]
 
     def within_limits(self, sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which rows keep the space's limits, from their `sizes`."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hvnas.arch import INNER
 from hvnas.space.layout import SLOTS, Layout, SlotColumns, per_block
 from hvnas.space.spec import SAME
-from hvnas.space.traits import CLASS, NOTHING, DownTraits, Traits
+from hvnas.space.traits import CLASS, KINDS, NOTHING, DownTraits, Traits
 
 ABSENT = -1
 UNKNOWN = -2
@@ -27,6 +27,21 @@ class Situation(NamedTuple):
     last: bool
     odd: bool
     seen_3d: bool
+
+    @classmethod
+    def numbered(cls, number: int) -> Situation:
+        """The situation of a number that `situation_numbers` gives."""
+        return cls(number >> 3, bool(number >> 2 & 1), bool(number >> 1 & 1), bool(number & 1))
+
+
+def situation_numbers(
+    kind: NDArray[np.int64],
+    last: NDArray[np.bool_],
+    odd: NDArray[np.int64],
+    seen_3d: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Each row's situation as a number. Shape [n]."""
+    return np.asarray(((kind * 2 + last) * 2 + odd) * 2 + seen_3d)
 
 
 class Combination(NamedTuple):
@@ -60,9 +75,13 @@ class StageRules:
         self.downs = [abilities.downs[name] for name in self.spec.downsample]
         self.is_3d = np.array([t.block.type == "mb3d" for t in self.types["global"]])
         self.ordered = "4d_before_3d" in layout.spec.rules
+        self.kinds_after = [[down.kind_after(kind) for kind in range(len(KINDS))] for down in self.downs]
+        self.sizing, self.leaves = cache(self._sizing), cache(self._leaves)
         self.combinations = cache(self._combinations)
         self._array = cache(self._as_array)
-        self._tables: dict[Situation, NDArray[np.int64]] = {}
+        shape = (8 * len(KINDS), len(self.types["local"]) + 1, len(self.types["global"]) + 1, len(self.downs))
+        # Combinations by situation and choice, filled in as they are asked for.
+        self._table = np.full((*shape, 5), UNKNOWN, dtype=np.int16)
         self.fits = cache(self._fits)
         self._ways: dict[tuple[int, int], int] = {}
 
@@ -89,55 +108,60 @@ class StageRules:
         return tuple(found)
 
     def _check(self, local: int, global_: int, down: int, situation: Situation) -> Combination | None:
-        traits, first = self.downs[down], self.first(local, global_)
-        if self.i > 0 and traits.keeps_width and not (traits.kind == "none" and first.changes_width):
+        slot, type_ = ("global", global_) if local == ABSENT else ("local", local)
+        sizing = self.sizing(slot, type_, down, situation.odd)
+        if sizing is None:
             return None
-        out = traits.out_size(15 if situation.odd else 16, first)
-        if out is None:
-            return None
-        kind = traits.kind_after(situation.kind)
-        for slot, type_ in zip(SLOTS, (local, global_), strict=True):
-            if type_ != ABSENT and kind != NOTHING:
-                kind = self._after_run(self.types[slot][type_], kind)
+        kind = self.leaves(self.kinds_after[down][situation.kind], local, global_)
         if kind == NOTHING or (kind == CLASS and not situation.last):
             return None
         if situation.last and not any(head.accepts[kind] for head in self.abilities.heads):
             return None
-        return Combination(local, global_, down, kind, self._sizing(traits, first))
+        return Combination(local, global_, down, kind, sizing)
+
+    def _leaves(self, kind: int, local: int, global_: int) -> int:
+        """The kind of state behind both runs, NOTHING where one refuses what it gets."""
+        for slot, type_ in zip(SLOTS, (local, global_), strict=True):
+            if type_ != ABSENT and kind != NOTHING:
+                kind = self._after_run(self.types[slot][type_], kind)
+        return kind
 
     @staticmethod
     def _after_run(traits: Traits, kind: int) -> int:
         once = traits.kinds[kind]
         return once if once != NOTHING and traits.kinds[once] == once else NOTHING
 
-    @staticmethod
-    def _sizing(down: DownTraits, first: Traits) -> int:
-        odd, even = down.out_size(15, first), down.out_size(16, first)
-        if even == 16:
+    def _sizing(self, slot: str, type_: int, down: int, odd: bool) -> int | None:
+        """How a downsample and the first block change the map's size, None where they do not fit."""
+        traits, first = self.downs[down], self.types[slot][type_]
+        if self.i > 0 and traits.keeps_width and not (traits.kind == "none" and first.changes_width):
+            return None
+        from_odd, from_even = traits.out_size(15, first), traits.out_size(16, first)
+        if (from_odd if odd else from_even) is None:
+            return None
+        if from_even == 16:
             return KEEP
-        return CEIL if odd == 8 else FLOOR
+        return CEIL if from_odd == 8 else FLOOR
 
     def nearest(
         self,
-        situation: Situation,
+        situations: NDArray[np.int64],
         local: NDArray[np.int64],
         global_: NDArray[np.int64],
         down: NDArray[np.int64],
     ) -> NDArray[np.int64]:
         """The valid combination nearest to each choice, itself where it is valid. Shape [n, 5].
 
-        Types one past the last mean that the run is absent.
+        Types one past the last mean that the run is absent. `situations` are numbers.
         """
-        shape = (len(self.types["local"]) + 1, len(self.types["global"]) + 1, len(self.downs))
-        table = self._tables.setdefault(situation, np.full((*shape, 5), UNKNOWN, dtype=np.int64))
-        found = table[local, global_, down]
+        found = self._table[situations, local, global_, down]
         unknown = found[:, 2] == UNKNOWN
         if unknown.any():
-            choices = np.unique(np.stack([local, global_, down], axis=1)[unknown], axis=0)
-            for choice in choices.tolist():
-                table[tuple(choice)] = self._nearest(situation, choice)
-            found = table[local, global_, down]
-        return found
+            asked = np.stack([situations, local, global_, down], axis=1)[unknown]
+            for situation, *choice in np.unique(asked, axis=0).tolist():
+                self._table[situation, *choice] = self._nearest(Situation.numbered(situation), choice)
+            found = self._table[situations, local, global_, down]
+        return found.astype(np.int64)
 
     def _nearest(self, situation: Situation, choice: list[int]) -> NDArray[np.int64]:
         valid = self._array(situation)

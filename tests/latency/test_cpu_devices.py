@@ -19,8 +19,7 @@ from scipy.stats import spearmanr
 from hvnas.arch import load_arch
 from hvnas.latency import Device, LinearModel, load_device
 from hvnas.latency.columns import column
-from hvnas.ops import Op, Program, evaluate_columns
-from hvnas.ops.columns import column_values
+from hvnas.ops import Op, Program, column_values, evaluate_columns
 from hvnas.search import search
 from hvnas.space import load_space
 from hvnas.space.fastpath import FastPath

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import hvnas
-from hvnas.ops import Column, Op, Program, column_values, evaluate_columns
-from hvnas.ops.columns import IDENTITY, Reducer, contributions, merge
+from hvnas.ops import Column, Op, Program, Reader, Segment, column_values, evaluate_columns
+from hvnas.ops.columns import IDENTITY, Reducer
 
 MAP = (4, 8, 8)
 OPS = (
@@ -63,9 +63,10 @@ def test_above_leaves_small_values_out_of_a_sum(above: float, expected: float) -
 
 def test_contributions_are_before_the_threshold() -> None:
     column = Column("large", "sum", weights, above=64)
-    assert contributions(column, OPS).tolist() == [108, 64, 32]
     fused = Column("ops", "sum", lambda op: 1.0, fused=True)
-    assert len(contributions(fused, OPS)) == 4
+    reader = Reader([column, fused])
+    assert reader.contributions(0, Segment(OPS)) == [108, 64, 32]
+    assert reader.contributions(1, Segment(OPS)) == [1.0] * 4
 
 
 def test_where_asks_only_ops_with_the_key() -> None:
@@ -85,15 +86,36 @@ def test_fused_columns_read_the_deployed_form() -> None:
     assert one(bias) == 1
 
 
-@pytest.mark.parametrize("cut", range(len(OPS) + 1))
-def test_merging_two_halves_is_the_whole(cut: int) -> None:
-    columns = [
-        Column(f"{reducer} {kinds}", reducer, weights, kinds=kinds)
-        for reducer in IDENTITY
-        for kinds in (None, frozenset({"conv"}), frozenset({"softmax"}))
-    ]
-    halves = [column_values(columns, part) for part in (OPS[:cut], OPS[cut:])]
-    np.testing.assert_array_equal(merge(columns, *halves), column_values(columns, OPS))
+COLUMNS = [
+    Column(f"{reducer} {kinds}", reducer, weights, fused=fused, kinds=kinds)
+    for reducer in IDENTITY
+    for fused in (False, True)
+    for kinds in (None, frozenset({"conv"}), frozenset({"softmax"}))
+]
+
+
+def test_segments_read_together_are_as_each_alone() -> None:
+    parts = [OPS[:end] for end in (3, 0, 6, 1)]
+    together = Reader(COLUMNS).values([Segment(part) for part in parts])
+    alone = [column_values(COLUMNS, part) for part in parts]
+    np.testing.assert_array_equal(together, alone)
+    assert Reader(COLUMNS).values([]).shape == (0, len(COLUMNS))
+
+
+def test_equal_ops_are_asked_once() -> None:
+    asked = []
+    column = Column("asked", "sum", lambda op: float(asked.append(op.kind) or 1))  # type: ignore[func-returns-value]
+    reader = Reader([column])
+    assert reader.values([Segment(OPS), Segment(OPS[:3])]).tolist() == [[6], [3]]
+    assert reader.values([Segment((OPS[0]._replace(inputs=(7,)),))]).tolist() == [[1]]
+    assert len(asked) == 6
+
+
+def test_a_full_table_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hvnas.ops.reader.MAX_OPS", 2)
+    reader = Reader(COLUMNS)
+    for _ in range(3):
+        np.testing.assert_array_equal(reader.values([Segment(OPS)])[0], column_values(COLUMNS, OPS))
 
 
 def test_columns_of_a_network_are_its_totals() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from hvnas.arch import load_arch
-from hvnas.ops import Column, Op, evaluate_columns
+from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column, Op, evaluate_columns
 from hvnas.space import FastPath, Space
 
 
@@ -38,6 +40,8 @@ COLUMNS = (
     Column("last softmax", "last", lambda op: float(op.shape_in[-1]), kinds=frozenset({"softmax"})),
     Column("least embed", "min", lambda op: float(op.weights), kinds=frozenset({"embed"})),
     Column("never", "sum", lambda op: None),
+    PEAK_MEMORY,
+    Column("alive", "max", lambda elements: float(elements), alive=True),  # type: ignore[arg-type]
 )
 
 
@@ -78,6 +82,36 @@ def test_batches_do_not_matter(mobile: Space) -> None:
     apart = np.concatenate([FastPath(mobile, COLUMNS[:3])(part) for part in np.array_split(rows, 3)])
     np.testing.assert_allclose(apart, whole, rtol=1e-9)
     assert np.array_equal(path(rows[::-1]), whole[::-1])
+
+
+@pytest.mark.parametrize("which", ["hybrid", "mobile"])
+def test_peak_memory_is_that_of_the_program(which: str, request: pytest.FixtureRequest) -> None:
+    space = request.getfixturevalue(which)
+    rows = draw(space, 60, seed=3)
+    peaks = [space.decode(row).lower().fused().peak_bytes for row in rows]
+    assert FastPath(space, [PEAK_MEMORY])(rows)[:, 0].tolist() == peaks
+
+
+def test_a_full_table_begins_anew(tiny: Callable[..., Space], monkeypatch: pytest.MonkeyPatch) -> None:
+    space = tiny()
+    rows = draw(space, 400, seed=4)
+    whole = FastPath(space, COLUMNS)(rows)
+    monkeypatch.setattr("hvnas.space.fastpath.MAX_ENTRIES", 8)
+    monkeypatch.setattr("hvnas.space.fastpath.CHUNK", 16)
+    monkeypatch.setattr("hvnas.space.fastpath.DENSE", 0)
+    path = FastPath(space, COLUMNS)
+    np.testing.assert_allclose(path(rows), whole, rtol=1e-9)
+    assert len(path.entries) < 200
+
+
+def test_sampling_reads_sizes_off_a_path_that_has_them(tiny: Callable[..., Space]) -> None:
+    plain, sharing = tiny(), tiny()
+    path = FastPath(sharing, [COLUMNS[2], PARAMS, MACS])
+    sharing.read_sizes_from(path)
+    sharing.read_sizes_from(FastPath(sharing, [MACS]))
+    drawn = [s.sample(50, rng=np.random.default_rng(0), macs=(1e4, 1e9)) for s in (plain, sharing)]
+    np.testing.assert_array_equal(*drawn)
+    assert len(path.entries) > 1
 
 
 def test_no_rows(mobile: Space) -> None:

@@ -50,7 +50,7 @@ def with_downsample(stage: int, downsample: Any) -> Edit:
 
 # Of EfficientFormer-L1.
 OUTSIDE = {
-    "resolution": (lambda arch: arch.with_(resolution=230), r"resolution 230 is not among 128, .*512"),
+    "resolution": (lambda arch: arch.with_(resolution=230), r"resolution 230 is not among 64, .*512"),
     "stages": (lambda arch: replace(arch, stages=arch.stages * 2), r"stages 8 is not among 1, 2, 3, 4, 5"),
     "tokens": (lambda arch: replace(arch, tokens=(5, 100)), r"tokens \(5, 100\) is not among None, "),
     "depth": (run_depth(2, "local", 13), r"stages\.2\.local\.depth 13 is not among 0, 1, 2"),
