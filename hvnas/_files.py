@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,17 @@ def refuse_unknown(data: Mapping[str, Any], allowed: Iterable[str], prefix: str,
 
 def dump_yaml(data: dict[str, Any]) -> str:
     """YAML in the order given, innermost collections on one line."""
-    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text: str = yaml.dump(
-        data, Dumper=dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+        data, Dumper=_dumper(), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
     )
     return text
+
+
+@cache
+def _dumper() -> Any:
+    """One that repeats what stands in several places: `read_yaml` takes no aliases."""
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return type("Dumper", (base,), {"ignore_aliases": lambda self, data: True})
 
 
 def write_atomic(path: str | Path, text: str) -> None:
@@ -123,3 +130,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder last through a loss of power, where the system can."""
+    # Not every system opens folders, and not every file system syncs them.
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

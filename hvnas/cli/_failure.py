@@ -5,6 +5,7 @@ from __future__ import annotations
 BAD_INPUT = 2
 INFEASIBLE = 3
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 class Failure(Exception):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hvnas.cli import _devices
@@ -11,10 +12,12 @@ from hvnas.cli._layout import print_layout
 from hvnas.cli._screen import Screen
 
 if TYPE_CHECKING:
-    from hvnas.search import Found, Nearest, SearchResult
+    from hvnas.search import Found, Nearest, Problem, SearchResult
 
 _FRONT_ROWS = 12
 _NEAREST_ROWS = 3
+# How the further metrics are shown, and in what unit.
+_SIZES = {"peak_memory": ("peak MB", 1e6), "size_mb": ("size MB", 1.0)}
 
 
 def print_outcome(screen: Screen, result: SearchResult) -> None:
@@ -23,8 +26,10 @@ def print_outcome(screen: Screen, result: SearchResult) -> None:
     _print_best(screen, result)
     _print_nearest(screen, result.fixed_points[:_NEAREST_ROWS])
     screen.heading("How far to trust these numbers")
-    screen.line("  " + _devices.provenance(result.problem.device))
+    for device in result.problem.devices:
+        screen.line("  " + _devices.provenance(device))
     screen.line("  " + estimator_error(result.problem.estimator))
+    _print_refused(screen, result.problem)
     _print_files(screen, result)
 
 
@@ -37,29 +42,61 @@ def thinned(front: Sequence[Found], rows: int = _FRONT_ROWS) -> list[Found]:
 
 def _print_front(screen: Screen, result: SearchResult) -> None:
     shown = thinned(result.front)
-    count, budget = len(result.archive), result.problem.budget_ms
+    count = len(result.archive)
     speed = f"{result.evaluated:,} evaluated in {result.seconds:.1f} s"
     screen.heading(f"Pareto front: {len(shown)} of its {count} networks ({speed})")
-    screen.table(
-        (">ms", ">5–95 %", f">P(≤ {budget:g} ms)", ">top-1", ">params M", ">MACs G", "name"),
-        [
-            (
-                numbers.ms(found.latency_ms),
-                numbers.interval(found.latency_low, found.latency_high),
-                numbers.chance(found.p_within_budget),
-                numbers.points(found.top1, found.top1_sd),
-                numbers.millions(found.params),
-                numbers.billions(found.macs),
-                found.name,
-            )
-            for found in shown
-        ],
+    columns, cells = _columns(result)
+    screen.table(columns, [cells(found) for found in shown])
+
+
+def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], tuple[object, ...]]]:
+    """The columns of a table of networks found, and the cells of one."""
+    problem = result.problem
+    others = [device.name for device in problem.others]
+    names = (
+        *(">ms", ">5–95 %", f">P(≤ {problem.budget_ms:g} ms)"),
+        *(f">ms {name}" for name in others),
+        ">score" if problem.unit == "score" else ">top-1",
+        *(">params M", ">MACs G"),
+        *(f">{_SIZES[name][0]}" for name in problem.sizes),
+        "name",
     )
+
+    def cells(found: Found) -> tuple[object, ...]:
+        return (
+            numbers.ms(found.latency_ms),
+            numbers.interval(found.latency_low, found.latency_high),
+            numbers.chance(found.p_within_budget),
+            *(numbers.ms(found.more[f"latency_ms@{name}"]) for name in others),
+            _accuracy(found),
+            numbers.millions(found.params),
+            numbers.billions(found.macs),
+            *(f"{found.more[name] / _SIZES[name][1]:.2f}" for name in problem.sizes),
+            found.name,
+        )
+
+    return names, cells
+
+
+def _accuracy(found: Found) -> str | None:
+    """Top-1 with its standard deviation, or the score; None where neither was estimated."""
+    if not math.isfinite(found.top1):
+        return None
+    return f"{found.top1:.4g}" if found.unit == "score" else numbers.points(found.top1, found.top1_sd)
+
+
+def _trained(problem: Problem) -> str:
+    """What the accuracy is that of."""
+    from hvnas.train.recipes import load_recipe
+
+    if problem.unit == "score":
+        return "a score that ranks networks and says nothing of top-1"
+    meaning = getattr(problem.estimator, "meaning", None)
+    return str(meaning) if meaning else f"trained as {load_recipe(problem.recipe)}"
 
 
 def _print_best(screen: Screen, result: SearchResult) -> None:
     from hvnas.accuracy.assumed import assumed_by
-    from hvnas.train.recipes import load_recipe
 
     best, problem = result.best, result.problem
     interval = numbers.interval(best.latency_low, best.latency_high)
@@ -69,15 +106,22 @@ def _print_best(screen: Screen, result: SearchResult) -> None:
         [
             ("latency", f"{numbers.ms(best.latency_ms)} ms on {problem.device.name} (5–95 %: {interval} ms)"),
             ("within budget", f"{numbers.chance(best.p_within_budget)} chance of {problem.budget_ms:g} ms"),
+            *(("latency", _latency_on(best, device.name)) for device in problem.others),
             ("gate", f"{gate} what {problem.device.name} is good for"),
-            ("top-1", f"{numbers.points(best.top1, best.top1_sd)}, trained as {load_recipe(problem.recipe)}"),
+            ("score" if problem.unit == "score" else "top-1", f"{_accuracy(best)}, {_trained(problem)}"),
             ("assumed", "; ".join(assumed_by(problem.estimator, [best.arch])) or None),
             ("params", f"{best.params:,}"),
             ("MACs", f"{best.macs:,}"),
+            *((_SIZES[name][0], f"{best.more[name] / _SIZES[name][1]:.2f}") for name in problem.sizes),
             ("resolution", f"{best.arch.resolution}×{best.arch.resolution}"),
         ]
     )
     print_layout(screen, best.arch)
+
+
+def _latency_on(found: Found, device: str) -> str:
+    ms, low, high = (found.more[f"latency_{what}@{device}"] for what in ("ms", "low", "high"))
+    return f"{numbers.ms(ms)} ms on {device} (5–95 %: {numbers.interval(low, high)} ms)"
 
 
 def _print_nearest(screen: Screen, nearest: Sequence[Nearest]) -> None:
@@ -105,7 +149,7 @@ def _nearest_cells(near: Nearest) -> tuple[object, ...]:
         near.distance,
         numbers.ms(found.latency_ms),
         "inside" if found.inside else "outside",
-        numbers.points(found.top1, found.top1_sd),
+        _accuracy(found),
         numbers.optional(published.get("top1")),
         published.get("recipe"),
         numbers.millions(found.params),
@@ -124,6 +168,13 @@ def estimator_error(estimator: Any) -> str:
         f"top-1 is estimated, not trained; mean error on {overall.get('n')} published networks whose family "
         f"the fit has not seen: {mae} points, Kendall tau {tau}."
     )
+
+
+def _print_refused(screen: Screen, problem: Problem) -> None:
+    refused = problem.asked.refused
+    if refused:
+        reason, count = refused.most_common(1)[0]
+        screen.line(f"  {refused.total()} networks could not be estimated; {count} of them: {reason}")
 
 
 def _print_files(screen: Screen, result: SearchResult) -> None:

@@ -35,12 +35,20 @@ class Watcher:
         if self._bar is not None:
             self._bar.stop()
 
+    def chosen(self, strategy: str, reason: str) -> None:
+        """Say which strategy the search is left to, and why."""
+        self._report.line(f"Strategy: {strategy} ({reason})")
+
     def reachable(self, reach: Reach) -> None:
         """Say what latencies are to be had at all, and start the clock."""
         self._report.line(
             f"Latencies within reach: {numbers.ms(reach.min_ms)} to {numbers.ms(reach.max_ms)} ms"
         )
         self._last = self._started = time.monotonic()
+
+    def failed(self, row: object, reason: str) -> None:
+        """Say it at once: a failure is not to be found in a log only."""
+        self._screen.line(f"a network could not be evaluated: {reason}")
 
     def advanced(self, archive: Archive, *, evals: int) -> None:
         """Move the bar, or print a line where the last one is some seconds old."""
@@ -61,8 +69,9 @@ def _best(archive: Archive) -> str:
     best = archive.best
     if best is None:
         return "nothing within the budget yet"
-    top1 = numbers.points(float(best.top1[0]), float(best.sd[0]))
-    return f"best so far top-1 {top1} at {numbers.ms(float(best.ms[0]))} ms"
+    mean, sd = float(best.top1[0]), float(best.sd[0])
+    accuracy = f"top-1 {numbers.points(mean, sd)}" if sd else f"score {mean:.4g}"
+    return f"best so far {accuracy} at {numbers.ms(float(best.ms[0]))} ms"
 
 
 def _start_bar(screen: Screen, evals: int) -> tuple[Any, Any]:

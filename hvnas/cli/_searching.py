@@ -4,33 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from hvnas.cli._failure import INFEASIBLE, INTERRUPTED, Failure
 from hvnas.cli._progress import Watcher
 from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._signals import Stopping, stopping
 
 if TYPE_CHECKING:
     from hvnas.search import InfeasibleBudget, SearchResult
 
 
-def carry_out(search: Callable[[Watcher], SearchResult], *, folder: Path, as_json: bool) -> None:
+def carry_out(search: Callable[[Watcher, Event], SearchResult], *, folder: Path, as_json: bool) -> None:
     """Run `search`, show how it goes, and print what it found.
 
-    Raises Failure where no network meets the budget, and where the search is interrupted.
+    Raises Failure where no network meets the budget, and where the search is stopped.
     """
     from hvnas.search import InfeasibleBudget
 
     # Standard output carries the JSON object and nothing else.
     report = Screen(errors=as_json)
+    asked = Stopping()
     try:
-        with Watcher(report) as watcher:
-            result = search(watcher)
+        with stopping(asked), Watcher(report) as watcher:
+            result = search(watcher, asked.event)
     except InfeasibleBudget as error:
-        _print_infeasible(error, as_json=as_json)
+        if not error.stopped or as_json:
+            _print_infeasible(error, as_json=as_json)
+        if error.stopped:
+            raise Failure(
+                f"{_stopped(folder)}; no network is within the budget yet", code=asked.code
+            ) from None
         raise Failure(str(error), code=INFEASIBLE) from None
     except KeyboardInterrupt:
-        raise Failure(_stopped(folder), code=INTERRUPTED) from None
+        raise Failure(_stopped(folder), code=asked.code or INTERRUPTED) from None
+    _print(report, result, as_json=as_json)
+    if result.stopped:
+        raise Failure(_stopped(folder), code=asked.code)
+
+
+def _print(report: Screen, result: SearchResult, *, as_json: bool) -> None:
     if as_json:
         print_json(result.to_json())
         return
@@ -53,7 +67,8 @@ def _print_infeasible(error: InfeasibleBudget, *, as_json: bool) -> None:
         from hvnas.arch import to_dict
 
         reached = {"latency_ms": error.smallest_ms, "arch": to_dict(error.arch)}
-        print_json({"best": None, "pareto": [], "error": str(error), "rule": error.rule, "smallest": reached})
+        facts = {"error": str(error), "rule": error.rule, "smallest": reached, "stopped": error.stopped}
+        print_json({"best": None, "pareto": [], **facts})
         return
     from hvnas.cli._layout import print_layout
     from hvnas.cli._numbers import ms

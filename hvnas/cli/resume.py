@@ -12,12 +12,21 @@ from hvnas.cli._searching import carry_out
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that hvnas search wrote.")],
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|URL", help="The shared study again, where its URL has a password."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Go on with a search that was cut.
 
     The result is the one that the search would have had uncut; a finished one is shown again.
     """
-    from hvnas.search import resume
+    from hvnas.search import Engine, resume
 
-    carry_out(lambda watcher: resume(folder, progress=watcher), folder=folder, as_json=as_json)
+    engine = None if storage is None else Engine(storage=storage)
+    carry_out(
+        lambda watcher, stop: resume(folder, engine=engine, progress=watcher, stop=stop),
+        folder=folder,
+        as_json=as_json,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -20,13 +21,32 @@ _RUNS = Path("runs")
 
 def run(
     budget_ms: Annotated[float, typer.Option(help="The latency in milliseconds that must not be exceeded.")],
-    device: Annotated[str, typer.Option(metavar="NAME|FILE", help="The device: see hvnas devices.")],
+    device: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME|FILE", help="The device: see hvnas devices. Several: one front over all of them."
+        ),
+    ],
     space: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="The networks to choose among: see hvnas spaces.")
     ] = "hybrid-mobile",
     strategy: Annotated[
-        str, typer.Option(help="evolution, or one of Optuna's tpe, nsga2, random and gp.")
-    ] = "evolution",
+        str, typer.Option(help="auto picks by what an estimate costs; or a name: a wrong one lists them.")
+    ] = "auto",
+    estimator: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="What tells accuracy: see hvnas accuracy.")
+    ] = "surrogate",
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC",
+            help="Traded against each other; the first decides what is best. Default: top1, latency_ms.",
+        ),
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BOUND", help="Such as params<=6e6 or latency@NAME<=20; any number of them."),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="The training that top-1 is estimated for.")] = RECIPE,
     evals: Annotated[
         int | None, typer.Option(help="How many networks to evaluate. Default: what suits the strategy.")
@@ -44,6 +64,25 @@ def run(
         bool,
         typer.Option("--throughput", help="The budget is ms per image of a batch, as the device's table is."),
     ] = False,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where networks are evaluated: here, or on Ray.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT", help="The Ray cluster. Default: one for this run.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Trials at once. Default: what Ray has room for.")
+    ] = None,
+    cpus_per_trial: Annotated[float, typer.Option(help="CPUs that Ray keeps for a trial.")] = 1.0,
+    gpus_per_trial: Annotated[float, typer.Option(help="GPUs that Ray keeps for a trial.")] = 0.0,
+    max_retries: Annotated[int, typer.Option(help="How often Ray tries a trial that failed again.")] = 2,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            help="A journal file or database: searches that name the same one share a study.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The folder to write. Default: a new one in runs/."),
@@ -56,35 +95,56 @@ def run(
     Prints the Pareto front of latency and top-1, the best network stage by stage, the models of papers
     nearest to it, and the files written. Exits with 3 where no network meets the budget.
     """
+    from hvnas.search import Engine, search
     from hvnas.search import resume as go_on
-    from hvnas.search import search
 
     if resume and out is None:
         raise Failure("--resume goes on with the run in a folder: name it with --out")
-    folder = out or _new_folder(device, budget_ms)
+    folder = out or _new_folder(device[0], budget_ms)
+    where = Engine(
+        name=engine,
+        address=address,
+        workers=workers,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        max_retries=max_retries,
+        storage=storage,
+    )
 
-    def start(watcher: Watcher) -> SearchResult:
+    def start(watcher: Watcher, stop: Event) -> SearchResult:
         return search(
             space,
             device,
             budget_ms=budget_ms,
             strategy=strategy,
+            estimator=estimator,
+            objectives=objective or (),
+            constraints=constraint or (),
             recipe=recipe,
             evals=evals,
             seed=seed,
             margin=margin,
             outside=outside,
             throughput=throughput,
+            engine=where,
             out=folder,
             progress=watcher,
+            stop=stop,
         )
 
-    def continue_(watcher: Watcher) -> SearchResult:
-        return go_on(folder, progress=watcher)
+    def continue_(watcher: Watcher, stop: Event) -> SearchResult:
+        return go_on(folder, engine=where, progress=watcher, stop=stop)
 
     if resume and _holds_run(folder):
         asked = given(evals=evals, margin=margin, outside=outside, recipe=recipe, seed=seed, space=space)
-        _check_unchanged(folder, asked | given(budget_ms=budget_ms, device=device, strategy=strategy))
+        asked |= given(budget_ms=budget_ms, device=device[0], estimator=estimator)
+        if strategy != "auto":
+            asked["strategy"] = strategy
+        if objective:
+            asked["objectives"] = tuple(objective)
+        if constraint:
+            asked["constraints"] = tuple(constraint)
+        _check_unchanged(folder, asked)
         carry_out(continue_, folder=folder, as_json=as_json)
     else:
         carry_out(start, folder=folder, as_json=as_json)

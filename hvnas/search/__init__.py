@@ -10,26 +10,34 @@ from types import ModuleType
 from typing import Any
 
 from hvnas.search.archive import Archive
-from hvnas.search.problem import Evaluations, Problem
+from hvnas.search.engines import Engine
+from hvnas.search.evaluations import Evaluations
+from hvnas.search.making import make_problem
+from hvnas.search.objectives import Constraint, Objective
+from hvnas.search.problem import Problem
 from hvnas.search.reach import InfeasibleBudget, Reach, find_reach
 from hvnas.search.registry import list_strategies, register_strategy
 from hvnas.search.result import Found, Nearest, SearchResult
-from hvnas.search.run import make_problem, resume, search
+from hvnas.search.run import resume, search
 from hvnas.search.seams import Progress, Strategy
-from hvnas.search.state import Checkpoint, State
+from hvnas.search.state import Checkpoint, State, Stopped
 
 __all__ = [
     "Archive",
     "Checkpoint",
+    "Constraint",
+    "Engine",
     "Evaluations",
     "Found",
     "InfeasibleBudget",
     "Nearest",
+    "Objective",
     "Problem",
     "Progress",
     "Reach",
     "SearchResult",
     "State",
+    "Stopped",
     "Strategy",
     "find_reach",
     "list_strategies",

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hvnas.search.pareto import front
-from hvnas.search.problem import Evaluations
+from hvnas.search.evaluations import Evaluations
+from hvnas.search.pareto import dominated, front
 from hvnas.search.seams import Bools, Rows
 
 
 class Archive:
-    """The front so far, latency and top-1 both ascending, and how many architectures were evaluated.
+    """The front so far, the first objective rising, and how many architectures were evaluated.
 
     `rows` int16 [k, genes] and `evaluations` of k architectures, all feasible. Of several architectures
-    with the same latency and the same objective the one that came first stays.
+    that are equal in every objective the one that came first stays.
     """
 
     def __init__(self, genes: int) -> None:
@@ -34,7 +34,7 @@ class Archive:
         if len(candidates) == 0:
             return
         joined = Evaluations.join([self.evaluations, evaluations.take(candidates)])
-        kept = front(joined.ms, joined.objective)
+        kept = front(joined.costs)
         self.rows = np.concatenate([self.rows, rows[candidates]])[kept]
         self.evaluations = joined.take(kept)
 
@@ -42,9 +42,13 @@ class Archive:
         """Where a point is dominated by, or equal to, one in the archive."""
         if len(self) == 0:
             return np.zeros(len(evaluations), dtype=np.bool_)
-        place = np.searchsorted(self.evaluations.ms, evaluations.ms, side="right") - 1
-        reached = np.where(place >= 0, self.evaluations.objective[np.maximum(place, 0)], -np.inf)
-        return reached >= evaluations.objective
+        own, costs = self.evaluations.costs, evaluations.costs
+        if own.shape[1] != 2:
+            return dominated(costs, by=own)
+        # The second cost rises along a front of two, the first falls.
+        place = np.searchsorted(own[:, 1], costs[:, 1], side="right") - 1
+        reached = np.where(place >= 0, own[np.maximum(place, 0), 0], np.inf)
+        return reached <= costs[:, 0]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The front as plain arrays, to be stored."""
@@ -62,5 +66,5 @@ class Archive:
 
     @property
     def best(self) -> Evaluations | None:
-        """The highest objective under the budget, a batch of one; None before anything feasible is found."""
+        """The best by the first objective, a batch of one; None before anything feasible is found."""
         return self.evaluations.take(np.array([-1])) if len(self) else None

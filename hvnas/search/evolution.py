@@ -1,6 +1,6 @@
 """Vectorised NSGA-II over integer encodings (Deb, Pratap, Agarwal, Meyarivan 2002).
 
-Latency and top-1 minus its standard deviation are the objectives, the budget is handled by constraint
+The problem's objectives are traded against each other, budget and constraints are handled by constraint
 domination (section VI there). Three things are added: no architecture is evaluated twice; a share of the
 parents comes from the end of the front that lies at the budget; and the last part of the evaluations goes
 to the neighbours of the front, best first, so that its members are optima in every single gene.
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvnas.search.archive import Archive
+from hvnas.search.evaluations import Evaluations
 from hvnas.search.moves import neighbours
 from hvnas.search.pareto import crowding, ranks
-from hvnas.search.problem import Evaluations, Problem
+from hvnas.search.problem import Problem
 from hvnas.search.registry import register_strategy
 from hvnas.search.seams import Bools, Floats, Progress, Rows
 from hvnas.search.seen import SeenSet, row_keys
@@ -113,12 +114,15 @@ class _Run:
 
     def admit(self, rows: Rows) -> None:
         """Evaluate what is new in `rows` and let it compete with the population."""
+        if not self.problem.cheap:
+            # What is not to be chosen whatever its accuracy would spend an evaluation on nothing.
+            rows = rows[self.problem.allowed(rows)]
         new = rows[self.seen.add(row_keys(rows))][: self.evals - self.archive.evaluated]
         self.adapt(len(new) / max(1, len(rows)))
         self.stale = 0 if len(new) else self.stale + 1
         if len(new) == 0:
             return
-        evaluations = self.problem.evaluate(new)
+        evaluations = self.problem.evaluate(new, accuracy="allowed")
         self.archive.add(new, evaluations)
         rows = np.concatenate([self.rows, new])
         evaluations = Evaluations.join([self.evaluations, evaluations])
@@ -134,7 +138,7 @@ class _Run:
 
     def children(self) -> Rows:
         """`size` new candidates from the population and from the front's end at the budget."""
-        if self.stale > self.MAX_STALE // 2:
+        if self.stale > self.MAX_STALE // 2 or len(self.rows) == 0:
             return self.space.sample(self.size, rng=self.rng)
         focused = int(self.settings.focused * self.size) if len(self.archive) else 0
         first = np.concatenate([self.tournament(self.size - focused), self.near_budget(focused)])
@@ -198,9 +202,9 @@ def competition_order(evaluations: Evaluations) -> np.ndarray:
     feasible: Bools = evaluations.feasible
     rank = np.empty(len(evaluations))
     spread: Floats = np.zeros(len(evaluations))
-    ms, objective = evaluations.ms[feasible], evaluations.objective[feasible]
-    fronts = ranks(ms, objective)
+    costs = evaluations.costs[feasible]
+    fronts = ranks(costs)
     rank[feasible] = fronts
-    spread[feasible] = crowding(ms, objective, fronts)
+    spread[feasible] = crowding(costs, fronts)
     rank[~feasible] = len(evaluations) + evaluations.violation[~feasible]
     return np.lexsort((-spread, rank))

@@ -1,17 +1,21 @@
-"""What is searched for: the best top-1 under a latency budget, on one device, for one training recipe."""
+"""What is searched for: the best networks of a space within budgets, for one training recipe."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from hvnas.ops import Column, Op
+from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
+from hvnas.search import metrics
+from hvnas.search.asking import Asked
+from hvnas.search.evaluations import Evaluations
+from hvnas.search.objectives import DEFAULT, LATENCY, TOP1, Constraint, Objective, check_objectives
 from hvnas.search.seams import (
     Bools,
     DeviceLike,
@@ -24,10 +28,12 @@ from hvnas.search.seams import (
 )
 
 if TYPE_CHECKING:
+    from hvnas.accuracy import AccuracyEstimator
     from hvnas.space import Space
 
 Outside = Literal["forbid", "allow"]
-
+# Whose top-1 is estimated; see `Problem.evaluate`.
+Accuracy = bool | Literal["allowed"]
 
 # Of milliseconds and points. Matrix products round a row differently in batches of other sizes, and a run
 # that was cut must break ties between equal networks as one that was not.
@@ -36,98 +42,47 @@ _DECIMALS = 9
 _ROUNDING = 1e-10
 
 
-def _params(op: Op) -> float:
-    return float(op.params)
-
-
-def _macs(op: Op) -> float:
-    return float(op.macs)
-
-
-PARAMS = Column("params", "sum", _params)
-MACS = Column("macs", "sum", _macs)
-
-
-@dataclass(frozen=True)
-class Evaluations:
-    """n evaluated architectures, one array [n] per number.
-
-    `ms` with `low` and `high` (its 5-95 % interval) in milliseconds; `inside` the device's gate; `top1` and
-    `sd` in points; `params` and `macs` as counts; `violation`, 0 where the architecture is feasible, else
-    the relative excess over the budget plus the number of rules broken (gate and size limits).
-    """
-
-    ms: Floats
-    low: Floats
-    high: Floats
-    inside: Bools
-    top1: Floats
-    sd: Floats
-    params: Floats
-    macs: Floats
-    violation: Floats
-
-    def __len__(self) -> int:
-        return len(self.ms)
-
-    @cached_property
-    def objective(self) -> Floats:
-        """Mean minus one standard deviation of top-1, in points: what a search maximises."""
-        return self.top1 - self.sd
-
-    @cached_property
-    def feasible(self) -> Bools:
-        """Within the budget, margin included, and no rule broken that counts."""
-        return self.violation == 0
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The stored arrays by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-    def take(self, index: np.ndarray | slice) -> Evaluations:
-        """The architectures at `index` (indices, a mask or a slice)."""
-        return Evaluations(**{name: array[index] for name, array in self.arrays().items()})
-
-    @staticmethod
-    def join(parts: Sequence[Evaluations]) -> Evaluations:
-        """Several batches as one."""
-        return Evaluations(
-            **{name: np.concatenate([part.arrays()[name] for part in parts]) for name in parts[0].arrays()}
-        )
-
-    @staticmethod
-    def stored(arrays: Mapping[str, np.ndarray], *, prefix: str = "") -> Evaluations:
-        """The batch whose `arrays`, each name with `prefix` before it, are among these."""
-        return Evaluations(**{f.name: arrays[prefix + f.name] for f in dataclasses.fields(Evaluations)})
-
-    @staticmethod
-    def none() -> Evaluations:
-        """An empty batch."""
-        fields: dict[str, Any] = {f.name: np.empty(0) for f in dataclasses.fields(Evaluations)}
-        fields["inside"] = np.empty(0, dtype=np.bool_)
-        return Evaluations(**fields)
-
-
 @dataclass(frozen=True)
 class Screened:
-    """Latencies of n architectures and how many rules each breaks: of the gate where those count, and of
-    the space's limits on size. `broken` is 0 exactly where an architecture may be chosen. Shape [n].
+    """What is known of n architectures without their accuracy.
+
+    `latencies` on each device, the first device's first; `values` [n] of each other metric that counts;
+    `broken` counts the rules broken: of the gates where those count, and of the space's limits on size;
+    it is 0 exactly where an architecture may be chosen. `over` [n, c] is the relative excess over the
+    budget and over each constraint but those on top-1, negative within it.
     """
 
-    latency: LatenciesLike
+    latencies: tuple[LatenciesLike, ...]
+    values: dict[str, Floats]
     broken: Floats
+    over: Floats
+
+    @property
+    def latency(self) -> LatenciesLike:
+        """On the first device."""
+        return self.latencies[0]
+
+    @property
+    def barred(self) -> Floats:
+        """How much forbids each architecture but for the budget: rules broken and constraints exceeded."""
+        barred: Floats = self.broken + np.maximum(self.over[:, 1:], 0).sum(axis=1)
+        return barred
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Space, device, estimator and budget.
+    """Space, devices, estimator, objectives and budgets.
 
-    `margin` is relative: an architecture is feasible where ``ms * (1 + margin) <= budget_ms`` and where it
-    lies inside the device's gate, or `outside` is ``allow``. `seeds` are canonical rows, int16 [k, genes],
-    that every strategy evaluates first. `features` computes the columns of canonical rows,
-    ``[n, genes] -> [n, columns]``; by default that is the space's fast path.
+    `objectives` are traded against each other; the first decides which network of the front is the best.
+    `margin` is relative: an architecture is feasible where ``ms * (1 + margin) <= budget_ms`` on `device`,
+    where it keeps every one of `constraints` (latencies with the same margin of their device in
+    `other_margins`, top-1 as mean minus one standard deviation), and where it lies inside the gate of every
+    device, or `outside` is ``allow``. `others` are further devices, for objectives and constraints.
+    `seeds` are canonical rows, int16 [k, genes], that every strategy evaluates first. `features` computes
+    the columns of canonical rows, ``[n, genes] -> [n, columns]``; by default that is the space's fast path.
+    `asked` counts what an estimator that takes whole networks refused.
 
-    Raises ValueError naming the field for a budget or margin that makes no sense.
+    Raises ValueError naming the field for a budget, margin or objective that makes no sense.
     """
 
     space: SpaceLike
@@ -138,25 +93,74 @@ class Problem:
     recipe: str = "modern300"
     scenario: str = "imagenet1k"
     outside: Outside = "forbid"
+    objectives: tuple[Objective, ...] = DEFAULT
+    constraints: tuple[Constraint, ...] = ()
+    others: tuple[DeviceLike, ...] = ()
+    other_margins: tuple[float, ...] = ()
     seeds: Rows = field(default_factory=lambda: np.empty((0, 0), dtype=np.int16))
     features: Features | None = None
+    asked: Asked = field(default_factory=Asked, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.budget_ms) and self.budget_ms > 0):
             raise ValueError(
                 f"budget_ms: must be a finite number > 0, got {self.budget_ms}; give milliseconds, such as 2"
             )
-        if not (math.isfinite(self.margin) and 0 <= self.margin <= 10):
-            raise ValueError(
-                f"margin: must be a number from 0 to 10, got {self.margin}; 0.1 keeps 10 % of reserve"
-            )
+        for margin in (self.margin, *self.other_margins):
+            if not (math.isfinite(margin) and 0 <= margin <= 10):
+                raise ValueError(
+                    f"margin: must be a number from 0 to 10, got {margin}; 0.1 keeps 10 % of reserve"
+                )
         if self.outside not in ("forbid", "allow"):
             raise ValueError(f"outside: must be forbid or allow, got {self.outside!r}; choose one of the two")
+        assert len(self.others) == len(self.other_margins), "a margin for each further device"
+        check_objectives(self.objectives)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is computed once it is asked for: another process computes it again."""
+        from hvnas.space import FastPath
+
+        kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return kept | ({"features": None} if isinstance(self.features, FastPath) else {})
+
+    @property
+    def devices(self) -> tuple[DeviceLike, ...]:
+        """All of them, the first first."""
+        return (self.device, *self.others)
+
+    @property
+    def cheap(self) -> bool:
+        """Whether the estimator reads columns only: microseconds a network. Else it takes the networks."""
+        return hasattr(self.estimator, "estimate_columns")
+
+    @property
+    def unit(self) -> str:
+        """``points`` of top-1, or ``score`` where the estimator only ranks."""
+        return str(getattr(self.estimator, "unit", "points"))
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """Every column that an evaluation needs, once each."""
-        return tuple(dict.fromkeys([*self.device.columns, *self.estimator.columns, PARAMS, MACS]))
+        read = [column for device in self.devices for column in device.columns]
+        own = self.estimator.columns if self.cheap else ()
+        return tuple(dict.fromkeys([*read, *own, PARAMS, MACS, *self._size_columns]))
+
+    @cached_property
+    def _size_columns(self) -> tuple[Column, ...]:
+        columns = {"peak_memory": PEAK_MEMORY, "size_mb": metrics.SIZE}
+        return tuple(columns[name] for name in self.sizes)
+
+    @cached_property
+    def sizes(self) -> tuple[str, ...]:
+        """The metrics beside latency, top-1, params and MACs that some objective or constraint names."""
+        named = {what.metric for what in (*self.objectives, *(c.what for c in self.constraints))}
+        return tuple(name for name in ("peak_memory", "size_mb") if name in named)
+
+    @cached_property
+    def more(self) -> tuple[str, ...]:
+        """What the columns of `Evaluations.more` hold."""
+        kinds = ("latency_ms", "latency_low", "latency_high")
+        return (*(f"{kind}@{device.name}" for device in self.others for kind in kinds), *self.sizes)
 
     @cached_property
     def _features(self) -> Features:
@@ -164,7 +168,10 @@ class Problem:
             return self.features
         from hvnas.space import FastPath
 
-        return FastPath(cast("Space", self.space), self.columns)
+        space = cast("Space", self.space)
+        path = FastPath(space, self.columns)
+        space.read_sizes_from(path)
+        return path
 
     def with_seeds(self, seeds: Rows) -> Problem:
         """The same problem with other seeds; what the fast path has tabulated is kept."""
@@ -175,8 +182,8 @@ class Problem:
         return [place[column] for column in columns]
 
     @cached_property
-    def _device_places(self) -> list[int]:
-        return self._places(self.device.columns)
+    def _device_places(self) -> list[list[int]]:
+        return [self._places(device.columns) for device in self.devices]
 
     @cached_property
     def _size_places(self) -> dict[str, int]:
@@ -195,47 +202,143 @@ class Problem:
         values = self._features(rows)
         whole = np.rint(values)
         with np.errstate(invalid="ignore"):  # a column to which no op contributed is infinite
-            near = np.abs(values - whole) <= _ROUNDING * np.abs(whole)
-        return np.where(near, whole, values)
+            away = np.subtract(values, whole)
+        np.abs(away, out=away)
+        return np.where(away <= _ROUNDING * np.abs(whole), whole, values)
 
     def screen(self, rows: Rows) -> Screened:
-        """Latencies of canonical rows and the rules they break, without the accuracy."""
+        """Latencies and sizes of canonical rows and what they break, without the accuracy."""
         return self._screened(self.values(rows))
 
     def _screened(self, values: Floats) -> Screened:
-        latency = self.device.latency_columns(values[:, self._device_places])
-        assert np.isfinite(latency.ms).all(), "a device must give every network a latency"
+        latencies = tuple(
+            device.latency_columns(values[:, places])
+            for device, places in zip(self.devices, self._device_places, strict=True)
+        )
+        assert all(np.isfinite(each.ms).all() for each in latencies), "a device gives every network a latency"
+        counts = {name: np.rint(values[:, place]) for name, place in self._size_places.items()}
+        found = counts | self._extra_sizes(values)
+        for device, latency in zip(self.devices, latencies, strict=True):
+            found[f"{LATENCY}@{device.name}"] = np.round(latency.ms, _DECIMALS)
+        return Screened(latencies, found, self._broken(latencies, values), self._over(found))
+
+    def _extra_sizes(self, values: Floats) -> dict[str, Floats]:
+        found = dict(zip(self.sizes, values[:, self._places(self._size_columns)].T, strict=True))
+        if "size_mb" in found:
+            found["size_mb"] = found["size_mb"] * metrics.bytes_per_weight(self.device) / 1e6
+        return found
+
+    def _broken(self, latencies: Sequence[LatenciesLike], values: Floats) -> Floats:
         broken = np.zeros(len(values))
         if self.outside == "forbid":
-            broken += sum(latency.excluded_by.values())
-            broken[~latency.inside] = np.maximum(broken[~latency.inside], 1)
+            for latency in latencies:
+                rules = np.zeros(len(values)) + sum(latency.excluded_by.values())
+                broken += np.where(latency.inside, rules, np.maximum(rules, 1))
         for name, limit in self.space.limits.items():
             broken += values[:, self._size_places[name]] > limit
-        return Screened(latency, broken)
+        return broken
 
-    def evaluate(self, rows: Rows) -> Evaluations:
-        """Latency, top-1 and size of canonical rows, int16 [n, genes]."""
+    def _over(self, found: dict[str, Floats]) -> Floats:
+        """The relative excess over the budget and every constraint that needs no accuracy. Shape [n, c]."""
+        over = [(found[self._key(Objective(LATENCY))] * (1 + self.margin) - self.budget_ms) / self.budget_ms]
+        for constraint in self.screening:
+            value = found[self._key(constraint.what)] * (1 + self._margin_of(constraint.what))
+            over.append((value - constraint.bound) / constraint.bound)
+        return np.stack(over, axis=1)
+
+    @cached_property
+    def screening(self) -> tuple[Constraint, ...]:
+        """The constraints that need no accuracy, in the order of `Screened.over` behind the budget."""
+        return tuple(c for c in self.constraints if c.what.metric != TOP1)
+
+    def _key(self, what: Objective) -> str:
+        """Where `Screened.values` holds a metric that is not top-1."""
+        return what.metric if what.metric != LATENCY else f"{LATENCY}@{what.device or self.device.name}"
+
+    def _margin_of(self, what: Objective) -> float:
+        if what.metric != LATENCY:
+            return 0.0
+        margins = dict(zip((d.name for d in self.devices), (self.margin, *self.other_margins), strict=True))
+        return margins[what.device or self.device.name]
+
+    def allowed(self, rows: Rows) -> Bools:
+        """Where nothing but the accuracy could make a canonical row infeasible. Shape [n]."""
+        return _allowed(self.screen(rows))
+
+    def evaluate(self, rows: Rows, *, accuracy: Accuracy = True) -> Evaluations:
+        """All numbers of canonical rows, int16 [n, genes].
+
+        Top-1 is nan everywhere without `accuracy`; with ``"allowed"`` it is nan, and takes no time, where
+        something else forbids the network and no constraint on top-1 tells by how much.
+        """
         if len(rows) == 0:
             return Evaluations.none()
         values = self.values(rows)
         screened = self._screened(values)
-        latency = screened.latency
-        accuracy = self.estimator.estimate_columns(
+        wanted = np.full(len(rows), bool(accuracy))
+        # What will not be chosen is not trained.
+        if not self.cheap or (accuracy == "allowed" and len(self.screening) == len(self.constraints)):
+            wanted &= _allowed(screened)
+        return self._evaluations(screened, *self._accuracy(rows, values, wanted))
+
+    def _accuracy(self, rows: Rows, values: Floats, wanted: Bools) -> tuple[Floats, Floats]:
+        """Top-1 and its sd, nan where it is not `wanted`; a score has no sd. Shape [n] each."""
+        mean, sd = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+        if wanted.all():
+            mean, sd = self._estimate(rows, values)
+        elif wanted.any():
+            mean[wanted], sd[wanted] = self._estimate(rows[wanted], values[wanted])
+        if self.unit == "score":
+            sd = np.where(wanted, 0.0, np.nan)
+        return np.round(mean, _DECIMALS), np.round(sd, _DECIMALS)
+
+    def _estimate(self, rows: Rows, values: Floats) -> tuple[Floats, Floats]:
+        if not self.cheap:
+            archs = [self.space.decode(row) for row in rows]
+            whole = cast("AccuracyEstimator", self.estimator)
+            return self.asked.estimate(whole, archs, recipe=self.recipe, scenario=self.scenario)
+        found = self.estimator.estimate_columns(
             values[:, self._estimator_places], recipe=self.recipe, scenario=self.scenario
         )
-        ms = np.round(latency.ms, _DECIMALS)
+        return found.mean, found.sd
+
+    def _evaluations(self, screened: Screened, top1: Floats, sd: Floats) -> Evaluations:
+        found = screened.values | {TOP1: top1 - sd}
+        bounds = [c.bound for c in self.constraints if c.what.metric == TOP1]
+        scored = np.where(np.isfinite(found[TOP1]), found[TOP1], -np.inf)
+        over = np.column_stack([screened.over, *((bound - scored) / bound for bound in bounds)])
+        # A network whose accuracy cannot be told is not to be chosen either.
+        lost = np.isneginf(scored) & _allowed(screened)
+        violation = np.maximum(over, 0).sum(axis=1) + screened.broken + lost
+        latency = screened.latency
         return Evaluations(
-            ms=ms,
+            ms=screened.values[self._key(Objective(LATENCY))],
             low=latency.low,
             high=latency.high,
-            inside=latency.inside,
-            top1=np.round(accuracy.mean, _DECIMALS),
-            sd=np.round(accuracy.sd, _DECIMALS),
-            params=np.rint(values[:, self._size_places["params"]]),
-            macs=np.rint(values[:, self._size_places["macs"]]),
-            violation=self._excess(ms) + screened.broken,
+            inside=np.logical_and.reduce([each.inside for each in screened.latencies]),
+            top1=top1,
+            sd=sd,
+            params=screened.values["params"],
+            macs=screened.values["macs"],
+            violation=violation,
+            excess=np.where(violation == 0, over.max(axis=1), violation),
+            costs=self._costs(found | {TOP1: scored}),
+            more=self._more(screened),
         )
 
-    def _excess(self, ms: Floats) -> Floats:
-        """By how much `ms` and its margin exceed the budget, relative to it; 0 within it."""
-        return np.maximum(ms * (1 + self.margin) - self.budget_ms, 0) / self.budget_ms
+    def _costs(self, found: dict[str, Floats]) -> Floats:
+        return np.stack(
+            [what.sign * found[TOP1 if what.metric == TOP1 else self._key(what)] for what in self.objectives],
+            axis=1,
+        )
+
+    def _more(self, screened: Screened) -> Floats:
+        parts: list[Floats] = []
+        for each in screened.latencies[1:]:
+            parts += [np.round(each.ms, _DECIMALS), each.low, each.high]
+        parts += [screened.values[name] for name in self.sizes]
+        return np.stack(parts, axis=1) if parts else np.empty((len(screened.broken), 0))
+
+
+def _allowed(screened: Screened) -> Bools:
+    return np.asarray((screened.broken == 0) & (screened.over <= 0).all(axis=1))

@@ -9,7 +9,7 @@ import numpy as np
 from hvnas.arch import Arch
 from hvnas.search.moves import alternatives, distinct
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Floats, Rows
+from hvnas.search.seams import Bools, Floats, Rows
 
 _SAMPLES = 64
 _BEAM = 3
@@ -21,9 +21,9 @@ _SEED = 0  # the reach is a property of space and device, not of a run
 class Reach:
     """The smallest and largest latency of a space on a device, in ms, with the encodings that reach them.
 
-    Only architectures that the problem allows count; where none was found inside the gate `empty` is True
-    and the numbers are of those that break the fewest rules. `excluded` is the share of random
-    encodings that each rule of the gate excludes, largest first.
+    Only architectures that the problem allows count; where none was found inside the gates and within the
+    constraints `empty` is True and the numbers are of those that break least. `excluded` is the share of
+    random encodings that each rule of the gates, and each constraint, excludes, largest first.
     """
 
     min_ms: float
@@ -35,7 +35,7 @@ class Reach:
 
     @property
     def worst_rule(self) -> str | None:
-        """The rule of the gate that excludes most, None where no rule excludes anything."""
+        """The rule or constraint that excludes most, None where nothing is excluded."""
         return next((rule for rule, share in self.excluded.items() if share > 0), None)
 
 
@@ -43,14 +43,18 @@ class InfeasibleBudget(ValueError):
     """No architecture of the space meets the budget on the device.
 
     `smallest_ms` is the smallest reachable latency and `arch` an architecture that reaches it; where
-    nothing lies inside the gate `rule` names what excludes most, else it is None.
+    nothing lies inside the gate `rule` names what excludes most, else it is None. `stopped` says that the
+    search was asked to stop before it had found any.
     """
 
-    def __init__(self, message: str, *, smallest_ms: float, arch: Arch, rule: str | None) -> None:
+    def __init__(
+        self, message: str, *, smallest_ms: float, arch: Arch, rule: str | None, stopped: bool = False
+    ) -> None:
         super().__init__(message)
         self.smallest_ms = smallest_ms
         self.arch = arch
         self.rule = rule
+        self.stopped = stopped
 
 
 def find_reach(problem: Problem) -> Reach:
@@ -64,9 +68,8 @@ def find_reach(problem: Problem) -> Reach:
     # Not `space.sample`: keeping to the limits on size makes it weigh many more networks than it returns.
     drawn = rng.integers(np.asarray(space.cardinalities), size=(_SAMPLES, len(space.genes)))
     samples = space.canonicalise(drawn.astype(np.int16))
-    excluded_by = problem.screen(samples).latency.excluded_by
+    shares = _excluded(problem, samples)
     starts = distinct(np.concatenate([samples, space.canonicalise(corners)]))
-    shares = {rule: float(np.mean(out)) for rule, out in excluded_by.items()}
     low, low_cost = _descend(problem, starts, sign=1)
     high, high_cost = _descend(problem, starts, sign=-1)
     return Reach(
@@ -79,17 +82,29 @@ def find_reach(problem: Problem) -> Reach:
     )
 
 
+def _excluded(problem: Problem, rows: Rows) -> dict[str, float]:
+    """The share of canonical rows that each rule of a gate and each constraint excludes."""
+    screened = problem.screen(rows)
+    excluded: dict[str, Bools] = {}
+    for device, latency in zip(problem.devices, screened.latencies, strict=True):
+        of = "" if device is problem.device else f" of {device.name}"
+        excluded |= {f"{rule}{of}": out for rule, out in latency.excluded_by.items()}
+    excluded |= {str(c): screened.over[:, 1 + i] > 0 for i, c in enumerate(problem.screening)}
+    return {rule: float(np.mean(out)) for rule, out in excluded.items()}
+
+
 def widened(reach: Reach, problem: Problem, known: Rows) -> Reach:
     """`reach`, or the latencies of `known` canonical rows where those lie beyond it and are allowed."""
     if len(known) == 0 or reach.empty:
         return reach
     screened = problem.screen(known)
     ms = np.round(screened.latency.ms, 9)
-    fastest = int(np.argmin(np.where(screened.broken > 0, np.inf, ms)))
-    slowest = int(np.argmax(np.where(screened.broken > 0, -np.inf, ms)))
-    if screened.broken[fastest] == 0 and ms[fastest] < reach.min_ms:
+    barred = screened.barred
+    fastest = int(np.argmin(np.where(barred > 0, np.inf, ms)))
+    slowest = int(np.argmax(np.where(barred > 0, -np.inf, ms)))
+    if barred[fastest] == 0 and ms[fastest] < reach.min_ms:
         reach = replace(reach, min_ms=float(ms[fastest]), min_row=known[fastest])
-    if screened.broken[slowest] == 0 and ms[slowest] > reach.max_ms:
+    if barred[slowest] == 0 and ms[slowest] > reach.max_ms:
         reach = replace(reach, max_ms=float(ms[slowest]), max_row=known[slowest])
     return reach
 
@@ -99,20 +114,7 @@ def check_budget(problem: Problem, reach: Reach) -> None:
     needed = reach.min_ms * (1 + problem.margin)
     if not reach.empty and needed <= problem.budget_ms:
         return
-    space, device = problem.space.name, problem.device.name
-    if reach.empty:
-        share = reach.excluded.get(reach.worst_rule or "", 0.0)
-        message = (
-            f"no architecture of {space} lies inside the gate of {device}: the rule {reach.worst_rule!r} "
-            f"excludes most ({share:.0%} of random encodings). Allow them with --outside allow, "
-            "or choose another space."
-        )
-    else:
-        margin = f" ({needed:.3f} ms with the margin of {problem.margin:.1%})" if problem.margin else ""
-        message = (
-            f"budget_ms: no architecture of {space} meets {problem.budget_ms:g} ms on {device}; the smallest "
-            f"reachable latency is {reach.min_ms:.3f} ms{margin}. Give a larger budget, or another space."
-        )
+    message = _nothing_allowed(problem, reach) if reach.empty else _too_small(problem, reach.min_ms, needed)
     raise InfeasibleBudget(
         message,
         smallest_ms=reach.min_ms,
@@ -121,10 +123,38 @@ def check_budget(problem: Problem, reach: Reach) -> None:
     )
 
 
+def _too_small(problem: Problem, least: float, needed: float) -> str:
+    space, device = problem.space.name, problem.device.name
+    margin = f" ({needed:.3f} ms with the margin of {problem.margin:.1%})" if problem.margin else ""
+    kept = f" and keeps {', '.join(map(str, problem.screening))}" if problem.screening else ""
+    return (
+        f"budget_ms: no architecture of {space} meets {problem.budget_ms:g} ms on {device}{kept}; the "
+        f"smallest reachable latency is {least:.3f} ms{margin}. Give a larger budget, or another space."
+    )
+
+
+def _nothing_allowed(problem: Problem, reach: Reach) -> str:
+    """Which constraints the nearest architecture breaks or, where it breaks none, which rule of a gate."""
+    screened = problem.screen(reach.min_row[None])
+    missed = [str(c) for i, c in enumerate(problem.screening) if screened.over[0, 1 + i] > 0]
+    if missed:
+        return (
+            f"constraint: no architecture of {problem.space.name} was found that keeps {', '.join(missed)}. "
+            "Loosen it, or choose another space."
+        )
+    share = reach.excluded.get(reach.worst_rule or "", 0.0)
+    gates = " and ".join(device.name for device in problem.devices)
+    return (
+        f"no architecture of {problem.space.name} lies inside the gate of {gates}: the rule "
+        f"{reach.worst_rule!r} excludes most ({share:.0%} of random encodings). Allow them with --outside "
+        "allow, or choose another space."
+    )
+
+
 def _costs(problem: Problem, rows: Rows, sign: int) -> Floats:
-    """Per row (rules broken, sign * latency in ms), to be minimised in this order. Shape [n, 2]."""
+    """Per row (what forbids it, sign * latency in ms), to be minimised in this order. Shape [n, 2]."""
     screened = problem.screen(rows)
-    return np.stack([screened.broken, sign * np.round(screened.latency.ms, 9)], axis=1)
+    return np.stack([screened.barred, sign * np.round(screened.latency.ms, 9)], axis=1)
 
 
 def _order(costs: Floats) -> np.ndarray:

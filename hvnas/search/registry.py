@@ -61,7 +61,7 @@ def _load() -> None:
     from importlib import import_module
     from importlib.metadata import entry_points
 
-    for module in ("evolution", "optuna_samplers"):
+    for module in ("evolution", "grid", "optuna_samplers", "predictor"):
         import_module(f"hvnas.search.{module}")
     for point in entry_points(group="hvnas.strategies"):
         point.load()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 
 from hvnas.arch import Arch, load_arch
 from hvnas.search.archive import Archive
+from hvnas.search.evaluations import Evaluations
+from hvnas.search.history import Moment
 from hvnas.search.pareto import thin
-from hvnas.search.problem import Evaluations, Problem
+from hvnas.search.problem import Problem
 from hvnas.search.reach import Reach
 from hvnas.search.seams import Rows, SpaceLike
 from hvnas.search.seen import row_keys
@@ -29,8 +32,9 @@ class Found:
     """An architecture with its predicted numbers.
 
     Latency in ms with its 5-95 % interval and the chance of meeting the budget, `inside` the device's gate,
-    `top1` and `top1_sd` in points, `params` and `macs` as counts; `row` is its encoding in `space`, `file`
-    where it was written.
+    `top1` and `top1_sd` in points (a score and 0 where `unit` is ``score``, nan where it was not estimated),
+    `params` and `macs` as counts, `more` the further metrics by name; `row` is its encoding in `space`,
+    `file` where it was written.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Found:
     top1_sd: float
     params: int
     macs: int
+    unit: str = "points"
+    more: Mapping[str, float] = field(default_factory=dict)
     file: Path | None = None
 
     @cached_property
@@ -67,11 +73,17 @@ class Found:
             "latency_high": round(self.latency_high, MS_DECIMALS),
             "p_within_budget": round(self.p_within_budget, CHANCE_DECIMALS),
             "inside": self.inside,
-            "top1": round(self.top1, POINT_DECIMALS),
-            "top1_sd": round(self.top1_sd, POINT_DECIMALS),
+            **self.accuracy_json(),
             "params": self.params,
             "macs": self.macs,
+            **{name: round(value, MS_DECIMALS) for name, value in self.more.items()},
         }
+
+    def accuracy_json(self) -> dict[str, float | None]:
+        """Top-1 and its standard deviation, or the score; None where it was not estimated."""
+        if self.unit == "score":
+            return {"score": _rounded(self.top1)}
+        return {"top1": _rounded(self.top1), "top1_sd": _rounded(self.top1_sd)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +98,10 @@ class Nearest:
 class SearchResult:
     """What a search found.
 
-    `archive` holds the exact front; `front` is its readable part, latency ascending, where no two members
-    are closer than 1 % of the front's extent in both latency and objective. `evaluated` counts distinct
+    `archive` holds the exact front; `front` is its readable part, the first objective rising, where no two
+    members are closer than 1 % of the front's extent in every objective. `evaluated` counts distinct
     canonical architectures; `seconds` is the wall time of this call, `out` the run folder if there is one.
+    `history` is how the hypervolume grew; `stopped` says that the run was asked to stop before its end.
     """
 
     problem: Problem
@@ -98,14 +111,24 @@ class SearchResult:
     archive: Archive
     front: tuple[Found, ...]
     seconds: float
+    history: tuple[Moment, ...] = ()
+    stopped: bool = False
     out: Path | None = None
 
     @staticmethod
     def of(
-        problem: Problem, archive: Archive, *, strategy: str, seed: int, reach: Reach, seconds: float
+        problem: Problem,
+        archive: Archive,
+        *,
+        strategy: str,
+        seed: int,
+        reach: Reach,
+        seconds: float,
+        history: Sequence[Moment] = (),
+        stopped: bool = False,
     ) -> SearchResult:
         """The result that `archive`, not empty, holds."""
-        kept = thin(archive.evaluations.ms, archive.evaluations.objective, share=_APART)
+        kept = thin(archive.evaluations.costs, share=_APART)
         front = describe(problem, archive.rows[kept], archive.evaluations.take(kept))
         return SearchResult(
             problem=problem,
@@ -115,6 +138,8 @@ class SearchResult:
             archive=archive,
             front=front,
             seconds=seconds,
+            history=tuple(history),
+            stopped=stopped,
         )
 
     @property
@@ -124,21 +149,23 @@ class SearchResult:
 
     @property
     def best(self) -> Found:
-        """The architecture with the highest top-1 minus one standard deviation under the budget."""
+        """The best by the first objective: by default the highest top-1 minus one standard deviation."""
         return self.front[-1]
 
     @cached_property
     def fixed_points(self) -> tuple[Nearest, ...]:
         """The fixed points in the space, nearest to the best first, scored by the same device and estimator.
 
-        They need not meet the budget nor lie inside the gate.
+        They need not meet the budget nor lie inside the gate. An estimator that takes seconds a network is
+        not asked about them.
         """
         space = self.problem.space
         names = tuple(space.fixed_points())
         if not names:
             return ()
         rows = np.stack([space.encode(load_arch(name)) for name in names])
-        scored = describe(self.problem, rows, self.problem.evaluate(rows), names=names)
+        evaluations = self.problem.evaluate(rows, accuracy=self.problem.cheap)
+        scored = describe(self.problem, rows, evaluations, names=names)
         distances = (rows != self.best.row).sum(axis=1).tolist()
         pairs = [Nearest(distance=d, found=f) for d, f in zip(distances, scored, strict=True)]
         gap = {p.found.name: abs(p.found.latency_ms - self.best.latency_ms) for p in pairs}
@@ -157,8 +184,13 @@ class SearchResult:
             "seconds": round(self.seconds, 3),
             "space": self.problem.space.name,
             "device": self.problem.device.name,
+            "devices": [device.name for device in self.problem.devices],
+            "objectives": [str(objective) for objective in self.problem.objectives],
+            "constraints": [str(constraint) for constraint in self.problem.constraints],
+            "strategy": self.strategy,
             "recipe": self.problem.recipe,
             "seed": self.seed,
+            "stopped": self.stopped,
             "out": None if self.out is None else str(self.out),
         }
 
@@ -186,9 +218,15 @@ def describe(
             top1_sd=float(evaluations.sd[i]),
             params=int(evaluations.params[i]),
             macs=int(evaluations.macs[i]),
+            unit=problem.unit,
+            more=dict(zip(problem.more, evaluations.more[i].tolist(), strict=True)),
         )
         for i in range(len(rows))
     )
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, POINT_DECIMALS) if math.isfinite(value) else None
 
 
 def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
@@ -206,8 +244,8 @@ def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
         **{key: numbers[key] for key in ("latency_ms", "latency_low", "latency_high", "inside")},
         "budget_ms": problem.budget_ms,
         "p_within_budget": numbers["p_within_budget"],
-        "top1": numbers["top1"],
-        "top1_sd": numbers["top1_sd"],
+        **found.accuracy_json(),
+        **{name: numbers[name] for name in found.more},
         "recipe": problem.recipe,
         "scenario": problem.scenario,
         "seed": seed,

@@ -3,240 +3,309 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hvnas.arch import load_arch
 from hvnas.search.archive import Archive
+from hvnas.search.earlier import renew
+from hvnas.search.engines import LOCAL, Engine, resumed_engine, run_strategy
+from hvnas.search.estimator_files import estimator_hash, estimator_reference
 from hvnas.search.folder import RunConfig, RunFolder, versions
+from hvnas.search.history import History, reference_of
+from hvnas.search.making import AnyDevice, DeviceSet, make_problem, reference
+from hvnas.search.objectives import Constraint, Objective
 from hvnas.search.problem import Outside, Problem
 from hvnas.search.reach import InfeasibleBudget, Reach, check_budget, find_reach, widened
 from hvnas.search.registry import strategy_entry
 from hvnas.search.result import SearchResult
 from hvnas.search.seams import DeviceLike, EstimatorLike, Progress, Rows, Silent, SpaceLike
-from hvnas.search.state import Checkpoint, State
+from hvnas.search.session import Session, no_log
+from hvnas.search.state import Checkpoint, State, Stopped
 
+if TYPE_CHECKING:
+    from hvnas.accuracy import AccuracyEstimator
+
+AUTO = "auto"
 _CHECKPOINT_SECONDS = 3.0
+# Where a network takes seconds a strategy's own default, meant for microseconds, would take days.
+_EXPENSIVE_EVALS = 200
 
 
 def search(
     space: SpaceLike | str | Path = "hybrid-mobile",
-    device: DeviceLike | str | Path = "iphone12",
+    device: AnyDevice | Sequence[AnyDevice] = "iphone12",
     *,
     budget_ms: float,
-    strategy: str = "evolution",
+    strategy: str = AUTO,
     recipe: str = "modern300",
     scenario: str = "imagenet1k",
-    estimator: EstimatorLike | str = "surrogate",
+    estimator: EstimatorLike | AccuracyEstimator | str = "surrogate",
+    objectives: Sequence[str | Objective] = (),
+    constraints: Sequence[str | Constraint] = (),
     evals: int | None = None,
     seed: int = 0,
     margin: float | None = None,
     outside: Outside = "forbid",
-    fixed_points: bool = True,
+    fixed_points: bool | None = None,
     throughput: bool = False,
+    engine: Engine = LOCAL,
     out: str | Path | None = None,
     progress: Progress | None = None,
+    stop: Event | None = None,
 ) -> SearchResult:
     """Search `space` for the best top-1 within `budget_ms` milliseconds on `device`.
 
     Args:
         space: a Space, or its name or YAML file.
-        device: a Device, or its name or YAML file.
-        budget_ms: the latency budget in milliseconds, batch one.
-        strategy: a registered strategy, see `list_strategies`.
+        device: a Device, or its name or YAML file; or several, whose front is one over all of them.
+        budget_ms: the latency budget in milliseconds on the first device, batch one.
+        strategy: a registered strategy, see `list_strategies`; ``auto`` picks by what an estimate costs.
         recipe: the training recipe that top-1 is estimated for.
         scenario: ``imagenet1k`` or ``large-data``.
         estimator: an AccuracyEstimator or its name.
-        evals: how many distinct architectures to evaluate; None: the strategy's default.
+        objectives: what is traded against each other, as ``params`` or ``latency_ms@NAME``; the first decides
+            which network is the best. Default: top-1, then the latency on each device.
+        constraints: bounds beside the budget, as ``params<=6e6`` or ``latency@NAME<=20``.
+        evals: how many distinct architectures to evaluate; None: the strategy's default, or 200 where an
+            estimate takes seconds.
         seed: the same seed gives the same result.
         margin: relative reserve, ``ms * (1 + margin) <= budget_ms``; None: the device's default, with which
             the budget is kept with a chance of 0.9.
         outside: ``allow`` admits networks outside the device's gate.
         fixed_points: begin from the papers' models inside the space too; without them the result owes
-            nothing to known models.
+            nothing to known models. None: where an estimate is cheap.
         throughput: the budget is milliseconds per image of a batch, which is what the tables of some devices
             hold; it must be set for those, and for no others.
+        engine: where the estimates are made, and the storage that several processes share.
         out: the run folder to write; None: nothing is written.
         progress: told how the search goes.
+        stop: once it is set, the search ends after the batch in hand with the front that it has.
 
     Raises:
         InfeasibleBudget: no architecture meets the budget; it carries the smallest reachable latency.
         ValueError: a name, number or file that will not do, or a run folder that is taken.
     """
     started = time.perf_counter()
-    entry = strategy_entry(strategy)
-    evals = entry.default_evals if evals is None else evals
+    if strategy != AUTO:
+        strategy_entry(strategy)
     _check_counts(evals, seed)
     folder = None if out is None else RunFolder(Path(out))
     if folder is not None:
         folder.refuse_if_taken()
+    devices = DeviceSet(device)
     problem = make_problem(
         space,
-        device,
+        devices,
         estimator,
         budget_ms=budget_ms,
         margin=margin,
         recipe=recipe,
         scenario=scenario,
         outside=outside,
+        objectives=objectives,
+        constraints=constraints,
     )
-    _check_throughput(problem.device, throughput)
+    for one in problem.devices:
+        _check_throughput(one, throughput)
+    progress = progress or Silent()
+    if strategy == AUTO:
+        from hvnas.search.auto import resolve_strategy
+
+        choice = resolve_strategy(problem, evals, several=engine.storage is not None)
+        strategy = choice.name
+        progress.chosen(choice.name, choice.reason)
     config = RunConfig(
-        space=_reference(space),
+        space=reference(space),
         space_hash=problem.space.hash,
-        device=_reference(device),
+        device=devices.references[0],
         device_hash=problem.device.hash,
-        estimator=estimator if isinstance(estimator, str) else type(estimator).__name__,
+        estimator=estimator_reference(estimator) if isinstance(estimator, str) else type(estimator).__name__,
+        estimator_hash=estimator_hash(estimator) if isinstance(estimator, str) else "",
         recipe=recipe,
         scenario=scenario,
         budget_ms=budget_ms,
         margin=problem.margin,
         outside=outside,
         strategy=strategy,
-        evals=evals,
+        evals=_default_evals(problem, strategy) if evals is None else evals,
         seed=seed,
-        fixed_points=fixed_points,
+        fixed_points=problem.cheap if fixed_points is None else fixed_points,
         versions=versions(),
+        objectives=tuple(map(str, problem.objectives)),
+        constraints=tuple(map(str, problem.constraints)),
+        others=tuple(devices.references[1:]),
+        other_hashes=tuple(one.hash for one in problem.others),
+        other_margins=problem.other_margins,
+        engine=engine.name,
+        storage=engine.shown_storage,
     )
-    return execute(problem, config, folder=folder, progress=progress, started=started)
+    return execute(
+        problem, config, engine=engine, folder=folder, progress=progress, stop=stop, started=started
+    )
 
 
-def resume(out: str | Path, *, progress: Progress | None = None) -> SearchResult:
+def resume(
+    out: str | Path,
+    *,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+    stop: Event | None = None,
+) -> SearchResult:
     """Continue the run in folder `out` to the result that it would have had uncut.
 
-    A finished run is loaded. Raises ValueError where the folder holds no run, a file in it is damaged, or
-    its space or device is no longer the one that it was begun with.
+    A finished run is loaded. `engine` defaults to that of the run. Raises ValueError where the folder holds
+    no run, a file in it is damaged, or its space or a device is no longer the one that it was begun with.
     """
     started = time.perf_counter()
     folder = RunFolder(Path(out))
     config = folder.config()
     problem = make_problem(
         config.space,
-        config.device,
+        [config.device, *config.others],
         config.estimator,
         budget_ms=config.budget_ms,
-        margin=config.margin,
+        margin=(config.margin, *config.other_margins),
         recipe=config.recipe,
         scenario=config.scenario,
         outside="allow" if config.outside == "allow" else "forbid",
+        objectives=config.objectives,
+        constraints=config.constraints,
     )
-    for what, now, then in (
-        ("space", problem.space.hash, config.space_hash),
-        ("device", problem.device.hash, config.device_hash),
+    _check_unchanged(problem, config, folder)
+    return execute(
+        problem,
+        config,
+        engine=resumed_engine(config) if engine is None else engine,
+        folder=folder,
+        resumed=True,
+        progress=progress,
+        stop=stop,
+        started=started,
+    )
+
+
+def _check_unchanged(problem: Problem, config: RunConfig, folder: RunFolder) -> None:
+    others = zip(config.others, problem.others, config.other_hashes, strict=True)
+    for what, name, now, then in (
+        ("space", config.space, problem.space.hash, config.space_hash),
+        ("device", config.device, problem.device.hash, config.device_hash),
+        *(("device", name, device.hash, then) for name, device, then in others),
+        ("estimator", config.estimator, estimator_hash(config.estimator), config.estimator_hash),
     ):
-        if now != then:
+        if then and now != then:
             raise ValueError(
-                f"{what}: {getattr(config, what)} has changed since this run began (hash {now}, was {then}); "
+                f"{what}: {name} has changed since this run began (hash {now}, was {then}); "
                 f"start a new run ({folder.path})"
             )
-    return execute(problem, config, folder=folder, resumed=True, progress=progress, started=started)
-
-
-def make_problem(
-    space: SpaceLike | str | Path,
-    device: DeviceLike | str | Path,
-    estimator: EstimatorLike | str,
-    *,
-    budget_ms: float,
-    margin: float | None = None,
-    recipe: str = "modern300",
-    scenario: str = "imagenet1k",
-    outside: Outside = "forbid",
-) -> Problem:
-    """A Problem from names, files or objects. Raises ValueError for what is unknown or out of range."""
-    from hvnas.latency import load_device
-    from hvnas.space import load_space
-
-    loaded = load_device(device) if isinstance(device, (str, Path)) else device
-    return Problem(
-        space=load_space(space) if isinstance(space, (str, Path)) else space,
-        device=loaded,
-        estimator=_column_estimator(estimator) if isinstance(estimator, str) else estimator,
-        budget_ms=budget_ms,
-        margin=loaded.default_margin() if margin is None else margin,
-        recipe=recipe,
-        scenario=scenario,
-        outside=outside,
-    )
-
-
-def _column_estimator(name: str) -> EstimatorLike:
-    from hvnas.accuracy import ColumnEstimator, load_estimator
-
-    estimator = load_estimator(name)
-    if not isinstance(estimator, ColumnEstimator):
-        raise ValueError(f"estimator: {name} needs whole networks; a search needs one that reads columns")
-    if getattr(estimator, "unit", "points") != "points":
-        raise ValueError(f"estimator: {name} gives scores, not top-1; a search maximises top-1")
-    return estimator
 
 
 def execute(
     problem: Problem,
     config: RunConfig,
     *,
+    engine: Engine = LOCAL,
     folder: RunFolder | None = None,
     resumed: bool = False,
     progress: Progress | None = None,
+    stop: Event | None = None,
     started: float | None = None,
     checkpoint_seconds: float = _CHECKPOINT_SECONDS,
 ) -> SearchResult:
     """Search `problem` as `config` says, in `folder` if there is one. See `search`."""
     started = time.perf_counter() if started is None else started
     progress = progress or Silent()
+    problem, reach = _prepared(problem, config)
+    with nullcontext() if folder is None else folder.held():
+        # An estimate of seconds is not to be made twice.
+        every = checkpoint_seconds if problem.cheap else 0.0
+        checkpoint = Checkpoint()
+        if folder is not None and resumed:
+            checkpoint = _reopened(folder, problem, every=every)
+        elif folder is not None:
+            folder.create(config)
+            checkpoint = folder.checkpoint(every=every)
+        progress.reachable(reach)
+        session = Session(
+            progress=progress,
+            checkpoint=checkpoint,
+            history=History(reference_of(problem, reach), sign=problem.objectives[0].sign),
+            stop=stop or Event(),
+            log=no_log if folder is None else folder.log,
+        )
+        archive, stopped = _archive(problem, config, engine, session)
+        if len(archive) == 0:
+            raise _nothing_found(problem, reach, archive, stopped=stopped)
+        result = SearchResult.of(
+            problem,
+            archive,
+            strategy=config.strategy,
+            seed=config.seed,
+            reach=reach,
+            seconds=time.perf_counter() - started,
+            history=session.history.moments,
+            stopped=stopped,
+        )
+        return result if folder is None else folder.write(result)
+
+
+def _prepared(problem: Problem, config: RunConfig) -> tuple[Problem, Reach]:
+    """The problem with its seeds, and its reach; ValueError for what must not leave a folder behind."""
     reach = find_reach(problem)
     check_budget(problem, reach)
+    check = getattr(strategy_entry(config.strategy).make(), "check", None)
+    if check is not None:
+        check(problem)
     known = _known_rows(problem.space)
     reach = widened(reach, problem, known)
     # The fastest architecture is a seed so that every strategy knows something feasible.
     seeds = [reach.min_row[None], *([known] if config.fixed_points else [])]
     problem = problem.with_seeds(np.concatenate(seeds))
-    # An unknown recipe must not leave a folder behind.
-    problem.evaluate(problem.seeds)
-    checkpoint = Checkpoint()
-    if folder is not None:
-        if resumed:
-            folder.log("resumed")
-        else:
-            folder.create(config)
-        checkpoint = folder.checkpoint(every=checkpoint_seconds)
-    progress.reachable(reach)
-    archive = _archive(problem, config, progress, checkpoint)
-    if len(archive) == 0:
-        raise _nothing_found(problem, reach, archive)
-    result = SearchResult.of(
-        problem,
-        archive,
-        strategy=config.strategy,
-        seed=config.seed,
-        reach=reach,
-        seconds=time.perf_counter() - started,
-    )
-    return result if folder is None else folder.write(result)
+    _check_recipe(problem)
+    return problem, reach
 
 
-def _archive(problem: Problem, config: RunConfig, progress: Progress, checkpoint: Checkpoint) -> Archive:
-    """The front of the strategy, or of the finished state in `checkpoint`."""
-    state = checkpoint.load()
+def _reopened(folder: RunFolder, problem: Problem, *, every: float) -> Checkpoint:
+    """The checkpoint of a run that was cut."""
+    checkpoint = folder.checkpoint(every=every)
+    went_on = renew(checkpoint, problem)
+    folder.reopen()
+    if not went_on:
+        folder.log("the state is of an earlier version, which this one cannot go on from: begun again")
+    return checkpoint
+
+
+def _archive(problem: Problem, config: RunConfig, engine: Engine, session: Session) -> tuple[Archive, bool]:
+    """The front of the strategy, or of the finished state, and whether the run was asked to stop."""
+    state = session.load()
     if state is not None and state.meta.get("finished"):
-        return Archive.stored(state.arrays, evaluated=state.meta["evaluated"])
-    archive = (
-        strategy_entry(config.strategy)
-        .make()
-        .run(problem, evals=config.evals, seed=config.seed, progress=progress, checkpoint=checkpoint)
-    )
-    checkpoint.save(State(arrays=archive.arrays(), meta={"finished": True, "evaluated": archive.evaluated}))
-    return archive
+        return Archive.stored(state.arrays, evaluated=state.meta["evaluated"]), False
+    try:
+        archive = run_strategy(problem, config, engine, session)
+    except Stopped:
+        archive = session.archive or Archive(len(problem.space.genes))
+        session.history.note(archive, last=True)
+        return archive, True
+    session.history.note(archive, last=True)
+    session.finish(State(arrays=archive.arrays(), meta={"finished": True, "evaluated": archive.evaluated}))
+    return archive, False
 
 
-def _nothing_found(problem: Problem, reach: Reach, archive: Archive) -> InfeasibleBudget:
+def _nothing_found(problem: Problem, reach: Reach, archive: Archive, *, stopped: bool) -> InfeasibleBudget:
+    kept = "".join(f" and {constraint}" for constraint in problem.constraints)
+    so_far = " before the search was stopped" if stopped else ""
     return InfeasibleBudget(
-        f"budget_ms: none of {archive.evaluated} architectures meets {problem.budget_ms:g} ms; the smallest "
-        f"reachable latency is {reach.min_ms:.3f} ms. Give more evaluations or a larger budget.",
+        f"budget_ms: none of {archive.evaluated} architectures{so_far} meets {problem.budget_ms:g} ms{kept}; "
+        f"the smallest reachable latency is {reach.min_ms:.3f} ms. Give more evaluations or a larger budget.",
         smallest_ms=reach.min_ms,
         arch=problem.space.decode(reach.min_row),
         rule=None,
+        stopped=stopped,
     )
 
 
@@ -246,11 +315,15 @@ def _known_rows(space: SpaceLike) -> Rows:
     return np.array(rows, dtype=np.int16).reshape(-1, len(space.genes))
 
 
-def _reference(thing: SpaceLike | DeviceLike | str | Path) -> str:
-    """What finds it again: a name, or the whole path of a file."""
-    if not isinstance(thing, (str, Path)):
-        return thing.name
-    return str(Path(thing).resolve()) if Path(thing).suffix in (".yaml", ".yml") else str(thing)
+def _check_recipe(problem: Problem) -> None:
+    """Raise ValueError for an unknown recipe or scenario, which must not leave a folder behind."""
+    from hvnas.accuracy.estimator import check_scenario
+    from hvnas.train.recipes import load_recipe
+
+    load_recipe(problem.recipe)
+    check_scenario(problem.scenario)
+    if problem.cheap:
+        problem.evaluate(problem.seeds)
 
 
 def _check_throughput(device: DeviceLike, asked: bool) -> None:
@@ -266,7 +339,12 @@ def _check_throughput(device: DeviceLike, asked: bool) -> None:
         raise ValueError(f"throughput: {device.name}'s table is latency at batch 1; leave --throughput out")
 
 
-def _check_counts(evals: int, seed: int) -> None:
-    for name, value, least in (("evals", evals, 1), ("seed", seed, 0)):
+def _default_evals(problem: Problem, strategy: str) -> int:
+    usual = strategy_entry(strategy).default_evals
+    return usual if problem.cheap else min(usual, _EXPENSIVE_EVALS)
+
+
+def _check_counts(evals: int | None, seed: int) -> None:
+    for name, value, least in (("evals", 1 if evals is None else evals, 1), ("seed", seed, 0)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name}: must be a whole number >= {least}, got {value!r}; give another")

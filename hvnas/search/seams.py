@@ -98,7 +98,10 @@ class EstimateLike(Protocol):
 
 
 class EstimatorLike(Protocol):
-    """The part of `hvnas.accuracy.AccuracyEstimator` that a search uses."""
+    """The part of `hvnas.accuracy.ColumnEstimator` that a search uses.
+
+    Estimators without columns are taken too: they are given the networks, see `Problem.cheap`.
+    """
 
     @property
     def columns(self) -> Sequence[Column]: ...
@@ -108,8 +111,14 @@ class EstimatorLike(Protocol):
 class Progress(Protocol):
     """Told how a search goes; for a bar on a terminal. The search itself prints nothing."""
 
+    def chosen(self, strategy: str, reason: str) -> None:
+        """The search is left to `strategy`, for `reason`; told where the user named none."""
+
     def reachable(self, reach: Reach) -> None:
         """The latencies that the space reaches on the device are known; the search starts next."""
+
+    def failed(self, row: Rows, reason: str) -> None:
+        """The network of canonical `row` could not be evaluated, for `reason`."""
 
     def advanced(self, archive: Archive, *, evals: int) -> None:
         """`archive.evaluated` of `evals` architectures are evaluated; `archive.best` is the best so far."""
@@ -118,7 +127,13 @@ class Progress(Protocol):
 class Silent:
     """Progress that nobody watches."""
 
+    def chosen(self, strategy: str, reason: str) -> None:
+        """Nothing."""
+
     def reachable(self, reach: Reach) -> None:
+        """Nothing."""
+
+    def failed(self, row: Rows, reason: str) -> None:
         """Nothing."""
 
     def advanced(self, archive: Archive, *, evals: int) -> None:

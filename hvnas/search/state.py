@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import tempfile
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from hvnas._files import replacing
 from hvnas.search.seams import Keys
 
 _STATE = "state.npz"
 _KEYS = "seen.bin"
+# What reading a file with any of its bytes changed was seen to raise.
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,10 @@ class State:
     arrays: Mapping[str, np.ndarray]
     meta: Mapping[str, Any]
     keys: Keys = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and its state is saved."""
 
 
 class Checkpoint:
@@ -48,21 +57,24 @@ class FolderCheckpoint(Checkpoint):
     """A checkpoint in a folder: ``state.npz`` replaced in one step, ``seen.bin`` appended to before that.
 
     Nothing is pickled: arrays are plain, the rest is JSON. `every` is the time between saves in seconds.
-    Keys beyond the count that the state names belong to a save that was cut, and are ignored.
+    Keys beyond the count that the state names belong to a save that was cut, and are ignored. A state goes
+    on only under the `mark` that it was saved under, such as a checksum of what the run was asked for.
     """
 
-    def __init__(self, folder: Path, *, every: float) -> None:
+    def __init__(self, folder: Path, *, every: float, mark: int | None = None) -> None:
         self._folder = folder
         self._every = every
+        self._mark = mark
         self._last = time.monotonic()
         self._saved_keys = 0
+        self._checksum = 0
 
     def due(self) -> bool:
         """Whether `every` seconds have passed since the last save."""
         return time.monotonic() - self._last >= self._every
 
     def load(self) -> State | None:
-        """What was saved last. Raises ValueError where a file was damaged."""
+        """What was saved last. Raises ValueError where a file was damaged, or the mark is another."""
         path = self._folder / _STATE
         if not path.is_file():
             return None
@@ -71,43 +83,74 @@ class FolderCheckpoint(Checkpoint):
                 arrays = {name: stored[name] for name in stored.files}
             meta = json.loads(bytes(arrays.pop("meta")).decode())
             self._saved_keys = int(meta.pop("saved_keys"))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            checksum, mark = meta.pop("checksum", None), meta.pop("mark", None)
+            if meta.pop("arrays", len(arrays)) != len(arrays):
+                raise ValueError("an array is missing")
+        except _DAMAGE as error:
             raise ValueError(f"{path}: damaged ({error}); start the run anew under another name") from None
-        return State(arrays=arrays, meta=meta, keys=self._load_keys())
+        if None not in (mark, self._mark) and mark != self._mark:
+            raise ValueError(
+                f"{self._folder.parent}: its config.yaml was changed after the run began; "
+                "put it back as it was, or start a new run"
+            )
+        return State(arrays=arrays, meta=meta, keys=self._load_keys(checksum))
 
-    def _load_keys(self) -> Keys:
+    def _load_keys(self, checksum: int | None) -> Keys:
         path = self._folder / _KEYS
         if self._saved_keys == 0:
             return np.empty(0, dtype=np.uint64)
         keys = np.fromfile(path, dtype="<u8", count=self._saved_keys) if path.is_file() else np.empty(0)
         if len(keys) != self._saved_keys:
             raise ValueError(f"{path}: shorter than the state beside it says; start the run anew")
+        self._checksum = zlib.crc32(keys.tobytes())
+        if checksum not in (None, self._checksum):
+            raise ValueError(f"{path}: damaged (its checksum is another); start the run anew")
         return keys.astype(np.uint64)
 
     def save(self, state: State) -> None:
-        """Append the new keys, then replace the state."""
-        self._append(state.keys)
-        meta = json.dumps({**state.meta, "saved_keys": self._saved_keys}).encode()
-        handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".state.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, meta=np.frombuffer(meta, dtype=np.uint8), **state.arrays)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(self._folder / _STATE)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        """Append the new keys, then replace the state.
+
+        Raises ValueError, one line, where the folder takes no more: what was saved last is still there.
+        """
+        with writing(self._folder.parent):
+            self._append(state.keys)
+            own = {"saved_keys": self._saved_keys, "checksum": self._checksum, "mark": self._mark}
+            meta = json.dumps({**state.meta, **own, "arrays": len(state.arrays)}).encode()
+            # Whole in memory first: a zip file that a full disk cut short complains again when it is closed.
+            whole = io.BytesIO()
+            np.savez(whole, meta=np.frombuffer(meta, dtype=np.uint8), **state.arrays)  # type: ignore[arg-type]
+            with replacing(self._folder / _STATE) as part:
+                part.write_bytes(whole.getbuffer())
         self._last = time.monotonic()
+
+    def discard(self) -> None:
+        """Forget what was saved."""
+        with writing(self._folder.parent):
+            (self._folder / _STATE).unlink(missing_ok=True)
+        self._saved_keys = self._checksum = 0
 
     def _append(self, keys: Keys) -> None:
         if len(keys) == 0:
             return
         path = self._folder / _KEYS
+        new = keys.astype("<u8").tobytes()
         with path.open("r+b" if path.exists() else "w+b") as file:
             file.truncate(8 * self._saved_keys)
             file.seek(0, os.SEEK_END)
-            file.write(keys.astype("<u8").tobytes())
+            file.write(new)
             file.flush()
             os.fsync(file.fileno())
         self._saved_keys += len(keys)
+        self._checksum = zlib.crc32(new, self._checksum)
+
+
+@contextmanager
+def writing(
+    run: Path, hint: str = "put that right, then hvnas resume goes on from what was saved last"
+) -> Iterator[None]:
+    """Make a failure to write into the folder of a run a ValueError of one line, which ends in `hint`."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ValueError(f"{run}: cannot be written: {reason}; {hint}") from None

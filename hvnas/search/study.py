@@ -9,18 +9,18 @@ from typing import Any
 
 from hvnas._files import write_atomic
 from hvnas._optuna import quiet_optuna
+from hvnas.search.objectives import LATENCY, TOP1, Objective
+from hvnas.search.problem import Problem
 from hvnas.search.result import Found
-from hvnas.search.seams import SpaceLike
-
-METRICS = ("top1", "latency_ms")
 
 
-def write_study(path: Path, *, name: str, space: SpaceLike, front: Sequence[Found]) -> None:
+def write_study(path: Path, *, name: str, problem: Problem, front: Sequence[Found]) -> None:
     """Write `front` as the finished trials of a study called `name`, in one step.
 
-    Top-1 is maximised, latency minimised; a trial's parameters are the values of its genes, its user
+    The objectives are those of `problem`; a trial's parameters are the values of its genes, its user
     attributes params, macs, arch (hash), top1_sd and inside.
     """
+    space, objectives = problem.space, problem.objectives
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution
     from optuna.storages import JournalStorage
@@ -33,7 +33,7 @@ def write_study(path: Path, *, name: str, space: SpaceLike, front: Sequence[Foun
         optuna.trial.create_trial(
             params={g.name: _plain(g.values[int(i)]) for g, i in zip(space.genes, found.row, strict=True)},
             distributions=distributions,
-            values=[found.top1, found.latency_ms],
+            values=[_value(found, objective) for objective in objectives],
             user_attrs={
                 "name": found.name,
                 "arch": found.arch.hash,
@@ -57,11 +57,24 @@ def write_study(path: Path, *, name: str, space: SpaceLike, front: Sequence[Foun
 
     with quiet_optuna():
         study = optuna.create_study(
-            study_name=name, storage=JournalStorage(Buffer()), directions=["maximize", "minimize"]
+            study_name=name,
+            storage=JournalStorage(Buffer()),
+            directions=["maximize" if o.sign < 0 else "minimize" for o in objectives],
         )
-        study.set_metric_names(list(METRICS))
+        study.set_metric_names([str(o) for o in objectives])
         study.add_trials(trials)
     write_atomic(path, "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs))
+
+
+def _value(found: Found, objective: Objective) -> float:
+    """What a person calls the metric: top-1 itself, not less its standard deviation."""
+    if objective.metric == TOP1:
+        return found.top1
+    if objective.metric == LATENCY and objective.device is None:
+        return found.latency_ms
+    if str(objective) in found.more:
+        return found.more[str(objective)]
+    return float(getattr(found, objective.metric))
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ that cut through the middle), whose latency and top-1 are closed formulas.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -17,8 +17,9 @@ from hvnas.arch import Arch, Run, Stage
 from hvnas.blocks import block_class
 from hvnas.ops import Column
 from hvnas.search.archive import Archive
+from hvnas.search.evaluations import Evaluations
 from hvnas.search.pareto import front, hypervolume
-from hvnas.search.problem import Evaluations, Problem
+from hvnas.search.problem import Accuracy, Problem
 from hvnas.search.registry import strategy_entry
 from hvnas.search.seams import Bools, Features, Floats, Rows, Silent
 from hvnas.search.state import Checkpoint, State
@@ -219,21 +220,33 @@ class Landscape:
 LANDSCAPES = (Landscape("additive"), Landscape("coupled", couplings=1.0), Landscape("gated", 0.5, gated=True))
 
 
-@dataclass
-class Recorder:
-    """Features that remember the rows they were asked for."""
+@dataclass(frozen=True, kw_only=True)
+class WatchedProblem(Problem):
+    """A problem that remembers what was evaluated, batch by batch; what is only screened does not count."""
 
-    features: Features
-    rows: list[Rows] = field(default_factory=list)
+    batches: list[tuple[Rows, Evaluations]] = field(default_factory=list, init=False)
 
-    def __call__(self, rows: Rows) -> Floats:
-        self.rows.append(rows)
-        return self.features(rows)
+    def evaluate(self, rows: Rows, *, accuracy: Accuracy = True) -> Evaluations:
+        """As the problem does."""
+        found = super().evaluate(rows, accuracy=accuracy)
+        self.batches.append((rows, found))
+        return found
 
     @property
-    def all_rows(self) -> Rows:
-        """Everything asked for, in order."""
-        return np.concatenate(self.rows)
+    def evaluated(self) -> Rows:
+        """Every row, in order."""
+        return np.concatenate([rows for rows, _ in self.batches])
+
+    @property
+    def found(self) -> Evaluations:
+        """What was found of them."""
+        return Evaluations.join([found for _, found in self.batches])
+
+    @staticmethod
+    def of(problem: Problem, **changes: Any) -> WatchedProblem:
+        """`problem` with changes, watched."""
+        kept = {field.name: getattr(problem, field.name) for field in fields(Problem)}
+        return WatchedProblem(**(kept | changes))
 
 
 class MemoryCheckpoint(Checkpoint):
@@ -293,9 +306,9 @@ class StrategyConformance:
     def test_spends_exactly_its_evaluations_on_distinct_architectures(self) -> None:
         """It evaluates `evals` rows, all canonical, none twice, and says so."""
         for landscape in LANDSCAPES:
-            recorder = Recorder(landscape.features)
-            archive = self.search(landscape.problem(features=recorder))
-            rows = recorder.all_rows
+            problem = WatchedProblem.of(landscape.problem())
+            archive = self.search(problem)
+            rows = problem.evaluated
             assert archive.evaluated == len(rows) == self.evals
             assert len(np.unique(rows, axis=0)) == len(rows)
             assert np.array_equal(rows, landscape.space.canonicalise(rows))
@@ -303,11 +316,10 @@ class StrategyConformance:
     def test_front_is_the_front_of_what_was_evaluated(self) -> None:
         """Everything on it is feasible, nothing feasible dominates it, nothing is missing."""
         for landscape in LANDSCAPES:
-            recorder = Recorder(landscape.features)
-            problem = landscape.problem(features=recorder)
+            problem = WatchedProblem.of(landscape.problem())
             archive = self.search(problem)
             assert archive.evaluations.feasible.all()
-            found = landscape.problem().evaluate(recorder.all_rows)
+            found = landscape.problem().evaluate(problem.evaluated)
             expected = _front_points(found.take(found.feasible))
             assert np.array_equal(_points(archive.evaluations), expected)
 
@@ -322,9 +334,9 @@ class StrategyConformance:
         """The problem's seeds come first."""
         landscape = LANDSCAPES[0]
         seeds = landscape.space.sample(5, rng=np.random.default_rng(3))
-        recorder = Recorder(landscape.features)
-        self.search(landscape.problem(features=recorder).with_seeds(seeds))
-        assert np.array_equal(recorder.all_rows[: len(seeds)], seeds)
+        problem = WatchedProblem.of(landscape.problem().with_seeds(seeds))
+        self.search(problem)
+        assert np.array_equal(problem.evaluated[: len(seeds)], seeds)
 
     def test_ends_where_nothing_is_feasible(self) -> None:
         """A hopeless budget costs the evaluations and leaves an empty front."""
@@ -368,7 +380,7 @@ class StrategyConformance:
         volumes = []
         for seed in self.seeds:
             found = self.search(problem, seed=seed, strategy=strategy).evaluations
-            volumes.append(hypervolume(found.ms, found.objective, reference=(problem.budget_ms, 60.0)))
+            volumes.append(hypervolume(found.costs, np.array([-60.0, problem.budget_ms])))
         return float(np.median(volumes))
 
 
@@ -377,4 +389,4 @@ def _points(evaluations: Evaluations) -> np.ndarray:
 
 
 def _front_points(evaluations: Evaluations) -> np.ndarray:
-    return _points(evaluations.take(front(evaluations.ms, evaluations.objective)))
+    return _points(evaluations.take(front(evaluations.costs)))

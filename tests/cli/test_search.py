@@ -36,12 +36,15 @@ def data(hvnas, folder: Path, plain: str) -> dict:
 
 
 def test_json_has_the_agreed_keys(data: dict, folder: Path) -> None:
-    assert set(data) == set("best pareto evaluated seconds space device recipe seed out".split())
+    keys = "best pareto evaluated seconds space device devices objectives constraints strategy recipe seed"
+    assert list(data) == [*keys.split(), "stopped", "out"]
     assert list(data["best"]) == KEYS
     assert all(list(found) == KEYS for found in data["pareto"])
     assert data["evaluated"] == 300
     assert (data["space"], data["device"]) == ("efficientformer", "iphone12")
     assert (data["recipe"], data["seed"]) == ("modern300", 1)
+    assert data["objectives"] == ["top1", "latency_ms"]
+    assert (data["strategy"], data["stopped"]) == ("evolution", False)
     assert data["out"] == str(folder)
 
 
@@ -56,7 +59,8 @@ def test_the_best_keeps_the_budget_and_its_file_loads(data: dict, folder: Path) 
 
 def test_the_reach_comes_first_and_the_sections_follow(plain: str) -> None:
     lines = plain.splitlines()
-    assert lines[0].startswith("Latencies within reach: ")
+    assert lines[0].startswith("Strategy: evolution (")
+    assert lines[1].startswith("Latencies within reach: ")
     headings = ["Pareto front", "Best: ", "Nearest models", "How far to trust", "Written to"]
     places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in headings]
     assert places == sorted(places)
@@ -152,7 +156,7 @@ def test_a_new_folder_is_chosen_where_none_is_named(
 def test_json_keeps_standard_output_to_itself(hvnas, tmp_path: Path) -> None:
     result = hvnas("search", "--budget-ms", "2", *OPTIONS, "--evals", "20", "--out", tmp_path / "r", "--json")
     assert json.loads(result.stdout)["evaluated"] == 20
-    assert result.stderr.startswith("Latencies within reach: ")
+    assert "\nLatencies within reach: " in result.stderr
 
 
 @pytest.mark.parametrize("extra", [(), ("--margin", "0")])
@@ -160,7 +164,7 @@ def test_a_budget_below_reach_exits_with_3(hvnas, tmp_path: Path, extra: tuple[s
     out = tmp_path / "run"
     result = hvnas("search", "--budget-ms", "0.1", *OPTIONS, *extra, "--out", out)
     assert result.exit_code == 3
-    assert result.stdout == ""
+    assert result.stdout.startswith("Strategy: ") and result.stdout.count("\n") == 1
     assert "smallest reachable latency is 0." in result.stderr
     assert "  stem " in result.stderr
     assert result.stderr.splitlines()[-1].startswith("hvnas: error: budget_ms: ")
@@ -175,7 +179,8 @@ def test_a_budget_below_reach_as_json(hvnas, tmp_path: Path) -> None:
     assert data["pareto"] == []
     assert data["smallest"]["latency_ms"] > 0.1
     assert data["smallest"]["arch"]["schema"] == "hvnas.arch/1"
-    assert result.stderr.count("\n") == 1
+    assert data["stopped"] is False
+    assert [line.split()[0] for line in result.stderr.splitlines()] == ["Strategy:", "hvnas:"]
 
 
 def test_where_nothing_is_inside_the_gate_the_rule_and_the_flag_are_named(hvnas, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from hvnas._files import dump_yaml
 from hvnas.arch import load_arch
 from hvnas.search import resume
 from hvnas.search.folder import RunFolder
@@ -33,6 +34,7 @@ def test_holds_what_it_should(finished: tuple[Path, SearchResult]) -> None:
         "archs",
         "best.yaml",
         "config.yaml",
+        "history.csv",
         "log.txt",
         "pareto.csv",
         "study.journal",
@@ -84,27 +86,34 @@ def test_same_seed_same_files(finished: tuple[Path, SearchResult], tmp_path: Pat
 def test_json_object(finished: tuple[Path, SearchResult]) -> None:
     out, result = finished
     told = result.to_json()
-    assert list(told) == [
-        "best",
-        "pareto",
-        "evaluated",
-        "seconds",
-        "space",
-        "device",
-        "recipe",
-        "seed",
-        "out",
-    ]
+    keys = "best pareto evaluated seconds space device devices objectives constraints strategy recipe seed"
+    assert list(told) == [*keys.split(), "stopped", "out"]
     numbers = "latency_ms latency_low latency_high p_within_budget inside top1 top1_sd params macs".split()
     for entry in (told["best"], *told["pareto"]):
         assert list(entry) == ["file", "name", *numbers]
         assert Path(entry["file"]).is_file()
     assert told["best"]["file"] == str(out / "best.yaml")
     assert told["evaluated"] == 3000
+    assert told["stopped"] is False
 
 
-@pytest.mark.parametrize("content", ["config.yaml", "something"])
+def test_history_grows_to_the_end(finished: tuple[Path, SearchResult]) -> None:
+    out, result = finished
+    moments = [[float(value) for value in line] for line in toy.history(out)]
+    evaluated, volumes, best = (list(column) for column in zip(*moments, strict=True))
+    assert evaluated[-1] == 3000 and sorted(set(evaluated)) == evaluated
+    assert 0 < volumes[0] < volumes[-1] and sorted(volumes) == volumes
+    assert best[-1] == pytest.approx(result.best.objective, abs=1e-4)
+
+
+def test_what_stands_in_several_places_is_written_out() -> None:
+    shared = [4, 3]
+    assert dump_yaml({"a": shared, "b": shared}) == "a: [4, 3]\nb: [4, 3]\n"
+
+
+@pytest.mark.parametrize("content", ["config.yaml", "something", ".state/state.npz"])
 def test_taken_folder_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / content).parent.mkdir(exist_ok=True)
     (tmp_path / content).write_text("x")
     with pytest.raises(ValueError, match="choose another name"):
         RunFolder(tmp_path).refuse_if_taken()
@@ -115,9 +124,24 @@ def test_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
         resume(tmp_path)
 
 
-def test_bad_config_names_file_and_field(finished: tuple[Path, SearchResult], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("evals", "many", "evals: "),
+        ("evals", 0, "evals: must be a whole number >= 1, got 0"),
+        ("seed", -1, "seed: must be a whole number >= 0, got -1"),
+        ("budget", 3, "budget: unknown field"),
+        ("other_hashes", ["x"], "must be lists of one length"),
+        ("schema", "hvnas.run/9", "schema: must be hvnas.run/1"),
+    ],
+)
+def test_bad_config_names_file_and_field(
+    finished: tuple[Path, SearchResult], tmp_path: Path, field: str, value: object, says: str
+) -> None:
     data = yaml.safe_load((finished[0] / "config.yaml").read_text())
-    data["evals"] = "many"
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data))
-    with pytest.raises(ValueError, match=r"evals: .*config\.yaml"):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data | {field: value}))
+    with pytest.raises(ValueError) as caught:
         resume(tmp_path)
+    line = str(caught.value)
+    assert says in line and "config.yaml" in line and "\n" not in line
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hvnas.search.problem import MACS, PARAMS, Evaluations
+from hvnas.ops.columns import MACS, PARAMS
+from hvnas.search.evaluations import Evaluations
 from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyDevice, ToyEstimator, ToySpace
 
 LANDSCAPE = LANDSCAPES[2]

@@ -1,0 +1,139 @@
+"""A Problem from names, files and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hvnas.search.objectives import (
+    LATENCY,
+    TOP1,
+    Constraint,
+    Objective,
+    parse_constraint,
+    parse_objective,
+)
+from hvnas.search.problem import Outside, Problem
+from hvnas.search.seams import DeviceLike, EstimatorLike, SpaceLike
+
+if TYPE_CHECKING:
+    from hvnas.accuracy import AccuracyEstimator
+
+AnyDevice = DeviceLike | str | Path
+# Estimators whose scores hold among the networks that they are given together get these to compare with.
+_REFERENCES = 64
+
+
+def make_problem(
+    space: SpaceLike | str | Path,
+    device: AnyDevice | Sequence[AnyDevice] | DeviceSet,
+    estimator: EstimatorLike | AccuracyEstimator | str,
+    *,
+    budget_ms: float,
+    margin: float | Sequence[float] | None = None,
+    recipe: str = "modern300",
+    scenario: str = "imagenet1k",
+    outside: Outside = "forbid",
+    objectives: Sequence[str | Objective] = (),
+    constraints: Sequence[str | Constraint] = (),
+) -> Problem:
+    """A Problem from names, files or objects.
+
+    Of several devices the budget is the first one's, and the latency on each is an objective unless
+    `objectives` are given. Devices that only an objective or a constraint names are loaded too. `margin` is
+    one for every device, or one each; None: each device's default.
+
+    Raises ValueError for what is unknown or out of range.
+    """
+    from hvnas.space import load_space
+
+    loaded_space = load_space(space) if isinstance(space, (str, Path)) else space
+    devices = device if isinstance(device, DeviceSet) else DeviceSet(device)
+    wanted = [parse_objective(o) if isinstance(o, str) else o for o in objectives]
+    kept = [parse_constraint(c) if isinstance(c, str) else c for c in constraints]
+    if not wanted:
+        wanted = [Objective(TOP1), *(Objective(LATENCY, d.name) for d in devices.loaded)]
+    named_objectives = tuple(devices.settled(what) for what in wanted)
+    named_constraints = tuple(Constraint(devices.settled(c.what), c.relation, c.bound) for c in kept)
+    first, *others = devices.loaded
+    margins = _margins(devices.loaded, margin)
+    return Problem(
+        space=loaded_space,
+        device=first,
+        estimator=_estimator(estimator, loaded_space) if isinstance(estimator, str) else estimator,  # type: ignore[arg-type]
+        budget_ms=budget_ms,
+        margin=margins[0],
+        recipe=recipe,
+        scenario=scenario,
+        outside=outside,
+        objectives=named_objectives,
+        constraints=named_constraints,
+        others=tuple(others),
+        other_margins=tuple(margins[1:]),
+    )
+
+
+def _margins(devices: Sequence[DeviceLike], margin: float | Sequence[float] | None) -> list[float]:
+    """One margin for each device."""
+    if margin is None:
+        return [device.default_margin() for device in devices]
+    margins = list(margin) if isinstance(margin, Sequence) else [margin] * len(devices)
+    if len(margins) != len(devices):
+        raise ValueError(f"margin: give one, or one for each of the {len(devices)} devices")
+    return margins
+
+
+def reference(thing: SpaceLike | DeviceLike | str | Path) -> str:
+    """What finds it again: a name, or the whole path of a file."""
+    if not isinstance(thing, (str, Path)):
+        return thing.name
+    return str(Path(thing).resolve()) if Path(thing).suffix in (".yaml", ".yml") else str(thing)
+
+
+class DeviceSet:
+    """The devices of a search by the names and files that they are asked for with.
+
+    `references` are what finds each of `loaded` again: a name, or the whole path of a file.
+    """
+
+    def __init__(self, asked: AnyDevice | Sequence[AnyDevice]) -> None:
+        several = asked if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
+        if not several:
+            raise ValueError("device: name at least one; see hvnas devices")
+        self.loaded: list[DeviceLike] = []
+        self.references: list[str] = []
+        self._known: dict[str, DeviceLike] = {}
+        for one in several:
+            if self._load(one).name in [device.name for device in self.loaded[:-1]]:
+                raise ValueError(f"device: {one} stands there twice; name each once")
+
+    def _load(self, asked: AnyDevice) -> DeviceLike:
+        from hvnas.latency import load_device
+
+        device = load_device(asked) if isinstance(asked, (str, Path)) else asked
+        self.loaded.append(device)
+        self.references.append(reference(asked))
+        self._known[str(asked) if isinstance(asked, (str, Path)) else device.name] = device
+        self._known.setdefault(device.name, device)
+        return device
+
+    def settled(self, what: Objective) -> Objective:
+        """`what` with its device's own name, None for the first; a device that is new is loaded."""
+        if what.device is None:
+            return what
+        device = self._known.get(what.device) or self._load(what.device)
+        return what.on(None if device is self.loaded[0] else device.name)
+
+
+def _estimator(name: str, space: SpaceLike) -> EstimatorLike:
+    from hvnas.accuracy import load_estimator
+
+    estimator = load_estimator(name)
+    against = getattr(estimator, "against", None)
+    if against is not None:
+        rows = space.sample(_REFERENCES, rng=np.random.default_rng(0), macs=(0.1e9, 5e9))
+        estimator = against([space.decode(row) for row in rows])
+    return estimator  # type: ignore[return-value]

@@ -1,0 +1,159 @@
+"""Runs whose space, device, estimator or configuration changed since, and runs of version 0.1.0."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+import yaml
+from test_faults import cut, line_of
+
+import hvnas.accuracy.own
+from hvnas.accuracy import load_estimator
+from hvnas.search import resume, search
+from hvnas.search.estimator_files import estimator_hash, estimator_reference
+from hvnas.search.state import FolderCheckpoint
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real run, on files of its own for the space, the device and the estimator."""
+    home = tmp_path_factory.mktemp("real")
+    (home / "own.yaml").write_text("schema: hvnas.space/1\nname: own\nparent: efficientformer\n")
+    (home / "own.json").write_text("{}")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(hvnas.accuracy.own, "load_own", lambda _: load_estimator("surrogate"))
+        patched.chdir(home)
+        names = {"space": "own.yaml", "device": "iphone12", "estimator": "own.json"}
+        search(**names, budget_ms=2.0, strategy="evolution", evals=40, out="run")
+        load_estimator.cache_clear()
+        assert resume(home / "run").evaluated == 40
+    return home
+
+
+def changed(out: Path, **fields: Any) -> None:
+    data = yaml.safe_load((out / "config.yaml").read_text())
+    (out / "config.yaml").write_text(yaml.safe_dump(data | fields, sort_keys=False))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (
+            {"space_hash": "0123"},
+            r"^space: /.*own\.yaml has changed since this run began \(hash \w+, was 0123\)",
+        ),
+        ({"device_hash": "0123"}, r"^device: iphone12 has changed since this run began"),
+        ({"device": "nowhere"}, r"unknown device 'nowhere'"),
+        ({"estimator_hash": "0123"}, r"^estimator: /.*own\.json has changed since this run began"),
+        ({"seed": 5}, r"config\.yaml was changed after the run began"),
+    ],
+)
+def test_what_has_changed_is_named(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], says: str
+) -> None:
+    monkeypatch.setattr(hvnas.accuracy.own, "load_own", lambda _: load_estimator("surrogate"))
+    out = tmp_path / "run"
+    shutil.copytree(real / "run", out)
+    changed(out, **fields)
+    before = toy.everything(out)
+    with pytest.raises(ValueError, match=says) as caught:
+        resume(out)
+    line_of(caught)
+    assert toy.everything(out) == before
+
+
+def test_estimators_are_known_by_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.json").write_text("1")
+    assert estimator_reference("surrogate+a.json") == f"surrogate+{tmp_path / 'a.json'}"
+    assert estimator_hash("surrogate") == estimator_hash("train:data=digits,cache=x.json") == ""
+    first = estimator_hash("surrogate+a.json")
+    Path("a.json").write_text("2")
+    assert first != estimator_hash("surrogate+a.json") == estimator_hash(str(tmp_path / "a.json"))
+
+
+def test_a_changed_evaluation_count_is_not_gone_on_with(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    cut(out)
+    changed(out, evals=4000)
+    with pytest.raises(ValueError, match=r"config\.yaml was changed after the run began; put it back"):
+        toy.run(out, evals=4000)
+
+
+# What version 0.1.0 knew nothing of.
+NEW_FIELDS = "objectives constraints others other_hashes other_margins engine storage estimator_hash".split()
+NEW_ARRAYS = ("excess", "costs", "more")
+NEW_META = ("history", "checksum", "mark", "arrays")
+
+
+def age(out: Path, arrays_of: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> None:
+    """Make the run in `out` one of version 0.1.0."""
+    data = yaml.safe_load((out / "config.yaml").read_text())
+    kept = {name: value for name, value in data.items() if name not in NEW_FIELDS}
+    (out / "config.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
+    (out / "history.csv").unlink(missing_ok=True)
+    with np.load(out / ".state" / "state.npz") as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    meta = json.loads(bytes(arrays.pop("meta")))
+    meta = {name: value for name, value in meta.items() if name not in NEW_META}
+    arrays = {n: a for n, a in arrays_of(arrays).items() if n.rpartition(".")[2] not in NEW_ARRAYS}
+    whole = io.BytesIO()
+    np.savez(whole, meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays)
+    (out / ".state" / "state.npz").write_bytes(whole.getvalue())
+
+
+def record_of_0_1_0(arrays: dict[str, Any]) -> dict[str, Any]:
+    told = {name.removeprefix("told."): array for name, array in arrays.items() if name.startswith("told.")}
+    return {"rows": arrays["rows"], **told}
+
+
+def test_a_cut_run_of_0_1_0_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    cut(out)
+    age(out)
+    rows = FolderCheckpoint(out / ".state", every=0).load()
+    assert rows is not None and "population.costs" not in rows.arrays
+    toy.run(out)
+    toy.run(tmp_path / "whole")
+    assert toy.outputs(out) == toy.outputs(tmp_path / "whole")
+    assert "begun again" not in (out / "log.txt").read_text()
+
+
+def test_a_cut_run_of_0_1_0_with_optuna_begins_again(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    cut(out, "random", evals=60, saves=30)
+    age(out, record_of_0_1_0)
+    toy.run(out, "random", evals=60)
+    toy.run(tmp_path / "whole", "random", evals=60)
+    assert toy.outputs(out) == toy.outputs(tmp_path / "whole")
+    assert (
+        "an earlier version, which this one cannot go on from: begun again" in (out / "log.txt").read_text()
+    )
+
+
+def test_a_finished_run_of_0_1_0_is_shown_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    toy.run(out)
+    before = toy.outputs(out)
+    age(out)
+    monkeypatch.setattr("hvnas.search.evolution.Evolution.run", None)
+    assert toy.run(out).evaluated == 3000
+    assert toy.outputs(out) == before
+
+
+def test_a_real_configuration_of_0_1_0_is_taken(real: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(real / "run", out)
+    before = toy.outputs(out)
+    age(out)
+    changed(out, estimator="surrogate")
+    assert [str(one) for one in resume(out).problem.objectives] == ["top1", "latency_ms"]
+    assert toy.outputs(out) == before
