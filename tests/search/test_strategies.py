@@ -1,10 +1,11 @@
 """Every strategy that ships passes the conformance cases."""
 
+import numpy as np
 import pytest
 
 from hvnas.search import list_strategies
 from hvnas.search.registry import register_strategy, strategy_entry
-from hvnas.testing.strategies import LANDSCAPES, StrategyConformance
+from hvnas.testing.strategies import LANDSCAPES, Landscape, StrategyConformance
 
 
 class TestEvolution(StrategyConformance):
@@ -23,9 +24,43 @@ class TestNsga2(StrategyConformance):
     evals = 250
 
 
+class TestNsga3(StrategyConformance):
+    strategy = "nsga3"
+    evals = 200
+    seeds = (0, 1, 2)
+
+
+class TestCmaes(StrategyConformance):
+    strategy = "cmaes"
+    evals = 120
+    seeds = (0, 1, 2)
+
+    def _hypervolume(self, landscape: Landscape, strategy: str) -> float:
+        """The median of the best top-1: CMA-ES has one objective, and a front is no aim of its."""
+        problem = landscape.problem()
+        found = [self.search(problem, seed=seed, strategy=strategy).best for seed in self.seeds]
+        return float(np.median([-best.costs[0, 0] for best in found if best is not None]))
+
+
+class TestQmc(StrategyConformance):
+    strategy = "qmc"
+    evals = 100
+
+
 class TestRandom(StrategyConformance):
     strategy = "random"
     evals = 100
+
+
+class TestGrid(StrategyConformance):
+    strategy = "grid"
+    evals = 300
+
+
+class TestPredictor(StrategyConformance):
+    strategy = "predictor"
+    evals = 40
+    seeds = (0, 1, 2)
 
 
 @pytest.mark.slow
