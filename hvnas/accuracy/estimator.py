@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 SCENARIOS = ("imagenet1k", "large-data")
 ENTRY_POINTS = "hvnas.estimators"
+FAMILY_ENTRY_POINTS = "hvnas.estimator_families"
 
 
 # What an estimate counts: points of top-1, or a score that only ranks networks.
@@ -95,6 +96,9 @@ class ColumnEstimator(AccuracyEstimator, Protocol):
 
 
 _FACTORIES: dict[str, Callable[[], AccuracyEstimator]] = {}
+_FAMILIES: dict[str, Callable[[str], AccuracyEstimator]] = {}
+
+Family = Callable[[str], AccuracyEstimator]
 
 
 def register_estimator(
@@ -109,6 +113,23 @@ def register_estimator(
     return register
 
 
+def register_estimator_family(name: str) -> Callable[[Family], Family]:
+    """Decorator: a function that makes an estimator of what stands behind ``name:``, such as options."""
+
+    def register(factory: Family) -> Family:
+        _FAMILIES[name] = factory
+        return factory
+
+    return register
+
+
+def _family(name: str) -> Family | None:
+    if name in _FAMILIES:
+        return _FAMILIES[name]
+    found = next((p for p in entry_points(group=FAMILY_ENTRY_POINTS) if p.name == name), None)
+    return None if found is None else found.load()
+
+
 def list_estimators() -> tuple[str, ...]:
     """Names that `load_estimator` takes, those of other packages' entry points included."""
     return tuple(sorted({*_FACTORIES, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
@@ -119,21 +140,21 @@ def load_estimator(name: str = "surrogate") -> AccuracyEstimator:
     """The estimator called `name`, made once. Raises ValueError naming those that exist.
 
     Several names joined by ``+``, such as ``surrogate+zico``, make one that ranks by all of them; see
-    `hvnas.accuracy.combine`. Behind ``train:`` stand options, such as ``train:data=digits,epochs=3``; see
-    `hvnas.accuracy.short_training`.
+    `hvnas.accuracy.combine`. Behind the name of a family and a colon stand options, such as
+    ``train:data=digits,epochs=3``; see `hvnas.accuracy.short_training`.
     """
     if "+" in name:
         from hvnas.accuracy.combine import RankMean
 
         return RankMean.of(name)
-    if name.startswith("train:"):
-        from hvnas.accuracy.short_training import from_options
-
-        return from_options(name.removeprefix("train:"))
     if name.endswith(".json"):
         from hvnas.accuracy.own import load_own
 
         return load_own(name)
+    before, colon, options = name.partition(":")
+    family = _family(before) if colon else None
+    if family is not None:
+        return family(options)
     if name in _FACTORIES:
         return _FACTORIES[name]()
     for point in entry_points(group=ENTRY_POINTS):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from hvnas._files import refuse_unknown
-from hvnas.accuracy.estimator import Array, Estimate, register_estimator
+from hvnas.accuracy.estimator import Array, Estimate, register_estimator, register_estimator_family
 from hvnas.accuracy.halving import run_all
 from hvnas.accuracy.short_results import Curve, Key, ResultFile, default_folder, make_key
 from hvnas.arch import Arch
@@ -98,6 +98,12 @@ class ShortTrainingEstimator:
 
     def __init__(self, options: ShortTraining | None = None) -> None:
         self.options = options or ShortTraining()
+
+    @property
+    def meaning(self) -> str:
+        """What its top-1 is that of, in a line."""
+        epochs = "1 epoch" if self.options.epochs == 1 else f"{self.options.epochs} epochs"
+        return f"on the test split of {self.options.data} after {epochs} of training"
 
     @cached_property
     def data(self) -> Data:
@@ -226,6 +232,7 @@ def make_default() -> ShortTrainingEstimator:
     return ShortTrainingEstimator()
 
 
+@register_estimator_family(NAME)
 def from_options(text: str) -> ShortTrainingEstimator:
     """The estimator of ``train:data=digits,epochs=3``, given what stands behind the colon."""
     return ShortTrainingEstimator(parse_options(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hvnas.arch import Arch, Stage, list_models, load_arch
 from hvnas.space.canonical import Canonicaliser, Rows
 from hvnas.space.counting import count_encodings
 from hvnas.space.encode import encode_arch
+from hvnas.space.fastpath import FastPath
 from hvnas.space.layout import Gene, Layout
 from hvnas.space.sampling import Sampler
 from hvnas.space.spec import SpaceSpec, load_spec
@@ -32,6 +34,10 @@ class Space:
         self.layout = Layout(spec)
         self._canonicaliser = Canonicaliser(self.layout)
         self._sampler = Sampler(self)
+
+    def __reduce__(self) -> tuple[type[Space], tuple[SpaceSpec]]:
+        """Another process makes its own tables."""
+        return Space, (self.spec,)
 
     @property
     def name(self) -> str:
@@ -129,11 +135,25 @@ class Space:
         """Names of the papers' models that lie inside."""
         return self._fixed_points
 
+    def around(self, arch: Arch, *, also: Sequence[str] = ()) -> Space:
+        """The restriction to `arch` and somewhat smaller networks of the same kind.
+
+        `also` names blocks that runs may consist of besides its own. See `hvnas.space.around`. Raises
+        ValueError where `arch` is not in this space.
+        """
+        from hvnas.space.around import around_spec
+
+        return Space(around_spec(self, arch, also=also))
+
     # populations
 
     def canonicalise(self, rows: NDArray[Any]) -> Rows:
         """Canonical rows; what cannot be built is moved to the nearest row that can. Shape [n, genes]."""
         return self._canonicaliser(rows)
+
+    def read_sizes_from(self, path: FastPath) -> None:
+        """Let `sample` learn MACs and params from a fast path that is there anyway, if it has them."""
+        self._sampler.read_sizes_from(path)
 
     def sample(self, n: int, *, rng: np.random.Generator, macs: tuple[float, float] | None = None) -> Rows:
         """`n` canonical rows within the limits. Shape [n, genes].

@@ -1,0 +1,250 @@
+"""Hands batches to workers: in bounded number, again where a worker is lost, results in order."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from hvnas.parallel.crew import Crew, Event, Finished, Lost, Raised, Ready, Unmade
+
+B = TypeVar("B")
+V = TypeVar("V")
+
+_POLL_SECONDS = 1.0
+# Batches that may be out, or finished ahead of their turn, per worker: a slow one must not idle the others.
+_WINDOW = 8
+# Starts in a row that may end before the worker was ready, per worker.
+_MAX_START_LOSSES = 3
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A batch without a value: `attempts` were made, `reason` is that of the last."""
+
+    index: int
+    attempts: int
+    reason: str
+
+
+class BatchFailed(RuntimeError):
+    """A batch failed as often as it may; `failure` tells of it."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"batch {failure.index} failed {failure.attempts} times: {failure.reason}")
+        self.failure = failure
+
+
+class WorkersLost(RuntimeError):
+    """Workers cannot be started, or not kept."""
+
+
+@dataclass(eq=False)
+class _Task(Generic[B, V]):
+    # A run that its caller abandoned leaves tasks behind that end during the next one.
+    run: _Run[B, V]
+    index: int
+    batch: B
+    ticket: int = -1
+    attempts: int = 0
+
+
+class Pool(Generic[B, V]):
+    """`workers` workers that call one function on batches.
+
+    A batch whose worker is lost, or on which the function raises, is given out again, `retries` times at
+    most; of the batches that a lost worker held only the one it was at counts that as an attempt. A lost
+    worker is replaced. Where no worker is ready for `patience` seconds it raises WorkersLost.
+    """
+
+    def __init__(self, crew: Crew, *, workers: int, retries: int = 2, patience: float = 300.0) -> None:
+        _check(workers, retries)
+        self.workers = workers
+        self.retries = retries
+        self.patience = patience
+        self._crew = crew
+        self._starting: set[int] = set()
+        self._held: dict[int, deque[_Task[B, V]]] = {}
+        self._tickets = 0
+        self._start_losses = 0
+        self._losing_since = 0.0
+        self._next_start = 0.0
+        self._closed = False
+
+    def __enter__(self) -> Pool[B, V]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers; what they are at is lost."""
+        if not self._closed:
+            self._closed = True
+            self._crew.close()
+
+    def map(self, batches: Iterable[B]) -> Iterator[V]:
+        """The values of `batches`, in their order. Raises BatchFailed where one stays without a value."""
+        for outcome in self.outcomes(batches):
+            if isinstance(outcome, Failure):
+                raise BatchFailed(outcome)
+            yield outcome
+
+    def outcomes(self, batches: Iterable[B]) -> Iterator[V | Failure]:
+        """The value of every batch, in their order, or a Failure where there is none.
+
+        `batches` may be endless: few more are taken than are being worked on. Raises WorkersLost where no
+        worker can be had, with the reason.
+        """
+        if self._closed:
+            raise ValueError("the pool is closed; make another one")
+        run = _Run[B, V](iter(batches))
+        idle_since = time.monotonic()
+        while True:
+            self._staff()
+            self._hand_out(run)
+            yield from run.in_order()
+            if run.finished:
+                return
+            events = self._crew.events(_POLL_SECONDS)
+            if events or self._held:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > self.patience:
+                raise WorkersLost(
+                    f"no worker was ready within {self.patience:g} s; "
+                    "free or add machines, or ask for fewer resources per worker"
+                )
+            for event in events:
+                self._take(event)
+
+    def _staff(self) -> None:
+        if time.monotonic() < self._next_start:
+            return
+        while len(self._starting) + len(self._held) < self.workers:
+            self._starting.add(self._crew.start())
+
+    def _hand_out(self, run: _Run[B, V]) -> None:
+        """Give batches to the workers that hold fewest."""
+        for room in range(self._crew.depth):
+            for worker, held in list(self._held.items()):
+                if len(held) > room:
+                    continue
+                task = run.next_task(self._tickets, limit=_WINDOW * self.workers)
+                if task is None:
+                    return
+                self._tickets += 1
+                held.append(task)
+                self._crew.send(worker, task.ticket, task.batch)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Ready(worker):
+                self._starting.discard(worker)
+                self._held[worker] = deque()
+                self._start_losses = 0
+            case Unmade(worker, reason):
+                self._starting.discard(worker)
+                raise WorkersLost(f"a worker could not be set up: {reason}")
+            case Finished(worker, ticket, value):
+                task = self._release(worker, ticket)
+                if task is not None:
+                    task.run.settle(task, value)
+            case Raised(worker, ticket, reason):
+                task = self._release(worker, ticket)
+                if task is not None:
+                    task.run.fail(task, reason, retries=self.retries)
+            case Lost(worker, reason):
+                self._lose(worker, reason)
+
+    def _release(self, worker: int, ticket: int) -> _Task[B, V] | None:
+        held = self._held.get(worker, deque())
+        task = next((task for task in held if task.ticket == ticket), None)
+        if task is not None:
+            held.remove(task)
+        return task
+
+    def _lose(self, worker: int, reason: str) -> None:
+        if worker in self._starting:
+            self._starting.discard(worker)
+            self._lose_at_start(reason)
+            return
+        held = self._held.pop(worker, deque())
+        if held:
+            first = held.popleft()
+            first.run.fail(first, f"its worker was lost: {reason}", retries=self.retries)
+        for task in held:
+            task.run.again(task)
+
+    def _lose_at_start(self, reason: str) -> None:
+        now = time.monotonic()
+        if self._start_losses == 0:
+            self._losing_since = now
+        self._start_losses += 1
+        self._next_start = now + min(1.0, self._crew.patience)
+        hopeless = now - self._losing_since >= self._crew.patience and not self._held
+        if hopeless and self._start_losses >= _MAX_START_LOSSES * self.workers:
+            raise WorkersLost(f"{self._start_losses} workers in a row were lost at their start: {reason}")
+
+
+class _Run(Generic[B, V]):
+    """The batches of one call: what is out, what is to be tried again, what is finished ahead of its turn."""
+
+    def __init__(self, batches: Iterator[B]) -> None:
+        self.batches = batches
+        self.exhausted = False
+        self.taken = 0
+        self.given = 0
+        self.waiting: deque[_Task[B, V]] = deque()
+        self.done: dict[int, V | Failure] = {}
+
+    @property
+    def finished(self) -> bool:
+        return self.exhausted and self.given == self.taken
+
+    def next_task(self, ticket: int, *, limit: int) -> _Task[B, V] | None:
+        """The next batch to give out, those tried before first; None where there is none for now."""
+        task = self.waiting.popleft() if self.waiting else self._fresh(limit)
+        if task is not None:
+            task.ticket = ticket
+        return task
+
+    def _fresh(self, limit: int) -> _Task[B, V] | None:
+        if self.exhausted or self.taken - self.given >= limit:
+            return None
+        try:
+            batch = next(self.batches)
+        except StopIteration:
+            self.exhausted = True
+            return None
+        self.taken += 1
+        return _Task(self, self.taken - 1, batch)
+
+    def settle(self, task: _Task[B, V], outcome: V | Failure) -> None:
+        self.done[task.index] = outcome
+
+    def fail(self, task: _Task[B, V], reason: str, *, retries: int) -> None:
+        task.attempts += 1
+        if task.attempts > retries:
+            self.settle(task, Failure(task.index, task.attempts, reason))
+        else:
+            self.again(task)
+
+    def again(self, task: _Task[B, V]) -> None:
+        self.waiting.append(task)
+
+    def in_order(self) -> Iterator[V | Failure]:
+        while self.given in self.done:
+            outcome = self.done.pop(self.given)
+            self.given += 1
+            yield outcome
+
+
+def _check(workers: Any, retries: Any) -> None:
+    for name, value, least in (("workers", workers, 1), ("retries", retries, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}: must be a whole number >= {least}, got {value!r}; give another")
