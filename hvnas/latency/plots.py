@@ -59,16 +59,17 @@ def check_target(path: str | Path) -> None:
 def save_bars(bars: Sequence[Bar], path: str | Path, *, title: str) -> None:
     """Horizontal stacked bars, a panel for each group. Raises ValueError as `check_target`."""
     check_target(path)
-    _save(_bars_html if Path(path).suffix == ".html" else _bars, bars, path, title)
+    save_figure(_bars_html if Path(path).suffix == ".html" else _bars, bars, path, title)
 
 
 def save_scatter(points: Sequence[Points], path: str | Path, *, title: str) -> None:
     """Predicted against measured on logarithmic axes, with a band of ±10 %. Raises as `check_target`."""
     check_target(path)
-    _save(_scatter_html if Path(path).suffix == ".html" else _scatter, points, path, title)
+    save_figure(_scatter_html if Path(path).suffix == ".html" else _scatter, points, path, title)
 
 
-def _save(draw: Callable[[Any, str], Any], data: Any, path: str | Path, title: str) -> None:
+def save_figure(draw: Callable[[Any, str], Any], data: Any, path: str | Path, title: str) -> None:
+    """Write what `draw` makes of `data` and `title`: a figure of plotly to .html, of matplotlib elsewhere."""
     suffix = Path(path).suffix
     if suffix == ".html":
         with replacing(path) as part:

@@ -1,0 +1,175 @@
+"""``hvnas compare``: the fronts of several runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hvnas.cli import _numbers as numbers
+from hvnas.cli._screen import Screen, print_json
+
+if TYPE_CHECKING:
+    from hvnas.report import Comparison, Measures, Run
+
+# Of the papers' models within the limits, the best by the first objective.
+_MODELS = 12
+
+
+def run(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of hvnas search.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR|FILE", help="Write figures and a table: a folder, or .html, .png, .svg or .csv."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare the Pareto fronts of several runs.
+
+    The runs must agree in objectives, devices, estimator, recipe and scenario; spaces, strategies, seeds,
+    budgets and evaluations may differ.
+    """
+    from hvnas.cli.latency._output import writing
+    from hvnas.report import check_out, compare_folders, to_json, write_comparison
+
+    if out is not None:
+        check_out(out)
+    found = compare_folders(runs)
+    written: tuple[Path, ...] = ()
+    if out is not None:
+        with writing(out):
+            written = write_comparison(found, out)
+    if as_json:
+        print_json(to_json(found) | {"written": [str(path) for path in written]})
+        return
+    screen = Screen()
+    _print(screen, found)
+    if written:
+        screen.line()
+        screen.line("Written: " + ", ".join(map(str, written)))
+
+
+def _print(screen: Screen, found: Comparison) -> None:
+    config = found.runs[0].config
+    screen.line(f"{len(found.runs)} runs: {' against '.join(config.objectives)}", style="bold")
+    screen.fields(
+        [
+            ("device", ", ".join([config.device, *config.others])),
+            ("accuracy", f"{config.estimator}, trained as {config.recipe}, {config.scenario}"),
+            ("reference", _reference(found)),
+            *(("note", difference) for difference in found.differences),
+            *(("note", note) for note in _notes(found)),
+        ]
+    )
+    _print_runs(screen, found)
+    _print_fronts(screen, found)
+    _print_coverage(screen, found)
+    _print_fixed_points(screen, found)
+
+
+def _reference(found: Comparison) -> str:
+    return "; ".join(f"{c.objective} {c.value:.6g} ({c.why})" for c in found.reference)
+
+
+def _notes(found: Comparison) -> list[str]:
+    notes = [f"{run.name} was stopped before its end" for run in found.runs if run.stopped]
+    if found.limit_ms < float("inf"):
+        notes.append(f"compared are networks up to {found.limit_ms:.3f} ms, which every run was allowed")
+    return notes
+
+
+def _print_runs(screen: Screen, found: Comparison) -> None:
+    first = found.runs[0]
+    what = first.objectives[0]
+    # Accuracy and latency are told of every best network.
+    best = () if what.metric in ("top1", "latency_ms") else (f">best {what}",)
+    accuracy = ">best score" if first.unit == "score" else ">best top-1"
+    screen.heading("Searches, and the best network of each")
+    screen.table(
+        ("run", "strategy", ">seed", ">evaluated", ">s", ">front", *best, accuracy, ">ms", ">5–95 %"),
+        [_run_cells(run, with_objective=bool(best)) for run in found.runs],
+    )
+
+
+def _run_cells(run: Run, *, with_objective: bool) -> tuple[object, ...]:
+    top1, sd = float(run.top1[-1]), float(run.sd[-1])
+    objective = f"{run.objectives[0].sign * run.costs[-1, 0]:.6g}"
+    return (
+        run.name,
+        run.config.strategy,
+        run.config.seed,
+        f"{run.evaluated:,}" + (" (stopped)" if run.stopped else ""),
+        f"{run.seconds:.1f}",
+        len(run.members),
+        *((objective,) if with_objective else ()),
+        f"{top1:.4g}" if run.unit == "score" else numbers.points(top1, sd),
+        numbers.ms(float(run.ms[-1])),
+        numbers.interval(float(run.low[-1]), float(run.high[-1])),
+    )
+
+
+def _print_fronts(screen: Screen, found: Comparison) -> None:
+    from hvnas.report.panels import volume_unit
+
+    unit = volume_unit(found.runs[0])
+    screen.heading(
+        f"Fronts; that of all together has {found.union_size} networks "
+        f"and a hypervolume of {found.union_hypervolume:.6g} {unit}"
+    )
+    screen.table(
+        ("run", ">compared", f">hypervolume {unit}", ">of all's", ">of all's networks", ">models dominated"),
+        [_front_cells(each, models=len(found.fixed_points)) for each in found.measures],
+    )
+
+
+def _front_cells(each: Measures, *, models: int) -> tuple[object, ...]:
+    return (
+        each.run.name,
+        each.members,
+        f"{each.hypervolume:.6g}",
+        _share(each.relative, digits=2),
+        _share(each.union_share),
+        f"{each.dominates.sum()} of {models}" if models else None,
+    )
+
+
+def _share(share: float, *, digits: int = 1) -> str | None:
+    return f"{100 * share:.{digits}f} %" if share == share else None
+
+
+def _print_coverage(screen: Screen, found: Comparison) -> None:
+    screen.heading("Coverage: the share of a column's front that the row's front dominates or equals")
+    names = [run.name for run in found.runs]
+    screen.table(
+        ("run", *(f">{name}" for name in names)),
+        [
+            (name, *(None if i == k else _share(share) for k, share in enumerate(each.coverage)))
+            for i, (name, each) in enumerate(zip(names, found.measures, strict=True))
+        ],
+    )
+
+
+def _print_fixed_points(screen: Screen, found: Comparison) -> None:
+    if found.no_fixed_points is not None:
+        screen.line()
+        screen.line(f"Models of papers are left out: {found.no_fixed_points}.")
+        return
+    feasible = [i for i, point in enumerate(found.fixed_points) if point.feasible]
+    feasible.sort(key=lambda i: float(found.fixed_points[i].costs[0]))
+    shown = feasible[:_MODELS]
+    screen.heading(
+        f"Models of papers within the limits: {len(shown)} of {len(feasible)}, "
+        f"of {len(found.fixed_points)} in the spaces"
+    )
+    names = [run.name for run in found.runs]
+    screen.table(("model", ">ms", ">top-1", *names), [_model_cells(found, i) for i in shown])
+
+
+def _model_cells(found: Comparison, i: int) -> Sequence[object]:
+    point = found.fixed_points[i]
+    said = ["dominated" if m.dominates[i] else "on its front" if m.holds[i] else None for m in found.measures]
+    return point.name, numbers.ms(point.ms), numbers.points(point.top1, point.sd), *said

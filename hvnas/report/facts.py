@@ -1,0 +1,133 @@
+"""A comparison as plain data: the JSON object and the CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import Any
+
+from hvnas.report.compare import Comparison, Measures
+from hvnas.report.panels import volume_unit
+from hvnas.search.history import FIELDS
+from hvnas.search.result import MS_DECIMALS, POINT_DECIMALS
+
+# Decimals of shares, and significant digits of hypervolumes: as in a run's history.
+_SHARE_DECIMALS, _DIGITS = 4, 6
+
+
+def to_json(found: Comparison) -> dict[str, Any]:
+    """Everything that a comparison says, rounded to the decimals of the run folders."""
+    first = found.runs[0].config
+    return {
+        "objectives": list(first.objectives),
+        "device": first.device,
+        "devices": [first.device, *first.others],
+        "estimator": first.estimator,
+        "recipe": first.recipe,
+        "scenario": first.scenario,
+        "unit": found.runs[0].unit,
+        "differences": list(found.differences),
+        "limit_ms": None if math.isinf(found.limit_ms) else round(found.limit_ms, MS_DECIMALS),
+        "reference": [
+            {"objective": str(corner.objective), "value": _short(corner.value), "why": corner.why}
+            for corner in found.reference
+        ],
+        "hypervolume_unit": volume_unit(found.runs[0]),
+        "union": {"members": found.union_size, "hypervolume": _short(found.union_hypervolume)},
+        "runs": [_run(measures, found) for measures in found.measures],
+        "fixed_points": _fixed_points(found),
+        "no_fixed_points": found.no_fixed_points,
+    }
+
+
+def _run(measures: Measures, found: Comparison) -> dict[str, Any]:
+    run = measures.run
+    names = [other.name for other in found.runs]
+    return {
+        "run": run.name,
+        "folder": str(run.folder),
+        "space": run.config.space,
+        "strategy": run.config.strategy,
+        "seed": run.config.seed,
+        "budget_ms": run.config.budget_ms,
+        "evals": run.config.evals,
+        "evaluated": run.evaluated,
+        "seconds": round(run.seconds, 3),
+        "stopped": run.stopped,
+        "front": len(run.members),
+        "compared": measures.members,
+        "best": _best(measures),
+        "hypervolume": _short(measures.hypervolume),
+        "of_union": _share(measures.relative),
+        "union_share": _share(measures.union_share),
+        "coverage": dict(zip(names, map(_share, measures.coverage), strict=True)),
+        "fixed_points_dominated": int(measures.dominates.sum()),
+        "fixed_points_held": int(measures.holds.sum()),
+        "history": [{name: _told(getattr(m, name)) for name in FIELDS} for m in run.history],
+    }
+
+
+def _best(measures: Measures) -> dict[str, Any]:
+    """The best of the run by the first objective, as its own ``best.yaml``."""
+    run = measures.run
+    accuracy = {"score": round(float(run.top1[-1]), POINT_DECIMALS)}
+    if run.unit == "points":
+        accuracy = {
+            "top1": round(float(run.top1[-1]), POINT_DECIMALS),
+            "top1_sd": round(float(run.sd[-1]), POINT_DECIMALS),
+        }
+    costs = zip(run.objectives, run.costs[-1].tolist(), strict=True)
+    return {
+        "name": run.members[-1],
+        **accuracy,
+        "latency_ms": round(float(run.ms[-1]), MS_DECIMALS),
+        "latency_low": round(float(run.low[-1]), MS_DECIMALS),
+        "latency_high": round(float(run.high[-1]), MS_DECIMALS),
+        "objectives": {str(what): round(what.sign * cost, MS_DECIMALS) for what, cost in costs},
+    }
+
+
+def _fixed_points(found: Comparison) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": point.name,
+            "latency_ms": round(point.ms, MS_DECIMALS),
+            "top1": round(point.top1, POINT_DECIMALS),
+            "top1_sd": round(point.sd, POINT_DECIMALS),
+            "inside": point.inside,
+            "feasible": point.feasible,
+            "dominated_by": [each.run.name for each in found.measures if each.dominates[i]],
+            "held_by": [each.run.name for each in found.measures if each.holds[i]],
+        }
+        for i, point in enumerate(found.fixed_points)
+    ]
+
+
+def to_csv(found: Comparison) -> str:
+    """A line for each run; what a run covers of another is the column ``covers:`` and the other's name."""
+    lines = []
+    for run in to_json(found)["runs"]:
+        best, covers = run.pop("best"), run.pop("coverage")
+        del run["history"]
+        objectives = {f"best:{name}": value for name, value in best.pop("objectives").items()}
+        told = {f"best_{name}": value for name, value in best.items()}
+        lines.append(run | told | objectives | {f"covers:{name}": share for name, share in covers.items()})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _share(value: float) -> float | None:
+    return round(value, _SHARE_DECIMALS) if math.isfinite(value) else None
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _told(value: float) -> float | None:
+    """None for nan: what a score or an empty front does not have."""
+    return value if math.isfinite(value) else None

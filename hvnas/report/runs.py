@@ -1,0 +1,188 @@
+"""A run folder read back: what was asked, the exact front, and how the search went."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from hvnas._files import read_text
+from hvnas.search.folder import CONFIG, FRONT, HISTORY, LOG, RunConfig, RunFolder
+from hvnas.search.history import FIELDS, Moment
+from hvnas.search.objectives import TOP1, Objective, parse_objective
+from hvnas.search.seams import Floats, Rows
+
+# Of a front of many costs, some hundred bytes a member.
+_LIMIT = 256 * 2**20
+_ENDED = re.compile(r" (finished|stopped): (\d+) evaluated, ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run. Arrays are over the n members of its front, the first objective improving.
+
+    `costs` [n, k] holds the objectives, all minimised, top-1 as mean minus one standard deviation, at the
+    decimals of ``pareto.csv``. `ms` with `low` and `high` (5-95 %) is on the first device; `top1` and `sd`
+    are points, or a score and 0 where `unit` is ``score``; `best_row` [genes] encodes the best. `stopped`
+    says that the run did not come to its end.
+    """
+
+    folder: Path
+    name: str
+    config: RunConfig
+    objectives: tuple[Objective, ...]
+    unit: str
+    members: tuple[str, ...] = field(repr=False)
+    costs: Floats = field(repr=False)
+    ms: Floats = field(repr=False)
+    low: Floats = field(repr=False)
+    high: Floats = field(repr=False)
+    top1: Floats = field(repr=False)
+    sd: Floats = field(repr=False)
+    best_row: Rows = field(repr=False)
+    history: tuple[Moment, ...] = field(repr=False)
+    evaluated: int
+    stopped: bool
+
+    @property
+    def seconds(self) -> float:
+        """Of search, those before an interruption included."""
+        return self.history[-1].seconds
+
+
+def load_runs(folders: list[Path]) -> tuple[Run, ...]:
+    """The runs in `folders`, each under a name of its own: the folder's, or the whole path of it.
+
+    Raises ValueError, one line, for a folder that stands there twice or holds no whole run.
+    """
+    places = [folder.resolve() for folder in folders]
+    for i, folder in enumerate(folders):
+        if places[i] in places[:i]:
+            raise ValueError(f"{folder}: stands there twice; name each run once")
+    runs = [load_run(folder) for folder in folders]
+    names = [run.name for run in runs]
+    return tuple(run if names.count(run.name) == 1 else replace(run, name=str(run.folder)) for run in runs)
+
+
+def load_run(folder: str | Path) -> Run:
+    """The run in `folder`. Raises ValueError, one line, naming what is missing or damaged and where."""
+    folder = Path(folder)
+    config = RunFolder(folder).config()
+    for name in (FRONT, HISTORY, LOG):
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"{folder}: has no {name}: its search has not ended; hvnas resume {folder} ends it"
+            )
+    objectives = _objectives(config, folder / CONFIG)
+    table = _read(folder / FRONT)
+    unit = "score" if "score" in table.header else "points"
+    top1 = table.column("score" if unit == "score" else TOP1)
+    sd = np.zeros(len(top1)) if unit == "score" else table.column("top1_sd")
+    found = {TOP1: top1 - sd}
+    keys = [str(objective) for objective in objectives]
+    values = [found[key] if key in found else table.column(key) for key in keys]
+    stopped, evaluated = _ending(folder / LOG)
+    return Run(
+        folder=folder,
+        name=folder.resolve().name,
+        config=config,
+        objectives=objectives,
+        unit=unit,
+        members=tuple(table.cells("name")),
+        costs=np.stack([o.sign * each for o, each in zip(objectives, values, strict=True)], axis=1),
+        ms=table.column("latency_ms"),
+        low=table.column("latency_low"),
+        high=table.column("latency_high"),
+        top1=top1,
+        sd=sd,
+        best_row=_encoding(table),
+        history=_history(folder / HISTORY),
+        evaluated=evaluated,
+        stopped=stopped,
+    )
+
+
+def _objectives(config: RunConfig, path: Path) -> tuple[Objective, ...]:
+    try:
+        return tuple(parse_objective(text, field="objectives") for text in config.objectives)
+    except ValueError as error:
+        raise ValueError(f"{error} ({path})") from None
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The lines of a CSV file under its header."""
+
+    path: Path
+    header: list[str]
+    lines: list[list[str]]
+
+    def cells(self, name: str) -> list[str]:
+        """A column as it is written."""
+        if name not in self.header:
+            raise ValueError(f"{self.path}: has no column {name}; it is damaged, or of another version")
+        place = self.header.index(name)
+        return [line[place] for line in self.lines]
+
+    def numbers(self, name: str, accept: Callable[[float], bool]) -> Iterator[float]:
+        """A column as numbers, those that `accept` takes."""
+        for number, cell in enumerate(self.cells(name), start=2):
+            try:
+                value = float(cell)
+            except ValueError:
+                value = None
+            if value is None or not accept(value):
+                raise ValueError(f"{self.path}: line {number}: {name}: {cell!r} is no number; it is damaged")
+            yield value
+
+    def column(self, name: str) -> Floats:
+        """A column of finite numbers."""
+        return np.array(list(self.numbers(name, math.isfinite)))
+
+
+def _read(path: Path) -> _Table:
+    """A CSV file with at least one line under its header, all of one length."""
+    try:
+        header, *lines = list(csv.reader(io.StringIO(read_text(path, limit=_LIMIT)), strict=True)) or [[]]
+    except csv.Error as error:
+        raise ValueError(f"{path}: damaged: {error}") from None
+    if not lines:
+        raise ValueError(f"{path}: holds no line; it is damaged")
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(header):
+            raise ValueError(
+                f"{path}: line {number}: {len(line)} cells under {len(header)} names; it is damaged"
+            )
+    return _Table(path, header, lines)
+
+
+def _encoding(table: _Table) -> Rows:
+    """The row of the last line."""
+    cell = table.cells("encoding")[-1]
+    try:
+        return np.array([int(i) for i in cell.split()], dtype=np.int16)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{table.path}: encoding: {cell!r} is no row; it is damaged") from None
+
+
+def _history(path: Path) -> tuple[Moment, ...]:
+    table = _read(path)
+    # A score has no hypervolume, and an empty front no best: nan there.
+    every = [list(table.numbers(name, lambda value: not math.isinf(value))) for name in FIELDS]
+    moments = zip(*every, strict=True)
+    return tuple(Moment(int(e), s, volume, int(n), best) for e, s, volume, n, best in moments)
+
+
+def _ending(log: Path) -> tuple[bool, int]:
+    """Whether the run was stopped when it last ended, and how many it had evaluated."""
+    endings = _ENDED.findall(read_text(log, limit=_LIMIT))
+    if not endings:
+        raise ValueError(f"{log}: tells of no end; hvnas resume {log.parent} ends the search")
+    how, evaluated = endings[-1]
+    return how == "stopped", int(evaluated)

@@ -1,0 +1,56 @@
+"""Run folders made by hand: small fronts whose comparison can be worked out on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hvnas.search.folder import RunConfig, RunFolder
+from hvnas.search.history import Moment, history_csv
+
+HEADER = "file,name,latency_ms,latency_low,latency_high,p_within_budget,inside,top1,top1_sd,params,macs"
+MOMENTS = (Moment(10, 0.5, 100.0, 1, 70.0), Moment(100, 2.0, 140.0, 2, 80.0))
+
+
+def config(**changes: Any) -> RunConfig:
+    """Of a device that no file describes: fixed points are left out."""
+    asked: dict[str, Any] = {
+        "space": "nowhere",
+        "space_hash": "0" * 12,
+        "device": "no-device",
+        "device_hash": "1" * 12,
+        "estimator": "surrogate",
+        "recipe": "modern300",
+        "scenario": "imagenet1k",
+        "budget_ms": 4.0,
+        "margin": 0.0,
+        "outside": "forbid",
+        "strategy": "evolution",
+        "evals": 100,
+        "seed": 0,
+        "fixed_points": True,
+        "versions": {"hvnas": "0"},
+    }
+    return RunConfig(**(asked | changes))
+
+
+def make(
+    folder: Path,
+    points: Sequence[tuple[float, float]],
+    *,
+    moments: Sequence[Moment] = MOMENTS,
+    ended: str = "finished",
+    **changes: Any,
+) -> Path:
+    """A run whose front has these milliseconds and top-1 (sd 1, so that the objective is one less)."""
+    RunFolder(folder).create(config(**changes))
+    lines = [
+        f"archs/n{i}.yaml,n{i},{ms:.4f},{0.9 * ms:.4f},{1.1 * ms:.4f},0.9,true,"
+        f"{top1:.3f},1.000,{i + 1},{i + 2},0 1"
+        for i, (ms, top1) in enumerate(points)
+    ]
+    (folder / "pareto.csv").write_text("\n".join([f"{HEADER},encoding", *lines]) + "\n")
+    (folder / "history.csv").write_text(history_csv(moments))
+    RunFolder(folder).log(f"{ended}: 100 evaluated, {len(points)} on the front, 2.5 s")
+    return folder

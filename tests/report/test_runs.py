@@ -1,0 +1,114 @@
+"""Reading run folders back."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import made_runs
+import numpy as np
+import pytest
+
+from hvnas.report import load_run, load_runs
+
+POINTS = [(1.0, 71.0), (2.0, 81.0)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return made_runs.make(tmp_path / "one", POINTS)
+
+
+def test_front_history_and_end_are_read(folder: Path) -> None:
+    run = load_run(folder)
+    assert (run.name, run.unit, run.evaluated, run.stopped) == ("one", "points", 100, False)
+    assert np.array_equal(run.costs, [[-70.0, 1.0], [-80.0, 2.0]])
+    assert run.members == ("n0", "n1")
+    assert [run.low[1], run.ms[1], run.high[1]] == [1.8, 2.0, 2.2]
+    assert run.history == made_runs.MOMENTS
+    assert run.seconds == 2.0
+
+
+def test_objectives_are_read_from_their_columns(tmp_path: Path) -> None:
+    objectives = ("params", "latency_ms", "top1")
+    run = load_run(made_runs.make(tmp_path / "run", POINTS, objectives=objectives))
+    assert np.array_equal(run.costs, [[1, 1.0, -70.0], [2, 2.0, -80.0]])
+
+
+def test_a_score_is_no_top1(folder: Path) -> None:
+    front = folder / "pareto.csv"
+    front.write_text(front.read_text().replace("top1,top1_sd", "score,spare"))
+    run = load_run(folder)
+    assert run.unit == "score"
+    assert run.costs[:, 0].tolist() == [-71.0, -81.0]
+    assert run.sd.tolist() == [0.0, 0.0]
+
+
+def test_the_last_end_counts(folder: Path) -> None:
+    with (folder / "log.txt").open("a") as log:
+        log.write(
+            "2020-01-01 00:00:00 resumed\n2020-01-01 00:00:01 stopped: 1234 evaluated, 2 on the front, 1 s\n"
+        )
+    run = load_run(folder)
+    assert (run.stopped, run.evaluated) == (True, 1234)
+
+
+@pytest.mark.parametrize("name", ["pareto.csv", "history.csv", "log.txt"])
+def test_a_run_that_has_not_ended_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=f"has no {name}.*hvnas resume"):
+        load_run(folder)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no run"):
+        load_run(tmp_path)
+
+
+def test_a_log_without_an_end_is_refused(folder: Path) -> None:
+    (folder / "log.txt").write_text("2020-01-01 00:00:00 started: evolution\n")
+    with pytest.raises(ValueError, match=r"log\.txt: tells of no end"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("pareto.csv", "81.000", "high", "line 3: top1: 'high' is no number"),
+        ("pareto.csv", "81.000", "nan", "line 3: top1: 'nan' is no number"),
+        ("pareto.csv", "3,0 1", "3,0 one", "encoding: '0 one' is no row"),
+        ("pareto.csv", "81.000,", "", "line 3: 11 cells under 12 names"),
+        ("pareto.csv", "latency_ms", "ms", "has no column latency_ms"),
+        ("history.csv", "140", "inf", "line 3: hypervolume: 'inf' is no number"),
+        ("history.csv", "evaluated", "seen", "has no column evaluated"),
+        ("config.yaml", "objectives: [top1", "objectives: [top2", "objectives: "),
+    ],
+)
+def test_damage_is_one_line_with_file_and_place(
+    folder: Path, name: str, old: str, new: str, message: str
+) -> None:
+    path = folder / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        load_run(folder)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", made_runs.HEADER + ",encoding\n"])
+def test_an_empty_front_is_damage(folder: Path, text: str) -> None:
+    (folder / "pareto.csv").write_text(text)
+    with pytest.raises(ValueError, match="holds no line"):
+        load_run(folder)
+
+
+def test_equal_names_become_paths(tmp_path: Path) -> None:
+    folders = [made_runs.make(tmp_path / parent / "run", POINTS) for parent in ("a", "b")]
+    folders.append(made_runs.make(tmp_path / "other", POINTS))
+    assert [run.name for run in load_runs(folders)] == [str(folders[0]), str(folders[1]), "other"]
+
+
+def test_a_folder_named_twice_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="stands there twice"):
+        load_runs([folder, folder.parent / "." / "one"])
