@@ -8,8 +8,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hvnas.cli import accuracy, devices, latency, models, resume, search, show, spaces, verify, weights
-from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, Failure, one_line
+from hvnas.cli import (
+    accuracy,
+    compare,
+    devices,
+    latency,
+    models,
+    resume,
+    search,
+    show,
+    spaces,
+    verify,
+    weights,
+)
+from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, TERMINATED, Failure, one_line
 
 # typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]
@@ -58,7 +70,7 @@ class Commands(TyperGroup):
 def _fail(message: str, code: int) -> int:
     from hvnas.cli._screen import Screen
 
-    label = "hvnas:" if code == INTERRUPTED else "hvnas: error:"
+    label = "hvnas:" if code in (INTERRUPTED, TERMINATED) else "hvnas: error:"
     Screen(errors=True).line(f"{label} {message}")
     return code
 
@@ -97,7 +109,7 @@ def _root(
         typer.echo(context.get_help())
 
 
-for _module in (search, resume, show, models, spaces, devices, verify):
+for _module in (search, resume, compare, show, models, spaces, devices, verify):
     app.command(name=_module.__name__.rpartition(".")[2])(_module.run)
 for _group in (latency, accuracy, weights):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])
