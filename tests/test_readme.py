@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = [
-    line[2:].split() for block in blocks("console") for line in block.splitlines() if line[:2] == "$ "
+    shlex.split(line[2:]) for block in blocks("console") for line in block.splitlines() if line[:2] == "$ "
 ]
 
 
