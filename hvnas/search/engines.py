@@ -70,7 +70,7 @@ def resumed_engine(config: RunConfig) -> Engine:
 
 def run_strategy(problem: Problem, config: RunConfig, engine: Engine, session: Session) -> Archive:
     """The archive of the configured strategy. Raises ValueError where it cannot run on the engine."""
-    strategy = _shared(strategy_entry(config.strategy).make(), config, engine)
+    strategy = strategy_on(config.strategy, engine)
     if engine.name == "ray":
         from hvnas.search.on_ray import RayOptions, run_on_ray
 
@@ -93,13 +93,14 @@ def run_strategy(problem: Problem, config: RunConfig, engine: Engine, session: S
     return strategy.run(problem, evals=config.evals, seed=config.seed, progress=session, checkpoint=session)
 
 
-def _shared(strategy: Strategy, config: RunConfig, engine: Engine) -> Strategy:
-    """`strategy` on the engine's storage, if there is one."""
+def strategy_on(name: str, engine: Engine) -> Strategy:
+    """The strategy, on the engine's storage if there is one. Raises ValueError where it can share nothing."""
+    strategy = strategy_entry(name).make()
     if engine.storage is None:
         return strategy
     if not isinstance(strategy, OptunaStrategy):
         raise ValueError(
-            f"storage: {config.strategy} keeps no study that processes could share; "
+            f"storage: {name} keeps no study that processes could share; "
             "choose one of Optuna's strategies, such as --strategy tpe"
         )
     return replace(strategy, storage=engine.storage)

@@ -14,7 +14,7 @@ import numpy as np
 from hvnas.arch import load_arch
 from hvnas.search.archive import Archive
 from hvnas.search.earlier import renew
-from hvnas.search.engines import LOCAL, Engine, resumed_engine, run_strategy
+from hvnas.search.engines import LOCAL, Engine, resumed_engine, run_strategy, strategy_on
 from hvnas.search.estimator_files import estimator_hash, estimator_reference
 from hvnas.search.folder import RunConfig, RunFolder, versions
 from hvnas.search.history import History, reference_of
@@ -220,7 +220,7 @@ def execute(
     """Search `problem` as `config` says, in `folder` if there is one. See `search`."""
     started = time.perf_counter() if started is None else started
     progress = progress or Silent()
-    problem, reach = _prepared(problem, config)
+    problem, reach = _prepared(problem, config, engine)
     with nullcontext() if folder is None else folder.held():
         # An estimate of seconds is not to be made twice.
         every = checkpoint_seconds if problem.cheap else 0.0
@@ -254,11 +254,11 @@ def execute(
         return result if folder is None else folder.write(result)
 
 
-def _prepared(problem: Problem, config: RunConfig) -> tuple[Problem, Reach]:
+def _prepared(problem: Problem, config: RunConfig, engine: Engine) -> tuple[Problem, Reach]:
     """The problem with its seeds, and its reach; ValueError for what must not leave a folder behind."""
     reach = find_reach(problem)
     check_budget(problem, reach)
-    check = getattr(strategy_entry(config.strategy).make(), "check", None)
+    check = getattr(strategy_on(config.strategy, engine), "check", None)
     if check is not None:
         check(problem)
     known = _known_rows(problem.space)
@@ -316,7 +316,7 @@ def _known_rows(space: SpaceLike) -> Rows:
 
 
 def _check_recipe(problem: Problem) -> None:
-    """Raise ValueError for an unknown recipe or scenario, which must not leave a folder behind."""
+    """Raise ValueError for what the estimator cannot do, which must not leave a folder behind."""
     from hvnas.accuracy.estimator import check_scenario
     from hvnas.train.recipes import load_recipe
 
@@ -324,6 +324,9 @@ def _check_recipe(problem: Problem) -> None:
     check_scenario(problem.scenario)
     if problem.cheap:
         problem.evaluate(problem.seeds)
+    check = getattr(problem.estimator, "check", None)
+    if check is not None:
+        check()
 
 
 def _check_throughput(device: DeviceLike, asked: bool) -> None:
