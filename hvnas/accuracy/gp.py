@@ -78,10 +78,15 @@ class Kernel:
 
 
 def smooth(a: Array, b: Array, amplitude: float) -> Array:
-    """amplitude * exp(-|a - b|^2 / 2), rows against rows, with two passes over the matrix."""
-    product: Array = a @ b.T
-    product -= 0.5 * np.einsum("ij,ij->i", a, a)[:, None]
-    product += np.log(amplitude) - 0.5 * np.einsum("ij,ij->i", b, b)
+    """amplitude * exp(-|a - b|^2 / 2), rows against rows.
+
+    The squares and the amplitude go into the product of the matrices, as two further columns of each: a
+    pass over the result would take as long as the product.
+    """
+    squares_a, squares_b = (np.einsum("ij,ij->i", x, x) for x in (a, b))
+    left = np.column_stack((a, -0.5 * squares_a, np.ones(len(a))))
+    right = np.column_stack((b, np.ones(len(b)), np.log(amplitude) - 0.5 * squares_b))
+    product: Array = left @ right.T
     return np.exp(product, out=product)
 
 
