@@ -30,6 +30,7 @@ from hvnas.search.state import Checkpoint, State, Stopped
 
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
+    from hvnas.search.auto import Choice
 
 AUTO = "auto"
 _CHECKPOINT_SECONDS = 3.0
@@ -113,13 +114,12 @@ def search(
     )
     for one in problem.devices:
         _check_throughput(one, throughput)
-    progress = progress or Silent()
+    choice = None
     if strategy == AUTO:
         from hvnas.search.auto import resolve_strategy
 
         choice = resolve_strategy(problem, evals, several=engine.storage is not None)
         strategy = choice.name
-        progress.chosen(choice.name, choice.reason)
     config = RunConfig(
         space=reference(space),
         space_hash=problem.space.hash,
@@ -146,7 +146,14 @@ def search(
         storage=engine.shown_storage,
     )
     return execute(
-        problem, config, engine=engine, folder=folder, progress=progress, stop=stop, started=started
+        problem,
+        config,
+        engine=engine,
+        folder=folder,
+        progress=progress,
+        stop=stop,
+        choice=choice,
+        started=started,
     )
 
 
@@ -214,10 +221,14 @@ def execute(
     resumed: bool = False,
     progress: Progress | None = None,
     stop: Event | None = None,
+    choice: Choice | None = None,
     started: float | None = None,
     checkpoint_seconds: float = _CHECKPOINT_SECONDS,
 ) -> SearchResult:
-    """Search `problem` as `config` says, in `folder` if there is one. See `search`."""
+    """Search `problem` as `config` says, in `folder` if there is one. See `search`.
+
+    `choice` is why the strategy was chosen, to be told where nobody named one.
+    """
     started = time.perf_counter() if started is None else started
     progress = progress or Silent()
     problem, reach = _prepared(problem, config, engine)
@@ -230,6 +241,8 @@ def execute(
         elif folder is not None:
             folder.create(config)
             checkpoint = folder.checkpoint(every=every)
+        if choice is not None:
+            progress.chosen(choice.name, choice.reason)
         progress.reachable(reach)
         session = Session(
             progress=progress,

@@ -164,7 +164,7 @@ def test_a_budget_below_reach_exits_with_3(hvnas, tmp_path: Path, extra: tuple[s
     out = tmp_path / "run"
     result = hvnas("search", "--budget-ms", "0.1", *OPTIONS, *extra, "--out", out)
     assert result.exit_code == 3
-    assert result.stdout.startswith("Strategy: ") and result.stdout.count("\n") == 1
+    assert result.stdout == ""
     assert "smallest reachable latency is 0." in result.stderr
     assert "  stem " in result.stderr
     assert result.stderr.splitlines()[-1].startswith("hvnas: error: budget_ms: ")
@@ -180,7 +180,7 @@ def test_a_budget_below_reach_as_json(hvnas, tmp_path: Path) -> None:
     assert data["smallest"]["latency_ms"] > 0.1
     assert data["smallest"]["arch"]["schema"] == "hvnas.arch/1"
     assert data["stopped"] is False
-    assert [line.split()[0] for line in result.stderr.splitlines()] == ["Strategy:", "hvnas:"]
+    assert result.stderr.count("\n") == 1
 
 
 def test_where_nothing_is_inside_the_gate_the_rule_and_the_flag_are_named(hvnas, tmp_path: Path) -> None:

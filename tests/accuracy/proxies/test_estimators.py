@@ -58,9 +58,11 @@ def test_unknown_recipes_and_scenarios_are_refused() -> None:
             load_estimator(name).estimate([arch], scenario="none_such")
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"), [("free", "scores, not top-1"), ("zico", "whole networks"), ("free+macs", "whole")]
-)
-def test_a_search_refuses_scores(name: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=f"estimator: .*{reason}"):
-        hvnas.search("poolformer", "iphone12", budget_ms=2.0, estimator=name, evals=10)
+@pytest.mark.parametrize("name", ["free", "naswot", "free+macs"])
+def test_a_search_takes_scores_and_calls_them_so(name: str) -> None:
+    found = hvnas.search(
+        "poolformer", "iphone12", budget_ms=2.0, estimator=name, strategy="evolution", evals=6
+    )
+    best = found.best.to_json()
+    assert "top1" not in best
+    assert best["score"] == max(one["score"] for one in found.to_json()["pareto"])
