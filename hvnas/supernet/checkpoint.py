@@ -1,0 +1,164 @@
+"""The folder of a supernet's training: what it is of, as JSON, and its state, as safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hvnas._files import read_text, write_atomic
+from hvnas.nn.weights import check_weights
+from hvnas.space import Space, load_space
+from hvnas.supernet.supernet import Supernet
+from hvnas.train.data import Data, load_data
+from hvnas.train.state import read_model
+
+SCHEMA = "hvnas.supernet/1"
+RUN, STATE = "supernet.json", "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupernetRun:
+    """A supernet's training as it was asked for, every default resolved.
+
+    `space` and `recipe` are names or paths; `genes` are the space's, with their values. `data` is a name for
+    `load_data`, with `resolution`, `train_size` and `test_size` as there, `data_key` what it led to. `batch`
+    and `paths` are None where the recipe's and the scheme's own are taken.
+    """
+
+    schema: str = SCHEMA
+    space: str
+    space_hash: str
+    genes: dict[str, list[Any]]
+    data: str
+    data_key: str
+    resolution: int
+    classes: int
+    train_size: int | None
+    test_size: int | None
+    recipe: str
+    epochs: int
+    batch: int | None
+    scheme: str
+    paths: int | None
+    bn_calib: int
+    seed: int
+
+    def load_data(self) -> Data:
+        """The data set. Raises ValueError where its name leads to other data now."""
+        data = load_data(
+            self.data, resolution=self.resolution, train_size=self.train_size, test_size=self.test_size
+        )
+        if data.key != self.data_key:
+            raise ValueError(
+                f"data {self.data}: was {self.data_key} when the supernet was trained, is {data.key}; "
+                "bring the former back, or train the supernet anew"
+            )
+        return data
+
+
+def genes_of(space: Space) -> dict[str, list[Any]]:
+    """Names and values of a space's genes, as JSON has them."""
+    genes: dict[str, list[Any]] = json.loads(json.dumps({gene.name: gene.values for gene in space.genes}))
+    return genes
+
+
+class SupernetFolder:
+    """A folder with a supernet's training. Files appear whole or not at all."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.state = self.path / STATE
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a training was begun here."""
+        return (self.path / RUN).is_file()
+
+    def refuse_if_taken(self) -> None:
+        """Raise ValueError where a training was begun here."""
+        if self.holds_run:
+            raise ValueError(
+                f"{self.path}: holds a supernet already; continue it with --resume, or choose another folder"
+            )
+
+    def begin(self, run: SupernetRun) -> None:
+        """Say what is trained here. Raises ValueError where something is."""
+        self.refuse_if_taken()
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.path / RUN, json.dumps(asdict(run), indent=1) + "\n")
+
+    @cached_property
+    def run(self) -> SupernetRun:
+        """What is trained here. Raises ValueError naming file and field."""
+        from pydantic import TypeAdapter, ValidationError
+
+        path = self.path / RUN
+        if not self.holds_run:
+            raise ValueError(
+                f"{self.path}: holds no supernet ({RUN} is missing); train one with hvnas supernet train"
+            )
+        try:
+            run: SupernetRun = TypeAdapter(SupernetRun).validate_json(read_text(path), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "JSON"
+            raise ValueError(f"{path}: {place}: {first['msg']}; restore the file") from None
+        if run.schema != SCHEMA:
+            raise ValueError(f"{path}: schema: must be {SCHEMA}, got {run.schema!r}")
+        return run
+
+    def space(self) -> Space:
+        """The space of the supernet. Raises ValueError where its file has changed since, saying how."""
+        space = load_space(self.run.space)
+        self.check_space(space)
+        return space
+
+    def check_space(self, space: Space) -> None:
+        """Raise ValueError naming the difference where the supernet is of another space."""
+        if space.hash == self.run.space_hash:
+            return
+        raise ValueError(
+            f"{self.path}: a supernet of another space: {self._difference(space)}; use the space that it was "
+            "trained for, or train another one"
+        )
+
+    def _difference(self, space: Space) -> str:
+        theirs, ours = self.run.genes, genes_of(space)
+        other = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+        if not other:
+            return f"its genes are the same, but blocks, rules or limits are not (hash {space.hash})"
+        name = other[0]
+        more = f", and {len(other) - 1} more genes" if len(other) > 1 else ""
+        return f"{name} was {_values(theirs, name)}, is {_values(ours, name)}{more}"
+
+    def load(self) -> Supernet:
+        """The supernet with the weights trained so far, or their average where one is kept, in eval.
+
+        Raises ValueError where nothing is saved yet, or the space has changed.
+        """
+        if not self.state.is_file():
+            raise ValueError(
+                f"{self.path}: nothing is trained yet ({STATE} is missing); wait or go on with it"
+            )
+        weights = read_model(self.state)
+        net = Supernet(self.space(), classes=self.run.classes, resolution=self.run.resolution)
+        check_weights(net, weights, where=str(self.state))
+        net.load_state_dict(weights)
+        return net.eval()
+
+
+def digest(net: Supernet) -> str:
+    """12 hexadecimal digits of a supernet's weights and statistics."""
+    hashed = hashlib.sha256()
+    for tensor in net.state_dict().values():
+        hashed.update(tensor.cpu().contiguous().numpy())
+    return hashed.hexdigest()[:12]
+
+
+def _values(genes: Mapping[str, list[Any]], name: str) -> str:
+    return str(genes[name]) if name in genes else "not there"

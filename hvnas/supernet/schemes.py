@@ -1,0 +1,201 @@
+"""Which members of a supernet each training step trains, and on what.
+
+A scheme's choice depends on the seed and the number of the step alone: a run that goes on from a checkpoint
+draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hvnas._names import unknown_name
+from hvnas.arch import Arch
+from hvnas.supernet.supernet import Supernet
+
+DEFAULT = "sandwich"
+SHRINKING_PHASES = 4
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The members of one step. The first learns the labels; the others too, or where `taught` its output."""
+
+    members: tuple[Arch, ...]
+    taught: bool = False
+
+
+class Scheme(Protocol):
+    """A way to train a supernet."""
+
+    @property
+    def projects(self) -> bool:
+        """Whether conflicts of the first member's gradient with the others' are removed (see conflict.py)."""
+        ...
+
+    def draw(self, step: int, *, steps: int) -> Draw:
+        """The members of step `step` (from 0) of `steps`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a scheme is made of: `paths` random members a step (None: the scheme's own number)."""
+
+    net: Supernet
+    seed: int
+    paths: int | None = None
+
+
+Maker = Callable[[Options], Scheme]
+_MAKERS: dict[str, Maker] = {}
+
+
+def register_scheme(name: str) -> Callable[[Maker], Maker]:
+    """Decorator: what makes the scheme called `name` of its `Options`."""
+
+    def register(maker: Maker) -> Maker:
+        _MAKERS[name] = maker
+        return maker
+
+    return register
+
+
+def list_schemes() -> tuple[str, ...]:
+    """Names that `make_scheme` takes."""
+    return tuple(sorted(_MAKERS))
+
+
+def make_scheme(name: str, net: Supernet, *, seed: int = 0, paths: int | None = None) -> Scheme:
+    """The scheme called `name`. Raises ValueError for an unknown name or fewer than one path."""
+    if name not in _MAKERS:
+        raise ValueError(unknown_name("scheme", name, list_schemes()))
+    if paths is not None and paths < 1:
+        raise ValueError(f"paths: must be >= 1, got {paths}; it is the number of random networks a step")
+    return _MAKERS[name](Options(net, seed, paths))
+
+
+class _Random:
+    """Members drawn at random, by seed and step."""
+
+    own_paths = 1
+    projects = False
+
+    def __init__(self, options: Options) -> None:
+        self.net, self.seed = options.net, options.seed
+        self.paths = options.paths or self.own_paths
+
+    def rng(self, *numbers: int) -> np.random.Generator:
+        """A generator that the seed and `numbers` determine."""
+        return np.random.default_rng([self.seed, *numbers])
+
+    def random(self, step: int) -> list[Arch]:
+        """The random members of a step."""
+        rng = self.rng(step)
+        return [self.net.sample(rng=rng) for _ in range(self.paths)]
+
+
+@register_scheme("single-path")
+class SinglePath(_Random):
+    """One member a step, its genes drawn uniformly, on the labels (SPOS, arXiv 1904.00420)."""
+
+    def draw(self, step: int, *, steps: int) -> Draw:
+        """See `Scheme.draw`."""
+        return Draw(tuple(self.random(step)))
+
+
+@register_scheme("fair")
+class Fair(_Random):
+    """Every value of a gene is drawn once in each run of as many draws as it has values, on the labels.
+
+    The strict fairness of FairNAS (arXiv 1907.01845, Algorithm 1), which knows one number of choices, for
+    genes with different numbers of values: each gene goes through random permutations of its own values, and
+    the gradients of the step's members (4 unless given) add up to one update. It holds of what is drawn:
+    the rules of the space then move what cannot be built, and genes without a say in a member train nothing
+    in it. A draw that exceeds the space's limits is replaced by a uniform one.
+    """
+
+    own_paths = 4
+
+    def draw(self, step: int, *, steps: int) -> Draw:
+        """See `Scheme.draw`."""
+        return Draw(tuple(self._member(step * self.paths + i) for i in range(self.paths)))
+
+    def row(self, number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+        """The values of draw `number` before the space's rules are applied. Shape [genes]."""
+        row = []
+        for gene, count in enumerate(map(int, self.net.space.cardinalities)):
+            turn, place = divmod(number, count)
+            row.append(self.rng(gene, turn).permutation(count)[place])
+        return np.array(row)
+
+    def _member(self, number: int) -> Arch:
+        net = self.net
+        row = net.space.canonicalise(self.row(number)[None])[0]
+        arch = net.space.decode(row)
+        program = arch.lower() if net.space.limits else None
+        if all(getattr(program, name) <= most for name, most in net.space.limits.items()):
+            return net.fitted(arch)
+        return net.sample(rng=self.rng(number))
+
+
+@register_scheme("sandwich")
+class Sandwich(_Random):
+    """The largest member on the labels; the smallest and 2 random ones on the largest's output.
+
+    The sandwich rule with in-place distillation of US-Nets (arXiv 1903.05134), as BigNAS trains its
+    single-stage models (arXiv 2003.11142).
+    """
+
+    own_paths = 2
+
+    def draw(self, step: int, *, steps: int) -> Draw:
+        """See `Scheme.draw`."""
+        return Draw((self.net.largest, self.net.smallest, *self.random(step)), taught=True)
+
+
+@register_scheme("conflict-aware")
+class ConflictAware(Sandwich):
+    """`Sandwich`, with the conflicts between its gradients removed (NASViT; see `conflict.project`)."""
+
+    projects = True
+
+
+@register_scheme("shrinking")
+class Shrinking(_Random):
+    """Progressive shrinking: first all sizes at their largest, then the smaller ones, kind by kind.
+
+    After Once-for-All (arXiv 1908.09791), which opens kernel sizes, depths and widths in turn
+    and teaches by the trained largest network. Here the steps fall into four equal phases: block types
+    only, then also what blocks read (expansions, dimensions, …), depths, widths. The largest member learns
+    the labels in the same step and teaches 2 random ones: nothing is trained before.
+    """
+
+    own_paths = 2
+
+    def draw(self, step: int, *, steps: int) -> Draw:
+        """See `Scheme.draw`."""
+        phase = min(SHRINKING_PHASES - 1, SHRINKING_PHASES * step // steps)
+        members = (self._grown(arch, phase) for arch in self.random(step))
+        return Draw((self.net.largest, *members), taught=True)
+
+    def _grown(self, arch: Arch, phase: int) -> Arch:
+        """`arch` with the genes that `phase` does not open yet at their largest."""
+        net = self.net
+        row, largest = net.encode(arch).copy(), net.encode(net.grown(arch))
+        for i, gene in enumerate(net.space.genes):
+            if _phase(gene.name) > phase:
+                row[i] = largest[i]
+        return net.fitted(net.space.decode(row))
+
+
+def _phase(gene: str) -> int:
+    """The phase, from 0, that opens a gene."""
+    last = gene.rpartition(".")[2]
+    if last in ("width", "depth"):
+        return 3 if last == "width" else 2
+    is_choice = last == "type" or gene in ("stages", "stem", "head", "tokens") or last == "downsample"
+    return 0 if is_choice else 1

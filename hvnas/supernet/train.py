@@ -1,0 +1,205 @@
+"""A supernet's training from end to end: into a folder, and out of it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from hvnas._names import unknown_name
+from hvnas.arch import Arch
+from hvnas.space import load_space
+from hvnas.supernet.checkpoint import SupernetFolder, SupernetRun, genes_of
+from hvnas.supernet.memory import MemoryNeed, memory
+from hvnas.supernet.schemes import DEFAULT, list_schemes
+from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, inherited_top1
+from hvnas.supernet.supernet import Supernet
+from hvnas.supernet.training import SupernetTrainer, supernet_for
+from hvnas.train.data import Data, load_data
+from hvnas.train.loop import DivergedError, OnProgress, TrainResult
+from hvnas.train.recipes import Recipe, load_recipe, training_of
+
+RECIPE = "tiny"
+SHOWN_AT_RANDOM = 3
+FOLDER = "folder:"  # data of one's own
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A member's top-1 with inherited weights, in points, with and without BatchNorm recalibration."""
+
+    name: str
+    arch: Arch
+    top1: float | None
+    top1_uncalibrated: float
+
+
+@dataclass(frozen=True)
+class SupernetResult:
+    """What a training came to; `members` are scored once it is through."""
+
+    run: SupernetRun
+    result: TrainResult
+    members: tuple[Calibrated, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of a training, under the names of `SupernetRun`.
+
+    What is None is left to the recipe, the scheme, the data set, or the run that is continued.
+    """
+
+    space: str | None = None
+    data: str | None = None
+    resolution: int | None = None
+    train_size: int | None = None
+    test_size: int | None = None
+    recipe: str | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    scheme: str | None = None
+    paths: int | None = None
+    bn_calib: int | None = None
+    seed: int | None = None
+
+
+def begin(asked: Asked, out: str | Path) -> SupernetFolder:
+    """A folder for a new training, every default resolved. Raises ValueError naming the field at fault."""
+    folder = SupernetFolder(out)
+    folder.refuse_if_taken()
+    for name in ("space", "data"):
+        if getattr(asked, name) is None:
+            raise ValueError(f"{name}: is missing; name the {name} to train on with --{name}")
+    assert asked.space is not None and asked.data is not None
+    space = load_space(asked.space)
+    data = load_data(
+        asked.data, resolution=asked.resolution, train_size=asked.train_size, test_size=asked.test_size
+    )
+    recipe = load_recipe(asked.recipe or RECIPE)
+    run = SupernetRun(
+        space=_lasting(asked.space),
+        space_hash=space.hash,
+        genes=genes_of(space),
+        data=_lasting(asked.data),
+        data_key=data.key,
+        resolution=data.resolution,
+        train_size=asked.train_size,
+        test_size=asked.test_size,
+        classes=data.classes,
+        recipe=_lasting(asked.recipe or RECIPE),
+        epochs=int(recipe.epochs) if asked.epochs is None else asked.epochs,
+        batch=asked.batch,
+        scheme=asked.scheme or DEFAULT,
+        paths=asked.paths,
+        bn_calib=BN_CALIB if asked.bn_calib is None else asked.bn_calib,
+        seed=asked.seed or 0,
+    )
+    _check(run)
+    folder.begin(run)
+    return folder
+
+
+def go_on(asked: Asked, out: str | Path) -> SupernetFolder:
+    """The folder of a training to be continued. Raises ValueError where what is asked for differs."""
+    folder = SupernetFolder(out)
+    run = folder.run
+    if asked.space is not None:
+        folder.check_space(load_space(asked.space))
+    for field in fields(asked):
+        wanted, begun = getattr(asked, field.name), getattr(run, field.name)
+        if field.name != "space" and wanted is not None and begun not in (wanted, _lasting(str(wanted))):
+            raise ValueError(
+                f"{field.name}: the supernet in {folder.path} was begun with {begun}, not {wanted}; give the "
+                "same options again, or choose another folder"
+            )
+    return folder
+
+
+def train_supernet(
+    folder: SupernetFolder,
+    *,
+    device: str | None = None,
+    save_every: float = 300.0,
+    progress: OnProgress | None = None,
+    stop: Callable[[], bool] | None = None,
+    announce: Callable[[MemoryNeed], None] | None = None,
+) -> SupernetResult:
+    """Train the supernet of `folder`, from its state where there is one.
+
+    `announce` is told what memory the weights need, before they are allocated. Raises ValueError where the
+    space or the data changed, and DivergedError, the state kept, where a loss is not finite.
+    """
+    run, space = folder.run, folder.space()
+    data = run.load_data()
+    if announce is not None:
+        announce(memory(space, classes=data.classes, resolution=data.resolution))
+    trainer = SupernetTrainer(
+        supernet_for(space, data, seed=run.seed),
+        data,
+        recipe=recipe_of(run),
+        scheme=run.scheme,
+        paths=run.paths,
+        bn_calib=run.bn_calib,
+        epochs=run.epochs,
+        seed=run.seed,
+        device=device,
+        checkpoint=folder.state,
+        save_every=save_every,
+        progress=progress,
+        stop=stop,
+    )
+    try:
+        result = trainer.run()
+    except DivergedError as error:
+        kept = f"{folder.state} keeps the last state" if folder.state.exists() else "nothing was kept yet"
+        raise DivergedError(f"{error}; {kept}") from None
+    if not result.finished:
+        return SupernetResult(run, result)
+    net = trainer.evaluated
+    assert isinstance(net, Supernet)
+    return SupernetResult(run, result, _scored(net, data, bn_calib=run.bn_calib, seed=run.seed))
+
+
+def recipe_of(run: SupernetRun) -> Recipe:
+    """The recipe of a run with its own batch."""
+    recipe = load_recipe(run.recipe)
+    training = training_of(recipe)
+    return recipe if run.batch is None else replace(recipe, training=replace(training, batch=run.batch))
+
+
+def _check(run: SupernetRun) -> None:
+    """Raise ValueError before anything is written where the run cannot be trained."""
+    recipe_of(run)
+    check_bn_calib(run.bn_calib)
+    if run.scheme not in list_schemes():
+        raise ValueError(unknown_name("scheme", run.scheme, list_schemes()))
+    for name, value in (("epochs", run.epochs), ("paths", run.paths)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}: must be >= 1, got {value}")
+    if run.seed < 0:
+        raise ValueError(f"seed: must be >= 0, got {run.seed}")
+
+
+def _scored(net: Supernet, data: Data, *, bn_calib: int, seed: int) -> tuple[Calibrated, ...]:
+    """A few members with and without recalibration."""
+    rng = np.random.default_rng(seed)
+    shown = {"largest": net.largest, "smallest": net.smallest}
+    shown |= {f"random {i + 1}": net.sample(rng=rng) for i in range(SHOWN_AT_RANDOM)}
+
+    def score(arch: Arch, count: int) -> float:
+        return inherited_top1(net, arch, data, bn_calib=count)
+
+    return tuple(
+        Calibrated(name, arch, score(arch, bn_calib) if bn_calib else None, score(arch, 0))
+        for name, arch in shown.items()
+    )
+
+
+def _lasting(name: str) -> str:
+    """A name, or a path that holds from another folder too."""
+    if name.startswith(FOLDER):
+        return FOLDER + str(Path(name.removeprefix(FOLDER)).resolve())
+    return str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name

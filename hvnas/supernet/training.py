@@ -1,0 +1,131 @@
+"""Training a supernet: the ordinary training loop, with several of its members in each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hvnas.arch import Arch
+from hvnas.space import Space
+from hvnas.supernet.conflict import project, taken
+from hvnas.supernet.schemes import DEFAULT, make_scheme
+from hvnas.supernet.scoring import BN_CALIB, activate, check_bn_calib, inherited_top1
+from hvnas.supernet.supernet import Supernet
+from hvnas.train.data.registry import Data
+from hvnas.train.data.splits import Split
+from hvnas.train.loop import OnProgress, Trainer
+from hvnas.train.randomness import Randomness
+from hvnas.train.recipes import Recipe
+
+
+def supernet_for(space: Space, data: Data, *, seed: int = 0) -> Supernet:
+    """The supernet of `space` for the classes and the resolution of `data`, with weights that `seed` draws.
+
+    Raises ValueError as `Supernet` does.
+    """
+    with Randomness(torch.device("cpu"), seed=seed).own():
+        return Supernet(space, classes=data.classes, resolution=data.resolution)
+
+
+class SupernetTrainer(Trainer):
+    """One training run of a supernet.
+
+    As `Trainer`, but: a step trains the members that `scheme` draws (see `hvnas.supernet.schemes`), whose
+    gradients add up to one update; the loss of a batch is that of its first member; top-1 is the largest
+    member's, after BatchNorm recalibration on `bn_calib` images; where a loss is not finite the error
+    names the member. Members that are taught learn softened labels, the output of the first member, and
+    are not regularised by the recipe's drop path (as BigNAS, arXiv 2003.11142). Weights that no member of a
+    step uses are left alone; of the others the part outside of the members' slices moves by momentum and
+    weight decay alone.
+    """
+
+    def __init__(
+        self,
+        net: Supernet,
+        data: Data,
+        *,
+        recipe: Recipe,
+        scheme: str = DEFAULT,
+        paths: int | None = None,
+        bn_calib: int = BN_CALIB,
+        epochs: int | None = None,
+        seed: int = 0,
+        device: str | None = None,
+        checkpoint: str | Path | None = None,
+        save_every: float = 300.0,
+        progress: OnProgress | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> None:
+        check_bn_calib(bn_calib)
+        self.net, self.bn_calib = net, bn_calib
+        self.scheme = make_scheme(scheme, net, seed=seed, paths=paths)
+        self._scheme_key = scheme if paths is None else f"{scheme} with {paths} paths"
+        self._drawn: tuple[Arch, ...] = ()
+        super().__init__(
+            net,
+            data,
+            recipe=recipe,
+            epochs=epochs,
+            seed=seed,
+            device=device,
+            checkpoint=checkpoint,
+            save_every=save_every,
+            progress=progress,
+            stop=stop,
+        )
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What a checkpoint must agree in to be continued."""
+        return super().identity | {"space": self.net.space.hash, "scheme": self._scheme_key}
+
+    def evaluate(self, split: Split) -> float:
+        """Top-1 of the largest member on a split, in points."""
+        net = self.evaluated
+        assert isinstance(net, Supernet)
+        return inherited_top1(
+            net, net.largest, self.data, bn_calib=self.bn_calib, split=split, precision=self.precision()
+        )
+
+    def backward(self, images: Tensor, labels: Tensor) -> float:
+        """Add up the gradients of the step's members; the first one's loss. Raises DivergedError."""
+        draw = self.scheme.draw(self.steps_done, steps=self.epochs * self.steps)
+        first, *others = draw.members
+        value, output = self._add(first, images, labels, drop_path=self.settings.drop_path)
+        of_first = taken(self.net.parameters()) if self.scheme.projects else None
+        goal = output.float().softmax(1) if draw.taught else labels
+        for arch in others:
+            self._add(arch, images, goal, drop_path=0.0 if draw.taught else self.settings.drop_path)
+        if of_first is not None:
+            project(self.net.parameters(), of_first)
+        self._drawn = draw.members
+        return value
+
+    def diverged(self, what: str, value: float) -> str:
+        """One line on a loss or a gradient that is not finite, with the members it came of."""
+        members = "; ".join(self._named(arch) for arch in self._drawn)
+        return f"{super().diverged(what, value)}; trained in this step: {members}"
+
+    def _add(self, arch: Arch, images: Tensor, goal: Tensor, *, drop_path: float) -> tuple[float, Tensor]:
+        """Add the gradients of one member on classes ``[B]`` or softened ones ``[B, classes]``.
+
+        Returns its loss and its logits.
+        """
+        self._drawn = (arch,)
+        activate(self.net, arch, drop_path=drop_path)
+        smoothing = self.settings.label_smoothing if goal.ndim == 1 else 0.0
+        with self.precision():
+            logits = self.net(images)
+            loss = F.cross_entropy(logits, goal, label_smoothing=smoothing)
+        return self.add_gradients(loss), logits.detach()
+
+    def _named(self, arch: Arch) -> str:
+        """An architecture by its genes, those with one value left out."""
+        space = self.net.space
+        choices = space.choices(self.net.encode(arch))
+        shown = (f"{g.name}={choices[g.name]}" for g in space.genes if len(g.values) > 1)
+        return f"{arch.hash} ({' '.join(shown)})"

@@ -1,0 +1,141 @@
+"""extract(arch) is the active member, for every block, for random members, and for the papers' models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import hvnas
+from hvnas.arch import Arch, list_models, load_arch
+from hvnas.nn import build_block
+from hvnas.space import load_space
+from hvnas.supernet import Supernet
+from hvnas.supernet.modules import build_empty
+from hvnas.supernet.slots import Sliced, Slot, SlotPlan
+from hvnas.supernet.variants import Variant
+from hvnas.testing.blocks import BlockConformance, tensors
+
+TOLERANCE = 1e-5
+LARGEST = 100e6
+CPU = torch.device("cpu")
+
+Error = Callable[[Tensor, Tensor], float]
+
+
+def variants_of(name: str, width: int, size: int) -> list[Variant]:
+    cases = BlockConformance()
+    cases.name, cases.width = name, width
+    return [(case.block, case.state) for case in cases.cases(size)]
+
+
+def kinds(variant: Variant) -> tuple[object, ...]:
+    block, state = variant
+    return state.map is None, state.tokens is None, state.grid is None, getattr(block, "stride", 1)
+
+
+def inputs_of(variant: Variant) -> Tensor | tuple[Tensor, ...]:
+    shapes = [shape for shape in (variant[1].map, variant[1].tokens) if shape is not None]
+    drawn = tuple(torch.randn(2, *shape) for shape in shapes)
+    return drawn[0] if len(drawn) == 1 else drawn
+
+
+@pytest.mark.parametrize("name", hvnas.list_blocks())
+def test_every_block_is_a_slice_of_a_larger_one(name: str, randomise: Callable[[nn.Module], None]) -> None:
+    pairs = product(variants_of(name, 128, 16), variants_of(name, 64, 8))
+    pairs = [(large, small) for large, small in pairs if kinds(large) == kinds(small)]
+    assert pairs, f"{name} takes no state"
+    for large, small in pairs:
+        slot = Slot(SlotPlan([large, small]))
+        randomise(slot)
+        for variant in (large, small):
+            sliced = Sliced(slot, "", build_empty(*variant, device=CPU).eval(), variant)
+            alone = build_block(*variant).eval()
+            alone.load_state_dict(sliced.tensors())
+            x = inputs_of(variant)
+            with torch.no_grad():
+                for got, wanted in zip(tensors(sliced(x)), tensors(alone(x)), strict=True):
+                    assert (got - wanted).abs().max() <= TOLERANCE * wanted.abs().max()
+
+
+def members(net: Supernet, count: int) -> Iterator[Arch]:
+    rng = np.random.default_rng(1)
+    yield from (net.smallest, net.largest)
+    yield from (net.sample(rng) for _ in range(count - 2))
+
+
+def assert_extracts(net: Supernet, arch: Arch, relative_error: Error) -> None:
+    net.set(arch)
+    alone = net.extract()
+    image = torch.randn(2, 3, net.arch.resolution, net.arch.resolution)
+    with torch.no_grad():
+        error = relative_error(net(image), alone(image))
+    assert error <= TOLERANCE, f"{arch}: {error}"
+    assert hvnas.trace(alone, resolution=net.arch.resolution) == net.arch.lower()
+
+
+def test_random_members(net: Supernet, relative_error: Error) -> None:
+    for arch in members(net, 20):
+        assert_extracts(net, arch, relative_error)
+
+
+@pytest.mark.slow
+def test_many_random_members(net: Supernet, relative_error: Error) -> None:
+    for arch in members(net, 200):
+        assert_extracts(net, arch, relative_error)
+
+
+def around(name: str, resolution: int | None) -> tuple[Supernet, Arch]:
+    arch = load_arch(name)
+    space = load_space("hybrid").around(arch)
+    return Supernet(space, resolution=resolution).eval(), arch
+
+
+FEW = (
+    "efficientformerv2_s0",
+    "efficientvit_b0",
+    "mobileformer_26m",
+    "mobilevit_xxs",
+    "poolformer_s12_ppaa",
+    "vit_c_1gf",
+)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_small_published_models(
+    name: str, randomise: Callable[[nn.Module], None], relative_error: Error
+) -> None:
+    net, arch = around(name, 64)
+    randomise(net)
+    assert_extracts(net, arch.with_(resolution=64), relative_error)
+    assert_extracts(net, net.sample(np.random.default_rng(0)), relative_error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_models())
+def test_published_models(name: str, randomise: Callable[[nn.Module], None], relative_error: Error) -> None:
+    if load_arch(name).lower().params >= LARGEST:
+        pytest.skip("100 M parameters or more")
+    net, arch = around(name, None)
+    randomise(net)
+    assert_extracts(net, arch, relative_error)
+
+
+def test_the_active_member_stays_when_another_is_extracted(net: Supernet) -> None:
+    net.set(net.smallest)
+    assert net.extract(net.largest).arch == net.largest
+    assert net.arch == net.smallest
+
+
+def test_the_copy_has_weights_of_its_own(net: Supernet) -> None:
+    net.set(net.smallest)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = net(image)
+        for parameter in net.extract().parameters():
+            parameter.zero_()
+        assert torch.equal(net(image), before)
