@@ -9,6 +9,7 @@ from hvnas.accuracy.estimator import (
     load_estimator,
     register_estimator,
 )
+from hvnas.accuracy.inherited import Inherited, InheritedEstimator
 from hvnas.accuracy.proxies.estimators import CountEstimator, ProbeEstimator
 from hvnas.accuracy.short_training import ShortTraining, ShortTrainingEstimator
 from hvnas.accuracy.surrogate import Surrogate
@@ -18,6 +19,8 @@ __all__ = [
     "ColumnEstimator",
     "CountEstimator",
     "Estimate",
+    "Inherited",
+    "InheritedEstimator",
     "ProbeEstimator",
     "ScoreEstimate",
     "ShortTraining",

@@ -7,7 +7,7 @@ training or of other data is the order of networks, as far as that carries over.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from math import nan
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from hvnas._files import refuse_unknown
 from hvnas.accuracy.estimator import Array, Estimate, register_estimator, register_estimator_family
 from hvnas.accuracy.halving import run_all
+from hvnas.accuracy.options import read_options
 from hvnas.accuracy.short_results import Curve, Key, ResultFile, default_folder, make_key
 from hvnas.arch import Arch
 from hvnas.ops import Program
@@ -66,25 +66,7 @@ class ShortTraining:
 
 def parse_options(text: str) -> ShortTraining:
     """Options from ``data=digits,epochs=3``. Raises ValueError naming the field at fault."""
-    from pydantic import TypeAdapter, ValidationError
-
-    values: dict[str, str] = {}
-    for part in filter(None, text.split(",")):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise ValueError(f"{NAME}: {part!r} is no option; write name=value, separated by commas")
-        values[name.strip()] = value.strip()
-    refuse_unknown(values, (field.name for field in fields(ShortTraining)), "", f"{NAME}:{text}")
-    try:
-        options: ShortTraining = TypeAdapter(ShortTraining).validate_python(values)
-        return options
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "value_error":
-            raise ValueError(message) from None
-        place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{NAME}: {place}: {message}, got {first['input']!r}") from None
+    return read_options(text, ShortTraining, family=NAME)
 
 
 class ShortTrainingEstimator:
@@ -104,6 +86,10 @@ class ShortTrainingEstimator:
         """What its top-1 is that of, in a line."""
         epochs = "1 epoch" if self.options.epochs == 1 else f"{self.options.epochs} epochs"
         return f"on the test split of {self.options.data} after {epochs} of training"
+
+    def check(self) -> None:
+        """Raise ValueError where the data set is not to be had, before anything is begun."""
+        assert self.data.classes
 
     @cached_property
     def data(self) -> Data:
@@ -142,7 +128,7 @@ class ShortTrainingEstimator:
         """
         curves = self.curves(archs_or_programs, recipe=recipe)
         mean, gain_sd = _final(curves, self.options.epochs, chance=100.0 / self.data.classes)
-        binomial = _binomial_sd(mean, len(self.data.test))
+        binomial = binomial_sd(mean, len(self.data.test))
         return Estimate(mean, np.sqrt(binomial**2 + SEED_SD**2 + gain_sd**2))
 
     def curves(
@@ -272,7 +258,7 @@ def _final(curves: Sequence[Curve], epochs: int, *, chance: float) -> tuple[Arra
     return mean, sd
 
 
-def _binomial_sd(top1: Array, count: int) -> Array:
+def binomial_sd(top1: Array, count: int) -> Array:
     """Standard deviation of a share of `count` right answers, in points, one right and one wrong added."""
     share = (top1 / 100.0 * count + 1.0) / (count + 2.0)
     return np.asarray(100.0 * np.sqrt(share * (1.0 - share) / (count + 2.0)))

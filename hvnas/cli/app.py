@@ -18,6 +18,7 @@ from hvnas.cli import (
     search,
     show,
     spaces,
+    supernet,
     verify,
     weights,
 )
@@ -111,5 +112,5 @@ def _root(
 
 for _module in (search, resume, compare, show, models, spaces, devices, verify):
     app.command(name=_module.__name__.rpartition(".")[2])(_module.run)
-for _group in (latency, accuracy, weights):
+for _group in (latency, accuracy, supernet, weights):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 
 import torch
@@ -19,9 +19,10 @@ from torch.nn import functional as F
 from hvnas.arch import Arch
 from hvnas.nn import Network, build
 from hvnas.train.augment import make_augmentation
-from hvnas.train.batches import test_batches, training_batches
+from hvnas.train.batches import training_batches
 from hvnas.train.data.registry import Data
 from hvnas.train.data.splits import Batch, Split
+from hvnas.train.evaluation import to_tensors, top1_of
 from hvnas.train.fitting import fit_arch
 from hvnas.train.optim import MovingAverage, make_optimizer, set_learning_rate
 from hvnas.train.randomness import Randomness
@@ -29,8 +30,6 @@ from hvnas.train.recipes import Recipe, training_of
 from hvnas.train.schedule import learning_rate
 from hvnas.train.state import EpochResult, Parts, Position, load_state, save_state
 from hvnas.train.training import training_to_json
-
-TEST_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -181,18 +180,43 @@ class Trainer:
             self._save()
         return done
 
-    @torch.no_grad()
     def evaluate(self, split: Split) -> float:
         """Top-1 on a split, in points."""
-        model = self.evaluated.eval()
-        right, seen = 0, 0
-        for batch in test_batches(split, size=TEST_BATCH):
-            if len(batch.labels):
-                images, labels = self._to_device(batch, augmented=False)
-                with self._precision():
-                    right += int((model(images).argmax(1) == labels).sum())
-                seen += len(labels)
-        return 100.0 * right / max(1, seen)
+        return top1_of(self.evaluated, split, self.data, device=self.device, precision=self.precision())
+
+    def backward(self, images: Tensor, labels: Tensor) -> float:
+        """Add the gradients of a batch to those of the weights; its loss. Raises DivergedError."""
+        with self.precision():
+            loss = self.loss(self.model, images, labels)
+        return self.add_gradients(loss)
+
+    def add_gradients(self, loss: Tensor) -> float:
+        """Add the gradients of a loss, scaled by the scaler, to those of the weights; the loss as a number.
+
+        Raises DivergedError where it is not finite.
+        """
+        value = float(loss.detach())
+        if not isfinite(value):
+            raise DivergedError(self.diverged("loss", value))
+        self.parts.scaler.scale(loss).backward()
+        return value
+
+    def precision(self) -> torch.autocast:
+        """The context in which the network computes."""
+        return torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps since the start of the run."""
+        return self.position.epoch * self.steps + self.position.step
+
+    def diverged(self, what: str, value: float) -> str:
+        """One line on a loss or a gradient that is not finite."""
+        place = self.position
+        return (
+            f"the {what} is {value} in epoch {place.epoch + 1}, step {place.step + 1}, at a learning rate of "
+            f"{self._learning_rate():.3g}; lower training.optimizer.lr or set training.clip in the recipe"
+        )
 
     def _train(self) -> bool:
         """Steps to the end of the epoch; False where stopped before it."""
@@ -226,23 +250,21 @@ class Trainer:
         """One step of the optimiser; the loss of the batch."""
         if len(batch.labels) < min(2, self.batch):
             return 0.0  # its images were unreadable
-        images, labels = self._to_device(batch, augmented=True)
+        images, labels = to_tensors(batch, self.data, device=self.device, augment=self.augment)
         optimizer, scaler = self.parts.optimizer, self.parts.scaler
         set_learning_rate(optimizer, self._learning_rate())
         optimizer.zero_grad(set_to_none=True)
-        with self._precision():
-            loss = self.loss(self.model, images, labels)
-        value = float(loss.detach())
-        if not isfinite(value):
-            raise DivergedError(self._diverged(value))
-        scaler.scale(loss).backward()
-        if self.settings.clip is not None:
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        value = self.backward(images, labels)
+        scaler.unscale_(optimizer)
+        most = inf if self.settings.clip is None else self.settings.clip
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), most))
+        # a scaler leaves such a step out by itself and goes on with a smaller scale
+        if not (isfinite(norm) or scaler.is_enabled()):
+            raise DivergedError(self.diverged("norm of the gradient", norm))
         scaler.step(optimizer)
         scaler.update()
         if self.parts.average is not None:
-            self.parts.average.update(self.model, step=self._steps_done())
+            self.parts.average.update(self.model, step=self.steps_done)
         return value
 
     def _finish_epoch(self) -> EpochResult:
@@ -261,37 +283,16 @@ class Trainer:
             Progress(place.epoch + 1, self.epochs, place.step, self.steps, loss, lr, images_per_s, top1)
         )
 
-    def _to_device(self, batch: Batch, *, augmented: bool) -> tuple[Tensor, Tensor]:
-        images = torch.from_numpy(batch.images).to(self.device).float().div_(255.0)
-        if augmented:
-            images = self.augment(images)
-        mean = images.new_tensor(self.data.mean).view(-1, 1, 1)
-        std = images.new_tensor(self.data.std).view(-1, 1, 1)
-        return (images - mean) / std, torch.from_numpy(batch.labels).to(self.device)
-
     def _cross_entropy(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(model(images), labels, label_smoothing=self.settings.label_smoothing)
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None)
-
-    def _steps_done(self) -> int:
-        return self.position.epoch * self.steps + self.position.step
-
     def _learning_rate(self) -> float:
         return learning_rate(
-            self._steps_done(),
+            self.steps_done,
             steps=self.epochs * self.steps,
             steps_per_epoch=self.steps,
             optimizer=self.settings.optimizer,
             schedule=self.settings.schedule,
-        )
-
-    def _diverged(self, value: float) -> str:
-        place = self.position
-        return (
-            f"the loss is {value} in epoch {place.epoch + 1}, step {place.step + 1}, at a learning rate of "
-            f"{self._learning_rate():.3g}; lower training.optimizer.lr or set training.clip in the recipe"
         )
 
 

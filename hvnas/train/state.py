@@ -92,6 +92,20 @@ def load_state(path: Path, parts: Parts, identity: dict[str, Any]) -> Position:
     return Position(**position, history=history)
 
 
+def read_model(path: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint as they are evaluated: their average where one is kept.
+
+    Raises ValueError where the file is no checkpoint.
+    """
+    from safetensors import safe_open
+
+    _read_facts(path)
+    with safe_open(path, framework="pt") as file:
+        keys = list(file.keys())
+        prefix = "ema." if any(key.startswith("ema.") for key in keys) else "model."
+        return _below(prefix, {key: file.get_tensor(key) for key in keys if key.startswith(prefix)})
+
+
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
 

@@ -1,0 +1,90 @@
+"""``hvnas supernet train`` and a search with what it leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def files(repo_root: Path) -> Path:
+    return repo_root / "tests" / "supernet"
+
+
+@pytest.fixture
+def train(hvnas, files: Path, tmp_path: Path):
+    def run(*more: object):
+        options = ["--space", files / "small.yaml", "--data", "shapes", "--train-size", 16, "--test-size", 16]
+        options += ["--recipe", files / "short.yaml", "--epochs", 1, "--bn-calib", 16, "--device", "cpu"]
+        return hvnas("supernet", "train", "--out", tmp_path / "run", *options, *more)
+
+    return run
+
+
+def error(result) -> str:
+    """The one line that a command ends in."""
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("hvnas: error: ")
+    return str(line)
+
+
+def test_training_prints_what_recalibration_does(train, hvnas, tmp_path: Path) -> None:
+    result = train("--scheme", "single-path", "--json")
+    assert result.exit_code == 0
+    facts = json.loads(result.stdout)
+    assert (facts["scheme"], facts["epochs"], facts["bn_calib"]) == ("single-path", 1, 16)
+    assert [entry["epoch"] for entry in facts["history"]] == [1]
+    names = ["largest", "smallest", "random 1", "random 2", "random 3"]
+    assert [member["name"] for member in facts["members"]] == names
+    largest, smallest = facts["members"][:2]
+    assert largest["macs"] > smallest["macs"] > 0
+    assert all(
+        0 <= member[key] <= 100 for member in facts["members"] for key in ("top1", "top1_uncalibrated")
+    )
+    assert "MiB while training" in result.stderr
+
+    again = hvnas("supernet", "train", "--out", tmp_path / "run", "--resume", "--json")
+    assert json.loads(again.stdout) == facts, "a finished training has nothing left to do"
+    assert "choose another folder" in error(train("--scheme", "single-path"))
+    assert "scheme: the supernet" in error(train("--scheme", "fair", "--resume"))
+
+
+def test_tables_without_recalibration(train) -> None:
+    result = train("--bn-calib", 0, "--scheme", "fair", "--paths", 2)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert "Members with inherited weights, BatchNorm as trained" in lines
+    assert any(line.split()[:1] == ["largest"] and "–" in line for line in lines)
+    assert lines[-1].startswith("search with --estimator supernet:")
+
+
+def test_a_search_takes_it_as_an_estimator(train, hvnas, files: Path, tmp_path: Path) -> None:
+    assert train().exit_code == 0
+    result = hvnas(
+        "search",
+        "--space",
+        files / "small.yaml",
+        "--estimator",
+        f"supernet:{tmp_path / 'run'},device=cpu",
+        "--device",
+        "iphone12",
+        "--budget-ms",
+        100,
+        "--outside",
+        "allow",
+        "--strategy",
+        "random",
+        "--evals",
+        3,
+        "--out",
+        tmp_path / "search",
+        "--json",
+    )
+    assert result.exit_code == 0, result.stderr
+    best = json.loads(result.stdout)["best"]
+    kept = (tmp_path / "run" / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(kept) == 3
+    assert any(json.loads(line)["top1"] == [pytest.approx(best["top1"])] for line in kept)
