@@ -1,198 +1,89 @@
-"""How fast the search is, on a clock of its own, beside Optuna's and pymoo's NSGA-II.
+"""How good and how fast the search is, on a clock of its own, beside pymoo's and Optuna's.
 
-All contenders run in this process, in turn, on the same problem through the same evaluation; a rate counts
-distinct canonical architectures per second of wall time, proposals, repairs and bookkeeping included.
+All contenders of a section run on this machine, in turn, on the same problem through the same evaluation; a
+rate counts distinct canonical architectures per second of wall time, proposals, repairs and bookkeeping
+included. A line that begins with PASS or short has a bar; all figures are printed.
 
-    python scripts/bench_search.py
-    python scripts/bench_search.py --rounds 1 --evals 20000 --peer-evals 500   # a quick look
+    python scripts/bench_search.py                  # everything, a quarter of an hour
+    python scripts/bench_search.py --only optimum   # one section
+    python scripts/bench_search.py --quick          # whether it runs; the figures mean nothing
+    python scripts/bench_search.py --only scale --large   # up to ten million evaluations
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-import numpy as np
-
-from hvnas.blocks.base import lower_block
-from hvnas.ops import evaluate_columns
-from hvnas.search import Checkpoint, Problem, find_reach, make_problem
-from hvnas.search.evolution import Evolution
-from hvnas.search.optuna_samplers import OptunaStrategy
-from hvnas.search.pareto import hypervolume
-from hvnas.search.problem import Evaluations
-from hvnas.search.seams import Rows, Silent
-from hvnas.search.seen import SeenSet, row_keys
+import _bench_optimum
+import _bench_rates
+import _bench_samplers
+import _bench_scale
+from _bench_common import Report, Settings
 
 
-@dataclass
-class Counter:
-    """Stands before a Problem's evaluation: counts distinct rows and keeps the feasible points."""
+def bench_ray(settings: Settings, report: Report) -> None:
+    """What scripts/bench_ray.py measures: needs two idle cores."""
+    from bench_ray import LEAST_RATIO, MOST_OVERHEAD_MS, overhead, scaling
 
-    problem: Problem
-    seen: SeenSet = field(default_factory=SeenSet)
-    points: list[np.ndarray] = field(default_factory=list)
-
-    def evaluate(self, rows: Rows) -> Evaluations:
-        """As the problem does."""
-        found = self.problem.evaluate(rows)
-        self.seen.add(row_keys(rows))
-        kept = found.feasible
-        self.points.append(np.stack([found.ms[kept], found.objective[kept]]))
-        return found
-
-    def volume(self) -> float:
-        """Hypervolume up to the budget, above 60 points, in ms x points."""
-        ms, objective = np.concatenate(self.points, axis=1)
-        return hypervolume(ms, objective, reference=(self.problem.budget_ms, 60.0))
+    scale = scaling(evals=settings.ray_evals, seconds=settings.ray_seconds)
+    for workers, speed in ((1, scale.one), (2, scale.two)):
+        report.say(f"{workers} worker(s): {speed.rate:.3f} networks/s, {speed.whole:.1f} s with Ray's start")
+    report.at_least(LEAST_RATIO, scale.ratio, "2 workers over 1, ratio of rates")
+    cost = overhead(evals=settings.ray_cheap)
+    report.at_most(MOST_OVERHEAD_MS, cost.batched, "overhead of a cheap evaluation in batches, ms", digits=4)
+    report.at_most(MOST_OVERHEAD_MS, cost.single, "overhead of a cheap evaluation, one a call, ms", digits=4)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One run of one contender."""
-
-    rate: float
-    volume: float
-    best: float
-
-
-def timed(problem: Problem, run: Callable[[Problem], object]) -> Outcome:
-    """Run a contender on a problem whose evaluations are counted."""
-    counter = Counter(problem)
-    counted = problem.with_seeds(problem.seeds)
-    object.__setattr__(counted, "evaluate", counter.evaluate)
-    start = time.perf_counter()
-    run(counted)
-    seconds = time.perf_counter() - start
-    best = max((float(p[1].max()) for p in counter.points if p.size), default=float("nan"))
-    return Outcome(len(counter.seen) / seconds, counter.volume(), best)
+SECTIONS: dict[str, tuple[str, Callable[[Settings, Report], None]]] = {
+    "rates": ("Architectures per second", _bench_rates.run),
+    "samplers": ("Hypervolume at equal wall time, tables empty at the start", _bench_samplers.run),
+    "optimum": ("Against the truth of a space that can be listed", _bench_optimum.run),
+    "scale": ("Time and memory over evaluations", _bench_scale.run),
+    "ray": ("Ray", bench_ray),
+}
 
 
-def evolution(evals: int, seed: int) -> Callable[[Problem], object]:
-    """Our evolution."""
-    return lambda problem: Evolution().run(
-        problem, evals=evals, seed=seed, progress=Silent(), checkpoint=Checkpoint()
-    )
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """How much to do."""
+    settings = Settings().quick if arguments.quick else Settings()
+    if arguments.large:
+        settings = replace(settings, scales=(*settings.scales, _bench_scale.LARGE))
+    for name in ("space", "device", "budget_ms", "rounds", "evals", "peer_evals"):
+        if getattr(arguments, name) is not None:
+            settings = replace(settings, **{name: getattr(arguments, name)})
+    return settings
 
 
-def optuna_nsga2(evals: int, seed: int) -> Callable[[Problem], object]:
-    """Optuna's NSGA-II on an in-memory study."""
-    return lambda problem: OptunaStrategy("nsga2").run(
-        problem, evals=evals, seed=seed, progress=Silent(), checkpoint=Checkpoint()
-    )
-
-
-def pymoo_nsga2(evals: int, seed: int) -> Callable[[Problem], object]:
-    """pymoo's NSGA-II with its integer operators, population 200."""
-    from pymoo.algorithms.moo.nsga2 import NSGA2
-    from pymoo.core.problem import Problem as PymooProblem
-    from pymoo.operators.crossover.sbx import SBX
-    from pymoo.operators.mutation.pm import PM
-    from pymoo.operators.repair.rounding import RoundingRepair
-    from pymoo.operators.sampling.rnd import IntegerRandomSampling
-    from pymoo.optimize import minimize
-
-    class Wrapped(PymooProblem):
-        def __init__(self, problem: Problem) -> None:
-            top = np.asarray(problem.space.cardinalities) - 1
-            super().__init__(n_var=len(top), n_obj=2, n_ieq_constr=1, xl=0, xu=top, vtype=int)
-            self.problem = problem
-
-        def _evaluate(
-            self, x: np.ndarray, out: dict[str, np.ndarray], *args: object, **kwargs: object
-        ) -> None:
-            found = self.problem.evaluate(self.problem.space.canonicalise(x.astype(np.int16)))
-            out["F"] = np.stack([found.ms, -found.objective], axis=1)
-            out["G"] = found.violation[:, None]
-
-    algorithm = NSGA2(
-        pop_size=200,
-        sampling=IntegerRandomSampling(),
-        crossover=SBX(prob=0.9, eta=3, vtype=float, repair=RoundingRepair()),
-        mutation=PM(eta=3, vtype=float, repair=RoundingRepair()),
-        eliminate_duplicates=True,
-    )
-    return lambda problem: minimize(Wrapped(problem), algorithm, ("n_eval", evals), seed=seed, verbose=False)
-
-
-def bench_contenders(problem: Problem, arguments: argparse.Namespace) -> None:
-    """Rates with the fast path's tables filled, and their ratios, in interleaved rounds."""
-    contenders = {
-        "evolution": (evolution, arguments.evals),
-        "pymoo NSGA-II": (pymoo_nsga2, arguments.peer_evals * 4),
-        "Optuna NSGA-II": (optuna_nsga2, arguments.peer_evals),
-    }
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in contenders}
-    for seed in range(arguments.rounds):
-        for name, (make, evals) in contenders.items():
-            # The first time fills the tables: none is to pay for lowering that another was spared.
-            timed(problem, make(evals, seed))
-            outcomes[name].append(timed(problem, make(evals, seed)))
-    own = statistics.median(o.rate for o in outcomes["evolution"])
-    for name, runs in outcomes.items():
-        rate = statistics.median(o.rate for o in runs)
-        volume, best = statistics.median(o.volume for o in runs), statistics.median(o.best for o in runs)
-        print(
-            f"{name:16s} {contenders[name][1]:8,d} evaluations  {rate:10,.0f} archs/s  "
-            f"evolution is {own / rate:6.1f} x  hypervolume {volume:.4f}  best objective {best:.3f}"
-        )
-
-
-def median_ms(work: Callable[[], object], repeats: int) -> float:
-    """Median wall time in milliseconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
-
-
-def bench_features(problem: Problem) -> None:
-    """Features of 10,000 encoded rows, warm; of one architecture, from cold."""
-    rng = np.random.default_rng(1)
-    rows = problem.space.sample(10_000, rng=rng, macs=(0.1e9, 5e9))
-    problem.values(rows)
-    print(f"features of 10,000 rows, warm  {median_ms(lambda: problem.values(rows), 5):8.1f} ms")
-    print(f"evaluation of 10,000 rows, warm{median_ms(lambda: problem.evaluate(rows), 5):8.1f} ms")
-
-    fresh = iter(rows)
-
-    def one_from_cold() -> None:
-        lower_block.cache_clear()
-        evaluate_columns(problem.columns, problem.space.decode(next(fresh)).lower())
-
-    print(f"one architecture from cold     {median_ms(one_from_cold, 50):8.2f} ms (median of 50)")
-
-
-def main() -> None:
-    """Print one line per figure."""
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--space", default="hybrid-mobile")
-    parser.add_argument("--device", default="iphone12")
-    parser.add_argument("--budget-ms", type=float, default=2.0)
-    parser.add_argument("--evals", type=int, default=200_000, help="of evolution")
-    parser.add_argument(
-        "--peer-evals", type=int, default=2_000, help="of Optuna; pymoo gets four times as many"
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each contender, taking turns")
-    arguments = parser.parse_args()
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="this section; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="a short form of everything")
+    parser.add_argument("--large", action="store_true", help="ten million evaluations in `scale` too")
+    parser.add_argument("--space", help="for all but `optimum`; hybrid-mobile if not given")
+    parser.add_argument("--device", help="iphone12 if not given")
+    parser.add_argument("--budget-ms", type=float, help="2 if not given")
+    parser.add_argument("--rounds", type=int, help="of `rates`: runs of each contender, taking turns")
+    parser.add_argument("--evals", type=int, help="of evolution in `rates`")
+    parser.add_argument("--peer-evals", type=int, help="of Optuna in `rates`; pymoo gets four times as many")
+    return parser.parse_args(argv)
 
-    start = time.perf_counter()
-    problem = make_problem(
-        arguments.space, arguments.device, "surrogate", budget_ms=arguments.budget_ms, margin=0.0
-    )
-    print(f"loading space, device and surrogate {time.perf_counter() - start:6.2f} s")
-    start = time.perf_counter()
-    reach = find_reach(problem)
-    print(f"reach {reach.min_ms:.3f} to {reach.max_ms:.3f} ms        {time.perf_counter() - start:6.2f} s")
-    first = timed(problem, evolution(arguments.evals, 0))
-    print(f"evolution, first run (tables still empty)   {first.rate:10,.0f} archs/s")
-    bench_contenders(problem, arguments)
-    bench_features(problem)
+
+def main(argv: list[str] | None = None) -> Report:
+    """Run the sections that are asked for, one line per figure."""
+    arguments = parse(argv)
+    settings = settings_of(arguments)
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    report = Report()
+    for name in arguments.only or SECTIONS:
+        title, run = SECTIONS[name]
+        report.section(title)
+        run(settings, report)
+    print(f"\n{report.short} short" if report.short else "\nevery bar passed", flush=True)
+    return report
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _EMPTY = np.uint64(0)
 _MAX_LOAD = 0.6
+_PART = 1 << 18
 
 
 def row_keys(rows: Rows) -> Keys:
@@ -69,7 +70,10 @@ class SeenSet:
         if size > len(self._table):
             old = self._table
             self._table = np.zeros(size, dtype=np.uint64)
-            self._insert(old[old != _EMPTY])
+            # A part at a time: what inserting needs beside the keys is several times their size.
+            for start in range(0, len(old), _PART):
+                part = old[start : start + _PART]
+                self._insert(part[part != _EMPTY])
 
     def _insert(self, keys: Keys) -> Bools:
         """Put distinct keys into the table; True where a key is new."""
