@@ -47,7 +47,7 @@ def run(settings: Settings, report: Report) -> None:
         report.at_most(TIMES, large.seconds / small.seconds, what)
         growth = 1e6 * (large.peak_mb - small.peak_mb) / (large.evaluated - small.evaluated)
         ratio = large.cpu_seconds / small.cpu_seconds
-        report.say(f"of processor time {ratio:.2f}; memory per further evaluation {growth:.0f} bytes")
+        report.say(f"of CPU time {ratio:.2f} times; memory per further evaluation {growth:.0f} bytes")
     report.at_most(PEAK_MB, max(c.peak_mb for c in costs), "peak memory of any, MB", digits=0)
 
 

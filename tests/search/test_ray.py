@@ -103,7 +103,7 @@ def test_workers_are_processes_that_keep_what_they_loaded(cluster: None, tmp_pat
     assert str(os.getpid()) not in workers
 
 
-@pytest.mark.parametrize("strategy", ["random", "evolution"])
+@pytest.mark.parametrize("strategy", [pytest.param("random", marks=pytest.mark.slow), "evolution"])
 def test_a_fault_that_passes_costs_attempts_only(cluster: None, tmp_path: Path, strategy: str) -> None:
     watcher = Watcher()
     problem = expensive_problem(LANDSCAPE, unreliable(tmp_path, failures=2, only="01"))
