@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hvnas.report.runs import Run
-from hvnas.search import Evaluations, Problem, make_problem
+from hvnas.search import Evaluations, Problem
 from hvnas.search.objectives import TOP1, Objective
 from hvnas.search.result import MS_DECIMALS, POINT_DECIMALS
+from hvnas.search.run import problem_of
 from hvnas.search.seams import Floats
 
 # Points, ms or relative: a few units of the last decimal in ``pareto.csv``.
@@ -57,16 +58,8 @@ def _problem(run: Run, runs: Sequence[Run]) -> Problem:
     """The problem of a run under the tightest of the budgets. Raises ValueError where that has changed."""
     config = run.config
     tightest = min((each.config for each in runs), key=lambda each: each.budget_ms / (1 + each.margin))
-    problem = make_problem(
-        config.space,
-        [config.device, *config.others],
-        config.estimator,
-        budget_ms=tightest.budget_ms,
-        margin=(tightest.margin, *config.other_margins),
-        recipe=config.recipe,
-        scenario=config.scenario,
-        objectives=config.objectives,
-        constraints=config.constraints,
+    problem = replace(
+        problem_of(config), budget_ms=tightest.budget_ms, margin=tightest.margin, outside="forbid"
     )
     hashes = (config.space_hash, config.device_hash, *config.other_hashes)
     names = (config.space, config.device, *config.others)

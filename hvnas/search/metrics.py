@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from hvnas.ops import Column, Op
+from dataclasses import replace
+
+from hvnas.ops import PARAMS
 from hvnas.search.seams import DeviceLike
 
-
-def _params(op: Op) -> float:
-    return float(op.params)
-
-
 # Of the deployed network, where batch norms are folded away.
-SIZE = Column("deployed_params", "sum", _params, fused=True)
+SIZE = replace(PARAMS, name="deployed_params", fused=True)
 
 # Bytes per weight by the first word of a device's precision; what is not named here is taken for float32.
 _BYTES = {"float16": 2, "bfloat16": 2, "int8": 1}

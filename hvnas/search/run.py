@@ -172,18 +172,7 @@ def resume(
     started = time.perf_counter()
     folder = RunFolder(Path(out))
     config = folder.config()
-    problem = make_problem(
-        config.space,
-        [config.device, *config.others],
-        config.estimator,
-        budget_ms=config.budget_ms,
-        margin=(config.margin, *config.other_margins),
-        recipe=config.recipe,
-        scenario=config.scenario,
-        outside="allow" if config.outside == "allow" else "forbid",
-        objectives=config.objectives,
-        constraints=config.constraints,
-    )
+    problem = problem_of(config)
     _check_unchanged(problem, config, folder)
     return execute(
         problem,
@@ -194,6 +183,22 @@ def resume(
         progress=progress,
         stop=stop,
         started=started,
+    )
+
+
+def problem_of(config: RunConfig) -> Problem:
+    """The problem that a run was begun with, by what its names stand for now; ValueError as `search`."""
+    return make_problem(
+        config.space,
+        [config.device, *config.others],
+        config.estimator,
+        budget_ms=config.budget_ms,
+        margin=(config.margin, *config.other_margins),
+        recipe=config.recipe,
+        scenario=config.scenario,
+        outside="allow" if config.outside == "allow" else "forbid",
+        objectives=config.objectives,
+        constraints=config.constraints,
     )
 
 

@@ -15,23 +15,12 @@ import numpy as np
 from hvnas.accuracy import AccuracyEstimator, Estimate, register_estimator
 from hvnas.accuracy.estimator import register_estimator_family
 from hvnas.arch import Arch
-from hvnas.ops import Column, Op, Program, evaluate_columns
+from hvnas.ops import MACS, PARAMS, Program, evaluate_columns
 from hvnas.search.problem import Problem
 from hvnas.search.seams import EstimatorLike, Floats, Rows
 from hvnas.testing.strategies import Landscape
 
 NAME = "synthetic"
-
-
-def _macs(op: Op) -> float:
-    return float(op.macs)
-
-
-def _params(op: Op) -> float:
-    return float(op.params)
-
-
-_MACS, _PARAMS = Column("macs", "sum", _macs), Column("params", "sum", _params)
 
 
 @dataclass(frozen=True)
@@ -64,7 +53,7 @@ class Synthetic:
         if isinstance(network, Program):
             raise ValueError(f"{NAME}: takes architectures, got a Program; give the architecture")
         burn(self.seconds)
-        macs, params = evaluate_columns([_MACS, _PARAMS], network.lower())
+        macs, params = evaluate_columns([MACS, PARAMS], network.lower())
         return float(60 + 3 * np.log10(1 + macs / 1e6) + 2 * np.log10(1 + params / 1e5))
 
 
