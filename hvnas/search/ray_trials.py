@@ -51,6 +51,8 @@ _TUNE = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # The record is our own checkpoint.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    # As many at once as the desk hands out; with the one that Tune would take, actors start one by one.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",
     # A trial in the middle of an evaluation does not hear that it is to end.
     "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
 }
@@ -227,6 +229,7 @@ def _tune(desk: Desk, problem: Problem, options: RayOptions) -> None:
             tune.with_parameters(_trainable(), problem=problem),
             name="search",
             search_alg=_searcher(desk),
+            scheduler=_scheduler(),
             stop=_stopper(desk),
             callbacks=[_callback(desk)],
             num_samples=-1,
@@ -306,6 +309,23 @@ def _searcher(desk: Desk) -> Any:
             """Nothing."""
 
     return FromDesk()
+
+
+def _scheduler() -> Any:
+    from ray.tune.schedulers import FIFOScheduler
+
+    class NextInLine(_Unrecorded, FIFOScheduler):
+        """Leaves the choice to Tune's own queue, which gives an idle actor to a trial that has none.
+
+        Any choice made here would take the idle actor for the oldest trial that waits, and end the actor
+        that is being started for that one: with evaluations shorter than an actor's start no second actor
+        would ever get to work.
+        """
+
+        def choose_trial_to_run(self, tune_controller: Any) -> None:
+            """None: no preference."""
+
+    return NextInLine()
 
 
 def _stopper(desk: Desk) -> Any:
