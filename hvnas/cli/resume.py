@@ -14,7 +14,10 @@ def run(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that hvnas search wrote.")],
     storage: Annotated[
         str | None,
-        typer.Option(metavar="FILE|URL", help="The shared study again, where its URL has a password."),
+        typer.Option(
+            metavar="FILE|URL",
+            help="The shared study again, where its URL has a password. Default: HVNAS_STORAGE.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
