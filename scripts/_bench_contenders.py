@@ -43,9 +43,12 @@ class Counter:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of one contender: distinct architectures per second, hypervolume, best objective."""
+    """One run of one contender: distinct architectures per second of wall time, and of processor time of
+    all threads; hypervolume, best objective.
+    """
 
     rate: float
+    cpu_rate: float
     volume: float
     best: float
 
@@ -55,11 +58,12 @@ def timed(problem: Problem, run: Run) -> Outcome:
     counter = Counter(problem)
     counted = problem.with_seeds(problem.seeds)
     object.__setattr__(counted, "evaluate", counter.evaluate)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     run(counted)
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     best = max((-float(p[:, 0].min()) for p in counter.points if p.size), default=float("nan"))
-    return Outcome(len(counter.seen) / seconds, counter.volume(), best)
+    evaluated = len(counter.seen)
+    return Outcome(evaluated / seconds, evaluated / cpu_seconds, counter.volume(), best)
 
 
 class _TimeIsUp(Exception):

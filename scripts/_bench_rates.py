@@ -28,7 +28,10 @@ def run(settings: Settings, report: Report) -> None:
         f"reach {reach.min_ms:.3f} to {reach.max_ms:.3f} ms        {time.perf_counter() - start:6.2f} s"
     )
     first = timed(problem, evolution(settings.evals, 0))
-    report.say(f"evolution, first run, tables still empty: {first.rate:,.0f} archs/s")
+    report.say(
+        f"evolution, first run, tables still empty: {first.rate:,.0f} archs/s "
+        f"({first.cpu_rate:,.0f} a second of CPU)"
+    )
     rates = contest(problem, settings, report)
     own = rates["evolution"]
     report.at_least(RATE, own, "evolution, archs/s with the tables filled", digits=0)
@@ -54,6 +57,7 @@ def contest(problem: Problem, settings: Settings, report: Report) -> dict[str, f
         volume, best = statistics.median(o.volume for o in runs), statistics.median(o.best for o in runs)
         report.say(
             f"{name:15s} {contenders[name][1]:9,d} evaluations {_rate(runs):10,.0f} archs/s   "
+            f"({statistics.median(o.cpu_rate for o in runs):,.0f} a second of CPU)   "
             f"hypervolume {volume:.4f}   best objective {best:.3f}"
         )
     return {name: _rate(runs) for name, runs in outcomes.items()}

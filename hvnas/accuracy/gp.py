@@ -129,16 +129,16 @@ class Posterior:
         The first share is what the first group of features contributes, smooth and linear, the second
         what all the others do.
         """
-        first = self.kernel.smooth(x, self.inducing, groups=slice(1))
         weights, slopes = self.smooth_loading[:, 0], self.linear_loading[:, 0]
         own = list(self.kernel.groups[0])
+        first = self.kernel.smooth(x, self.inducing, groups=slice(1))
         share = first @ weights + x[:, own] @ slopes[own]
         first += self.kernel.smooth(x, self.inducing, groups=slice(1, None))
-        loaded = first @ self.smooth_loading
-        loaded += x @ self.linear_loading
-        explained = loaded[:, 1:]
+        rest = first @ weights + x @ slopes - share
+        explained = first @ self.smooth_loading[:, 1:]
+        explained += x @ self.linear_loading[:, 1:]
         variance = self.kernel.diagonal(x) - np.einsum("ij,ij->i", explained, explained)
-        return share, loaded[:, 0] - share, np.maximum(variance, 1e-6)
+        return share, rest, np.maximum(variance, 1e-6)
 
     def covariance(self, x: Array) -> Array:
         """Covariance of f at rows of `x`. Shape [n, n]."""

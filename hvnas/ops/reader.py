@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,11 @@ class Reader:
             if (places := [k for k, c in enumerate(self.columns) if c.fused == fused and not c.alive])
         ]
 
+    @property
+    def reads_alive(self) -> bool:
+        """Whether some column counts what is alive, and so depends on what lies beside a segment."""
+        return bool(self._alive)
+
     def values(self, segments: Sequence[Segment]) -> Array:
         """One value per column for each segment. Shape [segments, columns]."""
         found = np.tile(self._identity, (len(segments), 1))
@@ -117,8 +123,47 @@ def _reader(columns: tuple[Column, ...]) -> Reader:
     return Reader(columns)
 
 
+# Of each kept op its index, and what it absorbed: bias, variant and activation; None where nothing changes.
+Plan = list[tuple[int, tuple[bool, str, str] | None]]
+_PLANS: dict[object, Plan] = {}
+MAX_PLANS = 10_000
+_STRUCTURE = itemgetter(*map(Op._fields.index, ("kind", "inputs", "bias", "variant", "act")))
+
+
 def _fused(ops: tuple[Op, ...]) -> list[Op]:
-    return [op for op, _ in fuse(ops)]
+    """The ops of the deployed form, as `fuse` gives them but for their edges.
+
+    What is folded into what depends on few of the properties of ops: runs that share them share the plan.
+    """
+    structure = _structure(ops)
+    plan = _PLANS.get(structure)
+    if plan is None:
+        if len(_PLANS) >= MAX_PLANS:
+            _PLANS.clear()
+        plan = _PLANS[structure] = _plan(ops)
+    return [ops[index] if absorbed is None else _absorbing(ops[index], *absorbed) for index, absorbed in plan]
+
+
+def _structure(ops: tuple[Op, ...]) -> object:
+    """All that `fuse` looks at: of shapes only which of those of products are equal, and which are square."""
+    products = [op for op in ops if op.kind == "matmul"]
+    number: dict[tuple[int, ...], int] = {}
+    shapes = [
+        (number.setdefault(op.shape_in, len(number)), number.setdefault(op.shape_out, len(number)))
+        for op in products
+    ]
+    square = [op.shape_out[-1] == op.shape_out[-2] for op in products]
+    return tuple(map(_STRUCTURE, ops)), tuple(shapes), tuple(square)
+
+
+def _plan(ops: tuple[Op, ...]) -> Plan:
+    after = [(index, (op.bias, op.variant, op.act)) for op, index in fuse(ops)]
+    before = [(op.bias, op.variant, op.act) for op in ops]
+    return [(index, None if new == before[index] else new) for index, new in after]
+
+
+def _absorbing(op: Op, bias: bool, variant: str, act: str) -> Op:
+    return Op(*op[:7], bias, variant, op.weights, act)
 
 
 Entry = tuple[int, Callable[[Op], float | None], float | None]
@@ -188,22 +233,32 @@ class _Table:
         ends = np.cumsum([len(run) for run in runs])
         starts = ends - [len(run) for run in runs]
         taken = self.values[np.concatenate(runs) if len(runs) > 1 else runs[0]]
-        parts = []
-        for reducer, reduce in (("sum", np.add), ("max", np.maximum), ("min", np.minimum)):
-            s = self.slices[reducer]  # type: ignore[index]
-            if s.start < s.stop:
-                parts.append(reduce.reduceat(taken[:, s], starts, axis=0))
-        s = self.slices["last"]
-        if s.start < s.stop:
-            parts.append(_last(taken[:, s], starts))
-        out[:, self.places] = np.hstack(parts)
+        found = np.empty((len(runs), len(self.places)))
+        reduce_runs(taken, starts, self.slices, out=found)
+        out[:, self.places] = found
         if len(self.row_of) > MAX_OPS:
             self._clear()
+
+
+_REDUCE: dict[Reducer, np.ufunc] = {"sum": np.add, "max": np.maximum, "min": np.minimum}
+
+
+def reduce_runs(values: Array, starts: Ints, slices: Mapping[Reducer, slice], *, out: Array) -> None:
+    """Reduce runs of rows of `values` [n, k], which begin at `starts` [runs], none empty.
+
+    `slices` are the columns of each reducer. Shape of `out`: [runs, k].
+    """
+    for reducer, s in slices.items():
+        if s.start < s.stop:
+            reduce = _REDUCE.get(reducer)
+            out[:, s] = (
+                _last(values[:, s], starts) if reduce is None else reduce.reduceat(values[:, s], starts)
+            )
 
 
 def _last(values: Array, starts: Ints) -> Array:
     """The last value of each run that is a number, nan where none is."""
     place = np.where(np.isnan(values), -1, np.arange(len(values))[:, None])
-    # Row 0 of each run is nan: a run without a number points at it.
+    # The first of a run without a number is nan too.
     last = np.maximum(np.maximum.reduceat(place, starts, axis=0), starts[:, None])
     return np.take_along_axis(values, last, axis=0)

@@ -145,7 +145,9 @@ class _Run:
         second = np.concatenate([self.tournament(self.size - focused), self.near_budget(focused)])
         crossed = self.rng.random(self.size) < self.settings.crossed
         children = first.copy()
-        children[crossed] = self.space.crossover(first[crossed], second[crossed], rng=self.rng)
+        children[crossed] = self.space.crossover(
+            first[crossed], second[crossed], rng=self.rng, canonical=False
+        )
         return self.space.mutate(children, rng=self.rng, rate=self.rate)
 
     def tournament(self, n: int) -> Rows:

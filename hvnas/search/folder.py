@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from hvnas._files import dump_yaml, read_yaml, refuse_unknown, sync_folder, write_atomic
+from hvnas._lock import locked
 from hvnas.arch import save_arch, to_dict
 from hvnas.search.history import history_csv
-from hvnas.search.lock import locked
 from hvnas.search.result import Found, SearchResult, describe, with_origin
 from hvnas.search.state import FolderCheckpoint, writing
 from hvnas.search.study import write_study
@@ -79,7 +79,7 @@ def versions() -> dict[str, str]:
     """Versions that a run's numbers may depend on."""
     from hvnas import __version__
 
-    packages = {name: version(name) for name in ("numpy", "optuna", "scipy")}
+    packages = {name: version(name) for name in ("cmaes", "numpy", "optuna", "scipy")}
     return {"hvnas": __version__, "python": platform.python_version(), **packages}
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import optuna
 
 _ASKED, _TOLD, _FAILED = 0, 1, 2
+# A twentieth of the evaluations is random, but from 10 networks, Optuna's own number for TPE, to 100.
+_LEAST_RANDOM, _MOST_RANDOM = 10, 100
 # So many infeasible networks in a row and one of them is evaluated after all.
 _MAX_BARRED = 1_000
 
@@ -73,7 +75,8 @@ class OptunaRun:
         self._reopened: deque[Proposal] = deque()
         self.sampler = SamplerStudy(problem, kind, evals=evals, seed=_seed_in(shared, seed))
         self._learn()
-        self.sampler.begin(problem.seeds, random=max(10, evals // 20) - self.archive.evaluated)
+        random = min(max(_LEAST_RANDOM, evals // 20), _MOST_RANDOM)
+        self.sampler.begin(problem.seeds, random=random - self.archive.evaluated)
 
     @property
     def study(self) -> optuna.Study:

@@ -121,6 +121,13 @@ class _StagePass:
         self.width_fix = self._width_fix()
         self.width_up = self._width_up()
         self.global_width_fix = self._global_width_fix()
+        self.no_down = np.array([down.kind == "none" for down in rules.downs])
+        self.keeps = {
+            "down": np.array([down.kind == "block" and down.keeps_width for down in rules.downs]),
+            # The last is for a run that is absent.
+            **{s: np.array([*(not t.changes_width for t in rules.types[s]), False]) for s in SLOTS},
+        }
+        # Where what arrives at the first stage must already have its width.
         self.must_match = np.zeros(0, dtype=bool)
         self.final_width = np.zeros(0, dtype=np.int64)
         self.widths = np.array(rules.spec.width)
@@ -173,7 +180,8 @@ class _StagePass:
         for slot in SLOTS:
             self._fix_genes(rows, slot)
         self._fix_widths(rows, active, chosen, floor)
-        self.must_match = self._must_match(chosen)
+        if self.i == 0:
+            self.must_match = self._must_match(chosen)
         sizing, halved = chosen[:, 4], size // 2
         out = np.where(sizing == CEIL, (size + 1) // 2, np.where(sizing == FLOOR, halved, size))
         is_3d = self.rules.is_3d[np.maximum(chosen[:, 1], 0)] & (chosen[:, 1] != ABSENT)
@@ -199,11 +207,10 @@ class _StagePass:
             present = active & (type_ != ABSENT)
             rows[columns.type] = np.where(present, type_, 0)
             empty = depths[rows[columns.depth]] == 0
-            zero, some = np.flatnonzero(depths == 0), np.flatnonzero(depths)
-            if len(some):
-                rows[columns.depth, present & empty] = some[0]
-            if len(zero):
-                rows[columns.depth, active & ~present] = zero[0]
+            if depths.any():
+                rows[columns.depth, present & empty] = np.flatnonzero(depths)[0]
+            if not depths.all():
+                rows[columns.depth, active & ~present] = depths.argmin()
 
     def _fix_genes(self, rows: Ints, slot: str) -> None:
         columns = self.slots[slot]
@@ -246,9 +253,6 @@ class _StagePass:
 
     def _must_match(self, chosen: Ints) -> Mask:
         """Where what arrives must already have this stage's width."""
-        downs, types = self.rules.downs, self.rules.types
-        none = np.array([d.kind == "none" for d in downs])[chosen[:, 2]]
-        keeps = np.array([d.kind == "block" and d.keeps_width for d in downs])[chosen[:, 2]]
-        by_slot = [np.array([not t.changes_width for t in types[slot]] + [False]) for slot in SLOTS]
-        first = np.where(chosen[:, 0] != ABSENT, by_slot[0][chosen[:, 0]], by_slot[1][chosen[:, 1]])
-        return keeps | (none & first)
+        down, local = chosen[:, 2], chosen[:, 0]
+        first = np.where(local != ABSENT, self.keeps["local"][local], self.keeps["global"][chosen[:, 1]])
+        return self.keeps["down"][down] | (self.no_down[down] & first)

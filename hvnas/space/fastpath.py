@@ -11,16 +11,17 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hvnas.blocks import Block
 from hvnas.ops import Column, Reader, State
 from hvnas.ops.reader import ORDER
 from hvnas.space.entries import Entries
 from hvnas.space.parts import Part, make_parts
-from hvnas.space.templates import Pair, StateClass, Template
+from hvnas.space.templates import MakeBlock, Pair, StateClass, Template, values_of
 
 if TYPE_CHECKING:
     from hvnas.space.space import Space
@@ -32,6 +33,14 @@ IMAGE_CHANNELS = 3
 MAX_ENTRIES = 300_000
 # Below as many keys a part looks its blocks up in an array, above it in a dictionary.
 DENSE = 1 << 20
+
+
+class Maker(NamedTuple):
+    """A block as a function of its width, the widths that it can have, and one that stands for all."""
+
+    make: MakeBlock
+    widths: list[int]
+    block: Block
 
 
 class FastPath:
@@ -63,6 +72,8 @@ class FastPath:
 
     def _forget(self) -> None:
         self.entries = Entries(self.columns)
+        # Entries that have a number but no values yet.
+        self.pending: list[tuple[Template, Pair, int]] = []
         self.templates: dict[object, Template] = {}
         self.parts = [_PartTable(self, part) for part in make_parts(self.space.layout)]
 
@@ -78,37 +89,65 @@ class FastPath:
         return found[:, self.restore]
 
     def _chunk(self, rows: NDArray[Any]) -> Array:
-        layout = self.space.layout
         genes = np.ascontiguousarray(rows.T, dtype=np.int64)
-        entry = np.zeros((len(rows), len(self.parts)), dtype=np.int64)
-        often = np.zeros((len(rows), len(self.parts)))
-        state = self.starts[genes[layout.resolution]]
+        state = self.starts[genes[self.space.layout.resolution]]
         channels = np.full(len(rows), self.channel_index[IMAGE_CHANNELS])
-        for p, table in enumerate(self.parts):
-            repeats = table.part.repeats(genes)
-            here = np.flatnonzero(repeats)
+        found = []
+        for table in self.parts:
+            here, often, key = table.part.occurrences(genes)
             if len(here):
-                entry[here, p] = table.lookup(genes, here, state, channels)
-                often[:, p] = repeats
-        return self.entries.combine(entry, often)
+                found.append((here, table.lookup(genes, here, key, state, channels), often))
+        self._work_out()
+        networks, entry, often = (np.concatenate(each) for each in zip(*found, strict=True))
+        # By network, and within each in the order of the chain.
+        order = np.argsort(networks.astype(np.uint16), kind="stable")
+        sizes = np.bincount(networks, minlength=len(rows))
+        return self.entries.combine(entry[order], often[order].astype(np.float64), np.cumsum(sizes) - sizes)
 
-    def template(self, part: Part, row: Ints, state: StateClass, first: Pair) -> Template:
-        """The template of a part; parts of different stages share those that are the same work."""
+    def _work_out(self) -> None:
+        """Fill in the entries that were numbered in this pass, all together."""
+        if not self.pending:
+            return
+        wanted: dict[Template, list[Pair]] = {}
+        for template, pair, _ in self.pending:
+            wanted.setdefault(template, []).append(pair)
+        todo = [(t, pair) for t, pairs in wanted.items() for pair in t.unknown(pairs)]
+        values = self.reader.values([t.segment(pair) for t, pair in todo])
+        for (t, pair), value in zip(todo, values, strict=True):
+            t.known[pair] = value
+        found = values_of([(t, pair) for t, pair, _ in self.pending])
+        self.entries.fill(np.array([row for _, _, row in self.pending]), found)
+        self.pending = []
+
+    def maker(self, part: Part, row: Ints, key: int) -> Maker:
+        """The block of a part for one value of its key."""
+        make, widths = part.block(row, key, self.widths)
+        return Maker(make, widths, make(widths[0]))
+
+    def template(self, part: Part, maker: Maker, state: StateClass, first: Pair) -> tuple[Template, int]:
+        """The template of a part on a state, and the number of the state that it leaves.
+
+        Parts of different stages share those that are the same work, whatever tokens pass by.
+        """
         equal = first[0] == first[1]
-        block, widths = part.block(row, self.widths)
-        key = (block(widths[0]), state, equal)
+        # What is alive beside a block counts the tokens that pass it by.
+        passed = maker.block.two_branch or self.reader.reads_alive
+        given = state if passed else state.without_tokens()
+        key = (maker.block, given, equal)
         if key not in self.templates:
             self.templates[key] = Template(
                 self.reader,
-                block,
-                state,
+                maker.make,
+                given,
                 channels_in=[IMAGE_CHANNELS] if part.is_stem else self.widths,
-                channels_out=widths,
+                channels_out=maker.widths,
                 equal=equal,
                 first=first,
                 polynomial=not part.is_stem,
             )
-        return self.templates[key]
+        template = self.templates[key]
+        left = template.out_state if given is state else template.out_state.with_tokens_of(state)
+        return template, self.class_id(left)
 
     def class_id(self, state: StateClass) -> int:
         """Number of a state class, given out in order of appearance."""
@@ -127,6 +166,7 @@ class _PartTable:
         dense = part.span <= DENSE
         self.number_of = np.full(part.span if dense else 0, -1, dtype=np.int64)
         self.numbers: dict[int, int] = {}
+        self.makers: dict[int, Maker] = {}
         self.template_of = np.full((64, 64), -1, dtype=np.int64)
         self.template_out = np.zeros(64, dtype=np.int64)
         self.base = np.zeros(64, dtype=np.int64)
@@ -134,8 +174,8 @@ class _PartTable:
         self.slots = 0
         self.entry_of = np.full(1024, -1, dtype=np.int64)
 
-    def lookup(self, genes: Ints, here: Ints, state: Ints, channels: Ints) -> Ints:
-        """The entry of each network that has the part, those at `here`. Shape [here].
+    def lookup(self, genes: Ints, here: Ints, key: Ints, state: Ints, channels: Ints) -> Ints:
+        """The entry of each occurrence of the part, in the networks `here`, with these keys. Shape [here].
 
         Moves their `state` and `channels` (by index) behind the part, in place.
         """
@@ -143,7 +183,7 @@ class _PartTable:
         before, entering = state[here], channels[here]
         out = self.part.out_channels(genes)
         leaving = entering if out is None else path.channel_index[out[here]]
-        template = self._templates(genes, here, before, entering, leaving)
+        template = self._templates(genes, here, key, before, entering, leaving)
         flat = self.base[template] + entering * self.stride[template] + leaving
         entry = self.entry_of[flat]
         if entry.min() < 0:
@@ -152,9 +192,10 @@ class _PartTable:
         state[here], channels[here] = self.template_out[template], leaving
         return entry
 
-    def _templates(self, genes: Ints, here: Ints, state: Ints, entering: Ints, leaving: Ints) -> Ints:
-        number = self._numbers(self.part.key(genes)[here])
-        place = 2 * number + (entering == leaving)
+    def _templates(
+        self, genes: Ints, here: Ints, key: Ints, state: Ints, entering: Ints, leaving: Ints
+    ) -> Ints:
+        place = 2 * self._numbers(key) + (entering == leaving)
         rows, columns = self.template_of.shape
         if (more := int(place.max())) >= rows or len(self.path.classes) > columns:
             grown = np.full((2 * max(rows, more), 2 * max(columns, len(self.path.classes))), -1)
@@ -167,8 +208,14 @@ class _PartTable:
         _, first = np.unique(place[missing] * len(self.path.classes) + state[missing], return_index=True)
         for k in missing[np.sort(first)].tolist():
             pair = int(self.path.channels[entering[k]]), int(self.path.channels[leaving[k]])
-            self.template_of[place[k], state[k]] = self._new_template(genes[:, here[k]], int(state[k]), pair)
+            maker = self._maker(genes[:, here[k]], int(key[k]))
+            self.template_of[place[k], state[k]] = self._new_template(maker, int(state[k]), pair)
         return np.asarray(self.template_of[place, state])
+
+    def _maker(self, row: Ints, key: int) -> Maker:
+        if key not in self.makers:
+            self.makers[key] = self.path.maker(self.part, row, key)
+        return self.makers[key]
 
     def _numbers(self, keys: Ints) -> Ints:
         """The keys numbered in order of appearance."""
@@ -182,9 +229,9 @@ class _PartTable:
             self.number_of[unique] = found
         return np.asarray(found[inverse])
 
-    def _new_template(self, row: Ints, state: int, pair: Pair) -> int:
+    def _new_template(self, maker: Maker, state: int, pair: Pair) -> int:
         path = self.path
-        template = path.template(self.part, row, path.classes[state], pair)
+        template, left = path.template(self.part, maker, path.classes[state], pair)
         t, n = len(self.templates), len(path.channels)
         self.templates.append(template)
         if t == len(self.base):
@@ -192,7 +239,7 @@ class _PartTable:
                 np.resize(a, 2 * t) for a in (self.template_out, self.base, self.stride)
             )
         equal = pair[0] == pair[1]
-        self.template_out[t] = path.class_id(template.out_state)
+        self.template_out[t] = left
         self.base[t], self.stride[t] = self.slots, 0 if equal else n
         self.slots += n if equal else n * n
         if self.slots > len(self.entry_of):
@@ -200,20 +247,17 @@ class _PartTable:
         return t
 
     def _enter(self, flat: Ints, template: Ints, entering: Ints, leaving: Ints) -> None:
-        """Work out the entries that are missing, of all templates together."""
+        """Number the entries that are missing; what they hold is worked out at the end of the pass."""
+        path = self.path
         missing = np.flatnonzero(self.entry_of[flat] < 0)
         _, first = np.unique(flat[missing], return_index=True)
         missing = missing[first]
-        pairs = np.stack(
-            [self.path.channels[entering[missing]], self.path.channels[leaving[missing]]], axis=1
-        )
-        groups = [(self.templates[template[missing[at[0]]]], at) for at in _groups(template[missing])]
-        todo = [(t, pair) for t, at in groups for pair in t.unknown(map(tuple, pairs[at].tolist()))]
-        values = self.path.reader.values([t.segment(pair) for t, pair in todo])
-        for (t, pair), value in zip(todo, values, strict=True):
-            t.known[pair] = value
-        for t, at in groups:
-            self.entry_of[flat[missing[at]]] = self.path.entries.add(t.values(pairs[at]))
+        rows = path.entries.reserve(len(missing))
+        self.entry_of[flat[missing]] = rows
+        templates = [self.templates[t] for t in template[missing].tolist()]
+        channels_in, channels_out = (path.channels[c[missing]].tolist() for c in (entering, leaving))
+        pairs = zip(channels_in, channels_out, strict=True)
+        path.pending += zip(templates, pairs, rows.tolist(), strict=True)
 
 
 @contextmanager
@@ -226,12 +270,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
-
-
-def _groups(by: Ints) -> list[Ints]:
-    """Indices in groups of equal values."""
-    order = np.argsort(by, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(by[order])) + 1)
 
 
 def _all_widths(layout: Any) -> set[int]:

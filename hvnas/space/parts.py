@@ -42,12 +42,18 @@ class Part:
         """How often the part occurs in each network, 0 where it does not."""
         return np.ones(genes.shape[1], dtype=np.int64)
 
+    def occurrences(self, genes: Ints) -> tuple[Ints, Ints, Ints]:
+        """The networks that have the part, how often each, and the `key` there. Shape [m] each."""
+        repeats = self.repeats(genes)
+        here = np.flatnonzero(repeats)
+        return here, repeats[here], self.key(genes)[here]
+
     def out_channels(self, genes: Ints) -> Ints | None:
         """Channels behind the part, None where it leaves what it is given."""
         return None
 
-    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
-        """The part's block as a function of its width, and those of `widths` that it can have."""
+    def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
+        """The block of a network with this `key`, of any width, and those of `widths` that it can have."""
         raise NotImplementedError
 
 
@@ -63,7 +69,7 @@ class _Stem(Part):
         own = self.own[genes[self.layout.stem_width]]
         return np.where(own == 0, self.first_width[genes[self.layout.stages[0].width]], own)
 
-    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
+    def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.layout.spec.stems[row[self.layout.stem]]
         return preset.make, widths
 
@@ -76,7 +82,7 @@ class _Tokens(Part):
     def repeats(self, genes: Ints) -> Ints:
         return self.present[genes[self.layout.tokens]].astype(np.int64)
 
-    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
+    def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         count, width = self.layout.value(row, self.layout.tokens)
         block = GlobalTokens(out=width, count=count)
         return (lambda _: block), widths
@@ -86,7 +92,7 @@ class _Head(Part):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, [layout.head])
 
-    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
+    def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         block = self.layout.head_block(row)
         return (lambda _: block), widths
 
@@ -114,7 +120,7 @@ class _Down(_InStage):
     def repeats(self, genes: Ints) -> Ints:
         return (self.active(genes) & self.is_block[genes[self.columns.downsample]]).astype(np.int64)
 
-    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
+    def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.layout.spec.downsamples[self.layout.value(row, self.columns.downsample)]
         return preset.make, widths
 
@@ -150,7 +156,7 @@ class _First(_Run):
 
     def __init__(self, layout: Layout, i: int, slot: str) -> None:
         columns = layout.stages[i].slots[slot]
-        profiled = {c for c in columns.genes.values() if any(map(is_profile, layout.genes[c].values))}
+        profiled = {c for c in columns.genes.values() if _varies(layout, c)}
         uniform = [c for c in columns.genes.values() if c not in profiled]
         super().__init__(layout, i, slot, [columns.type, *uniform])
         self.firsts = {column: self._first_values(column) for column in profiled}
@@ -182,7 +188,7 @@ class _First(_Run):
     def repeats(self, genes: Ints) -> Ints:
         return (self.depth(genes) > 0).astype(np.int64)
 
-    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
+    def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.run.types[row[self.run.type]]
         depth = self.run.depths[row[self.run.depth]]
         fields = {g: per_block(self.layout.value(row, self.run.genes[g]), depth)[0] for g in preset.reads}
@@ -192,51 +198,56 @@ class _First(_Run):
 
 
 class _Further(_Run):
-    """The blocks behind the first that have one value of the gene that may vary from block to block.
+    """The blocks behind the first.
 
-    All of them are alike, so the part is one block, repeated. Where no gene varies there is one such
-    part per run.
+    Those that have one value of the gene that may vary from block to block are alike: one block, repeated.
+    A network has the part once for each such value; where no gene varies, once.
     """
 
-    def __init__(self, layout: Layout, i: int, slot: str, varying: str | None, value: object) -> None:
+    def __init__(self, layout: Layout, i: int, slot: str) -> None:
         columns = layout.stages[i].slots[slot]
-        self.varying, self.value = varying, value
-        super().__init__(
-            layout, i, slot, [columns.type, *(c for g, c in columns.genes.items() if g != varying)]
-        )
-        self.counts_of = self._counts()
+        self.varying = next((g for g, c in columns.genes.items() if _varies(layout, c)), None)
+        own = [c for g, c in columns.genes.items() if g != self.varying]
+        super().__init__(layout, i, slot, [columns.type, *own])
+        self.values, self.counts_of = self._counts()
+        self.span *= len(self.values)
 
-    def _counts(self) -> Ints | None:
-        """How many further blocks have the value. Shape [values of the varying gene, depths]."""
+    def _counts(self) -> tuple[list[object], Ints]:
+        """The values of the varying gene, and how many further blocks have each.
+
+        Shape [profiles, depths, values], or [depths, 1] where no gene varies.
+        """
         if self.varying is None:
-            return None
-        values = self.layout.genes[self.run.genes[self.varying]].values
-        return np.array([[per_block(v, d)[1:].count(self.value) for d in self.run.depths] for v in values])
+            return [None], np.maximum(self.depths - 1, 0)[:, None]
+        profiles = self.layout.genes[self.run.genes[self.varying]].values
+        values = sorted({value for v in profiles for value in (v if is_profile(v) else (v,))})
+        counts = [
+            [[per_block(v, d)[1:].count(value) for value in values] for d in self.run.depths]
+            for v in profiles
+        ]
+        return values, np.array(counts)
 
-    def repeats(self, genes: Ints) -> Ints:
-        if self.counts_of is None:
-            return np.maximum(self.depth(genes) - 1, 0)
-        assert self.varying is not None
-        repeats = self.counts_of[genes[self.run.genes[self.varying]], genes[self.run.depth]]
-        return np.where(self.active(genes), repeats, 0)
+    def occurrences(self, genes: Ints) -> tuple[Ints, Ints, Ints]:
+        depth = genes[self.run.depth]
+        if self.varying is None:
+            counts = self.counts_of[depth]
+        else:
+            counts = self.counts_of[genes[self.run.genes[self.varying]], depth]
+        counts[~self.active(genes)] = 0
+        here, value = np.nonzero(counts)
+        return here, counts[here, value], self.key(genes)[here] * len(self.values) + value
 
-    def block(self, row: Ints, widths: list[int]) -> tuple[MakeBlock, list[int]]:
+    def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.run.types[row[self.run.type]]
         fields = {g: self.layout.value(row, self.run.genes[g]) for g in preset.reads if g != self.varying}
         if self.varying in preset.reads:
-            fields[str(self.varying)] = self.value
+            fields[self.varying] = self.values[key % len(self.values)]
         return (lambda width: preset.make(width, **fields)), self.widths_of(row, widths)
 
 
-def _further(layout: Layout, i: int, slot: str) -> list[Part]:
-    """The parts of the blocks behind the first of a run."""
-    genes = layout.stages[i].slots[slot].genes
-    for gene, column in genes.items():
-        values = layout.genes[column].values
-        if any(is_profile(v) for v in values):
-            constants = {c for v in values for c in (v if is_profile(v) else (v,))}
-            return [_Further(layout, i, slot, gene, value) for value in sorted(constants)]
-    return [_Further(layout, i, slot, None, None)]
+def _varies(layout: Layout, column: int) -> bool:
+    """Whether a gene may have other values from block to block."""
+    return any(map(is_profile, layout.genes[column].values))
 
 
 @lru_cache(maxsize=1024)
@@ -252,5 +263,5 @@ def make_parts(layout: Layout) -> list[Part]:
     for i in range(len(layout.stages)):
         parts.append(_Down(layout, i))
         for slot in ("local", "global"):
-            parts += [_First(layout, i, slot), *_further(layout, i, slot)]
+            parts += [_First(layout, i, slot), _Further(layout, i, slot)]
     return [*parts, _Head(layout)]

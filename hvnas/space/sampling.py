@@ -90,9 +90,10 @@ class Sampler:
         local = self.ordered & (rng.random(rows.shape) < 0.7)
         return self.space.canonicalise(np.where(hit, np.where(local, near, fresh), rows))
 
-    def crossover(self, a: NDArray[Any], b: NDArray[Any], *, rng: np.random.Generator) -> Rows:
+    def crossover(
+        self, a: NDArray[Any], b: NDArray[Any], *, rng: np.random.Generator, canonical: bool = True
+    ) -> Rows:
         """See `Space.crossover`."""
-        a, b = np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)
         n = len(a)
         by_gene = rng.random(a.shape) < 0.5
         by_stage = np.zeros(a.shape, dtype=bool)
@@ -100,7 +101,8 @@ class Sampler:
         for stage in self.space.layout.stages:
             by_stage[:, stage.all[0] : stage.all[-1] + 1] = rng.random((n, 1)) < 0.5
         take = np.where(rng.random((n, 1)) < 0.7, by_stage, by_gene)
-        return self.space.canonicalise(np.where(take, b, a))
+        children = np.where(take, b, a)
+        return self.space.canonicalise(children) if canonical else children
 
 
 class _Aim:

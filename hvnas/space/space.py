@@ -167,9 +167,14 @@ class Space:
         """Each gene redrawn, or moved to a neighbouring value, with probability `rate`. Shape kept."""
         return self._sampler.mutate(rows, rng=rng, rate=rate)
 
-    def crossover(self, a: NDArray[Any], b: NDArray[Any], *, rng: np.random.Generator) -> Rows:
-        """Children that take whole stages, or single genes, from either parent. Shape of `a`."""
-        return self._sampler.crossover(a, b, rng=rng)
+    def crossover(
+        self, a: NDArray[Any], b: NDArray[Any], *, rng: np.random.Generator, canonical: bool = True
+    ) -> Rows:
+        """Children that take whole stages, or single genes, from either parent. Shape of `a`.
+
+        Without `canonical` they come as they are: for `mutate`, which makes rows canonical anyway.
+        """
+        return self._sampler.crossover(a, b, rng=rng, canonical=canonical)
 
 
 def load_space(name: str | Path) -> Space:

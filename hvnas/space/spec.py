@@ -1,7 +1,7 @@
 """Space files: YAML, schema hvnas.space/1, read into plain dataclasses.
 
 A space lists presets (blocks without their width), genes (ordered lists of values), and what each
-stage may choose from. A restriction names a parent and gives narrower lists.
+stage may choose from. A restriction names a parent and gives narrower lists; blocks of its own it may add.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class StageSpec:
 
 @dataclass(frozen=True)
 class SpaceSpec:
-    """A space file, resolved: a restriction already holds its parent's presets."""
+    """A space file, resolved: a restriction already holds its parent's presets beside its own."""
 
     name: str
     description: str
@@ -126,6 +126,7 @@ def _parent(name: Any, path: Path) -> str | Path:
 
 
 _STAGE_KEYS = ("downsample", "width", "local", "local_depth", "global", "global_depth", "global_width")
+_RUNS = ("local", "global")
 _TOP_KEYS = (
     "schema name description parent resolution counts tokens stems stem_width heads downsamples blocks genes "
     "stage stages rules limits"
@@ -201,7 +202,9 @@ def _preset(name: str, data: Any, at: str, role: str, where: str, genes: tuple[s
     return Preset(name, block, tuple(reads))
 
 
-def _stages(data: Mapping[str, Any], parent: SpaceSpec | None, where: str) -> tuple[StageSpec, ...]:
+def _stages(
+    data: Mapping[str, Any], parent: SpaceSpec | None, where: str, added: tuple[str, ...] = ()
+) -> tuple[StageSpec, ...]:
     shared = data.get("stage", {})
     refuse_unknown(shared, _STAGE_KEYS, "stage.", where)
     listed = data.get("stages", [{}] * len(parent.stages) if parent else None)
@@ -213,15 +216,22 @@ def _stages(data: Mapping[str, Any], parent: SpaceSpec | None, where: str) -> tu
             raise ValueError(f"stages.{i}: must be a mapping, got {own!r} ({where})")
         refuse_unknown(own, _STAGE_KEYS, f"stages.{i}.", where)
         inherited = _stage_dict(parent.stages[i]) if parent and i < len(parent.stages) else {}
-        result.append(_stage({**inherited, **_narrowed(shared, inherited), **own}, f"stages.{i}", where))
+        result.append(
+            _stage({**inherited, **_narrowed(shared, inherited, added), **own}, f"stages.{i}", where)
+        )
     return tuple(result)
 
 
-def _narrowed(shared: Mapping[str, Any], inherited: Mapping[str, Any]) -> dict[str, Any]:
-    """A restriction's shared lists, cut to what each stage of the parent offers."""
+def _narrowed(
+    shared: Mapping[str, Any], inherited: Mapping[str, Any], added: tuple[str, ...]
+) -> dict[str, Any]:
+    """A restriction's shared lists, cut to what each stage of the parent offers and what is `added`."""
     if not inherited:
         return dict(shared)
-    return {key: [v for v in values if v in inherited[key]] for key, values in shared.items()}
+    return {
+        key: [v for v in values if v in inherited[key] or (key in _RUNS and v in added)]
+        for key, values in shared.items()
+    }
 
 
 def _stage_dict(stage: StageSpec) -> dict[str, Any]:
@@ -244,8 +254,8 @@ def _stage(data: Mapping[str, Any], at: str, where: str) -> StageSpec:
 
 
 def _restrict(parent: SpaceSpec, data: dict[str, Any], where: str) -> SpaceSpec:
-    allowed = [key for key in _TOP_KEYS if key not in ("blocks", "downsamples")]
-    refuse_unknown(data, allowed, "", where)
+    refuse_unknown(data, [key for key in _TOP_KEYS if key != "downsamples"], "", where)
+    added = _added(parent, data, where)
 
     def narrower(key: str, wide: Values) -> Values:
         if key not in data:
@@ -265,10 +275,11 @@ def _restrict(parent: SpaceSpec, data: dict[str, Any], where: str) -> SpaceSpec:
         else wide
         for name, wide in parent.genes.items()
     }
-    stages = _stages(data, parent, where)
+    stages = _stages(data, parent, where, tuple(added))
     for i, stage in enumerate(stages):
         for key, values in _stage_dict(stage).items():
-            _subset(tuple(values), tuple(_stage_dict(parent.stages[i])[key]), f"stages.{i}.{key}", where)
+            wide = (*_stage_dict(parent.stages[i])[key], *(added if key in _RUNS else ()))
+            _subset(tuple(values), wide, f"stages.{i}.{key}", where)
     counts = tuple(c for c in narrower("counts", parent.counts) if c <= len(stages))
     limits = dict(parent.limits)
     for name, limit in _limits(data.get("limits", {}), where).items():
@@ -284,11 +295,25 @@ def _restrict(parent: SpaceSpec, data: dict[str, Any], where: str) -> SpaceSpec:
         stems=chosen("stems", parent.stems),
         stem_width=narrower("stem_width", parent.stem_width),
         heads=chosen("heads", parent.heads),
+        blocks={**parent.blocks, **added},
         tokens=narrower("tokens", parent.tokens),
         genes=genes,
         rules=tuple(dict.fromkeys(parent.rules + _rules(data.get("rules", []), where))),
         limits=limits,
     )
+
+
+def _added(parent: SpaceSpec, data: Mapping[str, Any], where: str) -> dict[str, Preset]:
+    """The presets of blocks that a restriction brings along."""
+    if "blocks" not in data:
+        return {}
+    added = _presets(data["blocks"], "blocks", "body", where, tuple(parent.genes))
+    for name in added:
+        if name in parent.blocks:
+            raise ValueError(
+                f"blocks.{name}: the parent space has a block of that name; rename yours ({where})"
+            )
+    return added
 
 
 def _subset(values: Values, wide: Values, at: str, where: str) -> Values:

@@ -39,6 +39,16 @@ class StateClass:
         assert state.tokens is not None
         return StateClass(State(None, (state.tokens[0], 0), state.grid)), state.tokens[1]
 
+    def without_tokens(self) -> StateClass:
+        """The same map without the tokens beside it; itself where there are no such tokens."""
+        if self.state.map is None or self.state.tokens is None:
+            return self
+        return StateClass(State(self.state.map, None, self.state.grid))
+
+    def with_tokens_of(self, other: StateClass) -> StateClass:
+        """The same map with another state's tokens beside it."""
+        return StateClass(State(self.state.map, other.state.tokens, self.state.grid))
+
     def join(self, channels: int) -> State:
         """The state of this class with so many channels."""
         state = self.state
@@ -93,6 +103,8 @@ class Template:
         self.widths = channels_in, channels_out, equal
         self.known: dict[Pair, Array] = {}
         self.fitted, self.exact = not polynomial, False
+        self.coefficients: Array = np.empty((6, 0))
+        self.steps: list[_Stepped] = []
         self._first = {first: self._lower(first)}
         self.out_state = StateClass.split(self._first[first].state)[0]
 
@@ -109,22 +121,11 @@ class Template:
         """Those of `pairs` that have to be lowered, and put into `known`, before `values` can tell."""
         if self.exact:
             return []
-        new = [pair for pair in pairs if pair not in self.known]
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self.known]
         if not self.fitted and len(self.known) + len(new) > LOWER_AT_MOST:
             self._learn()
             return self.unknown(new)
         return new
-
-    def values(self, pairs: NDArray[np.int64]) -> Array:
-        """Column values for pairs of channels, [n, 2], none of them unknown. Shape [n, columns]."""
-        if not self.exact:
-            return np.array([self.known[pair] for pair in map(tuple, pairs.tolist())])
-        basis = monomials(pairs)
-        result = basis @ self.coefficients
-        result[:, self.is_constant] = self.constant[self.is_constant]
-        for step in self.steps:
-            result[:, step.place] = step.values(basis)
-        return np.asarray(result)
 
     def _learn(self) -> None:
         """Fit the polynomials and find out whether they hold."""
@@ -135,23 +136,42 @@ class Template:
         # What was lowered before any fit is a check too.
         pairs = dict.fromkeys(fit + check) | dict.fromkeys(self.known)
         basis, values = monomials(np.array(list(pairs))), np.stack([self.known[pair] for pair in pairs])
-        self._fit(basis, values, len(fit))
+        holds = self._fit(basis, values, len(fit))
         stepped = [k for k, c in enumerate(self.reader.columns) if c.above is not None or c.alive]
         steps = [self._step(k, basis, values[:, k], segments, len(fit)) for k in stepped]
         self.steps = [step for step in steps if step is not None]
-        self.is_polynomial[stepped] = True
-        self.exact = bool(self.is_polynomial.all()) and len(self.steps) == len(steps)
+        holds[stepped] = True
+        self.exact = bool(holds.all()) and len(self.steps) == len(steps)
         if self.exact:
             self.known.clear()
+            self._drop_idle_steps()
 
-    def _fit(self, basis: Array, values: Array, fitted: int) -> None:
-        """Polynomials through the first `fitted` rows, and which columns they hold for at all rows."""
+    def _fit(self, basis: Array, values: Array, fitted: int) -> NDArray[np.bool_]:
+        """Polynomials through the first `fitted` rows; which columns they hold for at all rows."""
         finite = np.isfinite(values).all(0)
         constant = ((values == values[0]) | (np.isnan(values) & np.isnan(values[0]))).all(0)
-        self.constant, self.is_constant = values[0], constant
         target = np.where(finite, values, 0.0)
-        self.coefficients = np.linalg.lstsq(basis[:fitted], target[:fitted], rcond=1e-12)[0]
-        self.is_polynomial = _close(basis @ self.coefficients, target) & (finite | constant)
+        solved = np.linalg.lstsq(basis[:fitted], target[:fitted], rcond=1e-12)[0]
+        self.coefficients = np.asarray(solved, dtype=np.float64)
+        holds = _close(basis @ self.coefficients, target) & (finite | constant)
+        self.coefficients[:, constant] = 0.0
+        self.coefficients[0, constant] = values[0, constant]
+        return np.asarray(holds)
+
+    def _drop_idle_steps(self) -> None:
+        """Make those stepped columns constants that have one value at all widths."""
+        channels_in, channels_out, equal = self.widths
+        pairs = [(i, o) for i in channels_in for o in channels_out if (i == o) == equal]
+        basis = monomials(np.array(pairs, dtype=np.int64).reshape(-1, 2))
+        left = []
+        for step in self.steps:
+            values = step.values(basis)
+            if len(values) == 0 or values.min() < values.max():
+                left.append(step)
+            else:
+                self.coefficients[:, step.place] = 0.0
+                self.coefficients[0, step.place] = values[0]
+        self.steps = left
 
     def _step(
         self, place: int, basis: Array, values: Array, segments: list[Segment], fitted: int
@@ -165,6 +185,29 @@ class Template:
         step = _Stepped(place, self.reader.columns[place].above, np.asarray(coefficients, dtype=np.float64))
         holds = _close(sampled @ coefficients, target).all() and _close(step.values(basis), values).all()
         return step if holds else None
+
+
+def values_of(wanted: Sequence[tuple[Template, Pair]]) -> Array:
+    """Column values of templates at pairs of channels that none calls `unknown`. Shape [n, columns]."""
+    found = np.empty((len(wanted), len(wanted[0][0].reader.columns)))
+    by_polynomial = []
+    for n, (template, pair) in enumerate(wanted):
+        if template.exact:
+            by_polynomial.append(n)
+        else:
+            found[n] = template.known[pair]
+    if not by_polynomial:
+        return found
+    templates = [wanted[n][0] for n in by_polynomial]
+    basis = monomials(np.array([wanted[n][1] for n in by_polynomial]))
+    place = {template: k for k, template in enumerate(dict.fromkeys(templates))}
+    coefficients = np.stack([template.coefficients for template in place])
+    each = coefficients[[place[template] for template in templates]]
+    found[by_polynomial] = np.matmul(basis[:, None, :], each)[:, 0]
+    for n, template, row in zip(by_polynomial, templates, basis, strict=True):
+        for step in template.steps:
+            found[n, step.place] = step.values(row[None])[0]
+    return found
 
 
 def _close(found: Array, target: Array) -> NDArray[np.bool_]:

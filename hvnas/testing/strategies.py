@@ -87,9 +87,10 @@ class ToySpace:
         fresh = rng.integers(self.choices, size=rows.shape)
         return self.canonicalise(np.where(rng.random(rows.shape) < rate, fresh, rows))
 
-    def crossover(self, a: Rows, b: Rows, *, rng: np.random.Generator) -> Rows:
+    def crossover(self, a: Rows, b: Rows, *, rng: np.random.Generator, canonical: bool = True) -> Rows:
         """Every gene from either parent."""
-        return self.canonicalise(np.where(rng.random(a.shape) < 0.5, a, b))
+        children = np.where(rng.random(a.shape) < 0.5, a, b)
+        return self.canonicalise(children) if canonical else children
 
     def decode(self, row: Rows) -> Arch:
         """A real, if small, network per canonical row."""
