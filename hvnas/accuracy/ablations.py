@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,20 +130,8 @@ def arch_of(network: str) -> Arch:
     import yaml
 
     from hvnas.arch import load_arch
-    from hvnas.arch.files import from_dict, to_dict
+    from hvnas.arch.edits import edited
 
     name, *changes = network.split("|")
-    data = to_dict(load_arch(name))
-    for change in changes:
-        path, _, value = change.partition("=")
-        _set(data, path.split("."), yaml.safe_load(value), network)
-    return from_dict(data, where=network)
-
-
-def _set(data: Any, path: list[str], value: Any, network: str) -> None:
-    for part in path[:-1]:
-        try:
-            data = data[int(part)] if isinstance(data, list) else data[part]
-        except (KeyError, IndexError, ValueError):
-            raise ValueError(f"{network}: {part}: no such field; correct the path") from None
-    data[path[-1]] = value
+    pairs = (change.partition("=") for change in changes)
+    return edited(load_arch(name), {path: yaml.safe_load(value) for path, _, value in pairs}, where=network)

@@ -12,6 +12,7 @@ from hvnas._files import dump_yaml, read_yaml, refuse_unknown, write_atomic
 from hvnas._names import unknown_name
 from hvnas.arch.arch import INNER, Arch, Run, Stage
 from hvnas.blocks import Block, block_class, list_blocks
+from hvnas.blocks.base import is_shown
 from hvnas.paths import data_dir
 
 SCHEMA = "hvnas.arch/1"
@@ -79,10 +80,12 @@ def _stage_to_dict(stage: Stage) -> dict[str, Any]:
 
 
 def block_to_dict(block: Block) -> dict[str, Any]:
-    """Type, width (a head: classes), then every other field."""
+    """Type, width (a head: classes), then every other field but options at their defaults."""
     data: dict[str, Any] = {"type": block.type}
     for field in dataclasses.fields(block):
-        data[_shown(block, field.name)] = _plain(getattr(block, field.name))
+        value = getattr(block, field.name)
+        if is_shown(field, value):
+            data[_shown(block, field.name)] = _plain(value)
     return data
 
 

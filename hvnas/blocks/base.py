@@ -55,6 +55,19 @@ class Block:
         return dataclasses.replace(self, **fields)
 
 
+def option(default: Any) -> Any:
+    """A field for an ablation: files name it, and hashes see it, only where it is not at its default.
+
+    So networks and spaces that do not use it keep the hashes that they had before the field was there.
+    """
+    return dataclasses.field(default=default, metadata={"option": True})
+
+
+def is_shown(field: dataclasses.Field[Any], value: object) -> bool:
+    """Whether a file names the field: an `option` at its default is left out."""
+    return not (field.metadata.get("option") and value == field.default)
+
+
 B = TypeVar("B", bound=type[Block])
 _BLOCKS: dict[str, type[Block]] = {}
 

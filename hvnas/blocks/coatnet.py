@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hvnas.blocks.attention import softmax_attention
-from hvnas.blocks.base import Block, divided, register_block
+from hvnas.blocks.base import Block, divided, option, register_block
 from hvnas.blocks.metaformer import require_choice, require_odd
 from hvnas.ops import Lowered, State, Tape, Value
 
@@ -45,7 +45,8 @@ class CoatMBConv(Block):
     `stride_in` expand: stride in the first 1x1 (the paper's default, with max pooling on the
     shortcut); depthwise: "Strided DConv" of Table 9 (timm's default, with average pooling).
     Inner width is ``expand * out``, SE's ``se * out``, biases on the last 1x1, shortcut and SE only:
-    of the readings the paper allows, the one that reproduces its printed counts.
+    of the readings the paper allows, the one that reproduces its printed counts. `norm` ln puts a
+    LayerNorm over the channels in the place of every BatchNorm (Table 8).
     """
 
     stride: int = 1
@@ -55,10 +56,12 @@ class CoatMBConv(Block):
     stride_in: str = "expand"
     pool: str = "max"
     act: str = "gelu"
+    norm: str = option("bn")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_odd("kernel", self.kernel)
+        require_choice("norm", self.norm, ("bn", "ln"))
         require_choice("stride_in", self.stride_in, ("expand", "depthwise"))
         require_choice("pool", self.pool, POOLS)
 
@@ -69,10 +72,10 @@ class CoatMBConv(Block):
         mid = int(self.out * self.expand)
         first, second = (self.stride, 1) if self.stride_in == "expand" else (1, self.stride)
         shortcut = pool_shortcut(tape, x, self.out, pool=self.pool, stride=self.stride)
-        y = tape.conv(tape.norm(x, "bn"), mid, stride=first)
-        y = tape.act(tape.norm(y, "bn"), self.act)
+        y = tape.conv(tape.norm(x, self.norm), mid, stride=first)
+        y = tape.act(tape.norm(y, self.norm), self.act)
         y = tape.conv(y, mid, kernel=self.kernel, stride=second, groups=mid)
-        y = tape.act(tape.norm(y, "bn"), self.act)
+        y = tape.act(tape.norm(y, self.norm), self.act)
         if self.se:
             y = squeeze_excite(tape, y, max(1, int(self.se * self.out)))
         y = tape.conv(y, self.out, bias=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hvnas.blocks.base import Block, divided, register_block
+from hvnas.blocks.attention import softmax_attention
+from hvnas.blocks.base import Block, divided, option, register_block
 from hvnas.blocks.mbconv import conv_norm_act, inverted_bottleneck
-from hvnas.blocks.metaformer import require_width
+from hvnas.blocks.metaformer import require_choice, require_width
 from hvnas.ops import Lowered, State, Tape, Value
+
+ATTENTION = ("linear", "softmax")
 
 
 def linear_attention(tape: Tape, qkv: Value, heads: int, size: int) -> Value:
@@ -26,6 +29,14 @@ def linear_attention(tape: Tape, qkv: Value, heads: int, size: int) -> Value:
     return tape.view(y, (heads * size, height, width))
 
 
+def map_attention(tape: Tape, qkv: Value, heads: int, size: int) -> Value:
+    """Softmax attention of a map whose channels are [q, k, v] per head; ``(heads * size, H, W)``."""
+    _, height, width = qkv.shape
+    n = height * width
+    q, k, v = (tape.view(qkv, (heads, *shape)) for shape in ((n, size), (size, n), (n, size)))
+    return tape.view(softmax_attention(tape, q, k, v), (heads * size, height, width))
+
+
 @register_block("efficientvit")
 @dataclass(frozen=True, kw_only=True)
 class EfficientViT(Block):
@@ -37,6 +48,9 @@ class EfficientViT(Block):
     local part is then the depthwise convolution in the FFN, as the paper's first version describes.
     The FFN is MBConv with `fewer_norm`. `attn_eps` is added to the denominator: 1e-15 in the authors'
     code, 1e-5 in timm. `eps` is BatchNorm's.
+
+    `attention` softmax is what the linear one stands in for: q, k, v as they are, scaled products of all
+    positions with all. `depthwise` off leaves the depthwise convolution out of the FFN.
     """
 
     head_dim: int = 16
@@ -46,9 +60,12 @@ class EfficientViT(Block):
     act: str = "hardswish"
     attn_eps: float = 1e-15
     eps: float = 1e-5
+    attention: str = option("linear")
+    depthwise: bool = option(True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_choice("attention", self.attention, ATTENTION)
         if any(scale < 1 or scale % 2 == 0 for scale in self.scales):
             raise ValueError(f"scales must be odd kernel sizes, got {list(self.scales)}")
 
@@ -57,8 +74,9 @@ class EfficientViT(Block):
         x = tape.as_map()
         require_width(x, self.out)
         x = tape.add(x, self._attention(tape, x))
+        kernel = self.kernel if self.depthwise else 0
         y = inverted_bottleneck(
-            tape, x, self.out, expand=self.expand, kernel=self.kernel, act=self.act, fewer_norm=True
+            tape, x, self.out, expand=self.expand, kernel=kernel, act=self.act, fewer_norm=True
         )
         return tape.finish(map=y)
 
@@ -72,5 +90,6 @@ class EfficientViT(Block):
             gathered.append(tape.conv(y, width, groups=3 * heads))
         if self.scales:
             qkv = tape.concat(*gathered)
-        y = linear_attention(tape, qkv, heads * len(gathered), self.head_dim)
+        attend = linear_attention if self.attention == "linear" else map_attention
+        y = attend(tape, qkv, heads * len(gathered), self.head_dim)
         return conv_norm_act(tape, y, self.out)

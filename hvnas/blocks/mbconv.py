@@ -43,14 +43,18 @@ def inverted_bottleneck(
     fewer_norm: bool = False,
     se: float = 0.0,
 ) -> Value:
-    """1x1 expansion, depthwise, SE, linear 1x1; the residual where neither size nor width changes."""
+    """1x1 expansion, depthwise, SE, linear 1x1; the residual where neither size nor width changes.
+
+    Kernel 0 leaves the depthwise convolution out.
+    """
     channels = x.shape[0]
     mid, norm, y = make_divisible(channels * expand), not fewer_norm, x
     if expand == 1:
         mid = channels
     else:
         y = conv_norm_act(tape, x, mid, act=act, norm=norm)
-    y = conv_norm_act(tape, y, mid, act=act, norm=norm, kernel=kernel, stride=stride, groups=mid)
+    if kernel:
+        y = conv_norm_act(tape, y, mid, act=act, norm=norm, kernel=kernel, stride=stride, groups=mid)
     if se:
         y = squeeze_excite(tape, y, max(1, int(se * channels)), act=act)
     return close_branch(tape, x, conv_norm_act(tape, y, out), stride=stride)

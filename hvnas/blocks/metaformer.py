@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hvnas.blocks.base import Block, divided, register_block
+from hvnas.blocks.base import Block, divided, option, register_block
 from hvnas.ops import Lowered, State, Tape, Value
 
 MIXERS = ("pool", "identity", "random", "depthwise", "spatial_fc", "attention")
@@ -77,6 +77,8 @@ class PoolFormer(Block):
 
     `norm`: gn is GroupNorm with one group, the paper's choice; ln is over the channels of each
     position, which the attention hybrids use; both with eps 1e-5.
+
+    ``expand: 0`` leaves the MLP out, `residual` off both sums: what the paper shows not to train.
     """
 
     expand: float = 4
@@ -85,6 +87,7 @@ class PoolFormer(Block):
     head_dim: int = 32
     act: str = "gelu"
     norm: str = "gn"
+    residual: bool = option(True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,10 +106,15 @@ class PoolFormer(Block):
         require_width(x, self.out)
         grid = (x.shape[1], x.shape[2])
         y = tape.scale(self._mix(tape, self._norm(tape, x)), self.out)
-        x = tape.add(x, tape.unflatten(y, grid) if self.mixes_tokens else y)
+        x = self._join(tape, x, tape.unflatten(y, grid) if self.mixes_tokens else y)
+        if not self.expand:
+            return tape.finish(map=x)
         y = tape.conv(self._norm(tape, x), int(self.out * self.expand), bias=True)
         y = tape.conv(tape.act(y, self.act), self.out, bias=True)
-        return tape.finish(map=tape.add(x, tape.scale(y, self.out)))
+        return tape.finish(map=self._join(tape, x, tape.scale(y, self.out)))
+
+    def _join(self, tape: Tape, x: Value, y: Value) -> Value:
+        return tape.add(x, y) if self.residual else y
 
     def _norm(self, tape: Tape, x: Value) -> Value:
         return x if self.norm == "none" else tape.norm(x, self.norm)

@@ -19,6 +19,7 @@ class BiasTable(nn.Module):
 
     def __init__(self, heads: int, entries: int, index_NN: Tensor) -> None:
         super().__init__()
+        self.heads = heads
         self.table = nn.Parameter(torch.zeros(heads, entries))
         self.register_buffer("index_NN", index_NN, persistent=False)
         self.register_buffer("bias_HNN", None)
@@ -43,6 +44,7 @@ class OffsetBias(BiasTable):
         keys, queries = positions.flatten(1), positions[:, ::step, ::step].flatten(1)
         dy, dx = (queries[:, :, None] - keys[:, None]).abs()
         super().__init__(heads, height * width, dy * width + dx)
+        self.grid, self.step = grid, step
 
 
 class MB3DAttention(nn.Module):

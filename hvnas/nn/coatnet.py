@@ -10,7 +10,16 @@ from torch.nn import functional as F
 
 from hvnas.blocks.coatnet import CoatMBConv, CoatTransformer
 from hvnas.nn.attention import BiasTable
-from hvnas.nn.base import ConvNormAct, DropPath, LayerNorm2d, make_act, map_channels, module_for, to_map
+from hvnas.nn.base import (
+    ConvNormAct,
+    DropPath,
+    LayerNorm2d,
+    make_act,
+    make_norm,
+    map_channels,
+    module_for,
+    to_map,
+)
 from hvnas.nn.folding import fold_ahead
 from hvnas.nn.metaformer import ConvMlp
 from hvnas.ops import State
@@ -54,9 +63,11 @@ class CoatMBConvModule(nn.Module):
         first, second = (block.stride, 1) if block.stride_in == "expand" else (1, block.stride)
         self.to_map = to_map(state)
         self.shortcut = make_shortcut(channels, block.out, pool=block.pool, stride=block.stride)
-        self.pre_norm = nn.BatchNorm2d(channels)
-        self.expand = ConvNormAct(channels, mid, stride=first, act=block.act)
-        self.depthwise = ConvNormAct(mid, mid, kernel=block.kernel, stride=second, groups=mid, act=block.act)
+        self.pre_norm = make_norm(block.norm, channels)
+        self.expand = ConvNormAct(channels, mid, stride=first, norm=block.norm, act=block.act)
+        self.depthwise = ConvNormAct(
+            mid, mid, kernel=block.kernel, stride=second, groups=mid, norm=block.norm, act=block.act
+        )
         self.se = SqueezeExcite(mid, max(1, int(block.se * block.out))) if block.se else nn.Identity()
         self.project = nn.Conv2d(mid, block.out, 1)
         self.drop_path = DropPath(drop_path)

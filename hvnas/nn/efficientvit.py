@@ -28,17 +28,27 @@ def relu_attention(qkv_BCHW: Tensor, size: int, eps: float) -> Tensor:
     return y.reshape(batch, channels // 3, height, width).to(qkv_BCHW.dtype)
 
 
+def softmax_attention(qkv_BCHW: Tensor, size: int) -> Tensor:
+    """Softmax attention of [q, k, v] per head, `size` channels each."""
+    batch, channels, height, width = qkv_BCHW.shape
+    qkv_BHND = qkv_BCHW.view(batch, channels // (3 * size), 3 * size, height * width).transpose(2, 3)
+    q, k, v = qkv_BHND.contiguous().chunk(3, dim=3)
+    y_BHND = F.scaled_dot_product_attention(q, k, v)
+    return y_BHND.transpose(2, 3).reshape(batch, channels // 3, height, width)
+
+
 def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
     """The quotient overflows in half precision; torch has no autocast for the meta device to switch off."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 class LinearAttention(nn.Module):
-    """Multi-scale ReLU linear attention on a map."""
+    """Multi-scale ReLU linear attention on a map, or softmax attention in its place."""
 
     def __init__(self, block: EfficientViT) -> None:
         super().__init__()
         self.size, self.eps = block.head_dim, block.attn_eps
+        self.is_linear = block.attention == "linear"
         width, groups = 3 * block.out, 3 * (block.out // block.head_dim)
         self.qkv = nn.Conv2d(block.out, width, 1, bias=False)
         self.gather = nn.ModuleList(
@@ -54,6 +64,8 @@ class LinearAttention(nn.Module):
         qkv = self.qkv(x_BCHW)
         if self.gather:
             qkv = torch.cat([qkv, *(gather(qkv) for gather in self.gather)], dim=1)
+        if not self.is_linear:
+            return self.proj(softmax_attention(qkv, self.size))
         with _no_autocast(qkv.device):
             y = relu_attention(qkv, self.size, self.eps)
         return self.proj(y)
@@ -75,7 +87,7 @@ class EfficientViTModule(nn.Module):
             fewer_norm=True,
             eps=block.eps,
         )
-        self.ffn = InvertedBottleneck(block.out, ffn, drop_path=drop_path)
+        self.ffn = InvertedBottleneck(block.out, ffn, has_depthwise=block.depthwise, drop_path=drop_path)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:

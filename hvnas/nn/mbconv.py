@@ -35,7 +35,9 @@ class Branch(nn.Module):
 class InvertedBottleneck(Branch):
     """Post-activation MBConv on a map; `expand` 1 leaves the first 1x1 out."""
 
-    def __init__(self, channels: int, block: MBConv, *, drop_path: float = 0.0) -> None:
+    def __init__(
+        self, channels: int, block: MBConv, *, has_depthwise: bool = True, drop_path: float = 0.0
+    ) -> None:
         residual = block.stride == 1 and channels == block.out
         super().__init__(residual=residual, drop_path=drop_path)
         norm, bias, act = ("none", True, block.act) if block.fewer_norm else ("bn", False, block.act)
@@ -43,18 +45,19 @@ class InvertedBottleneck(Branch):
         if block.expand != 1:
             expand = ConvNormAct(channels, mid, bias=bias, norm=norm, act=act, eps=block.eps)
             self.layers.add_module("expand", expand)
-        depthwise = ConvNormAct(
-            mid,
-            mid,
-            kernel=block.kernel,
-            stride=block.stride,
-            groups=mid,
-            bias=bias,
-            norm=norm,
-            act=act,
-            eps=block.eps,
-        )
-        self.layers.add_module("depthwise", depthwise)
+        if has_depthwise:
+            depthwise = ConvNormAct(
+                mid,
+                mid,
+                kernel=block.kernel,
+                stride=block.stride,
+                groups=mid,
+                bias=bias,
+                norm=norm,
+                act=act,
+                eps=block.eps,
+            )
+            self.layers.add_module("depthwise", depthwise)
         if block.se:
             self.layers.add_module("se", SqueezeExcite(mid, max(1, int(block.se * channels)), act=act))
         self.layers.add_module("project", ConvNormAct(mid, block.out, eps=block.eps))

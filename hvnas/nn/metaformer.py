@@ -125,24 +125,32 @@ class PoolFormerModule(nn.Module):
         grid = state.grid if state.map is None else state.map[1:]
         assert grid is not None
         self.to_map = to_map(state)
+        self.residual = block.residual
         self.norm1 = make_norm(block.norm, block.out, eps=1e-5)
         self.mixer = make_mixer(block, grid)
-        self.norm2 = make_norm(block.norm, block.out, eps=1e-5)
-        self.mlp = ConvMlp(block.out, int(block.out * block.expand), act=block.act)
+        self.has_mlp = block.expand > 0
+        if self.has_mlp:
+            self.norm2 = make_norm(block.norm, block.out, eps=1e-5)
+            self.mlp = ConvMlp(block.out, int(block.out * block.expand), act=block.act)
         self.scale1 = LayerScale(block.out, tokens=block.mixes_tokens)
-        self.scale2 = LayerScale(block.out)
+        if self.has_mlp:
+            self.scale2 = LayerScale(block.out)
         self.from_mixer = AsMap(grid) if block.mixes_tokens else nn.Identity()
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.to_map(x)
-        x = x + self.drop_path(self.from_mixer(self.scale1(self.mixer(self.norm1(x)))))
-        return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))
+        x = self._join(x, self.from_mixer(self.scale1(self.mixer(self.norm1(x)))))
+        return self._join(x, self.scale2(self.mlp(self.norm2(x)))) if self.has_mlp else x
+
+    def _join(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + self.drop_path(y) if self.residual else y
 
     def fold(self) -> None:
-        fold_ahead(self, "norm2", "mlp.fc1")
         fold_back(self, "scale1", self._last_before_scale())
-        fold_back(self, "scale2", "mlp.fc2")
+        if self.has_mlp:
+            fold_ahead(self, "norm2", "mlp.fc1")
+            fold_back(self, "scale2", "mlp.fc2")
 
     def _last_before_scale(self) -> str:
         """Which part can take the mixer's layer scale: the mixer's last layer, or the norm before the mixer.

@@ -85,6 +85,32 @@ def efficientformer_toolbox(program: Program) -> int:
     return program.macs + sum(map(_toolbox_extra, program.ops))
 
 
+def count_params(program: Program, rule: str) -> int:
+    """Parameters under a rule: ``all``, or ``efficientformer_toolbox``. Raises ValueError listing them."""
+    if rule not in PARAMS_RULES:
+        raise ValueError(unknown_name("params_rule", rule, tuple(PARAMS_RULES)))
+    return PARAMS_RULES[rule](program)
+
+
+def _all_params(program: Program) -> int:
+    return program.params
+
+
+def _toolbox_params(program: Program) -> int:
+    """Parameters as snap-research/EfficientFormer counts them in toolbox.py, ProfileConv.
+
+    Of a convolution its weights and, for a bias, the input channels of one group, whether it has one or not;
+    linear layers and LayerNorms whole; nothing else: no BatchNorm, layer scale or attention bias.
+    """
+    found = 0
+    for op in program.ops:
+        if op.kind == "conv":
+            found += op.weight_count + op.shape_in[0] // op.groups
+        elif op.kind == "linear" or (op.kind == "norm" and op.variant == "ln"):
+            found += op.params
+    return found
+
+
 def _toolbox_extra(op: Op) -> int:
     if op.kind == "pool" and op.variant == "avg":
         return op.out_count * prod(op.kernel)
@@ -93,3 +119,6 @@ def _toolbox_extra(op: Op) -> int:
     if op.kind == "norm" and op.variant == "ln":
         return 2 * prod(op.shape_out[:2])
     return 0
+
+
+PARAMS_RULES: dict[str, Rule] = {"all": _all_params, "efficientformer_toolbox": _toolbox_params}

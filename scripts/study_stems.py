@@ -1,0 +1,188 @@
+"""Do convolutional stems make a transformer easier to train? Early Convolutions' claim, on `shapes`.
+
+Trains a small ViT at 32 px with a patchify stem (P: 8 x 8 patches), a convolutional one (C: three 3 x 3, one
+block fewer) and one between them (S), by AdamW and by SGD, over a grid of three learning rates and three
+weight decays, at three schedule lengths. Prints for every stem, optimiser and length: the best, median and
+worst top-1, their spread, the share of runs within 4 points of the best (the paper's measure, 2106.14881
+section 5.2), and how many diverged; then what the optimiser and the length of the schedule are worth.
+
+    python scripts/study_stems.py [--quick] [--stems P C S] [--epochs 8 16 32] [--seeds 1] [--out FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from hvnas._files import write_atomic
+from hvnas.arch import Arch, load_arch
+from hvnas.arch.edits import edited
+from hvnas.train.data import Data, load_data
+from hvnas.train.loop import DivergedError, Trainer, network_for
+from hvnas.train.recipes import Recipe, load_recipe, training_of
+from hvnas.train.training import Augment, Optimizer, Schedule
+
+WIDTH, BLOCKS = 64, 4
+CONV = {"type": "conv_stem", "width": WIDTH, "bias": False, "act": "relu", "project": True}
+STEMS = {
+    "P": {"type": "patch_stem", "width": WIDTH, "kernel": 8, "stride": 8, "padding": 0},
+    "C": {**CONV, "ratios": [0.25, 0.5, 1.0], "kernels": [3, 3, 3], "strides": [2, 2, 2]},
+    "S": {**CONV, "ratios": [0.25, 1.0], "kernels": [3, 4], "strides": [2, 4]},
+}
+# Ends and geometric middle of the ranges that the paper draws from (section 4); SGD's learning rates scaled
+# linearly from its batch of 2048 to ours.
+BATCH = 64
+GRID = {
+    "adamw": ((2.5e-4, 1.4e-3, 8e-3), (0.02, 0.126, 0.8)),
+    "sgd": (tuple(lr * BATCH / 2048 for lr in (0.1, 0.566, 3.2)), (4e-6, 2.2e-5, 1.2e-4)),
+}
+NEAR = 4.0  # points
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: its settings and what came of it; chance where it diverged."""
+
+    stem: str
+    optimizer: str
+    epochs: int
+    lr: float
+    weight_decay: float
+    seed: int
+    top1: float
+    diverged: bool
+
+
+def network(stem: str) -> Arch:
+    """A ViT of 16 tokens at 32 px; a convolutional stem takes the place of one block, as in the paper."""
+    depth = BLOCKS - (stem != "P")
+    edits = {
+        "resolution": 32,
+        "stem": STEMS[stem],
+        "stages.0.downsample.width": WIDTH,
+        "stages.0.global.width": WIDTH,
+        "stages.0.global.head_dim": WIDTH // 2,
+        "stages.0.global.depth": depth,
+    }
+    return replace(edited(load_arch("vit_p_1gf"), edits, where=stem), name=f"vit_{stem.lower()}")
+
+
+def recipe_of(optimizer: str, lr: float, weight_decay: float) -> Recipe:
+    """The recipe `tiny` with another optimiser, an epoch of warm-up, no augmentation and no clipping."""
+    tiny = load_recipe("tiny")
+    training = replace(
+        training_of(tiny),
+        batch=BATCH,
+        optimizer=Optimizer(name=optimizer, lr=lr, weight_decay=weight_decay),  # type: ignore[arg-type]
+        schedule=Schedule(warmup_epochs=1.0),
+        augment=Augment(),
+        clip=None,
+    )
+    return replace(tiny, training=training)
+
+
+def train(
+    stem: str, optimizer: str, epochs: int, lr: float, weight_decay: float, seed: int, data: Data
+) -> Run:
+    recipe = recipe_of(optimizer, lr, weight_decay)
+    model = network_for(network(stem), data, recipe=recipe, seed=seed)
+    top1, diverged = 100.0 / data.classes, False
+    try:
+        top1 = Trainer(model, data, recipe=recipe, epochs=epochs, seed=seed).run().top1
+    except DivergedError:
+        diverged = True
+    return Run(stem, optimizer, epochs, lr, weight_decay, seed, top1, diverged)
+
+
+def runs(stems: Sequence[str], lengths: Sequence[int], seeds: int, data: Data) -> Iterator[Run]:
+    jobs = list(product(stems, GRID, lengths, range(seeds)))
+    started = time.perf_counter()
+    for done, (stem, optimizer, epochs, seed) in enumerate(jobs):
+        left = (time.perf_counter() - started) / done * (len(jobs) - done) if done else float("nan")
+        print(f"{stem} {optimizer} {epochs} epochs, {left / 60:.1f} min left", file=sys.stderr)
+        for lr, weight_decay in product(*GRID[optimizer]):
+            yield train(stem, optimizer, epochs, lr, weight_decay, seed, data)
+
+
+def top1_of(found: Sequence[Run], **wanted: object) -> np.ndarray:
+    """Top-1 of the runs with these settings."""
+    return np.array([r.top1 for r in found if all(getattr(r, k) == v for k, v in wanted.items())])
+
+
+def print_spreads(found: Sequence[Run], stems: Sequence[str], lengths: Sequence[int]) -> None:
+    print(f"{'stem':5}{'optimiser':11}{'epochs':>6}{'best':>8}{'median':>8}{'worst':>8}{'spread':>8}"
+          f"{'within 4':>10}{'diverged':>10}")  # fmt: skip
+    for stem, optimizer, epochs in product(stems, GRID, lengths):
+        wanted = {"stem": stem, "optimizer": optimizer, "epochs": epochs}
+        top1 = top1_of(found, **wanted)
+        diverged = sum(r.diverged for r in found if all(getattr(r, k) == v for k, v in wanted.items()))
+        near = 100 * (top1 >= top1.max() - NEAR).mean()
+        print(f"{stem:5}{optimizer:11}{epochs:6}{top1.max():8.1f}{np.median(top1):8.1f}{top1.min():8.1f}"
+              f"{np.ptp(top1):8.1f}{near:8.0f} %{diverged:10}")  # fmt: skip
+
+
+def print_gaps(found: Sequence[Run], stems: Sequence[str], lengths: Sequence[int]) -> None:
+    """What the optimiser and the schedule are worth, each side at its best settings."""
+    print()
+    for stem in stems:
+        best = {(o, e): top1_of(found, stem=stem, optimizer=o, epochs=e).max() for o in GRID for e in lengths}
+        gaps = ", ".join(f"{best['adamw', e] - best['sgd', e]:+.1f} at {e}" for e in lengths)
+        longer = best["adamw", max(lengths)] - best["adamw", min(lengths)]
+        print(f"{stem}: AdamW over SGD {gaps} epochs; AdamW from {min(lengths)} to {max(lengths)} epochs "
+              f"{longer:+.1f}; sd over all runs {top1_of(found, stem=stem).std():.1f}")  # fmt: skip
+
+
+def write(found: Sequence[Run], folder: Path) -> None:
+    """study_stems.csv and study_stems.png: sorted top-1 of all settings, a curve per stem and length."""
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Run.__dataclass_fields__)
+    writer.writerows([vars(run).values() for run in found])
+    write_atomic(folder / "study_stems.csv", text.getvalue())
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axis, optimizer in zip(figure.subplots(1, 2, sharey=True), GRID, strict=True):
+        for stem, epochs in sorted({(r.stem, r.epochs) for r in found}):
+            top1 = np.sort(top1_of(found, stem=stem, optimizer=optimizer, epochs=epochs))[::-1]
+            axis.plot(np.linspace(0, 100, len(top1)), top1, marker="o", label=f"{stem}, {epochs} epochs")
+        axis.set(title=optimizer, xlabel="settings, best first, %", ylabel="top-1 on shapes")
+        axis.legend(fontsize=7, frameon=False)
+    figure.savefig(folder / "study_stems.png", dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--stems", nargs="+", choices=STEMS, default=["P", "C", "S"])
+    parser.add_argument("--epochs", type=int, nargs="+", default=[8, 16, 32])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--train-size", type=int, default=8192)
+    parser.add_argument("--quick", action="store_true", help="P and C, 2, 4 and 8 epochs, 4,096 images")
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    if options.quick:
+        options.stems, options.epochs, options.train_size = ["P", "C"], [2, 4, 8], 4096
+    data = load_data("shapes", train_size=options.train_size)
+    for stem in options.stems:
+        program = network(stem).with_(classes=data.classes).lower()
+        print(f"{stem}: {program.params:,} params, {program.macs / 1e6:.2f} M MACs")
+    print(f"{data}; {len(GRID)} optimisers x 9 settings x {options.epochs} epochs, {options.seeds} seeds")
+    found = list(runs(options.stems, options.epochs, options.seeds, data))
+    print_spreads(found, options.stems, options.epochs)
+    print_gaps(found, options.stems, options.epochs)
+    if options.out:
+        write(found, options.out)
+
+
+if __name__ == "__main__":
+    main()
