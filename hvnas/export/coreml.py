@@ -15,8 +15,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from hvnas._clean import clean
 from hvnas.arch import Arch
-from hvnas.export.graph import Graph, Shape, make_graph
+from hvnas.export.graph import Graph, Images, Shape, make_graph
 from hvnas.export.target import check_target, require, size_of, writing
 
 SPECIFICATION = 7  # Core ML's file version of iOS 16
@@ -51,10 +52,11 @@ class _Normalised(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, images: Images | None) -> None:
         super().__init__()
         self.module = module
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+        means, deviations = (MEAN, STD) if images is None else (images.mean, images.std)
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (means, deviations))
         self.register_buffer("scale", 1 / (255 * std))
         self.register_buffer("shift", -mean / std)
 
@@ -70,21 +72,24 @@ def export_coreml(
     deploy: bool = True,
     resolution: int | None = None,
     inputs: Mapping[str, Shape] | None = None,
+    images: Images | None = None,
     pixels: Pixels = "tensor",
     precision: Literal["float16", "float32"] = "float16",
 ) -> CoreMLReport:
     """Write a network, or any module, as ``NAME.mlpackage``: an mlprogram with target iOS 16, batch 1.
 
     `pixels` says what the input is: ``tensor`` a normalised float array, ``image`` an RGB image that the
-    program normalises with ImageNet's mean and deviation, ``raw_image`` an RGB image whose values from 0
-    to 255 go in as they are (how the papers time networks). Other options are those of
-    `hvnas.export.graph.make_graph`. The inputs, outputs and ops of what coremltools returns are checked;
+    program normalises with the mean and deviation of `images`, or else ImageNet's, ``raw_image`` an RGB
+    image whose values from 0 to 255 go in as they are (how the papers time networks). Other options are those
+    of `hvnas.export.graph.make_graph`. The inputs, outputs and ops of what coremltools returns are checked;
     outputs cannot be compared where Core ML does not run. Raises ValueError, one line: a bad path, a
     missing package, options that do not fit, a program that is not what was asked for.
     """
     path = check_target(path, ".mlpackage")
     require("coremltools", extra="coreml", what="Core ML export")
-    graph = make_graph(source, weights=weights, deploy=deploy, resolution=resolution, inputs=inputs)
+    graph = make_graph(
+        source, weights=weights, deploy=deploy, resolution=resolution, inputs=inputs, images=images
+    )
     try:
         model = _convert(graph, pixels=pixels, precision=precision)
     except NotImplementedError as error:
@@ -92,7 +97,7 @@ def export_coreml(
         raise ValueError(f"{path}: coremltools cannot convert this: {reason}; use other blocks") from None
     ops = _check(model.get_spec(), graph, pixels=pixels, where=path)
     model.user_defined_metadata.update(graph.facts)
-    model.short_description = graph.facts.get("hvnas.arch", graph.facts.get("hvnas.module", ""))
+    model.short_description = clean(graph.facts.get("hvnas.arch", graph.facts.get("hvnas.module", "")))
     with writing(path) as part, _quiet():
         model.save(str(part))
     return CoreMLReport(
@@ -109,7 +114,7 @@ def _convert(graph: Graph, *, pixels: Pixels, precision: str) -> Any:
     with _quiet():
         import coremltools as ct
 
-        module = _Normalised(graph.module).eval() if pixels == "image" else graph.module
+        module = _Normalised(graph.module, graph.images).eval() if pixels == "image" else graph.module
         program = torch.export.export(module, graph.arguments).run_decompositions(DECOMPOSITIONS)
         kind = ct.TensorType if pixels == "tensor" else ct.ImageType
         return ct.convert(

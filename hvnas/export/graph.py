@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,27 @@ IMAGE, LOGITS = "image", "logits"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Images:
+    """What a network was trained on: classes in order, mean and deviation per channel of pixels in 0..1."""
+
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Graph:
     """A module in eval mode, one set of inputs and the outputs it gives for them.
 
-    `facts` is text that travels in the file: of a network its name, hash, resolution and classes.
+    `facts` is text that travels in the file: of a network its name, hash, resolution and classes, and the
+    `images` that it was trained on, where they are known.
     """
 
     module: nn.Module
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
     facts: Mapping[str, str]
+    images: Images | None = None
 
     @property
     def arguments(self) -> tuple[Tensor, ...]:
@@ -44,6 +56,7 @@ def make_graph(
     deploy: bool = True,
     resolution: int | None = None,
     inputs: Mapping[str, Shape] | None = None,
+    images: Images | None = None,
 ) -> Graph:
     """`source` ready for export; a module that is given stays as it is.
 
@@ -59,8 +72,14 @@ def make_graph(
     module = deployed(source) if deploy else copy.deepcopy(source).eval().requires_grad_(False)
     tensors = _random(shapes)
     with torch.no_grad():
-        results = _tensors(module(*tensors.values()))
-    return Graph(module=module, inputs=tensors, outputs=_named(results, module), facts=_facts(source, shapes))
+        results = tensors_of(module(*tensors.values()))
+    return Graph(
+        module=module,
+        inputs=tensors,
+        outputs=_named(results, module),
+        facts=_facts(source, shapes) | _image_facts(images),
+        images=images,
+    )
 
 
 def _image_shape(module: nn.Module, resolution: int | None) -> Shape:
@@ -82,10 +101,11 @@ def _random(shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def _tensors(result: Any) -> list[Tensor]:
+def tensors_of(result: Any) -> list[Tensor]:
+    """The tensors of what a module returns, in order."""
     if isinstance(result, Tensor):
         return [result]
-    return [tensor for part in result for tensor in _tensors(part)]
+    return [tensor for part in result for tensor in tensors_of(part)]
 
 
 def _named(results: list[Tensor], module: nn.Module) -> dict[str, Tensor]:
@@ -108,6 +128,10 @@ def _facts(module: nn.Module, shapes: Mapping[str, Shape]) -> dict[str, str]:
         "hvnas.resolution": str(arch.resolution),
         "hvnas.classes": str(arch.head.out),
     }
+
+
+def _image_facts(images: Images | None) -> dict[str, str]:
+    return {} if images is None else {f"hvnas.{key}": json.dumps(v) for key, v in asdict(images).items()}
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:

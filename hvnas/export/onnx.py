@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from hvnas.arch import Arch
-from hvnas.export.graph import Graph, Shape, make_graph, relative_error
+from hvnas.export.graph import Graph, Images, Shape, make_graph, relative_error
 from hvnas.export.target import check_target, require, size_of, writing
 
 OPSET = 20  # the first with Gelu as one op
@@ -45,6 +45,7 @@ def export_onnx(
     deploy: bool = True,
     resolution: int | None = None,
     inputs: Mapping[str, Shape] | None = None,
+    images: Images | None = None,
     check: bool = True,
 ) -> OnnxReport:
     """Write a network, or any module, as ONNX in float32, batch 1 unless `inputs` says otherwise.
@@ -56,7 +57,9 @@ def export_onnx(
     """
     path = check_target(path, ".onnx")
     require("onnx", "onnxscript", *(["onnxruntime"] if check else []), extra="onnx", what="ONNX export")
-    graph = make_graph(source, weights=weights, deploy=deploy, resolution=resolution, inputs=inputs)
+    graph = make_graph(
+        source, weights=weights, deploy=deploy, resolution=resolution, inputs=inputs, images=images
+    )
     program = _convert(graph)
     apart = _weight_bytes(graph.module) > SINGLE_FILE_BYTES
     with writing(path) as part:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,13 +18,30 @@ def check_target(path: str | Path, suffix: str) -> Path:
     path = Path(path)
     if path.suffix != suffix:
         raise ValueError(f"{path}: the name must end in {suffix}; rename it")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent} to write to; create it")
     if path.is_dir() and not (path / "Manifest.json").is_file():
         raise ValueError(f"{path}: a folder of something else is there; choose another name")
+    _check_parent(path)
+    return path
+
+
+def check_folder(path: str | Path, files: Iterable[str]) -> Path:
+    """`path` as a Path. Raises ValueError, one line, where a folder of `files` cannot be written there."""
+    path = Path(path)
+    if path.name in ("", ".."):
+        raise ValueError(f"{path}: the name of a folder to write is missing; give one")
+    if path.is_symlink() or path.is_file():
+        raise ValueError(f"{path}: a file is there; choose another name")
+    if path.is_dir() and {entry.name for entry in path.iterdir()} - set(files):
+        raise ValueError(f"{path}: a folder of something else is there; choose another name")
+    _check_parent(path)
+    return path
+
+
+def _check_parent(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent} to write to; create it")
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"{path}: the folder {path.parent} is not writable; choose another")
-    return path
 
 
 def require(*packages: str, extra: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Optional packages of the exports."""
+"""Optional packages of the exports, and networks whose every part shows in the outputs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 import pytest
+import torch
+
+from hvnas.arch import Arch
+from hvnas.nn import Network, build
 
 Need = Callable[..., None]
 
@@ -22,3 +26,24 @@ def need() -> Need:
             give_up(f"{', '.join(missing)} is not installed; pip install 'hvnas[export]' brings it")
 
     return check
+
+
+@pytest.fixture
+def lively() -> Callable[[Arch], Network]:
+    """Builds a network with statistics, biases and layer scales as training may leave them.
+
+    Freshly initialised, a branch behind a layer scale of 1e-5 could be wrong altogether without a trace.
+    """
+
+    def make(arch: Arch) -> Network:
+        torch.manual_seed(0)
+        network = build(arch).eval()
+        with torch.no_grad():
+            for name, tensor in network.state_dict().items():
+                if name.endswith(("running_var", "gamma")):
+                    tensor.uniform_(0.5, 1.5)
+                elif name.endswith(("running_mean", "bias", "table")):
+                    tensor.normal_(std=0.1)
+        return network
+
+    return make

@@ -1,0 +1,166 @@
+"""``hvnas export``: models, files and runs, and what may not pass."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from hvnas.arch import Arch, load_arch, save_arch
+from hvnas.train.folder import RUN, SCHEMA, TrainRun
+
+HOSTILE = "<script>\x1b[31m../../evil\u202e"
+
+
+@pytest.fixture(scope="module")
+def small() -> Arch:
+    return load_arch("vit_c_1gf").shrunk().with_(classes=3, resolution=64, name="small")
+
+
+@pytest.fixture
+def search_run(small: Arch, tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    (folder / "archs").mkdir(parents=True)
+    save_arch(small.with_(name="best"), folder / "best.yaml")
+    save_arch(small.with_(name="other"), folder / "archs" / "other.yaml")
+    return folder
+
+
+def train(folder: Path, arch: Arch, *, class_names: list[str]) -> None:
+    """What a training leaves behind in `folder`."""
+    import hvnas
+    from hvnas.nn.weights import save_weights
+
+    folder.mkdir()
+    save_arch(arch, folder / "arch.yaml")
+    blank = {"str": "", "int": 0, "bool": False, "dict[str, typing.Any]": {}, "dict[str, str]": {}}
+    hints = get_type_hints(TrainRun)
+    values = {f.name: blank.get(getattr(hints[f.name], "__name__", "")) for f in fields(TrainRun)}
+    values |= {name: {} for name, hint in hints.items() if str(hint).startswith("dict")}
+    values |= {
+        "schema": SCHEMA,
+        "arch_hash": arch.hash,
+        "resolution": arch.resolution,
+        "classes": arch.head.out,
+        "class_names": class_names,
+        "mean": [0.25, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "strict": False,
+    }
+    (folder / RUN).write_text(json.dumps(asdict(TrainRun(**values))), encoding="utf-8")
+    save_weights(hvnas.build(arch).state_dict(), folder / "model.safetensors")
+
+
+def test_a_search_gives_its_best(hvnas, search_run: Path) -> None:
+    result = hvnas("export", search_run, "--format", "yaml")
+    assert result.exit_code == 0
+    assert load_arch(search_run / "model.yaml").name == "best"
+    result = hvnas(
+        "export", search_run / "archs" / "other.yaml", "--format", "yaml", "--out", search_run / "o.yaml"
+    )
+    assert (
+        result.output == f"{search_run / 'o.yaml'}: other, {(search_run / 'o.yaml').stat().st_size:,} bytes\n"
+    )
+
+
+def test_a_training_gives_its_weights(hvnas, search_run: Path, small: Arch) -> None:
+    train(search_run / "train", small.with_(name=HOSTILE), class_names=["cat", HOSTILE, "cow"])
+    result = hvnas("export", search_run, "--format", "torch", "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.output)
+    assert facts["weights"] == str(search_run / "train" / "model.safetensors")
+    assert facts["error"] == 0.0
+    folder = search_run / "model_torch"
+    text = (folder / "model.py").read_text()
+    assert text.isascii() and 'CLASS_NAMES = ("cat", "<script>../../evil ", "cow")' in text
+    assert "MEAN = (0.25, 0.5, 0.5)" in text
+    shown = hvnas("export", search_run, "--format", "torch")
+    assert shown.exit_code == 0 and "\x1b" not in shown.output and "\u202e" not in shown.output
+    assert sorted(p.name for p in search_run.parent.iterdir()) == ["run"]
+    assert sorted(p.name for p in search_run.iterdir()) == ["archs", "best.yaml", "model_torch", "train"]
+
+
+def test_onnx_of_a_training_says_its_classes(hvnas, need_onnx, tmp_path: Path, small: Arch) -> None:
+    import onnx
+
+    train(tmp_path / "t", small, class_names=["a", "b", "c"])
+    result = hvnas("export", tmp_path / "t", "--format", "onnx")
+    assert result.exit_code == 0, result.output
+    assert "checked  outputs differ from torch's by " in result.output
+    facts = {entry.key: entry.value for entry in onnx.load(tmp_path / "t" / "model.onnx").metadata_props}
+    assert json.loads(facts["hvnas.class_names"]) == ["a", "b", "c"]
+    assert facts["hvnas.classes"] == "3"
+
+
+@pytest.fixture
+def need_onnx() -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+
+
+def test_random_weights_are_said_to_be(hvnas, tmp_path: Path, small: Arch) -> None:
+    from hvnas.nn.weights import read_safetensors
+
+    save_arch(small, tmp_path / "net.yaml")
+    outputs = []
+    for name in ("a", "b"):
+        result = hvnas("export", tmp_path / "net.yaml", "--format", "torch", "--out", tmp_path / name)
+        assert "weights  random: none were given" in result.output
+        outputs.append(read_safetensors(tmp_path / name / "model.safetensors"))
+    first, second = outputs
+    assert first.keys() == second.keys() and all(first[key].equal(second[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        ("unfinished", "the training is not through"),
+        ("link", "leads out of"),
+        ("truncated", "not a readable safetensors file"),
+        ("nothing", "holds neither best.yaml nor a training"),
+    ],
+)
+def test_runs_that_do_not_hold_what_they_should(
+    hvnas, prepare: str, message: str, search_run: Path, small: Arch, tmp_path: Path
+) -> None:
+    weights = search_run / "train" / "model.safetensors"
+    train(search_run / "train", small, class_names=["a", "b", "c"])
+    if prepare == "unfinished":
+        weights.unlink()
+    elif prepare == "link":
+        weights.rename(tmp_path / "elsewhere.safetensors")
+        weights.symlink_to(tmp_path / "elsewhere.safetensors")
+    elif prepare == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-10])
+    where = search_run / "archs" if prepare == "nothing" else search_run
+    result = hvnas("export", where, "--format", "torch")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("hvnas: error: ") and message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (search_run / "model_torch").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--format", "onnx", "--out", "net.txt"], "the name must end in .onnx"),
+        (["--format", "yaml", "--out", "none/net.yaml"], "there is no folder none"),
+        (["--format", "yaml", "--out", "net.yaml"], "is the file that is read"),
+        (["--format", "torch", "--pixels", "image"], "are for --format coreml"),
+        (["--format", "torch", "--weights", "net.yaml"], "not a readable safetensors file"),
+        (["--format", "torch", "--out", ".."], "give one"),
+        (["--format", "tflite"], "tflite"),
+    ],
+)
+def test_bad_options_are_told_in_one_line(
+    hvnas, options: list[str], message: str, tmp_path: Path, small: Arch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_arch(small, "net.yaml")
+    result = hvnas("export", "net.yaml", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr and result.stderr.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["net.yaml"]

@@ -1,0 +1,69 @@
+"""Every fixed point, made small, in the formats that run here. The quick ones hold every type of block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hvnas.arch import Arch, list_models, load_arch, save_arch
+from hvnas.export import export_onnx, export_torch
+from hvnas.export import onnx as onnx_module
+from hvnas.export import torch_folder as torch_module
+
+
+def types(name: str) -> frozenset[str]:
+    return frozenset(block.type for _, block in load_arch(name).parts())
+
+
+def distinct() -> dict[frozenset[str], str]:
+    """The first fixed point of each set of blocks."""
+    return {types(name): name for name in reversed(list_models())}
+
+
+def covering() -> tuple[str, ...]:
+    """Few fixed points that hold every type of block, those with the most that is new first."""
+    sets, chosen, missing = distinct(), [], frozenset().union(*distinct())
+    while missing:
+        best = max(sorted(sets, key=sorted), key=lambda kinds: len(kinds & missing))
+        chosen.append(sets[best])
+        missing -= best
+    return tuple(chosen)
+
+
+def split(quick: set[str]) -> list[object]:
+    """All fixed points; those that are not `quick` are marked slow."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in list_models()]
+
+
+def small(name: str) -> Arch:
+    return load_arch(name).shrunk()
+
+
+def test_the_quick_ones_hold_every_block() -> None:
+    everything = frozenset().union(*map(types, list_models()))
+    assert frozenset().union(*map(types, covering())) == everything
+    assert len(covering()) <= 9 <= len(distinct())
+
+
+@pytest.mark.parametrize("name", split(set(distinct().values())))
+def test_torch(name: str, lively, tmp_path: Path) -> None:
+    arch = small(name)
+    report = export_torch(lively(arch), tmp_path / "net")
+    assert report.error <= torch_module.TOLERANCE
+    assert report.outputs == {"logits": (1, arch.head.out)}
+    assert load_arch(tmp_path / "net" / torch_module.CONFIG) == arch
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_yaml(name: str, tmp_path: Path) -> None:
+    arch = small(name)
+    save_arch(arch, tmp_path / "net.yaml")
+    assert load_arch(tmp_path / "net.yaml") == arch
+
+
+@pytest.mark.parametrize("name", split(set(covering())))
+def test_onnx(name: str, need, lively, tmp_path: Path) -> None:
+    need("onnx", "onnxscript", "onnxruntime")
+    report = export_onnx(lively(small(name)), tmp_path / "net.onnx")
+    assert report.error is not None and report.error <= onnx_module.TOLERANCE
