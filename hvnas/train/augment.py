@@ -21,7 +21,7 @@ def make_augmentation(augment: Augment, *, resolution: int, mirrors: bool) -> Au
         return lambda images: images
     try:
         from kornia import augmentation as kornia
-        from kornia.augmentation.auto import RandAugment
+        from kornia.augmentation.auto import AutoAugment, RandAugment
     except ImportError:
         raise ValueError(
             "augment: kornia is not installed; pip install 'hvnas[train]' brings it, "
@@ -36,6 +36,8 @@ def make_augmentation(augment: Augment, *, resolution: int, mirrors: bool) -> Au
         layers.append(kornia.RandomResizedCrop(size, scale=(augment.crop, 1.0)))
     if augment.flip and mirrors:
         layers.append(kornia.RandomHorizontalFlip(p=augment.flip))
+    if augment.autoaugment:
+        layers.append(AutoAugment(policy="imagenet"))
     if augment.randaugment:
         layers.append(RandAugment(n=augment.randaugment.count, m=augment.randaugment.magnitude))
     if augment.erasing:

@@ -4,20 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from hvnas.train.data.splits import Batch, Indices, Split
 
 
-def training_batches(split: Split, *, size: int, seed: int, epoch: int, first: int = 0) -> Iterator[Batch]:
-    """Full batches from number `first` on, in the order that `seed` and `epoch` alone give.
+class Part(NamedTuple):
+    """The images of one step, and the side in pixels that they are scaled to (None: their own)."""
 
-    The last, smaller batch is left out, as the papers do: batch statistics stay comparable.
+    indices: Indices
+    resolution: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How `count` images are dealt out to the steps of an epoch.
+
+    `batch` images a step; `sizes` are the sides of the batches in pixels, where there are several, for images
+    of `resolution`: with `grow` a smaller one takes more images, a larger one no fewer. `repeats` is how
+    often an image comes up. Of each batch every `workers`-th image is a worker's.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(split))
-    steps = len(split) // size
-    return _read(split, [order[step * size : (step + 1) * size] for step in range(first, steps)])
+
+    count: int
+    batch: int
+    seed: int
+    repeats: int = 1
+    sizes: tuple[int, ...] = ()
+    resolution: int = 0
+    grow: bool = True
+    workers: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Steps of every epoch. The last, smaller batch is left out: batch statistics stay comparable."""
+        return len(self._counts())
+
+    def parts(self, epoch: int, *, first: int = 0, rank: int = 0) -> list[Part]:
+        """The steps from number `first` on, in the order that seed and epoch alone give."""
+        rng = np.random.default_rng([self.seed, epoch])
+        order = np.repeat(rng.permutation(self.count), self.repeats)[: self.count]
+        counts = self._counts()
+        if self.sizes:
+            rng.shuffle(counts)
+        ends = np.cumsum([count for count, _ in counts])
+        parts = [
+            Part(order[end - count : end][rank :: self.workers], size)
+            for (count, size), end in zip(counts, ends, strict=True)
+        ]
+        return parts[first:]
+
+    def _counts(self) -> list[tuple[int, int | None]]:
+        """Images and side of each step: the sizes in turn, so that every epoch has as many of each."""
+        if not self.sizes:
+            size = self._whole(self.batch)
+            return [(size, None)] * (self.count // size)
+        kinds = [
+            (self._whole(self.batch * max(1, self.resolution**2 / side**2 if self.grow else 1)), side)
+            for side in self.sizes
+        ]
+        counts: list[tuple[int, int | None]] = []
+        left = self.count
+        while not counts or left >= kinds[len(counts) % len(kinds)][0]:
+            counts.append(kinds[len(counts) % len(kinds)])
+            left -= counts[-1][0]
+        return counts
+
+    def _whole(self, wanted: float) -> int:
+        """A batch that workers share evenly and the images suffice for."""
+        images = min(int(wanted), self.count)
+        return max(self.workers, images - images % self.workers)
+
+
+def training_batches(split: Split, parts: Sequence[Part]) -> Iterator[tuple[Batch, int | None]]:
+    """The batches of `parts`, each with the side that it is to be scaled to."""
+    batches = _read(split, [part.indices for part in parts])
+    return zip(batches, (part.resolution for part in parts), strict=True)
 
 
 def test_batches(split: Split, *, size: int) -> Iterator[Batch]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
 from hvnas.arch import Arch
 from hvnas.blocks import Block
 from hvnas.train.data.registry import Data
@@ -32,6 +37,29 @@ def least_resolution(arch: Arch, data: Data) -> int | None:
             return resolution
         resolution *= 2
     return None
+
+
+def check_sizes(model: nn.Module, sizes: Sequence[int], *, device: torch.device) -> None:
+    """Raise ValueError where `model` does not take images of one of these sides in pixels."""
+    before = model.training
+    model.eval()
+    try:
+        for size in sizes:
+            _try_size(model, size, device)
+    finally:
+        model.train(before)
+
+
+def _try_size(model: nn.Module, size: int, device: torch.device) -> None:
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, size, size, device=device))
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"training.scales: the network does not take {size} px ({reason}); train at one resolution: "
+            "--single-scale, or leave scales out of the recipe"
+        ) from None
 
 
 def _problem(arch: Arch) -> str | None:

@@ -7,29 +7,33 @@ may stop between epochs; `Trainer.run` trains what is left.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hvnas.arch import Arch
 from hvnas.nn import Network, build
 from hvnas.train.augment import make_augmentation
-from hvnas.train.batches import training_batches
+from hvnas.train.batches import Plan, training_batches
 from hvnas.train.data.registry import Data
 from hvnas.train.data.splits import Batch, Split
-from hvnas.train.evaluation import to_tensors, top1_of
-from hvnas.train.fitting import fit_arch
-from hvnas.train.optim import MovingAverage, make_optimizer, set_learning_rate
+from hvnas.train.evaluation import scaled, to_tensors, top1_of
+from hvnas.train.fitting import check_sizes, fit_arch
+from hvnas.train.mixing import make_mixing
+from hvnas.train.objective import Loss, make_loss
+from hvnas.train.optim import MovingAverage, clip_by_weights, make_optimizer, set_learning_rate
+from hvnas.train.peers import Peers
 from hvnas.train.randomness import Randomness
 from hvnas.train.recipes import Recipe, training_of
 from hvnas.train.schedule import learning_rate
 from hvnas.train.state import EpochResult, Parts, Position, load_state, save_state
 from hvnas.train.training import training_to_json
+
+RANK_SEEDS = 1_000_003  # between the seeds of two processes
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,6 @@ class DivergedError(ValueError):
 
 
 OnProgress = Callable[[Progress], None]
-Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def network_for(arch: Arch, data: Data, *, recipe: Recipe, seed: int = 0) -> Network:
@@ -87,9 +90,11 @@ class Trainer:
     caller's random state is left as it was.
 
     `device` is ``cpu``, ``cuda`` or another of torch's; CUDA where there is one unless given. `stop` is asked
-    after every step. `loss` maps (model, images, classes) to a scalar: cross-entropy with the recipe's label
-    smoothing unless given. Raises ValueError where the recipe has no training section, or the
-    checkpoint is of another run.
+    after every step. `loss` maps (model, images, goal) to a scalar, a goal being classes ``[B]`` or, of mixed
+    batches, shares of them ``[B, classes]``: the recipe's unless given, `teacher` included (see
+    `hvnas.train.objective`). `peers` are the processes that train together; the recipe's batch is that of all
+    of them. Raises ValueError where the recipe has no training section, the checkpoint is of another run, or
+    the network does not take the recipe's resolutions.
     """
 
     def __init__(
@@ -106,6 +111,8 @@ class Trainer:
         progress: OnProgress | None = None,
         stop: Callable[[], bool] | None = None,
         loss: Loss | None = None,
+        teacher: nn.Module | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self.settings = training_of(recipe)
         self.data = data
@@ -116,12 +123,21 @@ class Trainer:
         self.save_every = save_every
         self.progress = progress or (lambda _: None)
         self.stop = stop or (lambda: False)
-        self.loss = loss or self._cross_entropy
-        self.batch = min(self.settings.batch, len(data.train))
-        self.steps = len(data.train) // self.batch
-        self.model = model.to(self.device)
+        self.peers = peers or Peers()
+        self.teacher = teacher
+        self.loss = loss or make_loss(
+            self.settings, teacher=None if teacher is None else teacher.to(self.device).eval()
+        )
+        self.plan = self._make_plan()
+        self.steps = self.plan.steps
+        self.layout = torch.channels_last if isinstance(model, Network) else torch.contiguous_format
+        self.model = _laid_out(model.to(self.device), self.layout)
+        check_sizes(self.model, self.plan.sizes, device=self.device)
         self.augment = make_augmentation(
             self.settings.augment, resolution=data.resolution, mirrors=data.mirrors
+        )
+        self.mixing = make_mixing(
+            self.settings.mix, classes=data.classes, smoothing=self.settings.label_smoothing
         )
         self.half = _half(self.device) if self.settings.mixed_precision else None
         self.position = Position()
@@ -131,6 +147,19 @@ class Trainer:
             with self.parts.randomness.own():
                 self.position = load_state(self.checkpoint, self.parts, self.identity)
 
+    def _make_plan(self) -> Plan:
+        scales = self.settings.scales
+        return Plan(
+            count=len(self.data.train),
+            batch=self.settings.batch,
+            seed=self.seed,
+            repeats=self.settings.repeats,
+            sizes=() if scales is None else scales.at(self.data.resolution),
+            resolution=self.data.resolution,
+            grow=scales is None or scales.grow,
+            workers=self.peers.count,
+        )
+
     def _make_parts(self) -> Parts:
         decay = self.settings.ema
         return Parts(
@@ -139,24 +168,29 @@ class Trainer:
             average=None if decay is None else MovingAverage(self.model, decay),
             # bfloat16 has float32's range: only float16's gradients need scaling.
             scaler=torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16),
-            randomness=Randomness(self.device, seed=self.seed),
+            # processes augment their images each in its own way
+            randomness=Randomness(self.device, seed=self.seed + RANK_SEEDS * self.peers.rank),
+            peers=self.peers,
         )
 
     @property
     def identity(self) -> dict[str, str | int]:
         """What a checkpoint must agree in to be continued."""
-        return {
+        alone: dict[str, str | int] = {
             "network": _name(self.model),
             "data": self.data.key,
             "training": training_to_json(self.settings),
             "epochs": self.epochs,
             "seed": self.seed,
         }
+        return alone if self.peers.count == 1 else {**alone, "workers": self.peers.count}
 
     @property
     def result(self) -> TrainResult:
         """What the run came to so far."""
-        return TrainResult(tuple(self.position.history), self.position.epoch >= self.epochs)
+        history = self.position.history
+        stalled = _stalled(history, self.settings.patience)
+        return TrainResult(tuple(history), self.position.epoch >= self.epochs or stalled)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -164,7 +198,7 @@ class Trainer:
         return self.model if self.parts.average is None else self.parts.average.model
 
     def run(self) -> TrainResult:
-        """Train until the last epoch, or until `stop` says so. Raises DivergedError."""
+        """Train until the last epoch, the recipe's patience ends, or `stop` says so. Raises DivergedError."""
         while not self.result.finished and self.epoch() is not None:
             pass
         return self.result
@@ -185,7 +219,10 @@ class Trainer:
         return top1_of(self.evaluated, split, self.data, device=self.device, precision=self.precision())
 
     def backward(self, images: Tensor, labels: Tensor) -> float:
-        """Add the gradients of a batch to those of the weights; its loss. Raises DivergedError."""
+        """Add the gradients of a batch to those of the weights; its loss. Raises DivergedError.
+
+        `labels` are classes ``[B]``, of mixed batches shares of them ``[B, classes]``.
+        """
         with self.precision():
             loss = self.loss(self.model, images, labels)
         return self.add_gradients(loss)
@@ -223,20 +260,19 @@ class Trainer:
         self.model.train()
         place = self.position
         started, seen = time.perf_counter(), 0
-        batches = training_batches(
-            self.data.train, size=self.batch, seed=self.seed, epoch=place.epoch, first=place.step
-        )
-        for batch in batches:
-            lr, loss = self._learning_rate(), self._step(batch)
+        parts = self.plan.parts(place.epoch, first=place.step, rank=self.peers.rank)
+        for batch, resolution in training_batches(self.data.train, parts):
+            lr, loss = self._learning_rate(), self._step(batch, resolution)
+            images = len(batch.labels) * self.peers.count
             place.step += 1
-            place.loss_sum += loss * len(batch.labels)
-            place.images += len(batch.labels)
-            seen += len(batch.labels)
+            place.loss_sum += loss * images
+            place.images += images
+            seen += images
             self._report(loss, lr, images_per_s=seen / max(1e-9, time.perf_counter() - started))
             if place.step < self.steps:
-                if self.stop():
+                if self.peers.any(self.stop()):
                     return False
-                if time.perf_counter() - self._saved >= self.save_every:
+                if self.peers.any(time.perf_counter() - self._saved >= self.save_every):
                     self._save()
         return True
 
@@ -246,16 +282,25 @@ class Trainer:
             save_state(self.checkpoint, self.parts, self.position, self.identity)
         self._saved = time.perf_counter()
 
-    def _step(self, batch: Batch) -> float:
+    def _step(self, batch: Batch, resolution: int | None) -> float:
         """One step of the optimiser; the loss of the batch."""
-        if len(batch.labels) < min(2, self.batch):
+        if self.peers.any(len(batch.labels) < min(2, self.plan.batch)):
             return 0.0  # its images were unreadable
         images, labels = to_tensors(batch, self.data, device=self.device, augment=self.augment)
+        images, goal = self.mixing(scaled(images, resolution), labels)
+        set_learning_rate(self.parts.optimizer, self._learning_rate())
+        self.parts.optimizer.zero_grad(set_to_none=True)
+        value = self.backward(images.contiguous(memory_format=self.layout), goal)
+        value = self.peers.average(self.model, value)
+        self._update()
+        return value
+
+    def _update(self) -> None:
+        """Weights and their average follow the gradients, bounded as the recipe says."""
         optimizer, scaler = self.parts.optimizer, self.parts.scaler
-        set_learning_rate(optimizer, self._learning_rate())
-        optimizer.zero_grad(set_to_none=True)
-        value = self.backward(images, labels)
         scaler.unscale_(optimizer)
+        if self.settings.agc is not None:
+            clip_by_weights(self.model, self.settings.agc)
         most = inf if self.settings.clip is None else self.settings.clip
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), most))
         # a scaler leaves such a step out by itself and goes on with a smaller scale
@@ -265,11 +310,10 @@ class Trainer:
         scaler.update()
         if self.parts.average is not None:
             self.parts.average.update(self.model, step=self.steps_done)
-        return value
 
     def _finish_epoch(self) -> EpochResult:
         place = self.position
-        top1 = self.evaluate(self.data.test)
+        top1 = self.peers.from_first(lambda: self.evaluate(self.data.test))
         done = EpochResult(place.epoch + 1, place.loss_sum / max(1, place.images), top1)
         self._report(done.loss, self.parts.optimizer.param_groups[0]["lr"], top1=top1)
         self.position = Position(epoch=place.epoch + 1, history=[*place.history, done])
@@ -282,9 +326,6 @@ class Trainer:
         self.progress(
             Progress(place.epoch + 1, self.epochs, place.step, self.steps, loss, lr, images_per_s, top1)
         )
-
-    def _cross_entropy(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(model(images), labels, label_smoothing=self.settings.label_smoothing)
 
     def _learning_rate(self) -> float:
         return learning_rate(
@@ -301,6 +342,21 @@ def _whole_epochs(recipe: Recipe, epochs: int | None) -> int:
     if wanted < 1 or wanted != int(wanted):
         raise ValueError(f"epochs: must be a whole number >= 1 to train, got {wanted:g}")
     return int(wanted)
+
+
+def _stalled(history: Sequence[EpochResult], patience: int | None) -> bool:
+    """Whether the last `patience` epochs brought no better top-1."""
+    if patience is None or len(history) <= patience:
+        return False
+    best = max(entry.top1 for entry in history[:-patience])
+    return max(entry.top1 for entry in history[-patience:]) <= best
+
+
+def _laid_out(model: nn.Module, layout: torch.memory_format) -> nn.Module:
+    """`model`, its convolutions' weights in `layout`: with channels last they train faster on all devices."""
+    if layout == torch.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def _half(device: torch.device) -> torch.dtype | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
@@ -55,9 +56,21 @@ def training_of(recipe: Recipe) -> Training:
     if recipe.training is None:
         raise ValueError(
             f"recipe {recipe.name!r}: has no training section, it serves estimates only; "
-            f"use {' or '.join(trainable_recipes())}, or a .yaml file with one"
+            f"use {_listed(trainable_recipes())}, or a .yaml file with one"
         )
     return recipe.training
+
+
+def with_batch(recipe: Recipe, batch: int) -> Recipe:
+    """`recipe` for batches of another size, the learning rate in proportion (1706.02677, section 2.1)."""
+    training = training_of(recipe)
+    scale = batch / training.batch
+    optimizer = replace(training.optimizer, lr=training.optimizer.lr * scale)
+    return replace(recipe, training=replace(training, batch=batch, optimizer=optimizer))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -79,33 +92,49 @@ def _shipped(name: str) -> Recipe:
     return _checked(FOLDER / f"{name}.yaml")
 
 
+def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Plain data, the name included, for a file that keeps a recipe as it was."""
+    data = {"schema": SCHEMA, **asdict(recipe)}
+    return data if recipe.training is not None else {k: v for k, v in data.items() if k != "training"}
+
+
+def recipe_from_dict(data: Mapping[str, Any], *, where: str) -> Recipe:
+    """The recipe of `recipe_to_dict`. Raises ValueError, one line, as `load_recipe`."""
+    fields = dict(data)
+    name = str(fields.pop("name", "recipe"))
+    return _recipe(fields, name, where)
+
+
 def _checked(path: Path) -> Recipe:
-    data = read_yaml(path, schema=SCHEMA)
+    return _recipe(read_yaml(path, schema=SCHEMA), path.stem, str(path))
+
+
+def _recipe(data: dict[str, Any], name: str, where: str) -> Recipe:
     for field in data:
         if field not in FIELDS:
-            raise ValueError(f"{path}: {field}: no such field; there are {', '.join(FIELDS)}")
-    epochs = _field(data, path, "epochs")
+            raise ValueError(f"{where}: {field}: no such field; there are {', '.join(FIELDS)}")
+    epochs = _field(data, where, "epochs")
     if (
         isinstance(epochs, bool)
         or not isinstance(epochs, (int, float))
         or not isfinite(epochs)
         or epochs <= 0
     ):
-        raise ValueError(f"{path}: epochs: must be a number > 0, got {epochs!r}")
-    distilled = _field(data, path, "distilled")
+        raise ValueError(f"{where}: epochs: must be a number > 0, got {epochs!r}")
+    distilled = _field(data, where, "distilled")
     if not isinstance(distilled, bool):
-        raise ValueError(f"{path}: distilled: must be true or false, got {distilled!r}")
-    augmentation = _field(data, path, "augmentation")
+        raise ValueError(f"{where}: distilled: must be true or false, got {distilled!r}")
+    augmentation = _field(data, where, "augmentation")
     if augmentation not in AUGMENTATIONS:
         raise ValueError(
-            f"{path}: augmentation: must be one of {', '.join(AUGMENTATIONS)}, got {augmentation!r}"
+            f"{where}: augmentation: must be one of {', '.join(AUGMENTATIONS)}, got {augmentation!r}"
         )
     source = str(data.get("source", ""))
-    training = training_from_dict(data["training"], where=str(path)) if "training" in data else None
-    return Recipe(path.stem, float(epochs), distilled, augmentation, source, training)
+    training = training_from_dict(data["training"], where=where) if "training" in data else None
+    return Recipe(name, float(epochs), distilled, augmentation, source, training)
 
 
-def _field(data: dict[str, Any], path: Path, field: str) -> Any:
+def _field(data: dict[str, Any], where: str, field: str) -> Any:
     if field not in data:
-        raise ValueError(f"{path}: {field}: is missing; give it a value")
+        raise ValueError(f"{where}: {field}: is missing; give it a value")
     return data[field]

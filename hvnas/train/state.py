@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hvnas.nn.weights import check_weights, read_safetensors, save_weights
 from hvnas.train.optim import MovingAverage
+from hvnas.train.peers import Peers
 from hvnas.train.randomness import Randomness
 
 SCHEMA = "hvnas.checkpoint/1"
@@ -53,16 +54,23 @@ class Parts:
     average: MovingAverage | None
     scaler: torch.amp.GradScaler
     randomness: Randomness
+    peers: Peers = field(default_factory=Peers)
 
 
 def save_state(path: Path, parts: Parts, position: Position, identity: dict[str, Any]) -> None:
-    """Write the state, in one step. `identity` says what run it is of."""
+    """Write the state, in one step. `identity` says what run it is of.
+
+    Of several processes every one has to come here; the first one writes.
+    """
+    generators = _generators(parts)
+    if not parts.peers.first:
+        return
     tensors = {f"model.{key}": tensor for key, tensor in parts.model.state_dict().items()}
     if parts.average is not None:
         tensors |= {f"ema.{key}": tensor for key, tensor in parts.average.model.state_dict().items()}
     for index, state in parts.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": t for key, t in state.items() if isinstance(t, Tensor)}
-    tensors |= {f"rng.{key}": state for key, state in parts.randomness.state().items()}
+    tensors |= {f"rng.{key}": state for key, state in generators.items()}
     facts = {
         "schema": SCHEMA,
         "identity": identity,
@@ -86,7 +94,7 @@ def load_state(path: Path, parts: Parts, identity: dict[str, Any]) -> Position:
         parts.average.model.load_state_dict(_below("ema.", tensors))
     _load_optimizer(parts.optimizer, _below("optimizer.", tensors))
     parts.scaler.load_state_dict(facts["scaler"])
-    parts.randomness.restore(_below("rng.", tensors))
+    parts.randomness.restore(_below(_prefix(parts.peers.rank), _below("rng.", tensors)))
     position = facts["position"]
     history = [EpochResult(**entry) for entry in position.pop("history")]
     return Position(**position, history=history)
@@ -106,15 +114,33 @@ def read_model(path: Path) -> dict[str, Tensor]:
         return _below(prefix, {key: file.get_tensor(key) for key in keys if key.startswith(prefix)})
 
 
+def _generators(parts: Parts) -> dict[str, Tensor]:
+    """The generators' states of all processes, by process and name."""
+    states = {}
+    for name, state in parts.randomness.state().items():
+        for rank, theirs in enumerate(parts.peers.gather(state)):
+            states[f"{_prefix(rank)}{name}"] = theirs
+    return states
+
+
+def _prefix(rank: int) -> str:
+    """What the states of a process begin with; the first one's carry the bare names."""
+    return f"{rank}." if rank else ""
+
+
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
+        weight = weights[int(index)]
+        # as the weights lie in memory: an optimiser is slow on two layouts at once
+        laid_out = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
+        state.setdefault(int(index), {})[name] = laid_out
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

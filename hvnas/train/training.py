@@ -25,8 +25,8 @@ def _share(name: str, value: float) -> None:
 class Optimizer:
     """AdamW (1711.05101) or SGD with Nesterov momentum; `lr` is per step of the recipe's own batch.
 
-    `weight_decay` holds for weights of two axes or more: norms, biases and layer scales are left alone.
-    `beta2` and `eps` are AdamW's, `momentum` is SGD's momentum and AdamW's first beta.
+    `weight_decay` holds for weights of two axes or more: norms, biases and layer scales are left alone
+    unless `decay_norms`. `beta2` and `eps` are AdamW's, `momentum` is SGD's momentum and AdamW's first beta.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -35,6 +35,7 @@ class Optimizer:
     momentum: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    decay_norms: bool = False
 
     def __post_init__(self) -> None:
         _require(isfinite(self.lr) and self.lr > 0, "lr must be a number > 0", self.lr)
@@ -47,13 +48,17 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Cosine from `lr` to `min_lr` after a linear warm-up, step by step (1608.03983 without restarts)."""
+    """Cosine from `lr` to `min_lr` after a linear warm-up, step by step (1608.03983 without restarts).
+
+    The warm-up begins above `warmup_lr`.
+    """
 
     warmup_epochs: float = 0.0
+    warmup_lr: float = 0.0
     min_lr: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("warmup_epochs", "min_lr"):
+        for name in ("warmup_epochs", "warmup_lr", "min_lr"):
             value = getattr(self, name)
             _require(isfinite(value) and value >= 0, f"{name} must be a number >= 0", value)
 
@@ -76,13 +81,15 @@ class Augment:
 
     `shift`: cut out at random after padding by this share of the side (He et al. 2016: 4 of 32 pixels);
     `crop`: instead, the least area of a random resized crop (Inception's, 0.08 in most papers), 0 for none;
-    `flip`: probability of a mirror image, on data whose classes survive it; `randaugment`; `erasing`:
-    probability that a random rectangle is blanked (1708.04896).
+    `flip`: probability of a mirror image, on data whose classes survive it; `autoaugment`:
+    ImageNet's policy (1805.09501); `randaugment`; `erasing`: probability that a random rectangle is blanked
+    (1708.04896).
     """
 
     shift: float = 0.0
     crop: float = 0.0
     flip: float = 0.0
+    autoaugment: bool = False
     randaugment: RandAugment | None = None
     erasing: float = 0.0
 
@@ -91,6 +98,8 @@ class Augment:
             _share(name, getattr(self, name))
         _require(0.0 <= self.flip <= 1.0, "flip must be a number from 0 to 1", self.flip)
         _require(not (self.shift and self.crop), "crop must be 0 beside a shift", self.crop)
+        policies = self.autoaugment and self.randaugment is not None
+        _require(not policies, "autoaugment must be false beside randaugment", self.autoaugment)
 
     @property
     def empty(self) -> bool:
@@ -99,22 +108,107 @@ class Augment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mix:
+    """Batches mixed with themselves in reverse order, classes in proportion.
+
+    `mixup` (1710.09412) and `cutmix` (1905.04899) are the alphas of the share's Beta distribution, 0 for
+    none. A batch is mixed with `probability`; where both are there, by cutmix with probability `switch`.
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    probability: float = 1.0
+    switch: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            _require(isfinite(value) and value >= 0, f"{name} must be a number >= 0", value)
+        for name in ("probability", "switch"):
+            value = getattr(self, name)
+            _require(0.0 <= value <= 1.0, f"{name} must be a number from 0 to 1", value)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no batch is mixed."""
+        return not (self.mixup or self.cutmix) or self.probability == 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """What a network learns of a teacher (2012.12877, section 4).
+
+    ``hard``: the teacher's choice as class; ``soft``: its probabilities at `temperature`. The loss counts
+    `alpha`, that of the true classes the rest. `teacher` is the paper's, for the record: which one is taken
+    is said where one trains.
+    """
+
+    kind: Literal["hard", "soft"] = "hard"
+    alpha: float = 0.5
+    temperature: float = 1.0
+    teacher: str = ""
+
+    def __post_init__(self) -> None:
+        _require(0.0 < self.alpha <= 1.0, "alpha must be a number above 0 up to 1", self.alpha)
+        heat = self.temperature
+        _require(isfinite(heat) and heat > 0, "temperature must be a number > 0", heat)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiScale:
+    """Batches at several resolutions (MobileViT, 2110.02178, section 3.2).
+
+    `sizes` are pixels where the data has `base`; other data scales them, each to the nearest multiple of
+    `multiple`. With `grow` the batch grows as the images shrink; it never falls below the recipe's.
+    """
+
+    base: int
+    sizes: tuple[int, ...]
+    multiple: int = 32
+    grow: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.base >= 1, "base must be a whole number >= 1", self.base)
+        _require(self.multiple >= 1, "multiple must be a whole number >= 1", self.multiple)
+        _require(len(self.sizes) > 0 and min(self.sizes) >= 1, "sizes must be whole numbers", self.sizes)
+
+    def at(self, resolution: int) -> tuple[int, ...]:
+        """The sizes for data of `resolution` pixels, in ascending order, none twice."""
+
+        def nearest(size: int) -> int:
+            return max(1, round(size * resolution / self.base / self.multiple)) * self.multiple
+
+        return tuple(sorted({nearest(size) for size in self.sizes}))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """How a network is trained, for as many epochs as the recipe says.
 
-    `clip` bounds the norm of the gradient (None: none). `ema` is the decay of an exponential moving
-    average of the weights, which is then what is evaluated (None: none). `drop_path` is the rate of the
-    last block. `mixed_precision` speaks of CUDA alone: bfloat16 where the device has it, else float16 with a
-    scaled loss.
+    `repeats`: how often an image occurs in an epoch, each time augmented anew, of which as many fewer images
+    are seen (repeated augmentation, 1901.09335). `loss` is the cross-entropy of the softmax, or the binary
+    one of each class's sigmoid, the mean over classes. `clip` bounds the norm of the gradient (None: none),
+    `agc` that of each output's gradient to a share of its weights' norm (2102.06171; not in the head). `ema`
+    is the decay of an exponential moving average of the weights, which is then what is evaluated (None:
+    none). `drop_path` is the rate of the last block. `patience`: after so many epochs without a better top-1
+    training ends (None: never before the last). `mixed_precision` speaks of CUDA alone: bfloat16 where the
+    device has it, else float16 with a scaled loss.
     """
 
     batch: int
     optimizer: Optimizer
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augment = field(default_factory=Augment)
+    repeats: int = 1
+    mix: Mix = field(default_factory=Mix)
+    scales: MultiScale | None = None
+    loss: Literal["softmax", "sigmoid"] = "softmax"
     label_smoothing: float = 0.0
+    distillation: Distillation | None = None
     clip: float | None = None
+    agc: float | None = None
     ema: float | None = None
+    patience: int | None = None
     drop_path: float = 0.0
     mixed_precision: bool = True
 
@@ -124,8 +218,13 @@ class Training:
         _share("drop_path", self.drop_path)
         if self.ema is not None:
             _share("ema", self.ema)
-        if self.clip is not None:
-            _require(isfinite(self.clip) and self.clip > 0, "clip must be a number > 0 or null", self.clip)
+        _require(self.repeats >= 1, "repeats must be a whole number >= 1", self.repeats)
+        for name in ("clip", "agc"):
+            value = getattr(self, name)
+            if value is not None:
+                _require(isfinite(value) and value > 0, f"{name} must be a number > 0 or null", value)
+        if self.patience is not None:
+            _require(self.patience >= 1, "patience must be a whole number >= 1 or null", self.patience)
 
 
 def training_to_json(training: Training) -> str:

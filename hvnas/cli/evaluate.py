@@ -1,0 +1,101 @@
+"""``hvnas evaluate``: top-1 of a trained network on images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hvnas.cli import _numbers as numbers
+from hvnas.cli._progress import Steps
+from hvnas.cli._screen import Screen, print_json
+
+if TYPE_CHECKING:
+    from hvnas.train.score import Evaluation
+
+
+def run(
+    network: Annotated[
+        str,
+        typer.Argument(metavar="RUN|ARCH", help="The folder of a training, or a model's name or YAML file."),
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="digits, shapes, folder:DIR or hf:NAME. Default: the training's.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A safetensors file. Default: the training's.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Pixels of the images. Default: the training's, or the network's.")
+    ] = None,
+    test_size: Annotated[int | None, typer.Option(help="At most so many test images.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at an image that cannot be read, instead of skipping it.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score a trained network on the test split of images.
+
+    Prints top-1, top-5 where there are more than five classes, and the mean cross-entropy.
+    """
+    from hvnas.train.score import evaluate
+
+    bars: list[Steps] = []
+
+    def advanced(done: int, total: int) -> None:
+        if not bars:
+            bars.append(Steps("images", total))
+            bars[0].__enter__()
+        bars[0].at(done, "scoring")
+
+    try:
+        found = evaluate(
+            network,
+            data=data,
+            weights=weights,
+            resolution=resolution,
+            test_size=test_size,
+            strict=strict,
+            device=device,
+            progress=advanced,
+        )
+    finally:
+        for bar in bars:
+            bar.__exit__()
+    if as_json:
+        print_json(_facts(found))
+    else:
+        _print(found)
+
+
+def _facts(found: Evaluation) -> dict[str, Any]:
+    skipped = found.data.test.skipped
+    return {
+        "network": found.arch.name,
+        "arch_hash": found.arch.hash,
+        "weights": str(found.weights),
+        "finished": found.finished,
+        "data": found.data.name,
+        "resolution": found.data.resolution,
+        **vars(found.scores),
+        "skipped": {"count": len(skipped), "images": [list(entry) for entry in skipped]},
+    }
+
+
+def _print(found: Evaluation) -> None:
+    scores, skipped = found.scores, found.data.test.skipped
+    screen = Screen()
+    screen.line(f"{found.arch.name} on the test split of {found.data.name} at {found.data.resolution} px")
+    screen.fields(
+        [
+            ("top-1", f"{scores.top1:.2f}"),
+            ("top-5", numbers.optional(scores.top5, digits=2)),
+            ("loss", f"{scores.loss:.4f}"),
+            ("images", scores.images),
+            ("skipped", f"{len(skipped)} unreadable images" if skipped else None),
+            ("weights", found.weights if found.finished else f"{found.weights} (training is not through)"),
+        ]
+    )
+    for name, reason in skipped:
+        Screen(errors=True).line(f"skipped {name}: {reason}")

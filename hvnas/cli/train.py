@@ -1,0 +1,243 @@
+"""``hvnas train``: train a network into a folder that can be evaluated, exported and reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from hvnas.cli import _numbers as numbers
+from hvnas.cli._failure import INTERRUPTED, Failure
+from hvnas.cli._progress import Steps
+from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._signals import Stopping, stopping
+
+if TYPE_CHECKING:
+    from hvnas.train.asked import Asked
+    from hvnas.train.folder import TrainFolder
+    from hvnas.train.loop import Progress
+    from hvnas.train.on_ray import Workers
+    from hvnas.train.run import Outcome
+
+
+def run(
+    network: Annotated[
+        str | None,
+        typer.Argument(metavar="[ARCH|RUN]", help="A model's name, a YAML file, or the folder of a search."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="digits, shapes, folder:DIR or hf:NAME.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="How to train; a wrong name lists them. Default: tiny."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Default: train/ in the folder of a search, else one in runs/."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default: the recipe's.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Images a step, the learning rate in proportion. Default: the recipe's."),
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Pixels of the images. Default: the data set's.")
+    ] = None,
+    train_size: Annotated[int | None, typer.Option(help="At most so many training images.")] = None,
+    test_size: Annotated[int | None, typer.Option(help="At most so many test images.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at an image that cannot be read, instead of skipping it.")
+    ] = False,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A safetensors file that the network begins with.")
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN|ARCH|none", help="What a recipe that distils learns of: a trained network."
+        ),
+    ] = None,
+    teacher_weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The weights of a teacher that is no trained RUN.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="End after so many epochs without a better top-1.")
+    ] = None,
+    single_scale: Annotated[
+        bool, typer.Option("--single-scale", help="One resolution, whatever the recipe says.")
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Of weights, batches and augmentation. Default: 0.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Here, or data parallel on workers of Ray Train.")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(help="Workers of Ray that share each batch. Default: 2.")
+    ] = None,
+    cpus_per_worker: Annotated[float, typer.Option(help="CPUs that Ray keeps for a worker.")] = 1.0,
+    gpus_per_worker: Annotated[float, typer.Option(help="GPUs that Ray keeps for a worker.")] = 0.0,
+    address: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT", help="The Ray cluster. Default: one for this run.")
+    ] = None,
+    save_every: Annotated[float, typer.Option(help="Seconds between checkpoints in an epoch.")] = 300.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in --out, if any.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train a network on images, with the recipe of a paper or one for small data.
+
+    The data decides on classes and resolution. Stopped or killed, --resume goes on to the same weights. The
+    folder then goes to hvnas evaluate, export and report; TensorBoard reads its events.
+    """
+    from hvnas.parallel import WorkersLost
+    from hvnas.train.asked import Asked, begin, default_out, go_on
+
+    if engine == "local" and workers not in (None, 1):
+        raise Failure("--workers share batches on Ray: add --engine ray")
+    asked = Asked(
+        source=network,
+        data=data,
+        resolution=resolution,
+        train_size=train_size,
+        test_size=test_size,
+        strict=strict or None,
+        recipe=recipe,
+        epochs=epochs,
+        batch=batch,
+        patience=patience,
+        single_scale=single_scale,
+        teacher=teacher,
+        teacher_weights=teacher_weights,
+        weights=weights,
+        seed=seed,
+        workers=2 if engine == "ray" and workers is None else workers,
+    )
+    if out is None:
+        out = default_out(*_named(asked))
+    folder = _folder(asked, out, resume=resume, begin=begin, go_on=go_on)
+    shared = None
+    if engine == "ray":
+        from hvnas.train.on_ray import Workers
+
+        shared = Workers(
+            count=folder.run.workers,
+            cpus=cpus_per_worker,
+            gpus=gpus_per_worker,
+            address=address,
+            device=device,
+            save_every=save_every,
+        )
+    # Standard output carries the JSON object and nothing else.
+    screen = Screen(errors=as_json)
+    stopped = Stopping()
+    try:
+        with stopping(stopped):
+            outcome = _train(folder, screen, stopped, device=device, save_every=save_every, workers=shared)
+    except KeyboardInterrupt:
+        raise Failure(_stopped(folder), code=stopped.code or INTERRUPTED) from None
+    except WorkersLost as error:
+        raise Failure(str(error)) from None
+    if not outcome.result.finished:
+        raise Failure(_stopped(folder), code=stopped.code or INTERRUPTED)
+    if as_json:
+        print_json({"out": str(folder.path), **outcome.metrics})
+    else:
+        _print(outcome, folder, screen)
+
+
+def _named(asked: Asked) -> tuple[str, str]:
+    """Network and data. Raises Failure where one is missing."""
+    if asked.source is None:
+        raise Failure("which network? Give a model's name, a YAML file, or the folder of a search")
+    if asked.data is None:
+        raise Failure("which images? Name them with --data: digits, shapes, folder:DIR or hf:NAME")
+    return asked.source, asked.data
+
+
+def _folder(asked: Asked, out: Path, *, resume: bool, begin: Any, go_on: Any) -> TrainFolder:
+    from hvnas.train.folder import TrainFolder
+
+    found: TrainFolder
+    if resume and TrainFolder(out).holds_run:
+        found = go_on(asked, out)
+        return found
+    _named(asked)
+    found = begin(asked, out)
+    return found
+
+
+def _train(
+    folder: TrainFolder,
+    screen: Screen,
+    stopped: Stopping,
+    *,
+    device: str | None,
+    save_every: float,
+    workers: Workers | None,
+) -> Outcome:
+    from hvnas.train.run import held, train_in_folder
+
+    arch, run = folder.arch, folder.run
+    screen.line(
+        f"{arch.name}: {numbers.millions(arch.lower().params)} M params at {run.resolution} px, "
+        f"{run.classes} classes; recipe {run.recipe['name']}, {run.epochs} epochs"
+    )
+    bars: list[Steps] = []
+
+    def advanced(at: Progress) -> None:
+        if not bars:
+            bars.append(Steps("steps", at.epochs * at.steps))
+            bars[0].__enter__()
+        what = (
+            f"top-1 {numbers.points(at.top1)}" if at.top1 is not None else f"{at.images_per_s:.0f} images/s"
+        )
+        doing = f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.3f}, {what}"
+        bars[0].at((at.epoch - 1) * at.steps + at.step, doing)
+
+    stop = stopped.event.is_set
+    try:
+        with held(folder):
+            if workers is None:
+                return train_in_folder(
+                    folder,
+                    device=device,
+                    save_every=save_every,
+                    progress=advanced,
+                    stop=stop,
+                    say=screen.line,
+                )
+            from hvnas.train.on_ray import train_folder_on_ray
+
+            return train_folder_on_ray(folder, workers, progress=advanced, stop=stop, say=screen.line)
+    finally:
+        for bar in bars:
+            bar.__exit__()
+
+
+def _stopped(folder: TrainFolder) -> str:
+    return f"stopped; hvnas train --resume --out {folder.path} goes on with it"
+
+
+def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:
+    metrics = outcome.metrics
+    screen.heading("Epochs")
+    screen.table(
+        (">epoch", ">loss", ">top-1"),
+        [
+            (entry.epoch, f"{entry.loss:.4f}", numbers.optional(entry.top1, digits=2))
+            for entry in outcome.result.history
+        ],
+    )
+    screen.line()
+    skipped = metrics["skipped"]["count"]
+    screen.fields(
+        [
+            ("top-1", f"{metrics['top1']:.2f} on the test split of {metrics['data']}"),
+            ("images/s", numbers.optional(metrics["images_per_s"], digits=0)),
+            ("skipped", f"{skipped} unreadable images" if skipped else None),
+            ("weights", folder.weights),
+        ]
+    )

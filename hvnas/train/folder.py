@@ -1,0 +1,190 @@
+"""The folder of a training run: what it is of, its state, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hvnas._files import read_text, write_atomic
+from hvnas.arch import Arch, load_arch, save_arch
+from hvnas.train.data import Data, load_data
+from hvnas.train.events import FOLDER as EVENTS
+from hvnas.train.recipes import Recipe, recipe_from_dict
+
+SCHEMA = "hvnas.train/1"
+RUN, ARCH, STATE, WEIGHTS, METRICS, LOG = (
+    "train.json",
+    "arch.yaml",
+    "checkpoint.safetensors",
+    "model.safetensors",
+    "metrics.json",
+    "log.txt",
+)
+BESIDE = "train"  # the folder of a training inside that of a search
+DATA_FOLDER = "folder:"  # data of one's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRun:
+    """A training as it was asked for, every default resolved.
+
+    `source` is what the network was asked for by; the network itself, with the data's classes and
+    resolution, lies beside as YAML. `data` is a name for `load_data`, with `resolution`, `train_size`,
+    `test_size` and `strict` as there, `data_key` what it led to, `mean` and `std` what pixels in 0..1 are
+    normalised with. `recipe` is the whole recipe. `teacher` is a training's folder, None where there is none;
+    `weights` the file that the network begins with; the keys are digests of their tensors. `workers` share
+    each batch.
+    """
+
+    schema: str = SCHEMA
+    source: str
+    arch_hash: str
+    data: str
+    data_key: str
+    resolution: int
+    classes: int
+    class_names: list[str]
+    mean: list[float]
+    std: list[float]
+    train_size: int | None
+    test_size: int | None
+    strict: bool
+    recipe: dict[str, Any]
+    epochs: int
+    seed: int
+    teacher: str | None
+    teacher_weights: str | None
+    teacher_key: str | None
+    weights: str | None
+    weights_key: str | None
+    workers: int
+    versions: dict[str, str]
+
+    def load_data(self) -> Data:
+        """The data set. Raises ValueError where its name leads to other data now."""
+        data = load_data(
+            self.data,
+            resolution=self.resolution,
+            train_size=self.train_size,
+            test_size=self.test_size,
+            strict=self.strict,
+        )
+        if data.key != self.data_key:
+            raise ValueError(
+                f"data {self.data}: was {self.data_key} when the training was begun, is {data.key}; "
+                "bring the former back, or train anew"
+            )
+        return data
+
+    def load_recipe(self) -> Recipe:
+        """The recipe as it was when the training was begun."""
+        return recipe_from_dict(self.recipe, where=RUN)
+
+
+class TrainFolder:
+    """A folder with a training. Files appear whole or not at all."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.state, self.weights = self.path / STATE, self.path / WEIGHTS
+        self.events = self.path / EVENTS
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a training was begun here."""
+        return (self.path / RUN).is_file()
+
+    def refuse_if_taken(self) -> None:
+        """Raise ValueError where a training was begun here, or the folder holds other things."""
+        if self.holds_run:
+            raise ValueError(
+                f"{self.path}: holds a training already; continue it with --resume, or choose another --out"
+            )
+        if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+            raise ValueError(f"{self.path}: is there already and holds no training; choose another --out")
+
+    def begin(self, run: TrainRun, arch: Arch) -> None:
+        """Say what is trained here. Raises ValueError where something is."""
+        self.refuse_if_taken()
+        self.path.mkdir(parents=True, exist_ok=True)
+        save_arch(arch, self.path / ARCH)
+        write_atomic(self.path / RUN, json.dumps(asdict(run), indent=1) + "\n")
+
+    @cached_property
+    def run(self) -> TrainRun:
+        """What is trained here. Raises ValueError naming file and field."""
+        from pydantic import TypeAdapter, ValidationError
+
+        path = self.path / RUN
+        if not self.holds_run:
+            raise ValueError(f"{self.path}: holds no training ({RUN} is missing); train one with hvnas train")
+        try:
+            run: TrainRun = TypeAdapter(TrainRun).validate_json(read_text(path), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "JSON"
+            raise ValueError(f"{path}: {place}: {first['msg']}; restore the file") from None
+        if run.schema != SCHEMA:
+            raise ValueError(f"{path}: schema: must be {SCHEMA}, got {run.schema!r}")
+        return run
+
+    @cached_property
+    def arch(self) -> Arch:
+        """The network with the data's classes and resolution. Raises ValueError where its file changed."""
+        arch = load_arch(self.path / ARCH)
+        if arch.hash != self.run.arch_hash:
+            raise ValueError(f"{self.path / ARCH}: is not the network that was trained; restore the file")
+        return arch
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training is through."""
+        return self.weights.is_file()
+
+    def trained_weights(self) -> Path:
+        """The file with the trained weights, as they are evaluated. Raises ValueError before the end."""
+        if not self.finished:
+            raise ValueError(
+                f"{self.path}: the training is not through ({WEIGHTS} is missing); "
+                f"hvnas train --resume --out {self.path} goes on with it"
+            )
+        return self.weights
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Keep what came of the training."""
+        write_atomic(self.path / METRICS, json.dumps(metrics, indent=1) + "\n")
+
+    def metrics(self) -> dict[str, Any]:
+        """What came of the training. Raises ValueError where that is not known."""
+        path = self.path / METRICS
+        try:
+            metrics: dict[str, Any] = json.loads(read_text(path))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: not valid JSON ({error}); restore the file") from None
+        return metrics
+
+    def log(self, line: str) -> None:
+        """Add a line to the folder's log."""
+        with (self.path / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+
+
+def find_training(path: str | Path) -> TrainFolder | None:
+    """The training in a folder, or in the folder of a search beside its results; None where there is none."""
+    for place in (Path(path), Path(path) / BESIDE):
+        folder = TrainFolder(place)
+        if folder.holds_run:
+            return folder
+    return None
+
+
+def lasting(name: str) -> str:
+    """A name of data, a recipe or the like, or a path that holds from another folder too."""
+    if name.startswith(DATA_FOLDER):
+        return DATA_FOLDER + str(Path(name.removeprefix(DATA_FOLDER)).resolve())
+    return str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name

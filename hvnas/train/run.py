@@ -1,0 +1,198 @@
+"""A network's training from end to end, from its folder and into it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from hvnas._clean import clean
+from hvnas._lock import locked
+from hvnas.nn.weights import save_weights
+from hvnas.train.data import Data
+from hvnas.train.events import OnLine, recorded
+from hvnas.train.folder import TrainFolder
+from hvnas.train.loop import DivergedError, OnProgress, Progress, Trainer, TrainResult, network_for
+from hvnas.train.peers import Peers
+from hvnas.train.start import begin_with, digest
+from hvnas.train.state import EpochResult
+from hvnas.train.teachers import load_teacher, teacher_file
+
+NAMED_SKIPPED = 20  # unreadable images that the metrics name
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to; `metrics` are what its folder keeps of it."""
+
+    result: TrainResult
+    metrics: dict[str, Any]
+
+
+@contextmanager
+def held(folder: TrainFolder) -> Iterator[None]:
+    """Keep a training's folder to this process; ValueError where another one has it."""
+    with locked(folder.path / LOCK):
+        yield
+
+
+def train_in_folder(
+    folder: TrainFolder,
+    *,
+    device: str | None = None,
+    save_every: float = 300.0,
+    progress: OnProgress | None = None,
+    stop: Callable[[], bool] | None = None,
+    say: OnLine = lambda _: None,
+    peers: Peers | None = None,
+) -> Outcome:
+    """Train the network of `folder`, from its state where there is one.
+
+    `say` is told what is to be known before and after. Of several processes, `peers`, the first one writes.
+    Raises ValueError where the data changed, or with strict data an image is unreadable, and DivergedError,
+    the state kept, where a loss is not finite.
+    """
+    peers = peers or Peers()
+    if folder.finished:
+        metrics = folder.metrics()
+        history = tuple(EpochResult(**entry) for entry in metrics["history"])
+        return Outcome(TrainResult(history, finished=True), metrics)
+    if not peers.first:
+        say = _nothing
+    trainer = _trainer(folder, device, save_every, stop, peers, say)
+    speed = _Speed(progress or _nothing)
+    trainer.progress = _logged(speed, folder) if peers.first else speed
+    try:
+        with recorded(trainer, folder.events, say=say) if peers.first else nullcontext():
+            result = trainer.run()
+    except DivergedError as error:
+        kept = f"{folder.state} keeps the last state" if folder.state.exists() else "nothing was kept yet"
+        raise DivergedError(f"{error}; {kept}") from None
+    metrics = _metrics(folder, result, trainer.data, speed)
+    if peers.first:
+        _finish(folder, trainer, result, metrics)
+    return Outcome(result, metrics)
+
+
+def _trainer(
+    folder: TrainFolder,
+    device: str | None,
+    save_every: float,
+    stop: Callable[[], bool] | None,
+    peers: Peers,
+    say: OnLine,
+) -> Trainer:
+    run, data, recipe = folder.run, folder.run.load_data(), folder.run.load_recipe()
+    say(clean(f"{data}; {_named_skips(data)}" if data.skipped else str(data)))
+    network = network_for(folder.arch, data, recipe=recipe, seed=run.seed)
+    if run.weights is not None and not folder.state.exists():
+        _check_key("weights", run.weights, digest(run.weights), run.weights_key)
+        left = begin_with(network, run.weights)
+        if left:
+            say(f"the classifier begins anew: {run.weights} has other classes")
+    teacher = None
+    if run.teacher is not None:
+        own = digest(teacher_file(run.teacher, run.teacher_weights))
+        _check_key("teacher", run.teacher, own, run.teacher_key)
+        teacher = load_teacher(run.teacher, data, weights=run.teacher_weights)
+    return Trainer(
+        network,
+        data,
+        recipe=recipe,
+        epochs=run.epochs,
+        seed=run.seed,
+        device=device,
+        checkpoint=folder.state,
+        save_every=save_every,
+        stop=stop,
+        teacher=teacher,
+        peers=peers,
+    )
+
+
+def _finish(folder: TrainFolder, trainer: Trainer, result: TrainResult, metrics: dict[str, Any]) -> None:
+    if not result.finished:
+        folder.log(f"stopped after {trainer.steps_done} steps")
+        return
+    arch = folder.arch
+    facts = {"arch": arch.name, "arch_hash": arch.hash, "data": folder.run.data_key}
+    folder.write_metrics(metrics)
+    # last: with the weights the training is through
+    save_weights(trainer.evaluated.state_dict(), folder.weights, metadata=facts)
+    folder.log(f"finished: top-1 {result.top1:.2f}")
+
+
+class _Speed:
+    """Passes progress on and counts what this process did."""
+
+    def __init__(self, progress: OnProgress) -> None:
+        self._progress = progress
+        self._started = time.perf_counter()
+        self.rates: list[float] = []
+
+    def __call__(self, at: Progress) -> None:
+        if at.top1 is None and at.step == at.steps:
+            self.rates.append(at.images_per_s)
+        self._progress(at)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+
+def _logged(progress: OnProgress, folder: TrainFolder) -> OnProgress:
+    def both(at: Progress) -> None:
+        if at.top1 is not None:
+            folder.log(f"epoch {at.epoch} of {at.epochs}: loss {at.loss:.4f}, top-1 {at.top1:.2f}")
+        progress(at)
+
+    return both
+
+
+def _metrics(folder: TrainFolder, result: TrainResult, data: Data, speed: _Speed) -> dict[str, Any]:
+    run, arch = folder.run, folder.arch
+    program = arch.lower()
+    skipped = data.skipped
+    rates = sorted(speed.rates)
+    return {
+        "schema": "hvnas.metrics/1",
+        "network": arch.name,
+        "arch_hash": arch.hash,
+        "params": program.params,
+        "macs": program.macs,
+        "data": run.data,
+        "data_key": run.data_key,
+        "resolution": run.resolution,
+        "classes": run.classes,
+        "recipe": run.recipe["name"],
+        "epochs": run.epochs,
+        "epochs_trained": len(result.history),
+        "stopped_early": result.finished and len(result.history) < run.epochs,
+        "seed": run.seed,
+        "workers": run.workers,
+        "top1": result.top1,
+        "images_per_s": rates[len(rates) // 2] if rates else None,
+        "seconds": speed.seconds,
+        "skipped": {"count": len(skipped), "images": [list(entry) for entry in skipped[:NAMED_SKIPPED]]},
+        "history": [vars(entry) for entry in result.history],
+    }
+
+
+def _named_skips(data: Data) -> str:
+    shown = "; ".join(f"{entry.name}: {entry.reason}" for entry in data.skipped[:NAMED_SKIPPED])
+    more = len(data.skipped) - NAMED_SKIPPED
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _check_key(what: str, name: str, now: str, then: str | None) -> None:
+    if now != then:
+        raise ValueError(
+            f"{what} {name}: is not what it was when the training was begun; bring it back, or train anew"
+        )
+
+
+def _nothing(_: object) -> None:
+    """Nobody listens."""

@@ -1,0 +1,128 @@
+"""A trained network scored on images: that of a training's folder, or a named one with a file of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from hvnas.arch import Arch, load_arch
+from hvnas.nn import build
+from hvnas.nn.coatnet import fit_biases
+from hvnas.nn.weights import StateDict, check_weights
+from hvnas.train.data import Data, load_data
+from hvnas.train.evaluation import Scores, scores_of
+from hvnas.train.fitting import fit_arch
+from hvnas.train.folder import TrainFolder, TrainRun, find_training
+from hvnas.train.start import read_weights
+from hvnas.train.state import read_model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was scored: `weights` is the file, `finished` False where its training is not through."""
+
+    arch: Arch
+    data: Data
+    weights: Path
+    finished: bool
+    scores: Scores
+
+
+def evaluate(
+    source: str,
+    *,
+    data: str | None = None,
+    weights: str | None = None,
+    resolution: int | None = None,
+    test_size: int | None = None,
+    strict: bool = False,
+    device: str | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Score a network on the test split of `data`.
+
+    `source` is the folder of a training, or of a search with one: its data, resolution and weights are taken
+    unless others are given. Or it is a network's name or YAML file, which needs `data` and `weights`.
+    `progress` is told images done, of how many. Raises ValueError naming what is missing, unreadable, or
+    does not go together.
+    """
+    folder = find_training(source)
+    if folder is None:
+        _check_named(source, data, weights)
+    file, state, finished = _weights(folder, weights)
+    loaded, arch = (
+        _of_network(load_arch(source), str(data), resolution, test_size, strict)
+        if folder is None
+        else _of_training(folder, data, resolution, test_size, strict)
+    )
+    network = build(arch)
+    state = fit_biases(network, state)
+    check_weights(network, state, where=str(file))
+    network.load_state_dict(state)
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    total = len(loaded.test)
+    scores = scores_of(
+        network.to(where), loaded.test, loaded, device=where, progress=lambda done: progress(done, total)
+    )
+    return Evaluation(arch, loaded, file, finished, scores)
+
+
+def _of_training(
+    folder: TrainFolder, name: str | None, resolution: int | None, test_size: int | None, strict: bool
+) -> tuple[Data, Arch]:
+    run = folder.run
+    if name is None and resolution in (None, run.resolution) and test_size is None and not strict:
+        return run.load_data(), folder.arch
+    data = load_data(
+        name or run.data,
+        resolution=resolution or run.resolution,
+        test_size=test_size or (run.test_size if name is None else None),
+        train_size=run.train_size if name is None else None,
+        strict=strict or run.strict,
+    )
+    _check_classes(folder, run, data)
+    return replace(data, mean=_three(run.mean), std=_three(run.std)), fit_arch(folder.arch, data)
+
+
+def _check_named(source: str, data: str | None, weights: str | None) -> None:
+    """Raise ValueError where a network that is no training's lacks what a training has."""
+    if Path(source).is_dir():
+        raise ValueError(f"{source}: holds no training; train a network with hvnas train {source}")
+    arch = load_arch(source)
+    if data is None or weights is None:
+        missing = "data" if data is None else "weights"
+        raise ValueError(f"{missing}: is missing; {arch.name} alone was trained on nothing: give --{missing}")
+
+
+def _of_network(
+    arch: Arch, name: str, resolution: int | None, test_size: int | None, strict: bool
+) -> tuple[Data, Arch]:
+    data = load_data(name, resolution=resolution or arch.resolution, test_size=test_size, strict=strict)
+    return data, fit_arch(arch, data)
+
+
+def _weights(folder: TrainFolder | None, weights: str | None) -> tuple[Path, StateDict, bool]:
+    """File, tensors, and whether these are a training's last."""
+    if weights is not None:
+        return Path(weights), read_weights(weights), True
+    assert folder is not None
+    if not folder.finished and folder.state.is_file():
+        return folder.state, read_model(folder.state), False
+    path = folder.trained_weights()
+    return path, read_weights(path), True
+
+
+def _check_classes(folder: TrainFolder, run: TrainRun, data: Data) -> None:
+    if list(data.class_names) != run.class_names:
+        raise ValueError(
+            f"data {data.name}: its classes are not those that {folder.path} was trained on "
+            f"({run.data}); give data with the same {run.classes} classes"
+        )
+
+
+def _three(values: list[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return red, green, blue

@@ -1,0 +1,116 @@
+"""``hvnas train`` and ``hvnas evaluate``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from hvnas.arch import load_arch, save_arch
+
+RECIPE = """
+schema: hvnas.recipe/1
+epochs: 2
+distilled: false
+augmentation: basic
+training:
+  batch: 8
+  optimizer: {lr: 1.0e-3}
+"""
+
+
+@pytest.fixture
+def train(hvnas, tmp_path: Path):
+    torch.set_num_threads(1)
+    save_arch(load_arch("efficientvit_b0").shrunk(), tmp_path / "best.yaml")
+    (tmp_path / "short.yaml").write_text(RECIPE, encoding="utf-8")
+
+    def run(*more: object, source: object = tmp_path, recipe: object = tmp_path / "short.yaml"):
+        options = ["--data", "shapes", "--train-size", 32, "--test-size", 16, "--recipe", recipe]
+        return hvnas("train", source, *options, "--device", "cpu", *more)
+
+    return run
+
+
+def error(result) -> str:
+    """The one line that a command ends in."""
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("hvnas: error: ")
+    return str(line)
+
+
+def test_the_network_of_a_search_is_trained_beside_it_and_evaluated(train, hvnas, tmp_path: Path) -> None:
+    result = train("--json")
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["out"] == str(tmp_path / "train")
+    assert [entry["epoch"] for entry in facts["history"]] == [1, 2]
+    assert "shapes (synthetic, 32 training and 16 test images of 16 classes at 32 px)" in result.stderr
+    assert list((tmp_path / "train" / "events").iterdir())
+
+    again = train("--resume", "--json")
+    assert json.loads(again.stdout) == facts
+    assert "holds a training already" in error(train())
+    assert "epochs: the training in" in error(train("--epochs", 7, "--resume"))
+
+    found = json.loads(hvnas("evaluate", tmp_path, "--json").stdout)
+    assert found["top1"] == facts["top1"]
+    assert found["images"] == 16
+    lines = hvnas("evaluate", tmp_path / "train").stdout.splitlines()
+    assert lines[0].endswith("on the test split of shapes at 32 px")
+    assert lines[1].split() == ["top-1", f"{facts['top1']:.2f}"]
+
+
+def test_a_table_of_epochs(train, tmp_path: Path) -> None:
+    result = train("--out", tmp_path / "other", "--epochs", 1, "--batch", 16)
+    assert result.exit_code == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["epoch", "loss", "top-1"] in lines
+    assert ["weights", str(tmp_path / "other" / "model.safetensors")] in lines
+
+
+def test_what_is_missing_or_unknown_is_one_line(train, hvnas, tmp_path: Path) -> None:
+    assert "which images? Name them with --data" in error(hvnas("train", tmp_path))
+    assert "which network?" in error(hvnas("train", "--data", "digits"))
+    assert "has no training section" in error(train(recipe="modern300"))
+    assert "add --engine ray" in error(train("--workers", 3))
+    assert "--teacher none" in error(train(recipe="efficientformer"))
+    assert "weights: is missing" in error(hvnas("evaluate", "efficientvit_b0", "--data", "digits"))
+    assert "holds no training" in error(hvnas("evaluate", tmp_path, "--data", "digits"))
+    (tmp_path / "w.pt").write_bytes(b"")
+    assert "a pickle may run code" in error(
+        hvnas("evaluate", "efficientvit_b0", "--data", "digits", "--weights", tmp_path / "w.pt")
+    )
+    assert not (tmp_path / "train").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_a_signal_leaves_a_checkpoint_that_goes_on_to_the_same_curve(
+    train, tmp_path: Path, number: int, code: int
+) -> None:
+    options = ["--data", "shapes", "--train-size", "32", "--test-size", "16", "--device", "cpu"]
+    options += ["--recipe", str(tmp_path / "short.yaml"), "--epochs", "12", "--save-every", "0"]
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "hvnas", "train", str(tmp_path), *options, "--out", str(out)]
+    child = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+    while not (tmp_path / "run" / "checkpoint.safetensors").exists() and child.poll() is None:
+        time.sleep(0.02)
+    child.send_signal(number)
+    said = child.communicate()[1].decode()
+    assert child.returncode == code
+    if code > 0:
+        assert f"stopped; hvnas train --resume --out {tmp_path / 'run'} goes on with it" in said
+    resumed = train("--epochs", 12, "--out", tmp_path / "run", "--resume", "--json")
+    straight = train("--epochs", 12, "--out", tmp_path / "straight", "--json")
+    assert json.loads(resumed.stdout)["history"] == json.loads(straight.stdout)["history"]
