@@ -16,7 +16,7 @@ for arg in "$@"; do
     fi
 done
 
-install test ".[dev,peers,export,plot,train,storage]" || die "the installation failed: see pip's message above"
+install test ".[dev,peers,export,plot,report,train,storage]" || die "the installation failed: see pip's message above"
 # Ray has no build for some platforms and young Python versions, and only its own tests need it.
 install ray ".[ray]" 2>"$VENV/ray.log" || say "ray is not to be had here, its tests are skipped (why: $VENV/ray.log)"
 

@@ -2,73 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hvnas._provenance import label, left_out_error, method, provenance
 
 if TYPE_CHECKING:
-    from hvnas.latency import Device, DeviceInfo, LatencyEstimate
-    from hvnas.search.seams import DeviceLike
+    from hvnas.latency import LatencyEstimate
 
-
-# What a device's file may say of its errors, the most telling first, and of which networks.
-_STATED = (
-    ("family_left_out", "whose family the fit has not seen"),
-    ("model_left_out", "left out of the fit one at a time"),
-    ("validation", "measured to validate it"),
-    ("network_left_out", "left out of the fit one at a time"),
-)
-_PLACES = (
-    ("in_gate", "inside its gate"),
-    ("without_gate", "over all networks"),
-    ("overall", "over all networks"),
-    ("", "over all networks"),
-)
-
-
-def provenance(device: Device | DeviceLike) -> str:
-    """One line: how the device's latencies were obtained, and how far off they are.
-
-    A search takes devices that know nothing but latencies; of them the line says so.
-    """
-    info = getattr(device, "info", None)
-    if info is None:
-        return f"{device.name} does not say how its latencies were obtained."
-    said = f"{device.name} is {method(info)}"
-    for kind, whose in _STATED:
-        errors = [
-            f"{error:.1f} % {where}"
-            for place, where in _PLACES
-            if (error := _stated(device, kind, place)) is not None
-        ]
-        if errors:
-            return f"{said}; mean error of networks {whose}: {', '.join(errors)}."
-    return f"{said}; its file states no error."
-
-
-def method(info: DeviceInfo) -> str:
-    """How the latencies were obtained, so that nobody takes a calibrated one for measured."""
-    return "measured" if info.method == "measured" else f"{info.method}, not measured"
-
-
-def label(device: Device) -> str:
-    """The device's name, and what its milliseconds are of where that is no single image."""
-    batch = device.info.batch
-    return device.name if batch == 1 else f"{device.name} (ms per image, batch {batch})"
-
-
-def left_out_error(device: Any, place: str) -> float | None:
-    """The mean absolute error in percent, family left out; None where the device's file states none.
-
-    `place` is ``in_gate`` or ``without_gate``.
-    """
-    return _stated(device, "family_left_out", place)
-
-
-def _stated(device: Any, *path: str) -> float | None:
-    value: Any = getattr(device, "report", None)
-    for key in (*filter(None, path), "mape"):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, (int, float)) else None
+__all__ = ["estimate_to_json", "label", "left_out_error", "method", "provenance"]
 
 
 def estimate_to_json(estimate: LatencyEstimate) -> dict[str, object]:

@@ -1,43 +1,7 @@
-"""How numbers are written."""
+"""How numbers are written: as everywhere."""
 
 from __future__ import annotations
 
+from hvnas._numbers import billions, chance, interval, millions, ms, optional, percent, points
 
-def ms(value: float) -> str:
-    """Milliseconds to a microsecond."""
-    return f"{value:.3f}"
-
-
-def interval(low: float, high: float) -> str:
-    """A 5-95 % interval in milliseconds."""
-    return f"{low:.3f}–{high:.3f}"
-
-
-def millions(count: float) -> str:
-    """A count of parameters, in millions."""
-    return f"{count / 1e6:.2f}"
-
-
-def billions(count: float) -> str:
-    """A count of MACs, in units of 1e9."""
-    return f"{count / 1e9:.3f}"
-
-
-def points(mean: float, sd: float | None = None) -> str:
-    """Top-1 in points, with its standard deviation."""
-    return f"{mean:.1f}" if sd is None else f"{mean:.1f} ± {sd:.1f}"
-
-
-def percent(share: float) -> str:
-    """A share as a percentage."""
-    return f"{100 * share:.1f} %"
-
-
-def chance(p: float) -> str:
-    """A probability, never rounded to certainty."""
-    return f"{min(max(p, 0.001), 0.999):.3f}".rstrip("0") if 0 < p < 1 else f"{p:.0f}"
-
-
-def optional(value: object, *, scale: float = 1.0, digits: int = 1) -> str | None:
-    """A number out of a file, in units of `scale`; None where the file has no number there."""
-    return f"{value / scale:.{digits}f}" if isinstance(value, (int, float)) else None
+__all__ = ["billions", "chance", "interval", "millions", "ms", "optional", "percent", "points"]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hvnas._provenance import estimator_error
 from hvnas.cli import _devices
 from hvnas.cli import _numbers as numbers
 from hvnas.cli._layout import print_layout
@@ -154,19 +155,6 @@ def _nearest_cells(near: Nearest) -> tuple[object, ...]:
         published.get("recipe"),
         numbers.millions(found.params),
         numbers.billions(found.macs),
-    )
-
-
-def estimator_error(estimator: Any) -> str:
-    """One line: how far the estimator is off on families that it has not seen."""
-    report = getattr(estimator, "error", None)
-    overall = report.get("overall") if isinstance(report, Mapping) else None
-    if not isinstance(overall, Mapping):
-        return "The estimator of top-1 states no error."
-    mae, tau = (numbers.optional(overall.get(key), digits=2) for key in ("mae", "tau"))
-    return (
-        f"top-1 is estimated, not trained; mean error on {overall.get('n')} published networks whose family "
-        f"the fit has not seen: {mae} points, Kendall tau {tau}."
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hvnas.cli import _numbers as numbers
 from hvnas.cli._screen import Screen, clean
+from hvnas.cli._verbosity import is_quiet
 
 if TYPE_CHECKING:
     from hvnas.search.archive import Archive
@@ -37,13 +38,15 @@ class Watcher:
 
     def chosen(self, strategy: str, reason: str) -> None:
         """Say which strategy the search is left to, and why."""
-        self._report.line(f"Strategy: {strategy} ({reason})")
+        if not is_quiet():
+            self._report.line(f"Strategy: {strategy} ({reason})")
 
     def reachable(self, reach: Reach) -> None:
         """Say what latencies are to be had at all, and start the clock."""
-        self._report.line(
-            f"Latencies within reach: {numbers.ms(reach.min_ms)} to {numbers.ms(reach.max_ms)} ms"
-        )
+        if not is_quiet():
+            self._report.line(
+                f"Latencies within reach: {numbers.ms(reach.min_ms)} to {numbers.ms(reach.max_ms)} ms"
+            )
         self._last = self._started = time.monotonic()
 
     def failed(self, row: object, reason: str) -> None:
@@ -52,6 +55,8 @@ class Watcher:
 
     def advanced(self, archive: Archive, *, evals: int) -> None:
         """Move the bar, or print a line where the last one is some seconds old."""
+        if is_quiet():
+            return
         if self._screen.is_terminal:
             self._move(archive, evals)
         elif time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
@@ -112,6 +117,8 @@ class Steps:
 
     def at(self, done: int, doing: str) -> None:
         """`done` steps are done, and `doing` is next."""
+        if is_quiet():
+            return
         now = time.monotonic()
         if self._first is None:
             self._first, self._started = done, now

@@ -5,27 +5,19 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
+from hvnas._clean import clean
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-# ECMA-48: a control sequence (CSI), a string sequence up to its terminator, or a two-character escape.
-_ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[PX\]^_].*?(?:\x07|\x1b\\|$)|\x1b.", re.DOTALL)
-# Controls, formats (those that reverse the reading direction among them), halves of pairs, line breaks.
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+__all__ = ["Screen", "clean", "print_json"]
+
 _NOTHING = "–"
-
-
-def clean(text: object) -> str:
-    """`text` as one line without terminal escapes; other characters that do not print become spaces."""
-    bare = _ESCAPE.sub("", str(text))
-    return "".join(" " if unicodedata.category(char) in _UNPRINTABLE else char for char in bare)
 
 
 class Screen:

@@ -11,6 +11,7 @@ import typer
 
 from hvnas.cli import _numbers as numbers
 from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._verbosity import is_quiet
 
 if TYPE_CHECKING:
     from hvnas.studies.verify import Verification
@@ -61,7 +62,7 @@ def _watched(rows: Iterator[Verification], *, total: int) -> Iterator[Verificati
     screen = Screen(errors=True)
     last = time.monotonic()
     for done, row in enumerate(rows, start=1):
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES and not is_quiet():
             last = time.monotonic()
             screen.line(f"{done} of {total} verified")
         yield row

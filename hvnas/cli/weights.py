@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hvnas.cli import _numbers as numbers
-from hvnas.cli._screen import Screen
+from hvnas.cli._screen import Screen, print_json
 
 app = typer.Typer(rich_markup_mode=None, help="Weights of other code bases for our networks.")
 
@@ -38,6 +38,7 @@ def run(
     classes: Annotated[
         int | None, typer.Option(help="Classes of the checkpoint. Default: the model's.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Convert a checkpoint of timm or of a paper's authors.
 
@@ -63,6 +64,9 @@ def run(
     }
     save_weights(imported.state, out, metadata=metadata)
     params = network.lower().params
+    if as_json:
+        print_json({"out": str(out), "tensors": len(imported.state), "params": params, **metadata})
+        return
     Screen().line(
         f"{out}: {len(imported.state)} tensors, {numbers.millions(params)} M params of {network.name}, "
         f"read from {checkpoint.name} ({imported.source})"

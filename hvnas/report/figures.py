@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from hvnas._clean import clean
 from hvnas.latency.plots import check_target, save_figure
 from hvnas.report.compare import Comparison
-from hvnas.report.panels import Curve, Panel, front_panels, history_panels
+from hvnas.report.panels import Curve, Panel, Star, front_panels, history_panels
 
 # Okabe and Ito (2008), "Color universal design"; black and yellow, which read badly as lines, left out.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -17,35 +19,42 @@ _DASHES = (("solid", "-"), ("dash", "--"), ("dot", ":"), ("dashdot", "-."))  # i
 _MANY = 3
 # Characters that a row of the legend has room for.
 _LEGEND = 120
-_GREY = "#444444"
+# Reads on white and on black.
+_GREY = "#7a7f87"
+_FEASIBLE = "rgba(0, 158, 115, 0.10)"
+_REACH = "feasible"
 _MARKS = "fixed points"
 
 
-def save_comparison(found: Comparison, path: str | Path) -> None:
-    """Draw the fronts side by side and the hypervolume's growth.
+def save_comparison(found: Comparison, path: str | Path, *, chosen: Sequence[int | None] = ()) -> None:
+    """Draw the fronts side by side and the hypervolume's growth; `chosen` as in `front_panels`.
 
     Raises ValueError where no figure can be written at `path`, naming the extra that is missing.
     """
     check_target(path)
-    save_figure(_html if Path(path).suffix == ".html" else _drawn, found, path, title(found))
+    panels = front_panels(found, chosen), history_panels(found)
+    save_figure(_html if Path(path).suffix == ".html" else _drawn, panels, path, title(found))
 
 
 def title(found: Comparison) -> str:
     """What is compared, in one line."""
-    config = found.runs[0].config
-    return (
-        f"{len(found.runs)} runs on {config.device}: {config.estimator}, {config.recipe}, {config.scenario}"
-    )
+    config, count = found.runs[0].config, len(found.runs)
+    counted = "1 run" if count == 1 else f"{count} runs"
+    return f"{counted} on {config.device}: {config.estimator}, {config.recipe}, {config.scenario}"
 
 
-def _style(run: int) -> tuple[str, tuple[str, str]]:
+def style(run: int) -> tuple[str, tuple[str, str]]:
+    """The colour of run number `run`, and its dash in plotly and in matplotlib."""
     return _COLOURS[run % len(_COLOURS)], _DASHES[run // len(_COLOURS) % len(_DASHES)]
 
 
-def _drawn(found: Comparison, heading: str) -> Any:
+_Panels = tuple[tuple[Panel, ...], tuple[Panel, ...]]
+
+
+def _drawn(panels: _Panels, heading: str) -> Any:
     from matplotlib.figure import Figure
 
-    fronts, histories = front_panels(found), history_panels(found)
+    fronts, histories = panels
     rows = len(fronts) + bool(histories)
     heights = [1.6] * len(fronts) + [1.0] * bool(histories)
     figure = Figure(figsize=(10, 1.2 + 3.1 * sum(heights)), layout="constrained", facecolor="white")
@@ -57,18 +66,24 @@ def _drawn(found: Comparison, heading: str) -> Any:
     handles, labels = axes[0].get_legend_handles_labels()
     columns = max(1, min(6, _LEGEND // (max(map(len, labels)) + 8)))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
-    figure.suptitle(heading, fontsize=11)
+    figure.suptitle(clean(heading), fontsize=11)
     return figure
 
 
 def _draw_panel(axis: Any, panel: Panel) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
+    corners = _corners(panel)
+    if corners is not None:
+        (x0, x1), (y0, y1) = corners
+        axis.fill_between([x0, x1], y0, y1, color="#009e73", alpha=0.1, linewidth=0, label=_REACH)
     for curve in panel.curves:
-        colour, (_, dash) = _style(curve.run)
+        colour, (_, dash) = style(curve.run)
         line = {"drawstyle": "steps-post", "linestyle": dash} if curve.steps else {"linestyle": "none"}
         size = 2.5 if curve.steps else 3.5
-        axis.plot(curve.x, curve.y, marker="o", markersize=size, color=colour, label=curve.name, **line)
+        axis.plot(
+            curve.x, curve.y, marker="o", markersize=size, color=colour, label=clean(curve.name), **line
+        )
     if panel.marks:
         xs, ys = [m.x for m in panel.marks], [m.y for m in panel.marks]
         axis.scatter(
@@ -79,7 +94,9 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
             side, shift = ("right", -4) if mark.at_end else ("left", 4)
             place = {"xytext": (shift, -3), "textcoords": "offset points", "va": "top", "ha": side}
             axis.annotate(mark.name, (mark.x, mark.y), fontsize=7, color="#444444", **place)
-    axis.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    for star in panel.stars:
+        _draw_star(axis, star)
+    axis.set(xlabel=clean(panel.x_label), ylabel=clean(panel.y_label))
     if panel.x_range is not None and panel.y_range is not None:
         axis.set(xlim=panel.x_range, ylim=panel.y_range)
     if panel.decades is not None:
@@ -88,33 +105,40 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
         # The library's own labels are formulas, and none are drawn.
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_title(panel.title, loc="left", fontsize=9)
+    axis.set_title(clean(panel.title), loc="left", fontsize=9)
     axis.grid(color="0.92", linewidth=0.6)
     axis.set_axisbelow(True)
 
 
-def _html(found: Comparison, heading: str) -> Any:
+def _draw_star(axis: Any, star: Star) -> None:
+    colour, _ = style(star.run)
+    errors = [None if e is None else [[e[0]], [e[1]]] for e in (star.x_error, star.y_error)]
+    named = "chosen, with its intervals" if star.run == 0 else None
+    look = {"marker": "*", "markersize": 13, "color": colour, "capsize": 3, "linestyle": "none"}
+    axis.errorbar(star.x, star.y, xerr=errors[0], yerr=errors[1], label=named, zorder=4, **look)
+
+
+def _html(panels: _Panels, heading: str) -> Any:
     from plotly.subplots import make_subplots
 
-    fronts, histories = front_panels(found), history_panels(found)
+    fronts, histories = panels
     specs: list[list[Any]] = [[{"colspan": 2}, None] for _ in fronts]
     if histories:
         specs.append([{}, {}])
     heights = [1.6] * len(fronts) + [1.0] * bool(histories)
-    panels = (*fronts, *histories)
     figure = make_subplots(
         rows=len(specs),
         cols=2,
         specs=specs,
         row_heights=heights,
-        subplot_titles=[escape(panel.title) for panel in panels],
+        subplot_titles=[label(panel.title) for panel in (*fronts, *histories)],
         vertical_spacing=0.3 / len(specs) if len(specs) > 1 else 0,
     )
-    for i, panel in enumerate(panels):
+    for i, panel in enumerate((*fronts, *histories)):
         row, column = (i + 1, 1) if i < len(fronts) else (len(fronts) + 1, i - len(fronts) + 1)
-        _add_panel(figure, panel, row=row, col=column, named=i == 0)
+        add_panel(figure, panel, named=i == 0, row=row, col=column)
     figure.update_layout(
-        title=escape(heading),
+        title=label(heading),
         template="plotly_white",
         paper_bgcolor="white",
         height=150 + 270 * sum(heights),
@@ -123,45 +147,136 @@ def _html(found: Comparison, heading: str) -> Any:
     return figure
 
 
-def _add_panel(figure: Any, panel: Panel, *, row: int, col: int, named: bool) -> None:
-    """Draw a panel; the first, `named`, gives the legend its entries, which switch a run in all of them."""
+def add_panel(figure: Any, panel: Panel, *, named: bool, **place: int) -> None:
+    """Draw a panel into a figure of plotly, at `row` and `col` of one with several.
+
+    The first, `named`, gives the legend its entries, which switch a run in all of them.
+    """
+    if panel.region is not None:
+        _add_region(figure, panel, named=named, **place)
+    for curve in panel.curves:
+        figure.add_trace(_trace(curve, named=named), **place)
+    if panel.marks:
+        figure.add_trace(_marks(panel, named=named), **place)
+    for star in panel.stars:
+        figure.add_trace(_star(star, named=named), **place)
+    figure.update_xaxes(title_text=label(panel.x_label), range=panel.x_range, **place)
+    figure.update_yaxes(title_text=label(panel.y_label), range=panel.y_range, **place)
+    if panel.decades is not None:
+        figure.update_xaxes(type="log", dtick="D2" if panel.decades < _MANY else 1, **place)
+
+
+def label(text: str) -> str:
+    """`text` as plotly shows it literally: it reads tags of HTML."""
+    return escape(clean(text))
+
+
+def _add_region(figure: Any, panel: Panel, *, named: bool, **place: int) -> None:
     from plotly.graph_objects import Scatter
 
-    for curve in panel.curves:
-        figure.add_trace(_trace(curve, named=named), row=row, col=col)
-    if panel.marks:
-        labelled = Scatter(
-            x=[m.x for m in panel.marks],
-            y=[m.y for m in panel.marks],
-            mode="markers+text",
-            marker={"color": _GREY, "symbol": "diamond", "size": 7},
-            text=[escape(m.name) if m.labelled else "" for m in panel.marks],
-            textposition=["bottom left" if m.at_end else "bottom right" for m in panel.marks],
-            textfont={"size": 10, "color": "#444444"},
-            hovertext=[escape(m.name) for m in panel.marks],
-            name=_MARKS,
-            legendgroup=_MARKS,
-            showlegend=named,
-        )
-        figure.add_trace(labelled, row=row, col=col)
-    figure.update_xaxes(title_text=escape(panel.x_label), range=panel.x_range, row=row, col=col)
-    figure.update_yaxes(title_text=escape(panel.y_label), range=panel.y_range, row=row, col=col)
-    if panel.decades is not None:
-        figure.update_xaxes(type="log", dtick="D2" if panel.decades < _MANY else 1, row=row, col=col)
+    corners = _corners(panel)
+    if corners is None:
+        return
+    (x0, x1), (y0, y1) = corners
+    # A filled path, and no shape: the legend names it and switches it off.
+    region = Scatter(
+        x=[x0, x0, x1, x1, x0],
+        y=[y0, y1, y1, y0, y0],
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=_FEASIBLE,
+        hoverinfo="skip",
+        name=_REACH,
+        legendgroup=_REACH,
+        showlegend=named,
+    )
+    figure.add_trace(region, **place)
+
+
+def _corners(panel: Panel) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """What of the frame is feasible; None where nothing bounds it, or all is out of sight."""
+    region = panel.region
+    if region is None or panel.x_range is None or panel.y_range is None:
+        return None
+    if (*region.x, *region.y) == (None,) * 4:
+        return None
+    (x0, x1), (y0, y1) = _cut(panel.x_range, region.x), _cut(panel.y_range, region.y)
+    return ((x0, x1), (y0, y1)) if x0 < x1 and y0 < y1 else None
+
+
+def _cut(extent: tuple[float, float], limits: tuple[float | None, float | None]) -> tuple[float, float]:
+    low, high = limits
+    return (
+        extent[0] if low is None else max(extent[0], low),
+        extent[1] if high is None else min(extent[1], high),
+    )
+
+
+def _marks(panel: Panel, *, named: bool) -> Any:
+    from plotly.graph_objects import Scatter
+
+    return Scatter(
+        x=[m.x for m in panel.marks],
+        y=[m.y for m in panel.marks],
+        mode="markers+text",
+        marker={"color": _GREY, "symbol": "diamond", "size": 7},
+        text=[label(m.name) if m.labelled else "" for m in panel.marks],
+        textposition=["bottom left" if m.at_end else "bottom right" for m in panel.marks],
+        textfont={"size": 10},
+        hovertext=[_hover(m.name, m.detail) for m in panel.marks],
+        hovertemplate="%{hovertext}<extra></extra>",
+        name=_MARKS,
+        legendgroup=_MARKS,
+        showlegend=named,
+    )
+
+
+def _star(star: Star, *, named: bool) -> Any:
+    from plotly.graph_objects import Scatter
+
+    colour, _ = style(star.run)
+    reach = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 4}
+    errors = {
+        f"error_{axis}": {**reach, "arrayminus": [error[0]], "array": [error[1]]}
+        for axis, error in (("x", star.x_error), ("y", star.y_error))
+        if error is not None
+    }
+    return Scatter(
+        x=[star.x],
+        y=[star.y],
+        mode="markers",
+        marker={"symbol": "star", "size": 14, "color": colour, "line": {"width": 1, "color": "white"}},
+        hovertext=[_hover(star.name, star.detail)],
+        hovertemplate="%{hovertext}<extra>chosen</extra>",
+        name="chosen, with its intervals",
+        legendgroup="chosen",
+        showlegend=named and star.run == 0,
+        **errors,
+    )
+
+
+def _hover(name: str, detail: str) -> str:
+    return f"{label(name)}<br>{label(detail)}" if detail else label(name)
 
 
 def _trace(curve: Curve, *, named: bool) -> Any:
     from plotly.graph_objects import Scatter
 
-    colour, (dash, _) = _style(curve.run)
+    colour, (dash, _) = style(curve.run)
+    details = curve.details or ("",) * len(curve.texts)
+    hover: dict[str, Any] = {}
+    if curve.texts:
+        hover["hovertext"] = [_hover(*each) for each in zip(curve.texts, details, strict=True)]
+        hover["hovertemplate"] = "%{hovertext}<extra>%{fullData.name}</extra>"
     return Scatter(
         x=list(curve.x),
         y=list(curve.y),
         mode="lines+markers" if curve.steps else "markers",
         line={"shape": "hv", "color": colour, "dash": dash, "width": 1.5},
         marker={"size": 4 if curve.steps else 5, "color": colour},
-        text=[escape(text) for text in curve.texts] or None,
-        name=escape(curve.name),
+        name=label(curve.name),
         legendgroup=f"run {curve.run}",
         showlegend=named,
+        **hover,
     )

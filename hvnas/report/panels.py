@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hvnas import _numbers as numbers
 from hvnas.report.compare import Comparison
+from hvnas.report.fixed_points import FixedPoint
+from hvnas.report.reference import bounds_of, margin_of
 from hvnas.report.runs import Run
 from hvnas.search.history import Moment
 from hvnas.search.objectives import LATENCY, TOP1, Objective
+from hvnas.search.result import MS_DECIMALS
 
 # How a metric is called on an axis, and the unit's size.
 _AXES = {
@@ -27,12 +31,14 @@ _PAD = 0.04
 # Labels of fixed points stand at least this far apart, in shares of the frame.
 _APART_X, _APART_Y = 0.17, 0.07
 _END = 0.88
+# A limit within so many extents of the front is shown beside it.
+_NEAR = 2.0
 
 
 @dataclass(frozen=True)
 class Curve:
     """Points of one run; `run` is its place, which gives it its colour. `steps`: each y holds up to the
-    next x; else points alone. `texts` name the points.
+    next x; else points alone. `texts` name the points, `details` tell their numbers.
     """
 
     name: str
@@ -41,6 +47,7 @@ class Curve:
     y: Sequence[float]
     steps: bool
     texts: Sequence[str] = ()
+    details: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,28 @@ class Mark:
     y: float
     labelled: bool
     at_end: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Star:
+    """The network chosen from run number `run`; errors reach below and above it, None where unknown."""
+
+    name: str
+    run: int
+    x: float
+    y: float
+    x_error: tuple[float, float] | None
+    y_error: tuple[float, float] | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Region:
+    """What budgets, less their margins, and constraints allow in a frame; None where a side is open."""
+
+    x: tuple[float | None, float | None]
+    y: tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -68,12 +97,34 @@ class Panel:
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
     decades: float | None = None
+    region: Region | None = None
+    stars: tuple[Star, ...] = ()
 
 
-def front_panels(found: Comparison) -> tuple[Panel, ...]:
-    """The first objective over each other one; over nothing where there is but one."""
+def front_panels(found: Comparison, chosen: Sequence[int | None] = ()) -> tuple[Panel, ...]:
+    """The first objective over each other one; over nothing where there is but one.
+
+    `chosen` is for each run the place of a member that is marked, or None.
+    """
     objectives = found.runs[0].objectives
-    return tuple(_front_panel(found, i, joined=len(objectives) == 2) for i in range(1, len(objectives)))
+    panels = [_front_panel(found, i, joined=len(objectives) == 2) for i in range(1, len(objectives))]
+    return tuple(_marked(panel, _stars(found, i, chosen)) for i, panel in enumerate(panels, start=1))
+
+
+def _marked(panel: Panel, stars: tuple[Star, ...]) -> Panel:
+    """The panel with stars, and their errors inside the frame."""
+    if not stars or panel.x_range is None or panel.y_range is None:
+        return replace(panel, stars=stars)
+    most_x = max(star.x + (star.x_error[1] if star.x_error else 0.0) for star in stars)
+    most_y = max(star.y + (star.y_error[1] if star.y_error else 0.0) for star in stars)
+    x_range, y_range = _holding(panel.x_range, most_x), _holding(panel.y_range, most_y)
+    return replace(panel, stars=stars, x_range=x_range, y_range=y_range)
+
+
+def _holding(extent: tuple[float, float], value: float) -> tuple[float, float]:
+    """A range that reaches up to a value too."""
+    low, high = extent
+    return low, max(high, value + _PAD * (high - low))
 
 
 def history_panels(found: Comparison) -> tuple[Panel, ...]:
@@ -120,8 +171,20 @@ def axis_label(what: Objective, run: Run) -> str:
     if what.metric == TOP1:
         return "score" if run.unit == "score" else "top-1 − 1 sd (points)"
     if what.metric == LATENCY:
-        return f"latency on {what.device or run.config.device} (ms)"
+        device = what.device or run.config.device
+        return f"latency on {device} ({_ms_of(device)})"
     return _AXES[what.metric][0]
+
+
+def _ms_of(device: str) -> str:
+    """The unit of a device's latencies: calibrated ones say so, wherever the figure comes to be seen."""
+    from hvnas.latency import load_device
+
+    try:
+        how = load_device(device).info.method
+    except ValueError:  # a file that is gone: nothing is known of it
+        return "ms"
+    return "ms" if how == "measured" else f"ms, {how}"
 
 
 def _scaled(costs: np.ndarray, what: Objective) -> np.ndarray:
@@ -135,21 +198,78 @@ def _front_panel(found: Comparison, i: int, *, joined: bool) -> Panel:
     for k, run in enumerate(found.runs):
         order = np.argsort(run.costs[:, i] * what.sign, kind="stable")
         x, y = _scaled(run.costs[order, i], what), _scaled(run.costs[order, 0], first)
-        texts = [run.members[j] for j in order]
-        curves.append(Curve(run.name, k, x.tolist(), y.tolist(), joined, texts))
+        texts, details = [run.members[j] for j in order], [_told(run, j) for j in order]
+        curves.append(Curve(run.name, k, x.tolist(), y.tolist(), joined, texts, details))
     shown = np.concatenate([np.stack([curve.x, curve.y], axis=1) for curve in curves])
     y_range = _focused(shown[:, 1], first)
     inside = (shown[:, 1] >= y_range[0]) & (shown[:, 1] <= y_range[1])
-    x_range = _padded(shown[inside, 0])
+    region = Region(_allowed(found.runs, what), _allowed(found.runs, first))
+    x_range = _reaching(_padded(shown[inside, 0]), region.x[1])
     points = [
-        (point.name, float(_scaled(point.costs, what)[i]), float(_scaled(point.costs, first)[0]))
+        (
+            point.name,
+            float(_scaled(point.costs, what)[i]),
+            float(_scaled(point.costs, first)[0]),
+            _told_of_model(point, found.runs[0]),
+        )
         for point in found.fixed_points
         if point.inside
     ]
     x_label, y_label = axis_label(what, found.runs[0]), axis_label(first, found.runs[0])
     title = f"{_bare(y_label)} against {_bare(x_label)}"
     marks = _marks(points, x_range, y_range)
-    return Panel(title, x_label, y_label, tuple(curves), marks, x_range, y_range)
+    return Panel(title, x_label, y_label, tuple(curves), marks, x_range, y_range, region=region)
+
+
+def _told(run: Run, i: int) -> str:
+    """The numbers of a front's member."""
+    accuracy = (
+        f"score {run.top1[i]:.4g}" if run.unit == "score" else f"top-1 {run.top1[i]:.1f} ± {run.sd[i]:.1f}"
+    )
+    return (
+        f"{run.ms[i]:.{MS_DECIMALS}f} ms (5–95 %: {numbers.interval(run.low[i], run.high[i])}), {accuracy}, "
+        f"{numbers.millions(run.params[i])} M params, {numbers.billions(run.macs[i])} G MACs"
+    )
+
+
+def _told_of_model(point: FixedPoint, run: Run) -> str:
+    accuracy = (
+        f"score {point.top1:.4g}" if run.unit == "score" else f"top-1 {point.top1:.1f} ± {point.sd:.1f}"
+    )
+    return f"{numbers.ms(point.ms)} ms, {accuracy}" + ("" if point.feasible else ", not within the limits")
+
+
+def _stars(found: Comparison, i: int, chosen: Sequence[int | None]) -> tuple[Star, ...]:
+    first, what = found.runs[0].objectives[0], found.runs[0].objectives[i]
+    stars = []
+    for k, (run, j) in enumerate(zip(found.runs, chosen, strict=False)):
+        if j is None:
+            continue
+        x, y = (float(_scaled(run.costs[j, [c]], o)[0]) for c, o in ((i, what), (0, first)))
+        timed = what.metric == LATENCY and what.device in (None, run.config.device)
+        x_error = (float(run.ms[j] - run.low[j]), float(run.high[j] - run.ms[j])) if timed else None
+        # The axis is of the mean less one standard deviation: two of them above is the mean plus one.
+        scored = first.metric == TOP1 and run.unit != "score"
+        y_error = (0.0, 2 * float(run.sd[j])) if scored else None
+        stars.append(Star(run.members[j], k, x, y, x_error, y_error, _told(run, j)))
+    return tuple(stars)
+
+
+def _allowed(runs: Sequence[Run], what: Objective) -> tuple[float | None, float | None]:
+    """The least and the most that every run was allowed of a metric, in the unit of its axis."""
+    limits = [bound / (1 + margin_of(run.config, what)) for run in runs for bound in bounds_of([run], what)]
+    if not limits:
+        return None, None
+    unit = _AXES[what.metric][1] if what.metric in _AXES else 1.0
+    return (max(limits) / unit, None) if what.sign < 0 else (None, min(limits) / unit)
+
+
+def _reaching(extent: tuple[float, float], limit: float | None) -> tuple[float, float]:
+    """A range that shows a limit too, unless that is far off."""
+    low, high = extent
+    if limit is None or limit > low + _NEAR * (high - low):
+        return extent
+    return _holding(extent, limit)
 
 
 def _bare(label: str) -> str:
@@ -172,16 +292,16 @@ def _padded(values: np.ndarray) -> tuple[float, float]:
 
 
 def _marks(
-    points: Sequence[tuple[str, float, float]], x: tuple[float, float], y: tuple[float, float]
+    points: Sequence[tuple[str, float, float, str]], x: tuple[float, float], y: tuple[float, float]
 ) -> tuple[Mark, ...]:
     """The points inside the frame; from the highest down, those far from every label get one."""
     framed = [p for p in points if x[0] <= p[1] <= x[1] and y[0] <= p[2] <= y[1]]
     labels: list[tuple[float, float]] = []
     marks = []
-    for name, px, py in sorted(framed, key=lambda p: -p[2]):
+    for name, px, py, detail in sorted(framed, key=lambda p: -p[2]):
         place = (px - x[0]) / (x[1] - x[0]), (py - y[0]) / (y[1] - y[0])
         free = all(abs(place[0] - a) > _APART_X or abs(place[1] - b) > _APART_Y for a, b in labels)
         if free:
             labels.append(place)
-        marks.append(Mark(name, px, py, free, place[0] > _END))
+        marks.append(Mark(name, px, py, free, place[0] > _END, detail))
     return tuple(marks)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from hvnas.report.runs import Run
+from hvnas.search.folder import RunConfig
 from hvnas.search.objectives import LATENCY, TOP1, Objective, parse_constraint
 from hvnas.search.seams import Floats
 
@@ -58,6 +60,20 @@ def bounds_of(runs: Sequence[Run], what: Objective) -> list[float]:
     bounds = [run.config.budget_ms for run in runs] if is_budget(what) else []
     kept = [parse_constraint(text) for run in runs for text in run.config.constraints]
     return bounds + [constraint.bound for constraint in kept if constraint.what == what]
+
+
+def margin_of(config: RunConfig, what: Objective) -> float:
+    """The relative reserve that a run kept on a metric: that of the device for latencies, else none."""
+    if what.metric != LATENCY:
+        return 0.0
+    if what.device is None:
+        return config.margin
+    margins = (config.margin, *config.other_margins)
+    for name, margin in zip((config.device, *config.others), margins, strict=True):
+        # A device that was given by its file is called by that file's name, unless the file says another.
+        if what.device in (name, Path(name).stem):
+            return margin
+    return 0.0
 
 
 def is_budget(what: Objective) -> bool:

@@ -28,9 +28,9 @@ class Run:
     """One run. Arrays are over the n members of its front, the first objective improving.
 
     `costs` [n, k] holds the objectives, all minimised, top-1 as mean minus one standard deviation, at the
-    decimals of ``pareto.csv``. `ms` with `low` and `high` (5-95 %) is on the first device; `top1` and `sd`
-    are points, or a score and 0 where `unit` is ``score``; `best_row` [genes] encodes the best. `stopped`
-    says that the run did not come to its end.
+    decimals of ``pareto.csv``. `ms` with `low` and `high` (5-95 %) is on the first device, `chance` that of
+    the budget; `top1` and `sd` are points, or a score and 0 where `unit` is ``score``; `params` and `macs`
+    are counts. `best_row` [genes] encodes the best. `stopped` says that the run did not come to its end.
     """
 
     folder: Path
@@ -45,6 +45,9 @@ class Run:
     high: Floats = field(repr=False)
     top1: Floats = field(repr=False)
     sd: Floats = field(repr=False)
+    params: Floats = field(repr=False)
+    macs: Floats = field(repr=False)
+    chance: Floats = field(repr=False)
     best_row: Rows = field(repr=False)
     history: tuple[Moment, ...] = field(repr=False)
     evaluated: int
@@ -101,6 +104,9 @@ def load_run(folder: str | Path) -> Run:
         high=table.column("latency_high"),
         top1=top1,
         sd=sd,
+        params=table.column("params"),
+        macs=table.column("macs"),
+        chance=table.column("p_within_budget"),
         best_row=_encoding(table),
         history=_history(folder / HISTORY),
         evaluated=evaluated,

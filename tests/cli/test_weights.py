@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections import OrderedDict
@@ -78,6 +79,14 @@ def test_pickles_of_tensors_are_read(hvnas, theirs, key: str) -> None:
     written = load_file("out.safetensors")
     assert written.keys() == package.build(load_arch(NAME)).state_dict().keys()
     assert torch.equal(written["stem.conv1.conv.weight"], theirs["stem.in_conv.conv.weight"])
+
+
+def test_facts_as_json(hvnas, theirs) -> None:
+    save_file(theirs, "timm.safetensors")
+    told = json.loads(convert(hvnas, "timm.safetensors", "--json").stdout)
+    assert (told["arch"], told["source"], told["out"]) == (NAME, "timm", "out.safetensors")
+    assert told["params"] == load_arch(NAME).lower().params
+    assert told["tensors"] == len(load_file("out.safetensors"))
 
 
 def test_source_is_detected_and_taken(hvnas, theirs) -> None:

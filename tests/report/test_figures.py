@@ -68,7 +68,7 @@ def test_scores_have_no_history(tmp_path: Path) -> None:
 
 def test_labels_of_fixed_points_keep_apart() -> None:
     rng = np.random.default_rng(0)
-    points = [(f"m{i}", float(x), float(y)) for i, (x, y) in enumerate(rng.uniform(-0.2, 1.2, (200, 2)))]
+    points = [(f"m{i}", float(x), float(y), "") for i, (x, y) in enumerate(rng.uniform(-0.2, 1.2, (200, 2)))]
     marks = _marks(points, (0.0, 1.0), (0.0, 1.0))
     assert all(0 <= mark.x <= 1 and 0 <= mark.y <= 1 for mark in marks)
     labels = [mark for mark in marks if mark.labelled]

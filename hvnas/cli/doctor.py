@@ -1,0 +1,138 @@
+"""``hvnas doctor``: what is installed, what is missing, and what works."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hvnas.cli._screen import Screen, print_json
+
+if TYPE_CHECKING:
+    from hvnas._installed import Extra
+    from hvnas._tries import Outcome
+
+
+def run(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Try only this one, such as ray; repeat it for several."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what is installed, what is missing, and what works.
+
+    What is installed is really tried, each thing in a process of its own. Exits with 0 where all that is
+    installed works, and with 1 where something does not, or hvnas itself lacks a package: an extra or a
+    device that is absent is no fault.
+    """
+    from hvnas._installed import installed
+    from hvnas._tries import TRIES
+
+    names = [job.name for job in TRIES]
+    for name in only or ():
+        if name not in names:
+            raise ValueError(f"only: {name!r} is nothing to try; there are {', '.join(names)}")
+    extras = installed()
+    outcomes = _tried(only or names)
+    faults = _faults(extras, outcomes)
+    if as_json:
+        print_json(_facts(extras, outcomes, faults))
+    else:
+        _print(Screen(), extras, outcomes, faults)
+    if faults:
+        raise typer.Exit(1)
+
+
+def _tried(names: list[str]) -> list[Outcome]:
+    from hvnas._tries import carry_out
+    from hvnas.cli._progress import Steps
+
+    ended: list[str] = []
+    with Steps("tries", len(names)) as steps:
+
+        def done(outcome: Outcome) -> None:
+            ended.append(outcome.name)
+            steps.at(len(ended), next((name for name in names if name not in ended), "the outcome"))
+
+        steps.at(0, names[0])
+        return carry_out(names, done=done)
+
+
+def _faults(extras: tuple[Extra, ...], outcomes: list[Outcome]) -> list[str]:
+    """What makes the exit code 1."""
+    own = [f"{name} is missing or too old: {extras[0].command}" for name in extras[0].missing]
+    old = [
+        f"{p.name} {p.version} is not {p.asked}: {extra.command}"
+        for extra in extras[1:]
+        for p in extra.packages
+        if p.version is not None and not p.fits
+    ]
+    broken = [f"{each.name} does not work: {each.detail}" for each in outcomes if each.state == "broken"]
+    return [*own, *dict.fromkeys(old), *broken]
+
+
+def _facts(extras: tuple[Extra, ...], outcomes: list[Outcome], faults: list[str]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from hvnas import __version__
+
+    return {
+        "hvnas": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "interpreter": sys.executable,
+        "packages": {p.name: p.version for p in extras[0].packages},
+        "extras": {
+            extra.name: {
+                "complete": not extra.missing,
+                "packages": {p.name: p.version for p in extra.packages},
+                "missing": list(extra.missing),
+                "add": extra.command if extra.missing else None,
+            }
+            for extra in extras[1:]
+        },
+        "tried": [asdict(outcome) for outcome in outcomes],
+        "faults": faults,
+        "ok": not faults,
+    }
+
+
+def _print(screen: Screen, extras: tuple[Extra, ...], outcomes: list[Outcome], faults: list[str]) -> None:
+    from hvnas import __version__
+
+    screen.line(f"hvnas {__version__}", style="bold")
+    screen.fields(
+        [
+            ("python", f"{platform.python_version()} ({sys.executable})"),
+            ("platform", platform.platform()),
+            ("packages", _listed(extras[0])),
+        ]
+    )
+    screen.heading("Extras")
+    screen.table(
+        ("extra", "state", "installed", "missing", "to add it"),
+        [
+            (
+                extra.name,
+                "complete" if not extra.missing else "missing",
+                _listed(extra) or None,
+                ", ".join(extra.missing) or None,
+                extra.command if extra.missing else None,
+            )
+            for extra in extras[1:]
+        ],
+    )
+    screen.heading("Tried")
+    screen.table(("what", "state", "found"), [(o.name, o.state, o.detail) for o in outcomes])
+    screen.line()
+    for fault in faults:
+        screen.line(f"Fault: {fault}", style="red")
+    if not faults:
+        screen.line("What is installed works.")
+
+
+def _listed(extra: Extra) -> str:
+    return ", ".join(f"{p.name} {p.version}" for p in extra.packages if p.version is not None)

@@ -1,0 +1,288 @@
+"""A report as one HTML page that needs no network: figures, drawings, tables, and how to redo it.
+
+Every text goes through the template's escaping, and before that loses what a terminal or a reader's eye
+would be led astray by; the page's policy lets no script run but the two that it carries.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hvnas import _numbers as numbers
+from hvnas._clean import clean
+from hvnas._provenance import label, method
+from hvnas.latency.plots import check_target
+from hvnas.report import tables
+from hvnas.report.drawing import STYLE, draw_network
+from hvnas.report.figures import title as comparison_title
+from hvnas.report.network import Network
+from hvnas.report.page_figures import PageFigure, page_figures
+from hvnas.report.panels import front_panels, volume_unit
+from hvnas.report.report import Report
+from hvnas.search.result import MS_DECIMALS
+
+_FOLDER = Path(__file__).parent / "page"
+
+
+def check_page(path: str | Path) -> None:
+    """Raise ValueError where no page can be written at `path`, naming the extra that is missing."""
+    path = Path(path)
+    if path.suffix != ".html":
+        raise ValueError(f"{path}: a report is a page; give a name that ends in .html")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; name a file")
+    check_target(path)
+    if find_spec("jinja2") is None:
+        raise ValueError(f"{path}: jinja2 is not installed; pip install 'hvnas[report]' brings it")
+
+
+def render_page(report: Report, *, command: str) -> str:
+    """The page. `command` is the line that makes it again."""
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    from hvnas import __version__
+
+    scripts = [text.replace("\r\n", "\n") for text in (get_plotlyjs(), _read("page.js"))]
+    assert not any("</script" in script.lower() for script in scripts), "it would end in its middle"
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        finalize=lambda value: clean(value) if type(value) is str else value,
+    )
+    figures = {figure.id: figure for figure in page_figures(report)}
+    return environment.get_template("page.html").render(
+        version=__version__,
+        policy=_policy(scripts),
+        style=Markup(_read("page.css") + STYLE),
+        plotly=Markup(scripts[0]),
+        script=Markup(scripts[1]),
+        figures=[{"id": f.id, "data": f.data, "layout": f.layout} for f in figures.values()],
+        command=_words(command),
+        **_content(report, list(figures.values())),
+    )
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Only these scripts run, whatever else the page may come to hold, and nothing is fetched."""
+    marks = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{mark}'" for mark in marks)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _words(command: str) -> list[str]:
+    """A command line in pieces that stay on one line each: options with their values."""
+    pieces: list[str] = []
+    for word in shlex.split(command):
+        if pieces and pieces[-1].startswith("--") and " " not in pieces[-1] and not word.startswith("--"):
+            pieces[-1] += f" {shlex.quote(word)}"
+        else:
+            pieces.append(shlex.quote(word))
+    return pieces
+
+
+def _content(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any]:
+    return {
+        "title": page_title(report),
+        "lead": _lead(report),
+        "warning": _warning(report),
+        "notes": report.notes,
+        "cards": _cards(report),
+        "runs": _runs(report, figures),
+        "networks": _networks(report),
+        "devices": _devices(report, figures),
+        "trust": report.trust,
+        "errors": tables.errors_table(report.devices, report.estimator),
+        "settings": [
+            {"run": s.run, "words": _words(s.command), "notes": s.notes, "facts": s.facts}
+            for s in report.settings
+        ],
+    }
+
+
+def page_title(report: Report) -> str:
+    """The page in a few words."""
+    runs = report.runs
+    if not runs:
+        names = [network.name for network in report.networks]
+        return names[0] if len(names) == 1 else f"{len(names)} networks side by side"
+    if len(runs) > 1:
+        return f"{len(runs)} searches on {runs[0].config.device}"
+    return f"{runs[0].name}: {runs[0].config.budget_ms:g} ms on {runs[0].config.device}"
+
+
+def _lead(report: Report) -> str:
+    if report.comparison is None:
+        devices = ", ".join(device.name for device in report.devices)
+        return f"Latency on {devices}; top-1 as estimated for {report.recipe}."
+    objectives = " against ".join(report.runs[0].config.objectives)
+    return f"{objectives}; {comparison_title(report.comparison)}."
+
+
+def _warning(report: Report) -> str | None:
+    """What nobody may overlook: milliseconds that no clock has shown."""
+    if not report.not_measured:
+        return None
+    several = len(report.not_measured) > 1
+    return (
+        f"{', '.join(report.not_measured)}: the milliseconds here are predictions of "
+        f"{'tables that are' if several else 'a table that is'} calibrated on published measurements. "
+        "Measure a network on the device before you rely on them."
+    )
+
+
+def _cards(report: Report) -> list[dict[str, str | None]]:
+    """The chosen network of the only run in a few numbers."""
+    if len(report.runs) != 1:
+        return []
+    (run,), chosen = report.runs, report.networks[0]
+    i = run.members.index(chosen.arch.name)
+    interval = numbers.interval(float(run.low[i]), float(run.high[i]))
+    assert report.comparison is not None
+    volume = report.comparison.measures[0].hypervolume
+    assert chosen.chance is not None
+    known = [method(device.info) for device in report.devices[:1]]
+    told = "; ".join([f"5–95 %: {interval} ms", *known])
+    said = {
+        "latency": (f"latency on {run.config.device}", f"{run.ms[i]:.{MS_DECIMALS}f} ms", told),
+        "chance": ("chance of the budget", tables.chance(chosen.chance), f"of {run.config.budget_ms:g} ms"),
+        "accuracy": (tables.accuracy_name(run), str(chosen.accuracy), _trained(chosen)),
+        "params": ("params", f"{numbers.millions(chosen.params)} M", None),
+        "macs": ("MACs", f"{numbers.billions(chosen.macs)} G", None),
+        "evaluated": ("evaluated", f"{run.evaluated:,}", f"networks in {run.seconds:.1f} s"),
+        "hypervolume": ("hypervolume", f"{volume:.5g}", volume_unit(run)),
+    }
+    return [{"id": id, "name": n, "value": value, "more": more} for id, (n, value, more) in said.items()]
+
+
+def _trained(network: Network) -> str | None:
+    accuracy = network.accuracy
+    return None if accuracy is None else f"{accuracy.estimator}, for {accuracy.recipe}"
+
+
+def _runs(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any] | None:
+    found = report.comparison
+    if found is None:
+        return None
+    timed = _timed(report) or f"ms on {found.runs[0].config.device}"
+    return {
+        "heading": "The front" if len(found.runs) == 1 else "The fronts",
+        "fronts": _of(figures, "front"),
+        "histories": _of(figures, "history"),
+        "region": _region(report),
+        "table": tables.runs_table(found, timed=timed),
+        "front": tables.front_table(found, timed=timed),
+        "models": tables.models_table(found, timed=timed),
+        "reference": "Measured to "
+        + "; ".join(f"{c.objective} {c.value:g} ({c.why})" for c in found.reference),
+    }
+
+
+def _of(figures: Sequence[PageFigure], kind: str) -> list[PageFigure]:
+    return [figure for figure in figures if figure.id.startswith(f"{kind}-")]
+
+
+def _region(report: Report) -> str | None:
+    """What the shaded part of the fronts is."""
+    found = report.comparison
+    assert found is not None
+    panels = front_panels(found)
+    bounded = any(panel.region and any(panel.region.x + panel.region.y) for panel in panels)
+    config = found.runs[0].config
+    left_out = f" Models of papers are left out: {found.no_fixed_points}." if found.no_fixed_points else ""
+    if not bounded:
+        return left_out.strip() or None
+    budgets = {(run.config.budget_ms, run.config.margin) for run in found.runs}
+    what = (
+        f"the budget of {config.budget_ms:g} ms less its margin of {numbers.percent(config.margin)}"
+        if len(budgets) == 1
+        else "the tightest of the budgets less its margin"
+    )
+    kept = f" and {', '.join(config.constraints)}" if config.constraints else ""
+    return f"Shaded: what {what}{kept} leaves. Diamonds are models of papers.{left_out}"
+
+
+def _networks(report: Report) -> dict[str, Any]:
+    shown = report.side_by_side
+    return {
+        "heading": "The chosen network" if len(report.runs) == 1 == len(report.networks) else "Networks",
+        "timed": _timed(report),
+        "all": [_network(network, report) for network in shown],
+        "table": tables.networks_table(report),
+    }
+
+
+def _timed(report: Report) -> str | None:
+    """What milliseconds without another word are."""
+    if not report.devices:
+        return None
+    device = report.devices[0]
+    return f"ms on {label(device)}, {method(device.info)}"
+
+
+def _network(network: Network, report: Report) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    first = report.devices[0].name if report.devices else None
+    return {
+        "name": network.name,
+        "origin": _origin(network, report),
+        # Made by an XML writer, which escapes.
+        "drawing": Markup(draw_network(network, device=first)),
+        "facts": [{"name": name, "value": value} for name, value in _facts(network, report) if value],
+    }
+
+
+def _origin(network: Network, report: Report) -> str:
+    if network.run is not None:
+        return f"chosen from {network.run}"
+    return "the paper's model, to compare with" if network is report.reference else "asked for"
+
+
+def _facts(network: Network, report: Report) -> list[tuple[str, str | None]]:
+    facts: list[tuple[str, str | None]] = []
+    for device in report.devices:
+        estimate = network.latency[device.name]
+        interval = numbers.interval(estimate.low, estimate.high)
+        said = f"{numbers.ms(estimate.ms)} ms (5–95 %: {interval}), {method(device.info)}"
+        facts.append((label(device), said))
+        facts.append(("outside its gate", "; ".join(estimate.reasons) or None))
+    trained = None if network.accuracy is None else f"{network.accuracy} ({_trained(network)})"
+    unit = "score" if network.accuracy and network.accuracy.unit == "score" else "top-1"
+    return [
+        *facts,
+        (f"{unit}, estimated", trained),
+        ("trained", network.trained),
+        ("published", None if network.published is None else f"top-1 {network.published:g}"),
+        ("assumed", "; ".join(network.assumed) or None),
+        ("size", f"{numbers.millions(network.params)} M params, {numbers.billions(network.macs)} G MACs"),
+    ]
+
+
+def _devices(report: Report, figures: Sequence[PageFigure]) -> list[dict[str, Any]]:
+    shown = report.side_by_side
+    return [
+        {
+            "name": label(device),
+            "method": method(device.info),
+            "figures": [f for f in figures if f.id.startswith("latency-") and f.id.endswith(f"-{i}")],
+            "stages": tables.stage_table(device, shown, id=f"stages-{i}"),
+            "kinds": tables.kind_table(device, shown, id=f"kinds-{i}"),
+        }
+        for i, device in enumerate(report.devices, start=1)
+    ]

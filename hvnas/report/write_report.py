@@ -1,0 +1,76 @@
+"""A report as files: the page, and its figures and tables in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hvnas._clean import clean
+from hvnas._files import write_atomic
+from hvnas._provenance import method
+from hvnas.latency.plots import Bar, check_target, save_bars
+from hvnas.report.drawing import draw_network
+from hvnas.report.figures import save_comparison
+from hvnas.report.network import by_kind, by_stage
+from hvnas.report.page import check_page, render_page
+from hvnas.report.page_figures import chosen_members
+from hvnas.report.panels import front_panels, history_panels
+from hvnas.report.report import Report
+from hvnas.report.told import csv_files
+
+_DRAWN = (".png", ".svg")
+
+
+def check_report(out: str | Path, figures: str | Path | None = None) -> None:
+    """Raise ValueError where the page or a folder of figures cannot be written: before any work."""
+    check_page(out)
+    if figures is None:
+        return
+    folder = Path(figures)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file; name a folder for the figures")
+    for suffix in _DRAWN:
+        check_target(folder.parent / f"figure{suffix}")
+
+
+def write_report(report: Report, out: str | Path, *, command: str) -> Path:
+    """Write the page in one step. Raises ValueError as `check_report`."""
+    check_page(out)
+    write_atomic(out, render_page(report, command=command))
+    return Path(out)
+
+
+def write_figures(report: Report, folder: str | Path) -> tuple[Path, ...]:
+    """Write figures as PNG and SVG, drawings as SVG and tables as CSV to `folder`, which is made.
+
+    No name of a network or a run becomes part of a file's name.
+    """
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
+    written = []
+    found = report.comparison
+    # One objective alone has no front, and a score no hypervolume.
+    if found is not None and (front_panels(found) or history_panels(found)):
+        for suffix in _DRAWN:
+            written.append(folder / f"front{suffix}")
+            save_comparison(found, written[-1], chosen=chosen_members(report))
+    for i, device in enumerate(report.devices, start=1):
+        title = clean(f"Latency on {device.name}, {method(device.info)}")
+        for suffix in _DRAWN:
+            written.append(folder / f"latency-{i}{suffix}")
+            save_bars(_bars(report, device.name), written[-1], title=title)
+    first = report.devices[0].name if report.devices else None
+    for i, network in enumerate(report.side_by_side, start=1):
+        written.append(folder / f"network-{i}.svg")
+        write_atomic(written[-1], draw_network(network, device=first, standalone=True))
+    for name, text in csv_files(report).items():
+        written.append(folder / name)
+        write_atomic(written[-1], text)
+    return tuple(written)
+
+
+def _bars(report: Report, device: str) -> list[Bar]:
+    return [
+        Bar(f"by {what}", clean(network.name), dict(parts(network.latency[device])))
+        for what, parts in (("stage", by_stage), ("kind of op", by_kind))
+        for network in report.side_by_side
+    ]
