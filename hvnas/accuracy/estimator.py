@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -95,10 +96,26 @@ class ColumnEstimator(AccuracyEstimator, Protocol):
         ...
 
 
-_FACTORIES: dict[str, Callable[[], AccuracyEstimator]] = {}
-_FAMILIES: dict[str, Callable[[str], AccuracyEstimator]] = {}
-
 Family = Callable[[str], AccuracyEstimator]
+
+
+class Located(NamedTuple):
+    """What of an estimator's name leads to files.
+
+    `name` has whole paths for them, so that it is found from any folder. `files` decide what is estimated:
+    where one of them changes, it is another estimator.
+    """
+
+    name: str
+    files: tuple[Path, ...] = ()
+
+
+Locate = Callable[[str], Located]
+_FACTORIES: dict[str, Callable[[], AccuracyEstimator]] = {}
+_FAMILIES: dict[str, Family] = {}
+_ARGUMENTS: dict[str, str] = {}
+_LOCATE: dict[str, Locate] = {}
+_AND, _OWN = "+", ".json"
 
 
 def register_estimator(
@@ -113,11 +130,19 @@ def register_estimator(
     return register
 
 
-def register_estimator_family(name: str) -> Callable[[Family], Family]:
-    """Decorator: a function that makes an estimator of what stands behind ``name:``, such as options."""
+def register_estimator_family(
+    name: str, *, argument: str = "OPTIONS", locate: Locate | None = None
+) -> Callable[[Family], Family]:
+    """Decorator: a function that makes an estimator of what stands behind ``name:``, such as options.
+
+    `argument` is what to write there, as `list_estimators` shows it. `locate` names the files that it leads
+    to; without it there are none.
+    """
 
     def register(factory: Family) -> Family:
-        _FAMILIES[name] = factory
+        _FAMILIES[name], _ARGUMENTS[name] = factory, argument
+        if locate is not None:
+            _LOCATE[name] = locate
         return factory
 
     return register
@@ -131,8 +156,31 @@ def _family(name: str) -> Family | None:
 
 
 def list_estimators() -> tuple[str, ...]:
-    """Names that `load_estimator` takes, those of other packages' entry points included."""
-    return tuple(sorted({*_FACTORIES, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
+    """Names that `load_estimator` takes, those of other packages' entry points included.
+
+    A family stands with a colon and what to write behind it: ``supernet:DIR``.
+    """
+    names = {*_FACTORIES, *(point.name for point in entry_points(group=ENTRY_POINTS))}
+    families = {*_FAMILIES, *(point.name for point in entry_points(group=FAMILY_ENTRY_POINTS))}
+    names |= {f"{family}:{_ARGUMENTS.get(family, 'OPTIONS')}" for family in families}
+    return tuple(sorted(names))
+
+
+def locate_estimator(name: str) -> Located:
+    """The files that an estimator's name leads to. Nothing is read, and nothing has to be there."""
+    parts = [_located(part) for part in name.split(_AND)]
+    return Located(_AND.join(part.name for part in parts), tuple(f for part in parts for f in part.files))
+
+
+def _located(name: str) -> Located:
+    family, colon, argument = name.partition(":")
+    if colon and _family(family) is not None:
+        found = _LOCATE[family](argument) if family in _LOCATE else Located(argument)
+        return Located(f"{family}:{found.name}", found.files)
+    if name.endswith(_OWN):
+        file = Path(name).resolve()
+        return Located(str(file), (file,))
+    return Located(name)
 
 
 @cache
@@ -143,11 +191,11 @@ def load_estimator(name: str = "surrogate") -> AccuracyEstimator:
     `hvnas.accuracy.combine`. Behind the name of a family and a colon stand options, such as
     ``train:data=digits,epochs=3``; see `hvnas.accuracy.short_training`.
     """
-    if "+" in name:
+    if _AND in name:
         from hvnas.accuracy.combine import RankMean
 
         return RankMean.of(name)
-    if name.endswith(".json"):
+    if name.endswith(_OWN):
         from hvnas.accuracy.own import load_own
 
         return load_own(name)

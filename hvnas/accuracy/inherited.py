@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvnas.accuracy.estimator import Estimate, register_estimator_family
+from hvnas.accuracy.estimator import Estimate, Located, register_estimator_family
 from hvnas.accuracy.options import read_options
 from hvnas.accuracy.short_results import Curve, ResultFile, make_key
 from hvnas.accuracy.short_training import NO_CACHE, binomial_sd
@@ -182,7 +182,16 @@ class InheritedEstimator:
         return known.top1[-1]
 
 
-@register_estimator_family(NAME)
+def locate(text: str) -> Located:
+    """The files of the supernet behind ``supernet:``."""
+    from hvnas.supernet.checkpoint import RUN, STATE
+
+    folder, comma, options = text.partition(",")
+    path = Path(folder).expanduser().resolve()
+    return Located(f"{path}{comma}{options}", (path / RUN, path / STATE))
+
+
+@register_estimator_family(NAME, argument="DIR", locate=locate)
 def from_options(text: str) -> InheritedEstimator:
     """The estimator of ``supernet:DIR,bn_calib=0``, given what stands behind the colon."""
     folder, _, options = text.partition(",")

@@ -218,7 +218,7 @@ def make_default() -> ShortTrainingEstimator:
     return ShortTrainingEstimator()
 
 
-@register_estimator_family(NAME)
+@register_estimator_family(NAME, argument="NAME=VALUE,…")
 def from_options(text: str) -> ShortTrainingEstimator:
     """The estimator of ``train:data=digits,epochs=3``, given what stands behind the colon."""
     return ShortTrainingEstimator(parse_options(text))

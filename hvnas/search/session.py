@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,10 @@ class Session(Checkpoint):
         self._tell()
         if self.stop.is_set():
             raise Stopped
+
+    def keep(self, name: str, write: Callable[[Path], None]) -> None:
+        """Passed on to the checkpoint."""
+        self.checkpoint.keep(name, write)
 
     def finish(self, state: State) -> None:
         """Keep the state of a run that came to its end, too late to stop."""

@@ -7,7 +7,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,9 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Keep `state`; its `keys` are those added since the last save."""
+
+    def keep(self, name: str, write: Callable[[Path], None]) -> None:
+        """Have `write` make a file of the run's own called `name`; nothing where the run has no folder."""
 
 
 class FolderCheckpoint(Checkpoint):
@@ -122,6 +125,11 @@ class FolderCheckpoint(Checkpoint):
             with replacing(self._folder / _STATE) as part:
                 part.write_bytes(whole.getbuffer())
         self._last = time.monotonic()
+
+    def keep(self, name: str, write: Callable[[Path], None]) -> None:
+        """Have `write` make the file `name` in the run's folder."""
+        with writing(self._folder.parent):
+            write(self._folder.parent / name)
 
     def discard(self) -> None:
         """Forget what was saved."""

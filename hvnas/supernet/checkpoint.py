@@ -13,12 +13,13 @@ from typing import Any
 from hvnas._files import read_text, write_atomic
 from hvnas.nn.weights import check_weights
 from hvnas.space import Space, load_space
+from hvnas.supernet.importance import NAME, attach
 from hvnas.supernet.supernet import Supernet
 from hvnas.train.data import Data, load_data
 from hvnas.train.state import read_model
 
 SCHEMA = "hvnas.supernet/1"
-RUN, STATE = "supernet.json", "checkpoint.safetensors"
+RUN, STATE, LOCK = "supernet.json", "checkpoint.safetensors", ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ class SupernetRun:
 
     `space` and `recipe` are names or paths; `genes` are the space's, with their values. `data` is a name for
     `load_data`, with `resolution`, `train_size` and `test_size` as there, `data_key` what it led to. `batch`
-    and `paths` are None where the recipe's and the scheme's own are taken.
+    and `paths` are None where the recipe's and the scheme's own are taken. `importance` says whether the
+    importances of blocks are trained with the weights.
     """
 
     schema: str = SCHEMA
@@ -47,6 +49,7 @@ class SupernetRun:
     paths: int | None
     bn_calib: int
     seed: int
+    importance: bool = False
 
     def load_data(self) -> Data:
         """The data set. Raises ValueError where its name leads to other data now."""
@@ -72,7 +75,7 @@ class SupernetFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.state = self.path / STATE
+        self.state, self.lock = self.path / STATE, self.path / LOCK
 
     @property
     def holds_run(self) -> bool:
@@ -147,6 +150,8 @@ class SupernetFolder:
             )
         weights = read_model(self.state)
         net = Supernet(self.space(), classes=self.run.classes, resolution=self.run.resolution)
+        if any(key.startswith(f"{NAME}.") for key in weights):
+            attach(net)
         check_weights(net, weights, where=str(self.state))
         net.load_state_dict(weights)
         return net.eval()

@@ -22,7 +22,7 @@ def extreme(space: Space, *, sign: int) -> Rows:
     row = with_sizes(space, space.canonicalise(np.zeros((1, len(space.genes)), dtype=np.int64))[0], sign=sign)
     best = _size(space, path, row[None], sign)[0]
     for _ in range(MAX_MOVES):
-        around = _neighbours(space, row)
+        around = neighbours(space, row)
         sizes = _size(space, path, around, sign)
         k = int(sizes.argmax())
         if not sizes[k] > best:
@@ -39,7 +39,8 @@ def _size(space: Space, path: FastPath, rows: Rows, sign: int) -> NDArray[np.flo
     return np.where(excess > 1, -OUTSIDE * excess, sign * macs)
 
 
-def _neighbours(space: Space, row: Rows) -> Rows:
+def neighbours(space: Space, row: Rows) -> Rows:
+    """`row` and, canonical, every row with another value of one of its genes. Shape [n, genes]."""
     rows = []
     for i, count in enumerate(space.cardinalities):
         for value in range(count):
@@ -54,7 +55,7 @@ def with_sizes(space: Space, row: Rows, *, sign: int) -> Rows:
     """`row` with every ordered gene at its largest or smallest value; types, empty runs and stages stay."""
     row = row.copy()
     for i, gene in enumerate(space.genes):
-        sizes = _sizes(gene.values)
+        sizes = sizes_of(gene.values)
         if gene.name == "stages" or sizes is None:
             continue
         if gene.name.endswith(".depth"):
@@ -65,7 +66,7 @@ def with_sizes(space: Space, row: Rows, *, sign: int) -> Rows:
     return space.canonicalise(row[None])[0]
 
 
-def _sizes(values: tuple[object, ...]) -> list[float] | None:
+def sizes_of(values: tuple[object, ...]) -> list[float] | None:
     """The values as numbers, a profile as its mean; None where some are neither."""
     sizes = []
     for value in values:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from hvnas.blocks import Block
 from hvnas.nn import build_block
@@ -18,6 +18,11 @@ from hvnas.supernet.composite import Described, describe
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+# torch.nn.init's and Tensor's own
+_DRAWING = frozenset(
+    ("kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "trunc_normal_", "uniform_", "normal_")
+)
 
 
 class Recent(Generic[K, V]):
@@ -42,24 +47,51 @@ def inner_of(module: nn.Module) -> nn.Module:
     return module.block if isinstance(module, PassTokens) else module
 
 
-@lru_cache(maxsize=100_000)
+_DESCRIBED: Recent[tuple[Block, State], dict[str, Described]] = Recent(100_000)
+
+
 def described(block: Block, state: State) -> dict[str, Described]:
     """The tensors of a block's module, by name; nothing is allocated."""
-    with torch.device("meta"):
-        return describe(inner_of(build_block(block, state)))
+    return _described(block, state, lambda: _on_meta(block, state))
 
 
 def build_empty(block: Block, state: State, *, device: torch.device) -> nn.Module:
-    """A block's module on meta, but with those buffers that are outside the state dict on `device`."""
-    with torch.device("meta"):
-        module = build_block(block, state)
+    """A block's module on meta, but with those buffers that are outside the state dict on `device`.
+
+    Torch's generators are left as they were: a run that goes on knows fewer modules than one that was never
+    stopped, and both have to draw the same numbers afterwards.
+    """
+    module = _on_meta(block, state)
+    _described(block, state, lambda: module)
     if any(part._non_persistent_buffers_set for part in module.modules()):
-        real = build_block(block, state)
+        with torch.random.fork_rng(devices=[]), _Undrawn():
+            real = build_block(block, state)
         for part, source in zip(module.modules(), real.modules(), strict=True):
             for name in part._non_persistent_buffers_set:
                 buffer = source._buffers[name]
                 part._buffers[name] = None if buffer is None else buffer.to(device)
     return module
+
+
+def _described(block: Block, state: State, make: Callable[[], nn.Module]) -> dict[str, Described]:
+    return _DESCRIBED.get((block, state), lambda: describe(inner_of(make())))
+
+
+def _on_meta(block: Block, state: State) -> nn.Module:
+    with torch.device("meta"), _Undrawn():
+        return build_block(block, state)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Initial weights stay undrawn: the drawing costs much of a module's time, and all are replaced."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _DRAWING:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def leaf_of(module: nn.Module, name: str) -> tuple[dict[str, Tensor | None], str]:

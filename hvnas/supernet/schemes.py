@@ -18,6 +18,7 @@ from hvnas.supernet.supernet import Supernet
 
 DEFAULT = "sandwich"
 SHRINKING_PHASES = 4
+OPENED = 0.7
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,7 @@ class Fair(_Random):
         net = self.net
         row = net.space.canonicalise(self.row(number)[None])[0]
         arch = net.space.decode(row)
-        program = arch.lower() if net.space.limits else None
-        if all(getattr(program, name) <= most for name, most in net.space.limits.items()):
-            return net.fitted(arch)
-        return net.sample(rng=self.rng(number))
+        return net.fitted(arch) if _keeps_limits(net, arch) else net.sample(rng=self.rng(number))
 
 
 @register_scheme("sandwich")
@@ -162,6 +160,37 @@ class ConflictAware(Sandwich):
     """`Sandwich`, with the conflicts between its gradients removed (NASViT; see `conflict.project`)."""
 
     projects = True
+
+
+@register_scheme("widening")
+class Widening(Sandwich):
+    """`Sandwich`, whose random members leave the largest member's block types one by one.
+
+    Each choice of a type (blocks, downsampling, stem, head, tokens) is the largest member's with a
+    probability that falls from 1 to 0 over the first `OPENED` of the steps; sizes are drawn uniformly from
+    the first step. So a type is trained between neighbours that work already, where uniform draws put it
+    between others that know as little: of short trainings few steps are lost before anything is learnt. This
+    project's own, in the spirit of progressive shrinking (arXiv 1908.09791) with types in the place of sizes.
+    """
+
+    def draw(self, step: int, *, steps: int) -> Draw:
+        """See `Scheme.draw`."""
+        rng = self.rng(step, 1)
+        free = step / (OPENED * steps)
+        members = (
+            self._near(arch, rng.random(len(self.net.space.genes)) < free) for arch in self.random(step)
+        )
+        return Draw((self.net.largest, self.net.smallest, *members), taught=True)
+
+    def _near(self, arch: Arch, is_free: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Arch:
+        """`arch` with the largest member's types where they are not free; as it is where limits bar that."""
+        net = self.net
+        row, largest = net.encode(arch).copy(), net.encode(net.largest)
+        for i, gene in enumerate(net.space.genes):
+            if not is_free[i] and _phase(gene.name) == 0:
+                row[i] = largest[i]
+        near = net.fitted(net.space.decode(net.space.canonicalise(row[None])[0]))
+        return near if _keeps_limits(net, near) else arch
 
 
 @register_scheme("shrinking")
@@ -190,6 +219,11 @@ class Shrinking(_Random):
             if _phase(gene.name) > phase:
                 row[i] = largest[i]
         return net.fitted(net.space.decode(row))
+
+
+def _keeps_limits(net: Supernet, arch: Arch) -> bool:
+    program = arch.lower() if net.space.limits else None
+    return all(getattr(program, name) <= most for name, most in net.space.limits.items())
 
 
 def _phase(gene: str) -> int:

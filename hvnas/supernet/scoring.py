@@ -39,16 +39,6 @@ def check_bn_calib(count: int) -> None:
         )
 
 
-def activate(net: Supernet, arch: Arch, *, drop_path: float = 0.0) -> None:
-    """`net.set`, which leaves torch's random state as it was.
-
-    A member's modules are built where they are not known yet, and building draws numbers: a run that goes on
-    knows fewer modules than one that was never stopped.
-    """
-    with torch.random.fork_rng(devices=[]):
-        net.set(arch, drop_path=drop_path)
-
-
 def inherited_top1(
     net: Supernet,
     arch: Arch,
@@ -64,8 +54,8 @@ def inherited_top1(
     with 0 they are those that the members trained last have left. `split` is the test split unless given.
     `arch` is the active member afterwards. Raises ValueError where `arch` is outside the space.
     """
-    activate(net, arch)
-    with _statistics_kept(net):
+    net.set(arch)
+    with statistics_kept(net):
         if bn_calib:
             recalibrate(net, calibration_batches(data, bn_calib, device=net.device))
         return top1_of(
@@ -74,7 +64,7 @@ def inherited_top1(
 
 
 @contextmanager
-def _statistics_kept(net: Supernet) -> Iterator[None]:
+def statistics_kept(net: Supernet) -> Iterator[None]:
     """Members share the statistics: what one is evaluated with is not to be seen by others."""
     before = [buffer.clone() for buffer in net.buffers()]
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
+from hvnas._lock import locked
 from hvnas._names import unknown_name
 from hvnas.arch import Arch
 from hvnas.space import load_space
@@ -18,10 +20,13 @@ from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, inherited_top1
 from hvnas.supernet.supernet import Supernet
 from hvnas.supernet.training import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
+from hvnas.train.events import FOLDER as EVENTS
+from hvnas.train.events import OnLine, recorded
 from hvnas.train.loop import DivergedError, OnProgress, TrainResult
+from hvnas.train.peers import Peers
 from hvnas.train.recipes import Recipe, load_recipe, training_of
 
-RECIPE = "tiny"
+RECIPE = "supernet"
 SHOWN_AT_RANDOM = 3
 FOLDER = "folder:"  # data of one's own
 
@@ -63,6 +68,7 @@ class Asked:
     scheme: str | None = None
     paths: int | None = None
     bn_calib: int | None = None
+    importance: bool | None = None
     seed: int | None = None
 
 
@@ -95,6 +101,7 @@ def begin(asked: Asked, out: str | Path) -> SupernetFolder:
         scheme=asked.scheme or DEFAULT,
         paths=asked.paths,
         bn_calib=BN_CALIB if asked.bn_calib is None else asked.bn_calib,
+        importance=bool(asked.importance),
         seed=asked.seed or 0,
     )
     _check(run)
@@ -126,41 +133,50 @@ def train_supernet(
     progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
     announce: Callable[[MemoryNeed], None] | None = None,
+    say: OnLine = lambda _: None,
+    peers: Peers | None = None,
 ) -> SupernetResult:
     """Train the supernet of `folder`, from its state where there is one.
 
-    `announce` is told what memory the weights need, before they are allocated. Raises ValueError where the
-    space or the data changed, and DivergedError, the state kept, where a loss is not finite.
+    `announce` is told what memory the weights need, before they are allocated, `say` where no TensorBoard
+    events can be written. Of several processes, `peers`, the first one writes, and scores the members. Raises
+    ValueError where the space or the data changed, or another process trains here, and DivergedError, the
+    state kept, where a loss is not finite.
     """
-    run, space = folder.run, folder.space()
-    data = run.load_data()
-    if announce is not None:
-        announce(memory(space, classes=data.classes, resolution=data.resolution))
-    trainer = SupernetTrainer(
-        supernet_for(space, data, seed=run.seed),
-        data,
-        recipe=recipe_of(run),
-        scheme=run.scheme,
-        paths=run.paths,
-        bn_calib=run.bn_calib,
-        epochs=run.epochs,
-        seed=run.seed,
-        device=device,
-        checkpoint=folder.state,
-        save_every=save_every,
-        progress=progress,
-        stop=stop,
-    )
-    try:
-        result = trainer.run()
-    except DivergedError as error:
-        kept = f"{folder.state} keeps the last state" if folder.state.exists() else "nothing was kept yet"
-        raise DivergedError(f"{error}; {kept}") from None
-    if not result.finished:
-        return SupernetResult(run, result)
-    net = trainer.evaluated
-    assert isinstance(net, Supernet)
-    return SupernetResult(run, result, _scored(net, data, bn_calib=run.bn_calib, seed=run.seed))
+    peers = peers or Peers()
+    with locked(folder.lock) if peers.first else nullcontext():
+        run, space = folder.run, folder.space()
+        data = run.load_data()
+        if announce is not None:
+            announce(memory(space, classes=data.classes, resolution=data.resolution))
+        trainer = SupernetTrainer(
+            supernet_for(space, data, seed=run.seed),
+            data,
+            recipe=recipe_of(run),
+            scheme=run.scheme,
+            paths=run.paths,
+            bn_calib=run.bn_calib,
+            importance=run.importance,
+            epochs=run.epochs,
+            seed=run.seed,
+            device=device,
+            checkpoint=folder.state,
+            save_every=save_every,
+            progress=progress,
+            stop=stop,
+            peers=peers,
+        )
+        try:
+            with recorded(trainer, folder.path / EVENTS, say=say) if peers.first else nullcontext():
+                result = trainer.run()
+        except DivergedError as error:
+            kept = f"{folder.state} keeps the last state" if folder.state.exists() else "nothing was kept yet"
+            raise DivergedError(f"{error}; {kept}") from None
+        if not (result.finished and peers.first):
+            return SupernetResult(run, result)
+        net = trainer.evaluated
+        assert isinstance(net, Supernet)
+        return SupernetResult(run, result, _scored(net, data, bn_calib=run.bn_calib, seed=run.seed))
 
 
 def recipe_of(run: SupernetRun) -> Recipe:

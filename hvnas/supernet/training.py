@@ -12,12 +12,14 @@ from torch.nn import functional as F
 from hvnas.arch import Arch
 from hvnas.space import Space
 from hvnas.supernet.conflict import project, taken
+from hvnas.supernet.importance import attach, gated, importance_of, temperature_at
 from hvnas.supernet.schemes import DEFAULT, make_scheme
-from hvnas.supernet.scoring import BN_CALIB, activate, check_bn_calib, inherited_top1
+from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, inherited_top1
 from hvnas.supernet.supernet import Supernet
 from hvnas.train.data.registry import Data
 from hvnas.train.data.splits import Split
 from hvnas.train.loop import OnProgress, Trainer
+from hvnas.train.peers import Peers
 from hvnas.train.randomness import Randomness
 from hvnas.train.recipes import Recipe
 
@@ -40,7 +42,8 @@ class SupernetTrainer(Trainer):
     names the member. Members that are taught learn softened labels, the output of the first member, and
     are not regularised by the recipe's drop path (as BigNAS, arXiv 2003.11142). Weights that no member of a
     step uses are left alone; of the others the part outside of the members' slices moves by momentum and
-    weight decay alone.
+    weight decay alone. With `importance` the random members train importances too
+    (`hvnas.supernet.importance`), which are saved beside the weights.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class SupernetTrainer(Trainer):
         scheme: str = DEFAULT,
         paths: int | None = None,
         bn_calib: int = BN_CALIB,
+        importance: bool = False,
         epochs: int | None = None,
         seed: int = 0,
         device: str | None = None,
@@ -59,12 +63,15 @@ class SupernetTrainer(Trainer):
         save_every: float = 300.0,
         progress: OnProgress | None = None,
         stop: Callable[[], bool] | None = None,
+        peers: Peers | None = None,
     ) -> None:
         check_bn_calib(bn_calib)
         self.net, self.bn_calib = net, bn_calib
         self.scheme = make_scheme(scheme, net, seed=seed, paths=paths)
         self._scheme_key = scheme if paths is None else f"{scheme} with {paths} paths"
         self._drawn: tuple[Arch, ...] = ()
+        if importance and importance_of(net) is None:
+            attach(net)
         super().__init__(
             net,
             data,
@@ -76,6 +83,7 @@ class SupernetTrainer(Trainer):
             save_every=save_every,
             progress=progress,
             stop=stop,
+            peers=peers,
         )
 
     @property
@@ -93,6 +101,8 @@ class SupernetTrainer(Trainer):
 
     def backward(self, images: Tensor, labels: Tensor) -> float:
         """Add up the gradients of the step's members; the first one's loss. Raises DivergedError."""
+        # the weights' slices are the kernels' to lay out; images alone make most convolutions faster
+        images = images.contiguous(memory_format=torch.channels_last)
         draw = self.scheme.draw(self.steps_done, steps=self.epochs * self.steps)
         first, *others = draw.members
         value, output = self._add(first, images, labels, drop_path=self.settings.drop_path)
@@ -116,12 +126,20 @@ class SupernetTrainer(Trainer):
         Returns its loss and its logits.
         """
         self._drawn = (arch,)
-        activate(self.net, arch, drop_path=drop_path)
+        self.net.set(arch, drop_path=drop_path)
         smoothing = self.settings.label_smoothing if goal.ndim == 1 else 0.0
         with self.precision():
-            logits = self.net(images)
+            logits = self._logits(arch, images)
             loss = F.cross_entropy(logits, goal, label_smoothing=smoothing)
         return self.add_gradients(loss), logits.detach()
+
+    def _logits(self, arch: Arch, images: Tensor) -> Tensor:
+        """Logits of the active member `arch`, its blocks behind gates where importances are trained."""
+        importance = importance_of(self.net)
+        if importance is None or arch in (self.net.largest, self.net.smallest):
+            return self.net(images)
+        done = self.steps_done / (self.epochs * self.steps)
+        return gated(self.net, importance, images, temperature=temperature_at(done))
 
     def _named(self, arch: Arch) -> str:
         """An architecture by its genes, those with one value left out."""

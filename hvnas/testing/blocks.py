@@ -8,8 +8,10 @@ class TestMyBlock(BlockConformance):
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load, save
@@ -25,8 +27,13 @@ from hvnas.ops import Program, State
 from hvnas.ops.trace import trace
 from hvnas.space.traits import CLASS, MAP, PAIR, TOKENS, state_of
 
+if TYPE_CHECKING:
+    from hvnas.supernet.slots import SlotPlan
+
 BATCH = 2  # BatchNorm over vectors cannot train on one
 CLASSES = 10
+SLICED = 16  # side of the larger of two maps that share weights
+TOLERANCE = 1e-5  # relative to the largest value: float32, other kernels
 
 Data = Tensor | tuple[Tensor, Tensor]
 
@@ -52,6 +59,13 @@ class Case:
         for part in (*self.prefix, self.block, *reader):
             yield part, state
             state = lower_block(part, state).state
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What tells the states apart that it is tried on, and its stride."""
+        state = self.state
+        stride = getattr(self.block, "stride", 1)
+        return state.map is None, state.tokens is None, state.grid is None, stride
 
     @property
     def after(self) -> State:
@@ -199,6 +213,59 @@ class BlockConformance:
                     assert_traces(case)
                     with torch.no_grad():
                         assert_state(case.build().eval()(case.image()), case.after)
+
+    def test_every_block_is_a_slice_of_a_larger_one(self) -> None:
+        """In a supernet, on slices of a block twice as wide on a map twice as large, it does the same.
+
+        The module has to read its weights where it runs, and to keep nothing that is not in its state dict.
+        """
+        from hvnas.supernet.slots import SlotPlan
+
+        larger = copy.copy(self)
+        larger.width = 2 * self.width
+        found = 0
+        for big in larger.cases(SLICED):
+            for small in self.cases(SLICED // 2):
+                if big.kind == small.kind:
+                    found += 1
+                    variants = [(case.block, case.state) for case in (big, small)]
+                    plan = SlotPlan(variants)
+                    for variant in variants:
+                        assert_sliced(plan, *variant)
+        assert found, f"{self.name} takes no state of size {SLICED}"
+
+
+def assert_sliced(plan: SlotPlan, block: Block, state: State) -> None:
+    """The block's module on slices of a slot does what it does with copies of them."""
+    from hvnas.supernet.modules import build_empty
+    from hvnas.supernet.slots import Sliced, Slot
+
+    torch.manual_seed(0)
+    slot = Slot(plan)
+    _randomise(slot)
+    sliced = Sliced(slot, "", build_empty(block, state, device=torch.device("cpu")).eval(), (block, state))
+    alone = build_block(block, state).eval()
+    alone.load_state_dict(sliced.tensors())
+    shapes = [shape for shape in (state.map, state.tokens) if shape is not None]
+    drawn = tuple(torch.randn(BATCH, *shape) for shape in shapes)
+    data: Any = drawn[0] if len(drawn) == 1 else drawn
+    with torch.no_grad():
+        for got, wanted in zip(tensors(sliced(data)), tensors(alone(data)), strict=True):
+            assert (got - wanted).abs().max() <= TOLERANCE * wanted.abs().max(), f"{block} on {state}"
+
+
+def _randomise(module: nn.Module) -> None:
+    """Draw every weight and every statistic, activations staying of order one."""
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if not tensor.is_floating_point():
+                continue
+            if tensor.dim() > 1:
+                tensor.normal_(std=tensor[0].numel() ** -0.5)
+            elif name.endswith(("bias", "running_mean")):
+                tensor.normal_(std=0.1)
+            else:
+                tensor.uniform_(0.5, 1.5)
 
 
 def assert_traces(case: Case) -> None:

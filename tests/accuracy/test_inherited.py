@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from hvnas.accuracy import InheritedEstimator, load_estimator
+from hvnas.accuracy import InheritedEstimator, list_estimators, load_estimator
 from hvnas.accuracy.inherited import from_options
 from hvnas.arch import Arch, load_arch
+from hvnas.search.estimator_files import estimator_hash, estimator_reference
 from hvnas.supernet import recalibrate
 from hvnas.supernet.scoring import calibration_batches
 from hvnas.supernet.train import Asked, begin, train_supernet
@@ -153,3 +155,28 @@ def test_bad_options_are_named(folder: Path, options: str, message: str) -> None
 def test_a_folder_without_a_supernet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no supernet"):
         make(str(tmp_path))
+
+
+def test_a_run_knows_it_by_its_weights(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(folder, copied)
+    monkeypatch.chdir(tmp_path)
+    assert estimator_reference("surrogate+supernet:copy,bn_calib=0") == (
+        f"surrogate+supernet:{copied},bn_calib=0"
+    )
+    same = estimator_hash("supernet:copy")
+    assert same == estimator_hash(f"supernet:{folder}") != ""
+    (copied / "results.jsonl").write_text("{}\n")
+    assert estimator_hash("supernet:copy") == same, "results are no part of it"
+    with (copied / "checkpoint.safetensors").open("ab") as file:
+        file.write(b"0")
+    assert estimator_hash("supernet:copy") != same
+    (copied / "checkpoint.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors: cannot be read .*; bring it back"):
+        estimator_hash("supernet:copy")
+
+
+def test_families_are_listed_with_what_they_take() -> None:
+    assert {"supernet:DIR", "train:NAME=VALUE,…", "surrogate"} <= set(list_estimators())
+    with pytest.raises(ValueError, match="supernet:DIR"):
+        load_estimator("supernett")

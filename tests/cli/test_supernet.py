@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,26 @@ def test_a_search_takes_it_as_an_estimator(train, hvnas, files: Path, tmp_path: 
     )
     assert result.exit_code == 0, result.stderr
     best = json.loads(result.stdout)["best"]
+    config = yaml.safe_load((tmp_path / "search" / "config.yaml").read_text(encoding="utf-8"))
+    assert config["estimator"] == f"supernet:{tmp_path / 'run'},device=cpu"
+    assert len(config["estimator_hash"]) == 12, "the weights are on record"
     kept = (tmp_path / "run" / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(kept) == 3
     assert any(json.loads(line)["top1"] == [pytest.approx(best["top1"])] for line in kept)
+
+
+def test_a_supernet_is_ranked(train, hvnas, files: Path, tmp_path: Path) -> None:
+    assert train("--scheme", "single-path").exit_code == 0
+    options = ["--out", tmp_path / "rank", "--archs", 4, "--bins", 2, "--spread", 0.5, "--rival", "params"]
+    options += ["--recipe", files / "short.yaml", "--epochs", 1, "--device", "cpu"]
+    result = hvnas("supernet", "rank", tmp_path / "run", *options)
+    assert result.exit_code == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["params"] in [line[:1] for line in lines]
+    assert ["another", "seed"] in [line[:2] for line in lines]
+    assert any("networks of one size at least half as well" in line for line in result.stdout.splitlines())
+    again = hvnas("supernet", "rank", tmp_path / "run", *options, "--json")
+    facts = json.loads(again.stdout)
+    assert [entry["name"] for entry in facts["ranked"]] == ["single-path (run)", "params"]
+    assert len(facts["members"]) == facts["networks"] == 4
+    assert "seeds: must be >= 2" in error(hvnas("supernet", "rank", tmp_path / "run", *options, "--seeds", 1))

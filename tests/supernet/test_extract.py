@@ -1,9 +1,8 @@
-"""extract(arch) is the active member, for every block, for random members, and for the papers' models."""
+"""extract(arch) is the active member, for random members and for the papers' models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
 
 import numpy as np
 import pytest
@@ -12,54 +11,13 @@ from torch import Tensor, nn
 
 import hvnas
 from hvnas.arch import Arch, list_models, load_arch
-from hvnas.nn import build_block
 from hvnas.space import load_space
 from hvnas.supernet import Supernet
-from hvnas.supernet.modules import build_empty
-from hvnas.supernet.slots import Sliced, Slot, SlotPlan
-from hvnas.supernet.variants import Variant
-from hvnas.testing.blocks import BlockConformance, tensors
 
 TOLERANCE = 1e-5
 LARGEST = 100e6
-CPU = torch.device("cpu")
 
 Error = Callable[[Tensor, Tensor], float]
-
-
-def variants_of(name: str, width: int, size: int) -> list[Variant]:
-    cases = BlockConformance()
-    cases.name, cases.width = name, width
-    return [(case.block, case.state) for case in cases.cases(size)]
-
-
-def kinds(variant: Variant) -> tuple[object, ...]:
-    block, state = variant
-    return state.map is None, state.tokens is None, state.grid is None, getattr(block, "stride", 1)
-
-
-def inputs_of(variant: Variant) -> Tensor | tuple[Tensor, ...]:
-    shapes = [shape for shape in (variant[1].map, variant[1].tokens) if shape is not None]
-    drawn = tuple(torch.randn(2, *shape) for shape in shapes)
-    return drawn[0] if len(drawn) == 1 else drawn
-
-
-@pytest.mark.parametrize("name", hvnas.list_blocks())
-def test_every_block_is_a_slice_of_a_larger_one(name: str, randomise: Callable[[nn.Module], None]) -> None:
-    pairs = product(variants_of(name, 128, 16), variants_of(name, 64, 8))
-    pairs = [(large, small) for large, small in pairs if kinds(large) == kinds(small)]
-    assert pairs, f"{name} takes no state"
-    for large, small in pairs:
-        slot = Slot(SlotPlan([large, small]))
-        randomise(slot)
-        for variant in (large, small):
-            sliced = Sliced(slot, "", build_empty(*variant, device=CPU).eval(), variant)
-            alone = build_block(*variant).eval()
-            alone.load_state_dict(sliced.tensors())
-            x = inputs_of(variant)
-            with torch.no_grad():
-                for got, wanted in zip(tensors(sliced(x)), tensors(alone(x)), strict=True):
-                    assert (got - wanted).abs().max() <= TOLERANCE * wanted.abs().max()
 
 
 def members(net: Supernet, count: int) -> Iterator[Arch]:

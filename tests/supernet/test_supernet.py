@@ -171,3 +171,11 @@ def test_draws_are_uniform_over_types(net: Supernet) -> None:
     assert len(counts) == 8
     assert counts.pop("mobileformer") > 0  # where there are no tokens the rules put its neighbour
     assert max(counts.values()) < 2 * min(counts.values())
+
+
+def test_new_modules_draw_no_numbers(tiny: Space, rng: np.random.Generator) -> None:
+    net = Supernet(tiny, classes=10)
+    before = torch.random.get_rng_state()
+    for _ in range(20):
+        net.set(net.sample(rng))
+    assert torch.equal(torch.random.get_rng_state(), before)

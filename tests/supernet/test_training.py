@@ -16,6 +16,7 @@ import torch
 import yaml
 from torch.nn import functional as F
 
+from hvnas._lock import locked
 from hvnas.nn.weights import read_safetensors
 from hvnas.space import load_space
 from hvnas.supernet import Supernet, recalibrate
@@ -234,6 +235,15 @@ def test_a_loss_that_is_no_number_names_the_member_and_keeps_the_state(
     assert f"{folder.state} keeps the last state" in line
     assert folder.state.read_bytes() == good[0]
     assert all(tensor.isfinite().all() for tensor in folder.load().state_dict().values())
+
+
+def test_a_folder_serves_one_training_at_a_time(asked: Callable[..., Asked], tmp_path: Path) -> None:
+    folder = begin(asked(epochs=1), tmp_path / "run")
+    with locked(folder.lock), pytest.raises(ValueError, match="another process is at work") as caught:
+        train_supernet(folder, device="cpu")
+    assert "\n" not in str(caught.value)
+    assert not folder.state.exists()
+    assert train_supernet(folder, device="cpu").result.finished, "the lock is free again"
 
 
 def test_a_gradient_that_is_no_number_stops_before_the_weights_do(

@@ -35,9 +35,23 @@ def test_draws_depend_on_seed_and_step_alone(net: Supernet, name: str) -> None:
 
 def test_the_number_of_random_members_can_be_asked_for(net: Supernet) -> None:
     counts = {name: len(make_scheme(name, net).draw(0, steps=1).members) for name in list_schemes()}
-    assert counts == {"single-path": 1, "fair": 4, "sandwich": 4, "conflict-aware": 4, "shrinking": 3}
+    assert counts == {
+        "single-path": 1,
+        "fair": 4,
+        "sandwich": 4,
+        "conflict-aware": 4,
+        "shrinking": 3,
+        "widening": 4,
+    }
     more = {name: len(make_scheme(name, net, paths=5).draw(0, steps=1).members) for name in list_schemes()}
-    assert more == {"single-path": 5, "fair": 5, "sandwich": 7, "conflict-aware": 7, "shrinking": 6}
+    assert more == {
+        "single-path": 5,
+        "fair": 5,
+        "sandwich": 7,
+        "conflict-aware": 7,
+        "shrinking": 6,
+        "widening": 7,
+    }
     with pytest.raises(ValueError, match="paths: must be >= 1, got 0"):
         make_scheme("fair", net, paths=0)
     with pytest.raises(ValueError, match="unknown scheme 'sandwhich'"):
@@ -59,6 +73,23 @@ def test_fair_draws_have_every_value_of_a_gene_equally_often(net: Supernet) -> N
     for gene, count in enumerate(map(int, cardinalities)):
         for at in range(0, 3 * cycle, count):
             assert sorted(rows[at : at + count, gene]) == list(range(count))
+
+
+def test_widening_leaves_the_types_of_the_largest_one_by_one(net: Supernet) -> None:
+    scheme = make_scheme("widening", net, paths=16)
+    choices = [i for i, gene in enumerate(net.space.genes) if gene.name.endswith("type")]
+    varied = [i for i in choices if len(net.space.genes[i].values) > 1]
+    largest = net.encode(net.largest)
+
+    def others(step: int) -> float:
+        """Share of types that are not the largest member's; empty runs have none to compare."""
+        rows = [net.encode(arch) for arch in scheme.draw(step, steps=100).members[2:]]
+        return float(np.mean([[row[i] != largest[i] for i in varied] for row in rows]))
+
+    assert others(0) <= 0.2, "only of runs that are empty"
+    assert others(0) < others(35) < others(99)
+    sizes = {net.encode(arch).tobytes() for arch in scheme.draw(0, steps=100).members[2:]}
+    assert len(sizes) > 4, "sizes are free from the first step"
 
 
 def test_shrinking_opens_sizes_in_turn(net: Supernet) -> None:

@@ -60,7 +60,7 @@ class Conv(nn.Module):
 
     def __init__(self, block: Block, state: State, *, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(64, 64, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(block.out, block.out, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
@@ -91,6 +91,18 @@ class Random(Conv):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x) * self.hidden.item()
+
+
+class Numbered(Conv):
+    made = 0
+
+    def __init__(self, block: Block, state: State, *, drop_path: float = 0.0) -> None:
+        super().__init__(block, state)
+        Numbered.made += 1
+        self.number = Numbered.made
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) * self.number
 
 
 Registered = Callable[..., BlockConformance]
@@ -124,6 +136,11 @@ def test_parameters_without_gradient_fail(registered: Registered) -> None:
 def test_state_outside_the_state_dict_fails(registered: Registered) -> None:
     with pytest.raises(AssertionError):
         registered(Random).test_state_dict_round_trip()
+
+
+def test_modules_that_differ_by_more_than_their_tensors_fail(registered: Registered) -> None:
+    with pytest.raises(AssertionError, match="Broken"):
+        registered(Numbered).test_every_block_is_a_slice_of_a_larger_one()
 
 
 def test_a_refusal_without_reason_fails(registered: Registered) -> None:

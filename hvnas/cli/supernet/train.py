@@ -25,11 +25,13 @@ def run(
     data: Annotated[str | None, typer.Option(help="digits, shapes, folder:DIR or hf:NAME.")] = None,
     scheme: Annotated[
         str | None,
-        typer.Option(help="single-path, fair, sandwich, conflict-aware or shrinking. Default: sandwich."),
+        typer.Option(
+            help="sandwich, widening, conflict-aware, single-path, fair or shrinking. Default: sandwich."
+        ),
     ] = None,
     paths: Annotated[int | None, typer.Option(help="Random networks a step. Default: the scheme's.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe with a training section. Default: tiny.")
+        str | None, typer.Option(help="A recipe with a training section. Default: supernet.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs. Default: the recipe's.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images a step. Default: the recipe's.")] = None,
@@ -42,6 +44,13 @@ def run(
         int | None,
         typer.Option(
             help="Training images that BatchNorm is recalibrated on to evaluate; 0: none. Default: 512."
+        ),
+    ] = None,
+    importance: Annotated[
+        bool | None,
+        typer.Option(
+            "--importance",
+            help="Learn the importance of each block beside the weights, for --strategy slimming.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, batches and draws. Default: 0.")] = None,
@@ -69,6 +78,7 @@ def run(
         scheme=scheme,
         paths=paths,
         bn_calib=bn_calib,
+        importance=importance,
         seed=seed,
     )
     folder = go_on(asked, out) if resume else begin(asked, out)
@@ -110,6 +120,7 @@ def _train(
             progress=advanced,
             stop=stopped.event.is_set,
             announce=lambda need: screen.line(f"{folder.run.space}: {need}"),
+            say=Screen(errors=True).line,
         )
     finally:
         for shown in steps:
@@ -133,6 +144,7 @@ def _facts(result: SupernetResult, folder: SupernetFolder) -> dict[str, Any]:
         "epochs": run.epochs,
         "seed": run.seed,
         "bn_calib": run.bn_calib,
+        "importance": run.importance,
         "history": [vars(entry) for entry in result.result.history],
         "members": [
             {

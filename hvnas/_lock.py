@@ -1,4 +1,4 @@
-"""One process at a time on a run folder."""
+"""One process at a time on a folder."""
 
 from __future__ import annotations
 

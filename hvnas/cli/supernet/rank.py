@@ -1,0 +1,143 @@
+"""``hvnas supernet rank``: whether supernets order networks as their own training does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hvnas.cli import _numbers as numbers
+from hvnas.cli._failure import INTERRUPTED, Failure
+from hvnas.cli._progress import Steps
+from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._signals import Stopping, stopping
+
+if TYPE_CHECKING:
+    from hvnas.studies.rank import RankOptions, RankReport
+    from hvnas.studies.rank_statistics import Interval
+
+
+def run(
+    supernets: Annotated[
+        list[Path], typer.Argument(metavar="SUPERNET...", help="Folders of hvnas supernet train.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder for results; called again, it goes on.")],
+    archs: Annotated[int, typer.Option(help="Networks, spread evenly over the bins.")] = 30,
+    bins: Annotated[int, typer.Option(help="Bins of about equal MACs.")] = 3,
+    macs: Annotated[
+        list[float] | None,
+        typer.Option(help="The middle of a bin, in MACs; repeat it. Default: from random networks."),
+    ] = None,
+    spread: Annotated[float, typer.Option(help="How far from the middle a bin reaches, as a share.")] = 0.2,
+    seeds: Annotated[int, typer.Option(help="Trainings of each network by itself.")] = 2,
+    recipe: Annotated[str, typer.Option(help="Of those trainings.")] = "brief",
+    epochs: Annotated[int | None, typer.Option(help="Of those trainings. Default: the recipe's.")] = None,
+    train_size: Annotated[
+        int | None, typer.Option(help="Their training images. Default: the supernet's.")
+    ] = None,
+    test_size: Annotated[int | None, typer.Option(help="Their test images. Default: the supernet's.")] = None,
+    top: Annotated[int, typer.Option(help="Networks of a bin that a score would choose.")] = 3,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ESTIMATOR", help="What stands beside; repeat it. Default: counts to proxies."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="What the networks are drawn from.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Rank members of a space by inherited weights, and hold that against training each by itself.
+
+    Several supernets of one space are ranked side by side, on the same networks.
+    """
+    from hvnas.studies.rank import RIVALS, RankOptions, facts
+
+    options = RankOptions(
+        archs=archs,
+        bins=bins,
+        centres=tuple(macs) if macs else None,
+        spread=spread,
+        seeds=seeds,
+        seed=seed,
+        top=top,
+        rivals=tuple(rival) if rival else RIVALS,
+        recipe=recipe,
+        epochs=epochs,
+        train_size=train_size,
+        test_size=test_size,
+        device=device,
+    )
+    report = _rank(supernets, out, options)
+    if as_json:
+        print_json(facts(report))
+    else:
+        show(report, Screen())
+
+
+def _rank(supernets: list[Path], out: Path, options: RankOptions) -> RankReport:
+    from hvnas.studies.rank import rank
+
+    stopped, steps = Stopping(), Steps("steps", options.count * options.each * options.seeds)
+    failure = f"stopped; the same command with --out {out} goes on"
+    try:
+        with stopping(stopped), steps:
+            report = rank(
+                supernets,
+                out=out,
+                options=options,
+                progress=lambda done, total, doing: steps.at(done, doing),
+                stop=stopped.event.is_set,
+            )
+    except KeyboardInterrupt:
+        raise Failure(failure, code=stopped.code or INTERRUPTED) from None
+    if report is None:
+        raise Failure(failure, code=stopped.code)
+    return report
+
+
+def show(report: RankReport, screen: Screen) -> None:
+    """Print what was found."""
+    subject = report.subject
+    screen.heading("Networks")
+    screen.table(
+        (">MACs (M)", ">networks", ">lowest top-1", ">median", ">highest"),
+        [
+            (f"{centre / 1e6:.2f}", len(top1), *(numbers.points(v) for v in _spread(top1)))
+            for k, centre in enumerate(subject.centres)
+            for top1 in [sorted(subject.mean[subject.bins == k].tolist())]
+        ],
+    )
+    screen.heading("Order, with 5 and 95 % quantiles over networks drawn again")
+    screen.table(
+        ("score", ">tau", ">tau in bins", ">rho", ">rho in bins", f">regret of {report.top}"),
+        [
+            *(
+                (
+                    entry.name,
+                    *map(_interval, (entry.tau, entry.tau_within, entry.rho, entry.rho_within)),
+                    numbers.points(entry.regret),
+                )
+                for entry in report.ranked
+            ),
+            (
+                "another seed",
+                _interval(report.ceiling),
+                _interval(report.ceiling_within),
+                None,
+                None,
+                None,
+            ),
+        ],
+    )
+    screen.line()
+    for name in report.supernets:
+        verdict = "orders" if report.holds(name) else "does not surely order"
+        screen.line(f"{name} {verdict} networks of one size at least half as well as another seed does")
+
+
+def _spread(top1: list[float]) -> tuple[float, float, float]:
+    return top1[0], top1[len(top1) // 2], top1[-1]
+
+
+def _interval(of: Interval) -> str:
+    return f"{of.value:.2f} [{of.low:.2f}, {of.high:.2f}]"

@@ -1,0 +1,172 @@
+"""Networks trained by themselves, each once: what other ways to tell a good network are held against."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hvnas._files import read_text, write_atomic
+from hvnas.arch import Arch
+from hvnas.train.data import Data, load_data
+from hvnas.train.recipes import Recipe, load_recipe, training_of
+
+FILE = "standalone.csv"
+RECIPE = "brief"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alone:
+    """How networks are trained by themselves. What is None is left to the data set or the recipe.
+
+    `data_seed` chooses the images: with another seed than a supernet's they are none that it has seen.
+    """
+
+    data: str
+    resolution: int | None = None
+    train_size: int | None = None
+    test_size: int | None = None
+    recipe: str = RECIPE
+    epochs: int | None = None
+    data_seed: int = 0
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One training: top-1 on the test split in points, chance where the loss stopped being finite."""
+
+    network: str  # the hash of the architecture as it was trained
+    seed: int
+    data: str
+    training: str
+    top1: float
+    seconds: float
+
+
+class Standalone:
+    """Top-1 of networks trained by themselves, kept in ``standalone.csv`` of a folder.
+
+    A row is written when its training ends, so that a killed study goes on, and several studies share it.
+    """
+
+    def __init__(self, folder: str | Path, how: Alone) -> None:
+        self.path, self.how = Path(folder) / FILE, how
+        self.recipe: Recipe = load_recipe(how.recipe)
+        self.epochs = int(self.recipe.epochs) if how.epochs is None else how.epochs
+        if self.epochs < 1:
+            raise ValueError(f"epochs: must be >= 1, got {self.epochs}")
+        self._training = json.dumps(_chosen(training_of(self.recipe)), sort_keys=True)
+
+    @cached_property
+    def data(self) -> Data:
+        """The data set, loaded on first use."""
+        how = self.how
+        return load_data(
+            how.data,
+            resolution=how.resolution,
+            train_size=how.train_size,
+            test_size=how.test_size,
+            seed=how.data_seed,
+        )
+
+    def top1(self, arch: Arch, *, seed: int, stop: Callable[[], bool] | None = None) -> float | None:
+        """Top-1 of `arch` trained from `seed`, read where it is known; None where `stop` interrupted.
+
+        Raises ValueError where `arch` does not fit the data, or the file cannot be read.
+        """
+        from hvnas.train.fitting import fit_arch
+
+        fitted = fit_arch(arch, self.data)
+        known = self._known(fitted, seed)
+        if known is not None:
+            return known.top1
+        started = time.process_time()
+        top1 = self._train(fitted, seed, stop)
+        if top1 is not None:
+            spent = round(time.process_time() - started, 1)
+            self._keep(replace(self._unknown(fitted, seed), top1=top1, seconds=spent))
+        return top1
+
+    def knows(self, arch: Arch, *, seed: int) -> bool:
+        """Whether `top1` would have nothing to train."""
+        from hvnas.train.fitting import fit_arch
+
+        return self._known(fit_arch(arch, self.data), seed) is not None
+
+    def _train(self, arch: Arch, seed: int, stop: Callable[[], bool] | None) -> float | None:
+        from hvnas.train.loop import DivergedError, Trainer, network_for
+
+        trainer = Trainer(
+            network_for(arch, self.data, recipe=self.recipe, seed=seed),
+            self.data,
+            recipe=self.recipe,
+            epochs=self.epochs,
+            seed=seed,
+            device=self.how.device,
+            stop=stop,
+        )
+        try:
+            result = trainer.run()
+        except DivergedError:
+            return 100.0 / self.data.classes
+        return result.top1 if result.finished else None
+
+    def _unknown(self, arch: Arch, seed: int) -> Outcome:
+        return Outcome(arch.hash, seed, self.data.key, f"{self.epochs} epochs {self._training}", 0.0, 0.0)
+
+    def _known(self, arch: Arch, seed: int) -> Outcome | None:
+        wanted = self._unknown(arch, seed)
+        return next(
+            (found for found in self.outcomes() if replace(found, top1=0.0, seconds=0.0) == wanted), None
+        )
+
+    def outcomes(self) -> list[Outcome]:
+        """All that is kept. Raises ValueError naming file and line."""
+        if not self.path.exists():
+            return []
+        rows = csv.DictReader(io.StringIO(read_text(self.path)))
+        return [_outcome(row, f"{self.path}: line {line}") for line, row in enumerate(rows, start=2)]
+
+    def _keep(self, outcome: Outcome) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.path, _table([*self.outcomes(), outcome]))
+
+
+def _chosen(settings: Any) -> dict[str, Any]:
+    """What differs from the defaults: a setting that recipes gain later leaves known results known."""
+    found = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if value != default:
+            found[field.name] = _chosen(value) if is_dataclass(value) else value
+    return found
+
+
+def _table(outcomes: Iterable[Outcome]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Outcome)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(outcome) for outcome in outcomes)
+    return text.getvalue()
+
+
+def _outcome(row: dict[str, Any], where: str) -> Outcome:
+    try:
+        return Outcome(
+            row["network"],
+            int(row["seed"]),
+            row["data"],
+            row["training"],
+            float(row["top1"]),
+            float(row["seconds"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{where}: is no result of a training; remove it") from None
