@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,15 @@ from hvnas.cli._failure import INTERRUPTED, Failure
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import Screen, print_json
 from hvnas.cli._signals import Stopping, stopping
+from hvnas.cli._workers import (
+    AddressOption,
+    CpusOption,
+    EngineOption,
+    GpusOption,
+    WorkersOption,
+    counted,
+    workers_of,
+)
 
 if TYPE_CHECKING:
     from hvnas.train.asked import Asked
@@ -70,17 +79,11 @@ def run(
         int | None, typer.Option(help="Of weights, batches and augmentation. Default: 0.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="Here, or data parallel on workers of Ray Train.")
-    ] = "local",
-    workers: Annotated[
-        int | None, typer.Option(help="Workers of Ray that share each batch. Default: 2.")
-    ] = None,
-    cpus_per_worker: Annotated[float, typer.Option(help="CPUs that Ray keeps for a worker.")] = 1.0,
-    gpus_per_worker: Annotated[float, typer.Option(help="GPUs that Ray keeps for a worker.")] = 0.0,
-    address: Annotated[
-        str | None, typer.Option(metavar="auto|HOST:PORT", help="The Ray cluster. Default: one for this run.")
-    ] = None,
+    engine: EngineOption = "local",
+    workers: WorkersOption = None,
+    cpus_per_worker: CpusOption = 1.0,
+    gpus_per_worker: GpusOption = 0.0,
+    address: AddressOption = None,
     save_every: Annotated[float, typer.Option(help="Seconds between checkpoints in an epoch.")] = 300.0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out, if any.")
@@ -95,8 +98,6 @@ def run(
     from hvnas.parallel import WorkersLost
     from hvnas.train.asked import Asked, begin, default_out, go_on
 
-    if engine == "local" and workers not in (None, 1):
-        raise Failure("--workers share batches on Ray: add --engine ray")
     asked = Asked(
         source=network,
         data=data,
@@ -113,23 +114,20 @@ def run(
         teacher_weights=teacher_weights,
         weights=weights,
         seed=seed,
-        workers=2 if engine == "ray" and workers is None else workers,
+        workers=counted(engine, workers),
     )
     if out is None:
         out = default_out(*_named(asked))
     folder = _folder(asked, out, resume=resume, begin=begin, go_on=go_on)
-    shared = None
-    if engine == "ray":
-        from hvnas.train.on_ray import Workers
-
-        shared = Workers(
-            count=folder.run.workers,
-            cpus=cpus_per_worker,
-            gpus=gpus_per_worker,
-            address=address,
-            device=device,
-            save_every=save_every,
-        )
+    shared = workers_of(
+        engine,
+        count=folder.run.workers,
+        cpus=cpus_per_worker,
+        gpus=gpus_per_worker,
+        address=address,
+        device=device,
+        save_every=save_every,
+    )
     # Standard output carries the JSON object and nothing else.
     screen = Screen(errors=as_json)
     stopped = Stopping()

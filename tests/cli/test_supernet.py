@@ -24,6 +24,23 @@ def train(hvnas, files: Path, tmp_path: Path):
     return run
 
 
+@pytest.mark.slow
+def test_workers_of_ray_train_what_one_process_trains(train, hvnas, files: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    shared = train("--engine", "ray", "--workers", 2, "--json")
+    assert shared.exit_code == 0, shared.stderr
+    (entry,) = json.loads(shared.stdout)["history"]
+    (tmp_path / "run").rename(tmp_path / "shared")
+    alone = train("--json")
+    (other,) = json.loads(alone.stdout)["history"]
+    assert entry["loss"] == pytest.approx(other["loss"], rel=0.05)
+
+
+def test_workers_without_ray_are_refused(train, tmp_path: Path) -> None:
+    assert "add --engine ray" in error(train("--workers", 2))
+    assert not (tmp_path / "run").exists()
+
+
 def error(result) -> str:
     """The one line that a command ends in."""
     assert result.exit_code == 2

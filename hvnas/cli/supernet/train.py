@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +13,21 @@ from hvnas.cli._failure import INTERRUPTED, Failure
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import Screen, print_json
 from hvnas.cli._signals import Stopping, stopping
+from hvnas.cli._workers import (
+    AddressOption,
+    CpusOption,
+    EngineOption,
+    GpusOption,
+    WorkersOption,
+    counted,
+    workers_of,
+)
 
 if TYPE_CHECKING:
     from hvnas.supernet.checkpoint import SupernetFolder
     from hvnas.supernet.train import SupernetResult
     from hvnas.train.loop import Progress
+    from hvnas.train.on_ray import Workers
 
 
 def run(
@@ -55,6 +66,11 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, batches and draws. Default: 0.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    engine: EngineOption = "local",
+    workers: WorkersOption = None,
+    cpus_per_worker: CpusOption = 1.0,
+    gpus_per_worker: GpusOption = 0.0,
+    address: AddressOption = None,
     save_every: Annotated[float, typer.Option(help="Seconds between checkpoints in an epoch.")] = 300.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -64,8 +80,10 @@ def run(
     A search then takes the folder as --estimator supernet:DIR. Stopped or killed, --resume goes on to the
     same weights. At the end a few members are scored with and without BatchNorm recalibration.
     """
+    from hvnas.parallel import WorkersLost
     from hvnas.supernet.train import Asked, begin, go_on
 
+    count = counted(engine, workers)
     asked = Asked(
         space=space,
         data=data,
@@ -82,14 +100,25 @@ def run(
         seed=seed,
     )
     folder = go_on(asked, out) if resume else begin(asked, out)
+    shared = workers_of(
+        engine,
+        count=count or 1,
+        cpus=cpus_per_worker,
+        gpus=gpus_per_worker,
+        address=address,
+        device=device,
+        save_every=save_every,
+    )
     # Standard output carries the JSON object and nothing else.
     screen = Screen(errors=as_json)
     stopped = Stopping()
     try:
         with stopping(stopped):
-            result = _train(folder, screen, stopped, device=device, save_every=save_every)
+            result = _train(folder, screen, stopped, device=device, save_every=save_every, workers=shared)
     except KeyboardInterrupt:
         raise Failure(_stopped(folder), code=stopped.code or INTERRUPTED) from None
+    except WorkersLost as error:
+        raise Failure(str(error)) from None
     if not result.result.finished:
         raise Failure(_stopped(folder), code=stopped.code)
     if as_json:
@@ -99,8 +128,15 @@ def run(
 
 
 def _train(
-    folder: SupernetFolder, screen: Screen, stopped: Stopping, *, device: str | None, save_every: float
+    folder: SupernetFolder,
+    screen: Screen,
+    stopped: Stopping,
+    *,
+    device: str | None,
+    save_every: float,
+    workers: Workers | None,
 ) -> SupernetResult:
+    from hvnas.supernet.on_ray import train_supernet_on_ray
     from hvnas.supernet.train import train_supernet
 
     steps: list[Steps] = []
@@ -112,11 +148,13 @@ def _train(
         top1 = "" if at.top1 is None else f", top-1 of the largest {numbers.points(at.top1)}"
         steps[0].at((at.epoch - 1) * at.steps + at.step, f"epoch {at.epoch}, loss {at.loss:.3f}{top1}")
 
+    train = (
+        partial(train_supernet, folder, device=device, save_every=save_every)
+        if workers is None
+        else partial(train_supernet_on_ray, folder, workers)
+    )
     try:
-        return train_supernet(
-            folder,
-            device=device,
-            save_every=save_every,
+        return train(
             progress=advanced,
             stop=stopped.event.is_set,
             announce=lambda need: screen.line(f"{folder.run.space}: {need}"),
