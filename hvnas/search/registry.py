@@ -61,7 +61,7 @@ def _load() -> None:
     from importlib import import_module
     from importlib.metadata import entry_points
 
-    for module in ("evolution", "grid", "optuna_samplers", "predictor"):
+    for module in ("evolution", "grid", "optuna_samplers", "predictor", "slimming"):
         import_module(f"hvnas.search.{module}")
     for point in entry_points(group="hvnas.strategies"):
         point.load()
