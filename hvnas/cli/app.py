@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,20 +11,28 @@ import typer
 from typer.core import TyperGroup
 
 from hvnas.cli import (
+    ablate,
     accuracy,
     compare,
     devices,
+    doctor,
+    evaluate,
+    export,
     latency,
     models,
+    rediscover,
+    report,
     resume,
     search,
     show,
     spaces,
     supernet,
+    train,
     verify,
     weights,
 )
 from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, TERMINATED, Failure, one_line
+from hvnas.cli._verbosity import hoisted, is_verbose, set_verbosity
 
 # typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]
@@ -40,10 +50,11 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """As typer's, but for what errors look like."""
+        """As typer's, but for what errors look like, and ``-q`` and ``-v`` anywhere."""
+        set_verbosity(quiet=False, verbose=False)
         try:
             code = super().main(
-                args=args,
+                args=hoisted(sys.argv[1:] if args is None else args),
                 prog_name=prog_name,
                 complete_var=complete_var,
                 standalone_mode=False,
@@ -71,6 +82,9 @@ class Commands(TyperGroup):
 def _fail(message: str, code: int) -> int:
     from hvnas.cli._screen import Screen
 
+    if is_verbose():
+        for line in traceback.format_exc().splitlines():
+            Screen(errors=True).line(line)
     label = "hvnas:" if code in (INTERRUPTED, TERMINATED) else "hvnas: error:"
     Screen(errors=True).line(f"{label} {message}")
     return code
@@ -83,7 +97,6 @@ def _usage(error: Any) -> str:
 
 app = typer.Typer(
     cls=Commands,
-    add_completion=False,
     pretty_exceptions_enable=False,
     # Help in plain lines, with boxes nowhere: it must read well in a file, too, and start fast.
     rich_markup_mode=None,
@@ -105,12 +118,35 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors; may stand anywhere.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show logs, and where an error comes from; likewise.")
+    ] = False,
 ) -> None:
+    set_verbosity(quiet=quiet, verbose=verbose)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
-for _module in (search, resume, compare, show, models, spaces, devices, verify):
+for _module in (
+    search,
+    resume,
+    compare,
+    show,
+    models,
+    spaces,
+    devices,
+    verify,
+    ablate,
+    rediscover,
+    train,
+    evaluate,
+    export,
+    report,
+    doctor,
+):
     app.command(name=_module.__name__.rpartition(".")[2])(_module.run)
 for _group in (latency, accuracy, supernet, weights):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])

@@ -1,0 +1,336 @@
+"""EfficientFormer's layouts, searched for by a surrogate and a device that never saw the family.
+
+At the latency that the device gives each of the paper's models, the space is searched for the highest top-1;
+what is found, and what lies on the front, is held against four patterns of the paper's layouts
+(`hvnas.studies.rediscovery.patterns`). The gate counts as it ships (``on``); not at all, so that only costs
+are at work (``off``); or without the rules whose evidence is the family's own papers (``others``: on an iPhone
+12 those that are left admit the same networks of MB4D and MB3D, so that it is left out unless asked for).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from hvnas.accuracy import Surrogate, load_estimator
+from hvnas.arch import Arch, load_arch
+from hvnas.latency import Device, load_device
+from hvnas.search import SearchResult, search
+from hvnas.search.making import make_problem
+from hvnas.search.problem import Problem
+from hvnas.search.seams import Floats
+from hvnas.space import Space, load_space
+from hvnas.studies.rediscovery.leave_out import (
+    DeviceWithout,
+    SurrogateWithout,
+    device_without,
+    surrogate_without,
+)
+from hvnas.studies.rediscovery.patterns import Distance, LayoutOf, distance, held, shares
+from hvnas.studies.rediscovery.peers import percentile, random_peers
+
+FAMILIES = ("efficientformer", "efficientformerv2")
+CITED = ("EfficientFormer",)
+MODELS = ("efficientformer_l1", "efficientformer_l3", "efficientformer_l7")
+# The patterns of so many random members of equal latency are counted.
+COUNTED = 500
+
+Gate = Literal["on", "others", "off"]
+GATES: tuple[Gate, ...] = ("on", "off")
+# Fewer do not reach the same network with every seed; whom to blame is a coarser question.
+EVALS, BLAME_EVALS = 30_000, 10_000
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A network with its layout and what is predicted of it."""
+
+    arch: Arch
+    layout: LayoutOf
+    ms: float
+    top1: float
+    sd: float
+    params: int
+    macs: int
+
+    @classmethod
+    def of(cls, problem: Problem, arch: Arch) -> Sight:
+        """What `problem` says of a member of its space."""
+        found = problem.evaluate(problem.space.encode(arch)[None])
+        return cls(
+            arch=arch,
+            layout=LayoutOf.of(arch),
+            ms=float(found.ms[0]),
+            top1=float(found.top1[0]),
+            sd=float(found.sd[0]),
+            params=int(found.params[0]),
+            macs=int(found.macs[0]),
+        )
+
+
+@dataclass(frozen=True)
+class Peers:
+    """Random members of equal latency: their predicted top-1 and ms, and the share with each pattern.
+
+    `top1_percentile` is where the paper's model stands among them by predicted top-1, `objective_percentile`
+    by top-1 less its standard deviation, which is what a search maximises. `better_depths` and
+    `better_widths` are the means, by stage, of members whose top-1 is above that of the paper's model; nan
+    where there are none.
+    """
+
+    top1: Floats
+    ms: Floats
+    shares: dict[str, float]
+    top1_percentile: float
+    objective_percentile: float
+    better_depths: tuple[float, ...]
+    better_widths: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Searches with one estimator, or both, fitted with the family again.
+
+    `layout` is of the first seed's best network, `held` the share of seeds whose best has each pattern.
+    """
+
+    surrogate: bool
+    latency: bool
+    layout: LayoutOf
+    held: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a search at one model's latency came to, with the gate counting as `gate` says.
+
+    `found` is the best of the searches with different seeds, `seeds` the patterns that each seed's best has.
+    `front_shares` is the share of the front with each pattern.
+    """
+
+    gate: Gate
+    found: Sight
+    held: dict[str, bool]
+    distance: Distance
+    front: int
+    front_shares: dict[str, float]
+    front_top1: Floats
+    front_ms: Floats
+    peers: Peers | None
+    blame: tuple[Blame, ...] = ()
+    seeds: tuple[dict[str, bool], ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Patterns that the found network lacks."""
+        return tuple(name for name, has in self.held.items() if not has)
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One of the paper's models, and what was found at its latency."""
+
+    name: str
+    paper: Sight
+    held: dict[str, bool]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all searches share. `evals` networks each; `peers` random members; `seeds` searches."""
+
+    space: Space
+    device: DeviceWithout
+    surrogate: SurrogateWithout
+    seen_device: Device
+    seen_surrogate: Surrogate
+    recipe: str
+    evals: int
+    peers: int
+    seeds: int
+    gates: tuple[Gate, ...]
+    strategy: str = "evolution"
+
+    def at(self, device: Device, gate: Gate) -> Device:
+        """`device` with the rules that count under `gate`."""
+        kept = [rule for rule in device.rules if rule.name not in self.device.gate]
+        return replace(device, rules=tuple(kept)) if gate == "others" else device
+
+    def problem(self, ms: float, gate: Gate) -> Problem:
+        """The problem of staying below `ms`, predicted, whatever the interval."""
+        return make_problem(
+            self.space,
+            self.at(self.device.device, gate),
+            self.surrogate,
+            budget_ms=ms,
+            margin=0.0,
+            recipe=self.recipe,
+            outside=_outside(gate),
+        )
+
+    def search(
+        self, ms: float, gate: Gate, *, seed: int, device: Device | None = None, seen: bool = False
+    ) -> SearchResult:
+        """A search that begins from no model of any paper.
+
+        With a `device` it asks whom to blame, with fewer evaluations; `seen`: the surrogate knows the family.
+        """
+        return search(
+            self.space,
+            self.at(device or self.device.device, gate),
+            budget_ms=ms,
+            strategy=self.strategy,
+            recipe=self.recipe,
+            estimator=self.seen_surrogate if seen else self.surrogate,
+            evals=self.evals if device is None else min(self.evals, BLAME_EVALS),
+            seed=seed,
+            margin=0.0,
+            outside=_outside(gate),
+            fixed_points=False,
+        )
+
+
+@dataclass(frozen=True)
+class Rediscovery:
+    """The whole study."""
+
+    setting: Setting
+    models: tuple[ModelResult, ...]
+
+
+def rediscover_efficientformer(
+    *,
+    space: str = "metaformer",
+    device: str = "iphone12",
+    recipe: str = "distilled300",
+    models: Sequence[str] = MODELS,
+    gates: Sequence[Gate] = GATES,
+    evals: int = EVALS,
+    peers: int = 10_000,
+    seeds: int = 1,
+    on_step: OnStep | None = None,
+) -> Rediscovery:
+    """Search at the latency of each of `models`; see the module.
+
+    `peers` random members of equal latency are drawn for every gate but ``others``. Raises ValueError for
+    what is unknown, for a device that no family can be left out of, and for a space that lacks a model.
+    """
+    for name, value in (("evals", evals), ("peers", peers), ("seeds", seeds)):
+        if value < 1:
+            raise ValueError(f"{name}: must be >= 1, got {value}")
+    seen_device, seen = load_device(device), load_estimator("surrogate")
+    assert isinstance(seen, Surrogate)
+    setting = Setting(
+        space=load_space(space),
+        device=device_without(seen_device, FAMILIES, cited=CITED),
+        surrogate=surrogate_without(seen, FAMILIES),
+        seen_device=seen_device,
+        seen_surrogate=seen,
+        recipe=recipe,
+        evals=evals,
+        peers=peers,
+        seeds=seeds,
+        gates=tuple(gates),
+    )
+    return Rediscovery(setting, tuple(_model(setting, name, on_step) for name in models))
+
+
+def _model(setting: Setting, name: str, on_step: OnStep | None) -> ModelResult:
+    arch = load_arch(name)
+    ms = setting.device.device.latency(arch.lower()).ms
+    paper = Sight.of(setting.problem(ms, "off"), arch)
+    findings = []
+    for gate in setting.gates:
+        if on_step:
+            on_step(f"{name}, {ms:.3f} ms, gate {gate}")
+        findings.append(_finding(setting, paper, gate))
+    return ModelResult(name, paper, held(paper.layout), tuple(findings))
+
+
+def _finding(setting: Setting, paper: Sight, gate: Gate) -> Finding:
+    results = [setting.search(paper.ms, gate, seed=seed) for seed in range(setting.seeds)]
+    result = max(results, key=lambda r: r.best.objective)
+    problem = result.problem
+    found = Sight.of(problem, result.best.arch)
+    front = [LayoutOf.of(setting.space.decode(row)) for row in result.archive.rows]
+    finding = Finding(
+        gate=gate,
+        found=found,
+        held=held(found.layout),
+        distance=distance(paper.layout, found.layout),
+        front=len(front),
+        front_shares=shares(front),
+        front_top1=result.archive.evaluations.top1,
+        front_ms=result.archive.evaluations.ms,
+        peers=None if gate == "others" else _peers(setting, paper, gate),
+        seeds=tuple(held(LayoutOf.of(r.best.arch)) for r in results),
+    )
+    # Both gates that count admit the same networks: one of them tells whom to blame.
+    if finding.missing and gate != "others":
+        return replace(finding, blame=_blame(setting, paper, gate))
+    return finding
+
+
+def _peers(setting: Setting, paper: Sight, gate: Gate) -> Peers:
+    problem = setting.problem(paper.ms, gate)
+    rows = random_peers(problem, ms=paper.ms, n=setting.peers, seed=0)
+    found = problem.evaluate(rows)
+    layouts = [LayoutOf.of(setting.space.decode(row)) for row in rows[:COUNTED]]
+    better = [LayoutOf.of(setting.space.decode(row)) for row in rows[found.top1 > paper.top1][:COUNTED]]
+    return Peers(
+        top1=found.top1,
+        ms=found.ms,
+        shares=shares(layouts),
+        top1_percentile=percentile(paper.top1, found.top1),
+        objective_percentile=percentile(paper.top1 - paper.sd, found.objective),
+        better_depths=_means([layout.depths for layout in better]),
+        better_widths=_means([layout.widths for layout in better]),
+    )
+
+
+def _means(rows: Sequence[tuple[int, ...]]) -> tuple[float, ...]:
+    return tuple(np.mean(rows, axis=0).tolist()) if rows else (float("nan"),) * 4
+
+
+def _blame(setting: Setting, paper: Sight, gate: Gate) -> tuple[Blame, ...]:
+    """The same search with the family given back to the surrogate, to the device, and to both."""
+    found = []
+    for surrogate, latency in ((True, False), (False, True), (True, True)):
+        device = setting.seen_device if latency else setting.device.device
+        ms = device.latency(paper.arch.lower()).ms
+        layouts = [
+            LayoutOf.of(setting.search(ms, gate, seed=seed, device=device, seen=surrogate).best.arch)
+            for seed in range(setting.seeds)
+        ]
+        found.append(Blame(surrogate, latency, layouts[0], shares(layouts)))
+    return tuple(found)
+
+
+def _outside(gate: Gate) -> Literal["forbid", "allow"]:
+    return "allow" if gate == "off" else "forbid"
+
+
+def blamed(finding: Finding) -> dict[str, str]:
+    """For every missing pattern, the estimator that lacks it for want of the family; no entries unsought."""
+    said: dict[str, str] = {}
+    if not finding.blame:
+        return said
+    for name in finding.missing:
+        back = {(b.surrogate, b.latency): b.held[name] > 0.5 for b in finding.blame}
+        alone = [
+            what for key, what in (((True, False), "surrogate"), ((False, True), "latency")) if back[key]
+        ]
+        if len(alone) == 2:
+            said[name] = "surrogate or latency: it comes back with the family in either"
+        elif alone:
+            said[name] = f"the {alone[0]}: it comes back with the family in it"
+        elif back[True, True]:
+            said[name] = "surrogate and latency: it comes back only with the family in both"
+        else:
+            said[name] = "not what was left out: it is missing with the family in both, too"
+    return said

@@ -1,0 +1,146 @@
+"""A surrogate and a device that have never seen the families under test.
+
+Nothing here is fitted in another way than for the shipped ones: the regression, the choice of a device's
+terms and the fit of its parameters are made again on what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas.accuracy.estimator import Estimate
+from hvnas.accuracy.features import Array
+from hvnas.accuracy.scenarios import Shift, fit_shift, pairs
+from hvnas.accuracy.surrogate import Surrogate
+from hvnas.latency.calibrate import Candidate, Evidence, networks
+from hvnas.latency.device import Device
+from hvnas.latency.differences import read_differences
+from hvnas.latency.error_report import Calibration, calibrate, left_out_students
+from hvnas.latency.model import LinearModel, Term
+from hvnas.paths import data_dir
+
+BASE = ("weight_bytes", "act_bytes")
+_ABOUT = "differences about "
+
+
+@dataclass(frozen=True)
+class SurrogateWithout(Surrogate):
+    """The surrogate on what is left of the evidence; `shift` is what large data adds, fitted likewise."""
+
+    shift: Shift | None = None
+
+    def estimate_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate:
+        """As the surrogate's, with the shift of the families that are left."""
+        found = super().estimate_columns(values, recipe=recipe)
+        if scenario == "imagenet1k" or self.shift is None:
+            return found
+        shift, sd = self.shift(values)
+        return Estimate(found.mean + shift, np.hypot(found.sd, sd))
+
+    def joint_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> tuple[Array, Array]:
+        """As the surrogate's, with the shift of the families that are left."""
+        mean, covariance = super().joint_columns(values, recipe=recipe)
+        if scenario == "imagenet1k" or self.shift is None:
+            return mean, covariance
+        shift, spread = self.shift.joint(values)
+        return mean + shift, covariance + spread
+
+
+def surrogate_without(surrogate: Surrogate, families: Sequence[str]) -> SurrogateWithout:
+    """`surrogate` on the evidence without `families`: results, ablations, theory, and large-data pairs.
+
+    The hyperparameters are those that were found without the first of `families`; those of the shipped
+    folds leave out one family at a time. Raises ValueError for a family that the evidence does not hold.
+    """
+    evidence = surrogate.evidence
+    for family in families:
+        if not (evidence.families == family).any():
+            raise ValueError(f"family: the evidence holds no {family!r}; see hvnas accuracy evaluate --help")
+    kept = ~np.isin(evidence.families, list(families))
+    return SurrogateWithout(
+        evidence=evidence.where(kept),
+        thetas=surrogate.folds.get(f"family:{families[0]}", surrogate.thetas),
+        sd_scale=surrogate.sd_scale,
+        error={},
+        shift=_shift_without(surrogate, families),
+    )
+
+
+def _shift_without(surrogate: Surrogate, families: Sequence[str]) -> Shift:
+    names, values, shift, studies = pairs()
+    evidence = surrogate.evidence
+    family = dict(zip(evidence.networks.tolist(), evidence.families.tolist(), strict=True))
+    kept: NDArray[np.bool_] = np.array([family[name] not in families for name in names])
+    return fit_shift(values[kept], shift[kept], studies[kept])
+
+
+@dataclass(frozen=True)
+class DeviceWithout:
+    """A device fitted without families, and what its terms were chosen from.
+
+    `measurements` are those left out; `gate` names the rules whose evidence cites the families' own papers.
+    """
+
+    device: Device
+    terms: tuple[str, ...]
+    measurements: int
+    gate: tuple[str, ...]
+
+
+def device_without(device: Device, families: Sequence[str], *, cited: Sequence[str]) -> DeviceWithout:
+    """`device` fitted again without every measurement of `families` and every difference that tells of them.
+
+    Terms are chosen again from the candidates that the device's file lists, as many as pay without the
+    families; the floor, which is the hardware's, stays, and so does the gate. Rules that mention one of
+    `cited` are named, for their evidence is the families' own. Raises ValueError for a device that was not
+    calibrated on published networks.
+    """
+    report = device.report
+    if not (isinstance(device.model, LinearModel) and "candidates" in report and "cohort" in report):
+        raise ValueError(
+            f"device: {device.name} was not calibrated on published networks, from which a family could be "
+            "left out; choose iphone12"
+        )
+    fitted = _calibrated(device, families)
+    fixed, *costs = fitted.evidence.parameters(fitted.chosen).tolist()
+    inside, outside = left_out_students(fitted)
+    model = LinearModel(fixed, tuple(map(Term, fitted.terms, costs)), device.model.floor)
+    name = f"{device.name} without {' and '.join(families)}"
+    return DeviceWithout(
+        device=replace(
+            device,
+            name=name,
+            hash=f"{device.hash}-{'-'.join(families)}",
+            model=model,
+            inside_error=inside,
+            outside_error=outside,
+        ),
+        terms=tuple(fitted.terms),
+        measurements=sum(row.family in families and row.cohort == fitted.cohort for row in device.rows),
+        gate=tuple(rule.name for rule in device.rules if any(word in rule.evidence for word in cited)),
+    )
+
+
+def _calibrated(device: Device, families: Sequence[str]) -> Calibration:
+    cohort = str(device.report["cohort"])
+    told = read_differences(data_dir("latency_tables") / f"{device.name}_differences.csv")
+    evidence = Evidence(networks(device.rows, device.rules, cohort=cohort), BASE, told)
+    for family in families:
+        evidence = evidence.without(family)
+    rows = [row for row in device.rows if row.family not in families]
+    candidates = [candidate_of(name) for name in device.report["candidates"]]
+    return calibrate(rows, device.rules, evidence, cohort=cohort, candidates=candidates)
+
+
+def candidate_of(name: str) -> Candidate:
+    """The reverse of ``Candidate.name``, under which a device's file lists its candidates."""
+    column, found, about = name.partition(_ABOUT)
+    return Candidate(column.rstrip(", "), tuple(about.split(" and ")) if found else ())

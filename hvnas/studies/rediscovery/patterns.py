@@ -1,0 +1,150 @@
+"""The layout of a network: blocks per stage, and what EfficientFormer's layouts have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log
+
+from hvnas.arch import Arch, Run
+
+ATTENDING = frozenset(
+    {"mb3d", "attn4d", "coat_transformer", "mobilevit", "efficientvit", "mobileformer", "vit_block"}
+)
+
+
+def attends(run: Run | None) -> bool:
+    """Whether the blocks of a run mix positions by attention."""
+    if run is None:
+        return False
+    return run.block.type in ATTENDING or getattr(run.block, "mixer", None) == "attention"
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """`depth` blocks of one `type`; `attend` says whether they attend."""
+
+    type: str
+    depth: int
+    width: int
+    attend: bool
+
+
+@dataclass(frozen=True)
+class LayoutOf:
+    """A network's stem, and its runs of blocks by stage, in order."""
+
+    stem: str
+    stages: tuple[tuple[Blocks, ...], ...]
+
+    @classmethod
+    def of(cls, arch: Arch) -> LayoutOf:
+        """The layout of `arch`."""
+        return cls(
+            arch.stem.type,
+            tuple(
+                tuple(Blocks(r.block.type, r.depth, r.width, attends(r)) for _, r in stage.runs)
+                for stage in arch.stages
+            ),
+        )
+
+    @property
+    def attending(self) -> tuple[int, ...]:
+        """Blocks that attend, by stage."""
+        return tuple(sum(b.depth for b in stage if b.attend) for stage in self.stages)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Blocks by stage."""
+        return tuple(sum(b.depth for b in stage) for stage in self.stages)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Output channels by stage."""
+        return tuple(stage[-1].width for stage in self.stages)
+
+    @property
+    def place(self) -> str:
+        """Where attention begins: ``stage 4, block 4 of 4``; ``none`` without any."""
+        for i, stage in enumerate(self.stages):
+            before = 0
+            for blocks in stage:
+                if blocks.attend:
+                    return f"stage {i + 1}, block {before + 1} of {self.depths[i]}"
+                before += blocks.depth
+        return "none"
+
+    def stage_text(self, i: int) -> str:
+        """One stage: ``3 mb4d + 1 mb3d, 448``."""
+        runs = " + ".join(f"{b.depth} {b.type}" for b in self.stages[i])
+        return f"{runs}, {self.widths[i]}"
+
+
+def early_stages_local(layout: LayoutOf) -> bool:
+    """No attention in the first two stages."""
+    return not any(layout.attending[:2])
+
+
+def attention_only_at_the_end(layout: LayoutOf) -> bool:
+    """There is attention; it lies in the last stage, or in the second half of the one before."""
+    *before, last_but_one, _ = layout.stages
+    if not sum(layout.attending) or any(b.attend for stage in before for b in stage):
+        return False
+    at = len(layout.stages) - 2
+    tail = layout.depths[at] // 2
+    return layout.attending[at] <= tail and (not last_but_one[0].attend)
+
+
+def convolutional_stem(layout: LayoutOf) -> bool:
+    """The image is read by convolutions, not by patches."""
+    return layout.stem == "conv_stem"
+
+
+def local_before_attention(layout: LayoutOf) -> bool:
+    """No block without attention behind one with it (4D before 3D); there must be attention."""
+    order = [b.attend for stage in layout.stages for b in stage]
+    return any(order) and order == sorted(order)
+
+
+PATTERNS: Mapping[str, Callable[[LayoutOf], bool]] = {
+    "stages 1-2 local": early_stages_local,
+    "attention at the end": attention_only_at_the_end,
+    "convolutional stem": convolutional_stem,
+    "4D before 3D": local_before_attention,
+}
+
+
+def held(layout: LayoutOf) -> dict[str, bool]:
+    """Which of the four patterns a layout has."""
+    return {name: test(layout) for name, test in PATTERNS.items()}
+
+
+def shares(layouts: Sequence[LayoutOf]) -> dict[str, float]:
+    """The share of layouts that have each pattern, and ``all four``."""
+    found = [held(layout) for layout in layouts]
+    rows = {name: [one[name] for one in found] for name in PATTERNS}
+    rows["all four"] = [all(one.values()) for one in found]
+    return {name: sum(values) / max(1, len(values)) for name, values in rows.items()}
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far a layout is from another: blocks more or fewer, and the mean factor between widths.
+
+    `depth` sums over stages, `attention` likewise over blocks that attend; `width` is the geometric mean of
+    the larger by the smaller width, 1 where all are equal.
+    """
+
+    depth: int
+    attention: int
+    width: float
+
+
+def distance(a: LayoutOf, b: LayoutOf) -> Distance:
+    """The distance of two layouts of equally many stages."""
+    logs = [abs(log(x / y)) for x, y in zip(a.widths, b.widths, strict=True)]
+    return Distance(
+        sum(abs(x - y) for x, y in zip(a.depths, b.depths, strict=True)),
+        sum(abs(x - y) for x, y in zip(a.attending, b.attending, strict=True)),
+        exp(sum(logs) / len(logs)),
+    )

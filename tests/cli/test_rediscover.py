@@ -1,0 +1,49 @@
+"""rediscover: the two studies as commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+SMALL = ("--evals", "150", "--peers", "40")
+
+
+def test_efficientformer_as_tables(hvnas) -> None:
+    result = hvnas("rediscover", "efficientformer", *SMALL)
+    assert result.exit_code == 0, result.output
+    for said in (
+        "efficientformer_l1 and what was found at its",
+        "efficientformer_l7 and what was found at its",
+        "The four patterns",
+        "rules that rest on the family's papers: attention",
+        "paper's percentile",
+    ):
+        assert said in result.stdout
+
+
+def test_coatnet_as_json_and_files(hvnas, tmp_path: Path) -> None:
+    result = hvnas("rediscover", "coatnet", "--json", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    assert [each["protocol"] for each in data["protocols"]] == ["modern", "plain"]
+    assert data["left_out"]["results"] > 20
+    assert [Path(path).name for path in data["written"]] == [
+        "rediscover-coatnet.csv",
+        "rediscover-coatnet.png",
+    ]
+    assert all(Path(path).is_file() for path in data["written"])
+
+
+def test_bad_input_is_refused_in_one_line(hvnas, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for args, said in (
+        (("poolformer",), "unknown family 'poolformer'"),
+        (("efficientformer", "--with", "magic"), "'magic' cannot be added"),
+        (("coatnet", "--with", "supernet:net"), "nothing to slim"),
+        (("efficientformer", "--with", "supernet"), "--with supernet:DIR"),
+        (("coatnet", "--out", tmp_path / "taken"), "is a file; name a folder"),
+        (("efficientformer", "--evals", "0"), "evals: must be >= 1"),
+    ):
+        result = hvnas("rediscover", *args)
+        assert result.exit_code in (1, 2), result.output
+        assert said in result.stderr and result.stderr.count("\n") == 1

@@ -1,0 +1,85 @@
+"""CoAtNet's layouts at one size, ranked without CoAtNet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from hvnas.studies.rediscovery import rediscover_coatnet
+from hvnas.studies.rediscovery.coatnet import COLUMNS, LAYOUTS, PROTOCOLS, LayoutRanks, spread, verdict
+from hvnas.studies.rediscovery.output import check_out, to_csv, to_json, write
+
+
+@pytest.fixture(scope="module")
+def study() -> LayoutRanks:
+    return rediscover_coatnet()
+
+
+def test_the_five_layouts_agree_in_size(study: LayoutRanks) -> None:
+    assert list(study.layouts) == list(LAYOUTS)
+    assert spread(study.layouts, "params") <= 0.05 and spread(study.layouts, "macs") <= 0.05
+    programs = [found.arch.lower() for found in study.layouts.values()]
+    assert max(p.params for p in programs) / min(p.params for p in programs) <= 1.05
+
+
+def test_every_place_has_a_probability_under_each_protocol(study: LayoutRanks) -> None:
+    assert [each.name for each in study.protocols] == list(PROTOCOLS)
+    for each in study.protocols:
+        assert tuple(each.columns) == COLUMNS
+        for ranked in each.columns.values():
+            assert sorted(ranked.order) == sorted(LAYOUTS)
+            values = [ranked.value[name] for name in ranked.order]
+            assert values == sorted(values, reverse=True)
+            for place in range(len(LAYOUTS)):
+                assert sum(chances[place] for chances in ranked.chances.values()) == pytest.approx(1)
+            assert all(sum(chances) == pytest.approx(1) for chances in ranked.chances.values())
+            assert len(ranked.told) == len(LAYOUTS) - 1 and min(ranked.told) >= 0.4
+
+
+def test_transfer_is_top1_and_what_large_data_adds(study: LayoutRanks) -> None:
+    for each in study.protocols:
+        for name in LAYOUTS:
+            parts = each.columns["imagenet1k"].value[name] + each.columns["capacity"].value[name]
+            assert each.columns["transfer"].value[name] == pytest.approx(parts)
+
+
+def test_an_order_that_the_evidence_does_not_support_is_marked(study: LayoutRanks) -> None:
+    for each in study.protocols:
+        for ranked in each.columns.values():
+            assert ranked.is_supported == tuple(chance >= 0.9 for chance in ranked.told)
+
+
+def test_taus_lie_in_their_range(study: LayoutRanks) -> None:
+    for each in study.protocols:
+        assert [tau.published for tau in each.taus] == ["top-1", "generalization", "capacity", "transfer"]
+        assert all(-1 <= tau.low <= tau.tau <= tau.high <= 1 for tau in each.taus)
+
+
+def test_the_verdict_says_whether_and_why(study: LayoutRanks) -> None:
+    said = verdict(study)
+    assert len(said) == len(PROTOCOLS)
+    for each, sentence in zip(study.protocols, said, strict=True):
+        first = each.columns["combined"].order[0] == "C-C-T-T"
+        assert ("not rediscovered" in sentence) == (not first)
+        assert (each.name in study.again) == (not first)
+    for again in study.again.values():
+        assert [(a.regression, a.shift) for a in again] == [(True, False), (False, True), (True, True)]
+
+
+def test_it_becomes_plain_data_a_table_and_a_figure(study: LayoutRanks, tmp_path: Path) -> None:
+    data = to_json(study)
+    assert data["layouts"]["C-C-T-T"]["params"] == study.layouts["C-C-T-T"].arch.lower().params
+    assert data["verdict"] == verdict(study)
+    rows = list(csv.DictReader(io.StringIO(to_csv(study))))
+    assert len(rows) == len(PROTOCOLS) * len(COLUMNS) * len(LAYOUTS)
+    table, figure = write(study, tmp_path / "out")
+    assert table.read_text() == to_csv(study) and figure.stat().st_size > 10_000
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ValueError, match="is a file; name a folder"):
+        check_out(tmp_path / "taken")
