@@ -77,7 +77,7 @@ WIDER = {
         {"stage": {"width": [32]}},
         r"stages\.0\.width: must be a list with at least one value",
     ),
-    "blocks": ({"blocks": {"mb4d": {"type": "mb4d"}}}, r"blocks\.mb4d: the parent space has a block of that name"),
+    "blocks": ({"blocks": {"mb4d": {"type": "mb4d"}}}, r"blocks\.mb4d: the parent space has a block of"),
     "parent": ({"parent": 3}, r"parent: must be a name or a path, got 3"),
     "unknown parent": ({"parent": "hybird"}, r"unknown space 'hybird'; did you mean 'hybrid"),
 }
