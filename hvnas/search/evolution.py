@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvnas.search.archive import Archive
+from hvnas.search.beginning import random_rows
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.moves import neighbours
 from hvnas.search.pareto import crowding, ranks
@@ -22,9 +23,6 @@ from hvnas.search.registry import register_strategy
 from hvnas.search.seams import Bools, Floats, Progress, Rows
 from hvnas.search.seen import SeenSet, row_keys
 from hvnas.search.state import Checkpoint, State
-
-# "Random architectures" are log-uniform in MACs over this range.
-_SAMPLE_MACS = (0.1e9, 5e9)
 
 
 @register_strategy(
@@ -101,7 +99,7 @@ class _Run:
         A quarter of a population of them: what they lack mutation supplies, and every network far from
         the front has parts that are lowered for it alone.
         """
-        rows = self.space.sample(max(16, self.size // 4), rng=self.rng, macs=_SAMPLE_MACS)
+        rows = random_rows(self.space, max(16, self.size // 4), rng=self.rng)
         if len(self.problem.seeds):
             rows = np.concatenate([self.problem.seeds, rows])
         self.admit(rows)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvnas._optuna import constrain, constraint_marks, quiet_optuna
+from hvnas.search.beginning import random_rows
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.problem import Problem
 from hvnas.search.seams import GeneLike, Rows
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     import optuna
 
 _MAX_REPEATS = 20
-# "Random architectures" are log-uniform in MACs over this range.
-_SAMPLE_MACS = (0.1e9, 5e9)
 # So many of the first networks give the scale of a scalar objective's penalty.
 _SCALE_FROM = 100
 # In standard deviations of the first objective, per 100 % of excess.
@@ -82,7 +81,7 @@ class SamplerStudy:
         """Propose `rows` [n, genes] first, then `random` networks where the sampler begins with such."""
         self._queue.extend(rows)
         if self.kind.startup and random > 0:
-            self._queue.extend(self.space.sample(random, rng=self.rng, macs=_SAMPLE_MACS))
+            self._queue.extend(random_rows(self.space, random, rng=self.rng))
 
     def new(self) -> tuple[optuna.trial.Trial | None, Rows]:
         """A trial whose network is new, with its canonical row [1, genes]; no row where there is none.

@@ -15,6 +15,7 @@ import numpy as np
 
 from hvnas.search.archive import Archive
 from hvnas.search.batches import rows_at_once
+from hvnas.search.beginning import random_rows
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.evolution import Evolution
 from hvnas.search.moves import distinct
@@ -25,8 +26,6 @@ from hvnas.search.seams import Bools, Floats, Keys, Progress, Rows, Silent
 from hvnas.search.seen import SeenSet, row_keys
 from hvnas.search.state import Checkpoint, State
 
-# "Random architectures" are log-uniform in MACs over this range.
-_SAMPLE_MACS = (0.1e9, 5e9)
 # Random architectures to draw from, and those of them that breed.
 _POOL, _PARENTS = 256, 64
 # How often they breed at most, and the share of genes that change.
@@ -118,7 +117,7 @@ class _Run:
         Under a tight budget one random architecture in a thousand is within it: the nearest ones breed until
         most are.
         """
-        rows = distinct(self.space.sample(_POOL, rng=rng, macs=_SAMPLE_MACS))
+        rows = distinct(random_rows(self.space, _POOL, rng=rng))
         excess = self.excess(rows)
         for _ in range(_GENERATIONS):
             if (excess == 0).sum() >= _POOL // 2:

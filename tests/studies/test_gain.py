@@ -79,8 +79,8 @@ def found(arch: Arch, field: Field) -> Contender:
     return field.contender(FOUND, "found", arch)
 
 
-def test_the_space_is_at_another_resolution_and_gives_members_of_any_size(space: Space) -> None:
-    rows = space.sample(20, rng=np.random.default_rng(0), macs=(0.1e9, 5e9))
+def test_the_space_is_at_another_resolution(space: Space) -> None:
+    rows = space.sample(20, rng=np.random.default_rng(0))
     archs = [space.decode(row) for row in rows]
     assert {arch.resolution for arch in archs} == {32}
     assert max(arch.lower().macs for arch in archs) < 0.1e9

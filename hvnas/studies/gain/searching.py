@@ -14,7 +14,6 @@ from hvnas.arch import Arch
 from hvnas.latency import Device
 from hvnas.search import SearchResult, search
 from hvnas.search.problem import Outside
-from hvnas.search.seams import Rows
 from hvnas.space import FastPath, Space, load_space
 
 SAMPLE = 256
@@ -54,22 +53,10 @@ class Searched:
         return estimator.estimate(archs, recipe=problem.recipe, scenario=problem.scenario)
 
 
-class SmallSpace(Space):
-    """A space of networks that are far below the papers' in MACs.
-
-    Strategies begin from members within the papers' range, of which such a space has few or none: here from
-    members of any size.
-    """
-
-    def sample(self, n: int, *, rng: np.random.Generator, macs: tuple[float, float] | None = None) -> Rows:
-        """`n` rows of any size, whatever `macs`. Shape [n, genes]."""
-        return super().sample(n, rng=rng)
-
-
 def space_at(name: str | Path, resolution: int) -> Space:
     """The space with `resolution` instead of its own. Raises ValueError as `load_space`."""
     spec = load_space(name).spec
-    return SmallSpace(replace(spec, name=f"{spec.name}-{resolution}px", resolution=(resolution,)))
+    return Space(replace(spec, name=f"{spec.name}-{resolution}px", resolution=(resolution,)))
 
 
 def searched(space: Space, device: Device, asked: Asked) -> Searched:
