@@ -3,8 +3,9 @@
 At the latency that the device gives each of the paper's models, the space is searched for the highest top-1;
 what is found, and what lies on the front, is held against four patterns of the paper's layouts
 (`hvnas.studies.rediscovery.patterns`). The gate counts as it ships (``on``); not at all, so that only costs
-are at work (``off``); or without the rules whose evidence is the family's own papers (``others``: on an iPhone
-12 those that are left admit the same networks of MB4D and MB3D, so that it is left out unless asked for).
+are at work (``off``); or without the rules whose evidence is the family's own papers (``others``: on an
+iPhone 12 those that are left admit the same networks of MB4D and MB3D, so that it is left out unless asked
+for).
 """
 
 from __future__ import annotations
