@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from typing import Any
 
+from hvnas._files import csv_text
 from hvnas.report.compare import Comparison, Measures
 from hvnas.report.panels import volume_unit
 from hvnas.search.history import FIELDS
@@ -113,11 +112,7 @@ def to_csv(found: Comparison) -> str:
         objectives = {f"best:{name}": value for name, value in best.pop("objectives").items()}
         told = {f"best_{name}": value for name, value in best.items()}
         lines.append(run | told | objectives | {f"covers:{name}": share for name, share in covers.items()})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return csv_text(lines)
 
 
 def _share(value: float) -> float | None:

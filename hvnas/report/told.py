@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hvnas._clean import clean
+from hvnas._files import csv_text
 from hvnas._provenance import method
 from hvnas.latency import LatencyEstimate
 from hvnas.report.facts import to_json as comparison_to_json
@@ -135,9 +134,4 @@ def _csv(lines: Iterable[Mapping[str, object]]) -> str:
     rows: Sequence[Mapping[str, object]] = list(lines)
     if not rows:
         return ""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: clean(v) if isinstance(v, str) else v for k, v in row.items()})
-    return text.getvalue()
+    return csv_text({k: clean(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
 import shutil
@@ -17,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import dump_yaml, read_yaml, refuse_unknown, sync_folder, write_atomic
+from hvnas._files import csv_text, dump_yaml, read_yaml, refuse_unknown, sync_folder, write_atomic
 from hvnas._lock import locked
 from hvnas.arch import save_arch, to_dict
 from hvnas.search.history import history_csv
@@ -233,12 +231,9 @@ def front_csv(front: Sequence[Found], *, written: Collection[str]) -> str:
 
     `written` are the names of those that have a file.
     """
-    text = io.StringIO()
-    rows = [{"file": f"{ARCHS}/{f.name}.yaml" if f.name in written else "", **_csv_row(f)} for f in front]
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(
+        {"file": f"{ARCHS}/{f.name}.yaml" if f.name in written else "", **_csv_row(f)} for f in front
+    )
 
 
 def _csv_row(found: Found) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import read_text, write_atomic
+from hvnas._files import csv_text, read_text, write_atomic
 from hvnas.arch import Arch
 from hvnas.train.data import Data, load_data
 from hvnas.train.recipes import Recipe, load_recipe, training_of
@@ -151,11 +151,7 @@ def _chosen(settings: Any) -> dict[str, Any]:
 
 
 def _table(outcomes: Iterable[Outcome]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Outcome)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(outcome) for outcome in outcomes)
-    return text.getvalue()
+    return csv_text(asdict(outcome) for outcome in outcomes)
 
 
 def _outcome(row: dict[str, Any], where: str) -> Outcome:

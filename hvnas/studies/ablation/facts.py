@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hvnas._files import csv_text
 from hvnas.arch.files import to_dict
 from hvnas.studies.ablation.estimates import Judged
 from hvnas.studies.ablation.run import PartResult, Row, StudyResult
@@ -159,13 +158,7 @@ def _judged(judged: Judged) -> dict[str, float | None]:
 
 def to_csv(found: StudyResult) -> str:
     """One line per row of any table; columns that a part has nothing for are empty."""
-    rows = [_flat(result, row) for result in found.parts for row in result.rows]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(_flat(result, row) for result in found.parts for row in result.rows)
 
 
 def _flat(result: PartResult, row: Row) -> dict[str, object]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hvnas._files import read_text, write_atomic
+from hvnas._files import csv_text, read_text, write_atomic
 from hvnas.arch import Arch
 from hvnas.latency.device import DeviceInfo
 from hvnas.latency.measure.sampling import Sampled
@@ -94,11 +94,7 @@ def backend_of(info: DeviceInfo) -> str:
 
 
 def _table(timings: list[Timing]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Timing)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(timing) for timing in timings)
-    return text.getvalue()
+    return csv_text(asdict(timing) for timing in timings)
 
 
 def _read(path: Path) -> list[Timing]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import write_atomic
+from hvnas._files import csv_text, write_atomic
 from hvnas.latency.plots import check_target, save_figure
 from hvnas.studies.rediscovery.coatnet import CHOSEN, COLUMNS, PUBLISHED, LayoutRanks, verdict
 from hvnas.studies.rediscovery.efficientformer import (
@@ -62,11 +60,7 @@ def check_out(out: Path) -> None:
 def to_csv(result: Result) -> str:
     """One row per network, or per column and layout."""
     rows = _ranks_rows(result) if isinstance(result, LayoutRanks) else _searches_rows(result)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_rounded(rows))
-    return text.getvalue()
+    return csv_text(_rounded(rows))
 
 
 def _searches_json(result: Rediscovery) -> dict[str, Any]:
