@@ -52,7 +52,7 @@ _DESCRIBED: Recent[tuple[Block, State], dict[str, Described]] = Recent(100_000)
 
 def described(block: Block, state: State) -> dict[str, Described]:
     """The tensors of a block's module, by name; nothing is allocated."""
-    return _described(block, state, lambda: _on_meta(block, state))
+    return _described(block, state, lambda: on_meta(block, state))
 
 
 def build_empty(block: Block, state: State, *, device: torch.device) -> nn.Module:
@@ -61,7 +61,7 @@ def build_empty(block: Block, state: State, *, device: torch.device) -> nn.Modul
     Torch's generators are left as they were: a run that goes on knows fewer modules than one that was never
     stopped, and both have to draw the same numbers afterwards.
     """
-    module = _on_meta(block, state)
+    module = on_meta(block, state)
     _described(block, state, lambda: module)
     if any(part._non_persistent_buffers_set for part in module.modules()):
         with torch.random.fork_rng(devices=[]), _Undrawn():
@@ -77,7 +77,7 @@ def _described(block: Block, state: State, make: Callable[[], nn.Module]) -> dic
     return _DESCRIBED.get((block, state), lambda: describe(inner_of(make())))
 
 
-def _on_meta(block: Block, state: State) -> nn.Module:
+def on_meta(block: Block, state: State) -> nn.Module:
     with torch.device("meta"), _Undrawn():
         return build_block(block, state)
 

@@ -6,19 +6,20 @@ draws what it would have drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from hvnas._names import unknown_name
-from hvnas.arch import Arch
+from hvnas.arch import INNER, Arch
 from hvnas.supernet.supernet import Supernet
 
-DEFAULT = "sandwich"
+DEFAULT = "spreading"
 SHRINKING_PHASES = 4
 OPENED = 0.7
+DOWNSAMPLING, TYPES = (0.1, 0.4), (0.2, 0.9)  # shares of all steps
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Scheme(Protocol):
     @property
     def projects(self) -> bool:
         """Whether conflicts of the first member's gradient with the others' are removed (see conflict.py)."""
+        ...
+
+    @property
+    def shown(self) -> Arch:
+        """The member whose top-1 tells how the training goes."""
         ...
 
     def draw(self, step: int, *, steps: int) -> Draw:
@@ -88,6 +94,11 @@ class _Random:
     def __init__(self, options: Options) -> None:
         self.net, self.seed = options.net, options.seed
         self.paths = options.paths or self.own_paths
+
+    @property
+    def shown(self) -> Arch:
+        """See `Scheme.shown`: the largest member."""
+        return self.net.largest
 
     def rng(self, *numbers: int) -> np.random.Generator:
         """A generator that the seed and `numbers` determine."""
@@ -175,22 +186,40 @@ class Widening(Sandwich):
 
     def draw(self, step: int, *, steps: int) -> Draw:
         """See `Scheme.draw`."""
-        rng = self.rng(step, 1)
-        free = step / (OPENED * steps)
-        members = (
-            self._near(arch, rng.random(len(self.net.space.genes)) < free) for arch in self.random(step)
-        )
+        rng, free = self.rng(step, 1), [step / (OPENED * steps)] * len(self.net.space.genes)
+        members = (_near(self.net, arch, self.net.largest, free, rng) for arch in self.random(step))
         return Draw((self.net.largest, self.net.smallest, *members), taught=True)
 
-    def _near(self, arch: Arch, is_free: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Arch:
-        """`arch` with the largest member's types where they are not free; as it is where limits bar that."""
-        net = self.net
-        row, largest = net.encode(arch).copy(), net.encode(net.largest)
-        for i, gene in enumerate(net.space.genes):
-            if not is_free[i] and _phase(gene.name) == 0:
-                row[i] = largest[i]
-        near = net.fitted(net.space.decode(net.space.canonicalise(row[None])[0]))
-        return near if _keeps_limits(net, near) else arch
+
+@register_scheme("spreading")
+class Spreading(_Random):
+    """One member a step on the labels (as `SinglePath`), its types spreading out from a cheap member's.
+
+    That is the smallest member, with a downsampling of its own in front of each stage where there is one: a
+    block behind it keeps its shortcut, so that one which knows nothing yet disturbs nothing (see
+    `hvnas.supernet.initial`). All types are that member's at first, but for a share of free ones: of
+    downsamplings, which decide what every block reads, it grows to 1 evenly over `DOWNSAMPLING` of the
+    training, of the others with the square of the time over `TYPES`. Sizes are free from the first step. As
+    `Widening` it trains a type between neighbours that work; of its steps many more fit into the same time,
+    since it never trains the largest member. This project's own.
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.centre = _with_downsampling(self.net, self.net.smallest)
+
+    @property
+    def shown(self) -> Arch:
+        """See `Scheme.shown`: the member that the types spread out from."""
+        return self.centre
+
+    def draw(self, step: int, *, steps: int) -> Draw:
+        """See `Scheme.draw`."""
+        rng, done = self.rng(step, 1), step / steps
+        free = {True: _within(done, DOWNSAMPLING), False: _within(done, TYPES) ** 2}
+        shares = [free[gene.name.endswith(".downsample")] for gene in self.net.space.genes]
+        members = (_near(self.net, arch, self.centre, shares, rng) for arch in self.random(step))
+        return Draw(tuple(members))
 
 
 @register_scheme("shrinking")
@@ -219,6 +248,34 @@ class Shrinking(_Random):
             if _phase(gene.name) > phase:
                 row[i] = largest[i]
         return net.fitted(net.space.decode(row))
+
+
+def _with_downsampling(net: Supernet, arch: Arch) -> Arch:
+    """`arch` with a block of its own that downsamples in front of each stage, where the space has one."""
+    row, presets = net.encode(arch).copy(), net.space.spec.downsamples
+    for i, gene in enumerate(net.space.genes):
+        if gene.name.endswith(".downsample"):
+            own = (at for at, name in enumerate(gene.values) if presets[name].block not in (None, INNER))
+            row[i] = next(own, row[i])
+    changed = net.fitted(net.space.decode(net.space.canonicalise(row[None])[0]))
+    return changed if _keeps_limits(net, changed) else arch
+
+
+def _within(done: float, start_end: tuple[float, float]) -> float:
+    """How much of a span is done, 0 before it and 1 behind."""
+    start, end = start_end
+    return min(1.0, max(0.0, (done - start) / (end - start)))
+
+
+def _near(net: Supernet, arch: Arch, centre: Arch, free: Sequence[float], rng: np.random.Generator) -> Arch:
+    """`arch`, whose types are those of `centre` but for shares `free` by gene; itself where limits bar it."""
+    is_free = rng.random(len(free)) < np.array(free)
+    row, kept = net.encode(arch).copy(), net.encode(centre)
+    for i, gene in enumerate(net.space.genes):
+        if not is_free[i] and _phase(gene.name) == 0:
+            row[i] = kept[i]
+    near = net.fitted(net.space.decode(net.space.canonicalise(row[None])[0]))
+    return near if _keeps_limits(net, near) else arch
 
 
 def _keeps_limits(net: Supernet, arch: Arch) -> bool:

@@ -13,6 +13,7 @@ from hvnas.arch import Arch
 from hvnas.space import Space
 from hvnas.supernet.conflict import project, taken
 from hvnas.supernet.importance import attach, gated, importance_of, temperature_at
+from hvnas.supernet.initial import quieten
 from hvnas.supernet.schemes import DEFAULT, make_scheme
 from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, inherited_top1
 from hvnas.supernet.supernet import Supernet
@@ -27,22 +28,24 @@ from hvnas.train.recipes import Recipe
 def supernet_for(space: Space, data: Data, *, seed: int = 0) -> Supernet:
     """The supernet of `space` for the classes and the resolution of `data`, with weights that `seed` draws.
 
-    Raises ValueError as `Supernet` does.
+    Residual branches start at nothing (see `hvnas.supernet.initial`). Raises ValueError as `Supernet` does.
     """
     with Randomness(torch.device("cpu"), seed=seed).own():
-        return Supernet(space, classes=data.classes, resolution=data.resolution)
+        net = Supernet(space, classes=data.classes, resolution=data.resolution)
+    quieten(net)
+    return net
 
 
 class SupernetTrainer(Trainer):
     """One training run of a supernet.
 
     As `Trainer`, but: a step trains the members that `scheme` draws (see `hvnas.supernet.schemes`), whose
-    gradients add up to one update; the loss of a batch is that of its first member; top-1 is the largest
-    member's, after BatchNorm recalibration on `bn_calib` images; where a loss is not finite the error
-    names the member. Members that are taught learn softened labels, the output of the first member, and
-    are not regularised by the recipe's drop path (as BigNAS, arXiv 2003.11142). Weights that no member of a
-    step uses are left alone; of the others the part outside of the members' slices moves by momentum and
-    weight decay alone. With `importance` the random members train importances too
+    gradients add up to one update; the loss of a batch is that of its first member; top-1 is that of the
+    scheme's `shown` member, after BatchNorm recalibration on `bn_calib` images; where a loss is not finite
+    the error names the member. Members that are taught learn softened labels, the output of the first
+    member, and are not regularised by the recipe's drop path (as BigNAS, arXiv 2003.11142). Weights that no
+    member of a step uses are left alone; of the others the part outside of the members' slices moves by
+    momentum and weight decay alone. With `importance` the random members train importances too
     (`hvnas.supernet.importance`), which are saved beside the weights.
     """
 
@@ -92,11 +95,16 @@ class SupernetTrainer(Trainer):
         return super().identity | {"space": self.net.space.hash, "scheme": self._scheme_key}
 
     def evaluate(self, split: Split) -> float:
-        """Top-1 of the largest member on a split, in points."""
+        """Top-1 of the scheme's `shown` member on a split, in points."""
         net = self.evaluated
         assert isinstance(net, Supernet)
         return inherited_top1(
-            net, net.largest, self.data, bn_calib=self.bn_calib, split=split, precision=self.precision()
+            net,
+            self.scheme.shown,
+            self.data,
+            bn_calib=self.bn_calib,
+            split=split,
+            precision=self.precision(),
         )
 
     def backward(self, images: Tensor, labels: Tensor) -> float:

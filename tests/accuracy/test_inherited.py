@@ -68,7 +68,7 @@ def test_it_is_found_by_name(folder: Path) -> None:
     assert isinstance(found, InheritedEstimator)
     assert found.bn_calib == 0
     assert found.meaning == (
-        "on the test split of shapes with weights inherited from a supernet (sandwich, 1 epoch), "
+        "on the test split of shapes with weights inherited from a supernet (spreading, 1 epoch), "
         "BatchNorm as trained"
     )
 

@@ -41,6 +41,7 @@ def test_the_number_of_random_members_can_be_asked_for(net: Supernet) -> None:
         "sandwich": 4,
         "conflict-aware": 4,
         "shrinking": 3,
+        "spreading": 1,
         "widening": 4,
     }
     more = {name: len(make_scheme(name, net, paths=5).draw(0, steps=1).members) for name in list_schemes()}
@@ -50,6 +51,7 @@ def test_the_number_of_random_members_can_be_asked_for(net: Supernet) -> None:
         "sandwich": 7,
         "conflict-aware": 7,
         "shrinking": 6,
+        "spreading": 5,
         "widening": 7,
     }
     with pytest.raises(ValueError, match="paths: must be >= 1, got 0"):
@@ -90,6 +92,27 @@ def test_widening_leaves_the_types_of_the_largest_one_by_one(net: Supernet) -> N
     assert others(0) < others(35) < others(99)
     sizes = {net.encode(arch).tobytes() for arch in scheme.draw(0, steps=100).members[2:]}
     assert len(sizes) > 4, "sizes are free from the first step"
+
+
+def test_spreading_leaves_the_types_of_a_cheap_member_one_by_one(repo_root: Path) -> None:
+    net = Supernet(load_space("hybrid-tiny"), classes=16, resolution=32)
+    scheme = make_scheme("spreading", net, paths=24)
+    genes = net.space.genes
+    centre = net.encode(scheme.shown)
+    is_down = np.array([gene.name.endswith(".downsample") for gene in genes])
+    is_block = np.array([gene.name.endswith("local.type") for gene in genes])
+    assert {genes[i].values[centre[i]] for i in np.flatnonzero(is_down)} == {"conv_bn"}
+
+    def others(step: int) -> tuple[float, float]:
+        """Share of downsamplings and of types of blocks that are not the centre's."""
+        rows = np.array([net.encode(arch) for arch in scheme.draw(step, steps=100).members])
+        return float((rows != centre)[:, is_down].mean()), float((rows != centre)[:, is_block].mean())
+
+    (down, block), (more_down, more_block), (all_down, all_block) = others(0), others(40), others(99)
+    assert (down, block) == (0.0, 0.0)
+    assert more_down > 0.7 * all_down
+    assert more_block < 0.5 * all_block
+    assert all(not scheme.draw(step, steps=100).taught for step in (0, 99))
 
 
 def test_shrinking_opens_sizes_in_turn(net: Supernet) -> None:

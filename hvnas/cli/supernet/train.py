@@ -37,7 +37,8 @@ def run(
     scheme: Annotated[
         str | None,
         typer.Option(
-            help="sandwich, widening, conflict-aware, single-path, fair or shrinking. Default: sandwich."
+            help="spreading, sandwich, widening, conflict-aware, single-path, fair or shrinking. "
+            "Default: spreading."
         ),
     ] = None,
     paths: Annotated[int | None, typer.Option(help="Random networks a step. Default: the scheme's.")] = None,
@@ -145,7 +146,7 @@ def _train(
         if not steps:
             steps.append(Steps("steps", at.epochs * at.steps))
             steps[0].__enter__()
-        top1 = "" if at.top1 is None else f", top-1 of the largest {numbers.points(at.top1)}"
+        top1 = "" if at.top1 is None else f", top-1 of one member {numbers.points(at.top1)}"
         steps[0].at((at.epoch - 1) * at.steps + at.step, f"epoch {at.epoch}, loss {at.loss:.3f}{top1}")
 
     train = (
@@ -201,7 +202,7 @@ def _print(result: SupernetResult, folder: SupernetFolder, screen: Screen) -> No
     run, history = result.run, result.result.history
     screen.heading("Epochs")
     screen.table(
-        (">epoch", ">loss", ">top-1 of the largest"),
+        (">epoch", ">loss", ">top-1 of one member"),
         [(entry.epoch, f"{entry.loss:.3f}", numbers.points(entry.top1)) for entry in history],
     )
     calibrated = f"recalibrated on {run.bn_calib} images and not" if run.bn_calib else "as trained"
