@@ -77,9 +77,11 @@ def save_figure(draw: Callable[[Any, str], Any], data: Any, path: str | Path, ti
         return
     from matplotlib import rc_context
 
-    # Names come from files: a dollar sign in one is no formula.
-    with replacing(path) as part, rc_context({"text.parse_math": False}):
-        draw(data, title).savefig(part, format=suffix[1:], dpi=150, bbox_inches="tight")
+    # Names come from files: a dollar sign in one is no formula. Equal figures are equal files: an SVG's ids
+    # are not random, and it has no date.
+    dated = {"Date": None} if suffix == ".svg" else None
+    with replacing(path) as part, rc_context({"text.parse_math": False, "svg.hashsalt": "hvnas"}):
+        draw(data, title).savefig(part, format=suffix[1:], dpi=150, bbox_inches="tight", metadata=dated)
 
 
 def _groups(bars: Sequence[Bar]) -> list[str]:

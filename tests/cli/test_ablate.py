@@ -10,7 +10,7 @@ import pytest
 
 def test_lists_the_studies(hvnas) -> None:
     lines = hvnas("ablate").stdout.splitlines()
-    assert lines[0].split() == ["study", "about"]
+    assert lines[0].split() == ["study", "about", "parts"]
     assert {line.split()[0] for line in lines[1:]} >= {"coatnet-layouts", "stems", "linear-attention"}
 
 
@@ -19,13 +19,23 @@ def test_prints_a_table_and_writes_it(hvnas, tmp_path: Path) -> None:
     result = hvnas("ablate", "mobilevit-patch", "--out", tmp_path / "out")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    row = next(line for line in lines if line.strip().startswith("8,4,2"))
-    assert "8.20" in row and "77.3" in row and "-1.1" in row
+    costs, accuracy, parts = [line.split() for line in lines if line.strip().startswith("8,4,2 ")][:3]
+    assert "8.20" in costs and "outside" in costs
+    assert "77.3" in accuracy and "-1.1" in accuracy
+    assert len(parts) == 7 and sum(map(float, parts[1:])) == pytest.approx(float(costs[5]), abs=0.003)
     assert any(line.startswith("Not told apart from 2,2,2") for line in lines)
     assert any(line.startswith("Published: 2110.02178 Tables 6 and 9") for line in lines)
-    table, plot = tmp_path / "out" / "mobilevit-patch.csv", tmp_path / "out" / "mobilevit-patch.png"
+    table, plot, drawing = (
+        tmp_path / "out" / f"mobilevit-patch.{ending}" for ending in ("csv", "png", "svg")
+    )
     assert len(table.read_text(encoding="utf-8").splitlines()) == 7
     assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "MobileViT-XS</text>" in drawing.read_text(encoding="utf-8")
+
+
+def test_one_part_of_a_study(hvnas) -> None:
+    data = json.loads(hvnas("ablate", "mobilevit-patch", "--part", "xs", "--json").stdout)
+    assert [part["name"] for part in data["parts"]] == ["xs"]
 
 
 def test_options_stand_in_for_the_file_s(hvnas) -> None:
@@ -44,6 +54,7 @@ def test_options_stand_in_for_the_file_s(hvnas) -> None:
         (("stems", "--scenario", "mars"), "unknown scenario 'mars'"),
         (("stems", "--estimator", "oracle"), "unknown estimator 'oracle'"),
         (("stems", "--seeds", "3"), "trains nothing"),
+        (("stems", "--part", "patches"), "unknown part 'patches'; did you mean 'patch'"),
         (("stems", "--out", "/nowhere/at/all"), "there is no folder /nowhere/at"),
     ],
 )

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hvnas.studies.ablation import list_studies, load_study, run_study
 from hvnas.studies.ablation.facts import agreement, published, to_csv, to_json, undecided
+from hvnas.studies.ablation.figure import write_study
 from hvnas.studies.ablation.rows import entries, known_of
 from hvnas.studies.ablation.run import PartResult, StudyResult
+from hvnas.studies.ablation.tables import tables
 
 COUNTED = ("coatnet-layouts", "efficientformer-placement", "poolformer-mixers", "stems")
 SHIPPED = (*COUNTED, "linear-attention", "mobileformer-tokens", "mobilevit-patch")
@@ -138,6 +142,24 @@ def test_json_and_csv_hold_every_row(coatnet: StudyResult) -> None:
     assert flat["row"] == row["name"] and float(flat["ms"]) == row["latency"]["ms"]
     assert sum(row["latency"]["breakdown"].values()) == pytest.approx(row["latency"]["ms"])
     assert float(flat["imagenet1k mean"]) == row["estimates"]["imagenet1k"]["mean"]
+
+
+def test_equal_results_are_equal_files(coatnet: StudyResult, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    one = replace(coatnet, parts=coatnet.parts[:1])
+    written = [write_study(one, tmp_path / name) for name in ("a", "b")]
+    assert [path.suffix for path in written[0]] == [".csv", ".png", ".svg"]
+    for first, second in zip(*written, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_tables_hold_published_counts_as_they_were_printed(coatnet: StudyResult) -> None:
+    sizes, *accuracy, breakdown = tables(part(coatnet, "layouts"))
+    base = next(row for row in sizes.rows if row[0] == "C-C-T-T (base)")
+    assert base[1:5] == ("25.04", "25", "4.142", "4.2")
+    assert [table.title for table in accuracy] == ["scenario imagenet1k", "scenario large-data"]
+    assert "published top-1" in accuracy[0].names and "published top-1" not in accuracy[1].names
+    assert all(len(row) == len(table.names) for table in (sizes, *accuracy, breakdown) for row in table.rows)
 
 
 def test_placements_have_the_base_s_latency_where_it_is_in_reach() -> None:

@@ -36,9 +36,9 @@ def test_axes_multiply_variants_and_the_base_comes_first(tiny: Path) -> None:
     path = write(tiny, {"base": "tiny.yaml", "variants": VARIANTS, "axes": axes, "name": "sizes"})
     found = run_study(load_study(path)).parts[0]
     assert [row.name for row in found.rows][:3] == [
-        "a resolution 32 pool 3",
-        "a resolution 32 pool 5",
-        "a resolution 64 pool 3",
+        "a, resolution 32, pool 3",
+        "a, resolution 32, pool 5",
+        "a, resolution 64, pool 3",
     ]
     assert len(found.rows) == 8 and found.rows[0].is_base
     alone = write(tiny, {"base": "tiny.yaml", "axes": {"@mb4d.pool": [5]}})

@@ -9,8 +9,8 @@ import typer
 
 from hvnas.cli import _numbers as numbers
 from hvnas.cli._failure import Failure
+from hvnas.cli._output import check_output, writing
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli.latency._output import check_output, writing
 
 if TYPE_CHECKING:
     from hvnas.latency import Device

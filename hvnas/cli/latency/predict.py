@@ -10,8 +10,8 @@ import typer
 from hvnas.cli import _devices
 from hvnas.cli import _numbers as numbers
 from hvnas.cli._failure import Failure
+from hvnas.cli._output import writing
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli.latency._output import writing
 
 if TYPE_CHECKING:
     from hvnas.latency import Breakdown, Device, LatencyEstimate

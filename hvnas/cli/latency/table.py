@@ -9,8 +9,8 @@ import typer
 
 from hvnas.cli import _devices
 from hvnas.cli import _numbers as numbers
+from hvnas.cli._output import check_output, writing
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli.latency._output import check_output, writing
 
 
 def run(

@@ -12,9 +12,9 @@ import typer
 
 from hvnas.cli import _devices
 from hvnas.cli._failure import Failure
+from hvnas.cli._output import writing
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli.latency._output import writing
 
 if TYPE_CHECKING:
     from hvnas.latency import Device

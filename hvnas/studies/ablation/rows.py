@@ -35,7 +35,7 @@ def entries(study: Study, part: Part) -> tuple[tuple[Entry, ...], int]:
         arch = load_arch(study.network(variant.arch)) if variant.arch else base
         for values in product(*part.axes.values()):
             axes = dict(zip(part.axes, values, strict=True))
-            row = " ".join(filter(None, [name, *map(_named, axes.items())]))
+            row = ", ".join(filter(None, [name, *map(_named, axes.items())]))
             where = f"{study.where}: {part.name}: {row}"
             found.append(Entry(row, edited(arch, {**variant.edits, **axes}, where=where), variant))
     at = next((i for i, entry in enumerate(found) if entry.arch == base), None)

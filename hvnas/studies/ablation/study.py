@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -91,6 +91,17 @@ class Study:
         return str(self.folder / name) if _is_file(name) else name
 
     recipe = network
+
+    def only(self, names: Sequence[str]) -> Study:
+        """The study with these parts, in its own order; all of them of no names.
+
+        Raises ValueError, one line, for a name that no part has.
+        """
+        known = tuple(part.name for part in self.parts)
+        for name in names:
+            if name not in known:
+                raise ValueError(f"{self.where}: {unknown_name('part', name, known)}")
+        return dataclasses.replace(self, parts=tuple(p for p in self.parts if not names or p.name in names))
 
 
 def _is_file(name: str) -> bool:

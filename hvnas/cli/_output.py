@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from hvnas.cli._failure import Failure
+from hvnas.cli._screen import Screen
 
 
 def check_output(path: Path) -> None:
@@ -25,3 +26,18 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise Failure(f"{path}: cannot be written: {reason}") from None
+
+
+def written(out: Path | None, write: Callable[[Path], Sequence[Path]]) -> tuple[Path, ...]:
+    """The files that ``write(out)`` leaves, none where nothing is to be written."""
+    if out is None:
+        return ()
+    with writing(out):
+        return tuple(write(out))
+
+
+def show_written(screen: Screen, files: Sequence[Path]) -> None:
+    """Name the files that were written, if any, below a result."""
+    if files:
+        screen.line()
+        screen.line("Written: " + ", ".join(map(str, files)))
