@@ -22,6 +22,7 @@ from hvnas.train.training import Distillation
 BEST = "best.yaml"  # of a search
 NO_TEACHER = "none"
 RUNS = Path("runs")
+LONGEST = 100  # characters of a folder's name: systems take 255 bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def default_out(source: str, data: str) -> Path:
     if path.is_dir() and (path / BEST).is_file():
         return path / BESIDE
     name = f"{network_of(source).name}-{Path(data).name if ':' in data else data}"
-    return RUNS / (re.sub(r"[^\w.-]+", "-", name).strip(".-") or "network")
+    return RUNS / (re.sub(r"[^\w.-]+", "-", name)[:LONGEST].strip(".-") or "network")
 
 
 def begin(asked: Asked, out: str | Path) -> TrainFolder:
@@ -153,12 +154,14 @@ def _recipe(asked: Asked) -> Recipe:
     recipe = load_recipe(asked.recipe or "tiny")
     training = training_of(recipe)
     if asked.batch is not None:
-        recipe = with_batch(recipe, asked.batch)
+        recipe = with_batch(recipe, _at_least(1, "batch", asked.batch))
         training = training_of(recipe)
     if asked.patience is not None:
-        training = replace(training, patience=asked.patience)
+        training = replace(training, patience=_at_least(1, "patience", asked.patience))
     if asked.single_scale:
         training = replace(training, scales=None)
+    if asked.teacher_weights is not None and asked.teacher in (None, NO_TEACHER):
+        raise ValueError("teacher_weights: whose? Name the network with --teacher, or leave them out")
     if asked.teacher is None and training.distillation is not None:
         raise ValueError(
             f"recipe {recipe.name}: learns of a teacher; name one with --teacher (the folder of a training, "

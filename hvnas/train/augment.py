@@ -21,7 +21,9 @@ def make_augmentation(augment: Augment, *, resolution: int, mirrors: bool) -> Au
         return lambda images: images
     try:
         from kornia import augmentation as kornia
-        from kornia.augmentation.auto import AutoAugment, RandAugment
+        from kornia.augmentation.auto import AutoAugment
+
+        from hvnas.train.randaugment import Operations
     except ImportError:
         raise ValueError(
             "augment: kornia is not installed; pip install 'hvnas[train]' brings it, "
@@ -39,7 +41,7 @@ def make_augmentation(augment: Augment, *, resolution: int, mirrors: bool) -> Au
     if augment.autoaugment:
         layers.append(AutoAugment(policy="imagenet"))
     if augment.randaugment:
-        layers.append(RandAugment(n=augment.randaugment.count, m=augment.randaugment.magnitude))
+        layers.append(Operations(augment.randaugment))
     if augment.erasing:
         layers.append(kornia.RandomErasing(p=augment.erasing))
     return nn.Sequential(*layers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
 from hvnas.train.recipes import Recipe, recipe_from_dict
+from hvnas.train.record import read_record, write_record
+from hvnas.train.state import EpochResult
 
 SCHEMA = "hvnas.train/1"
 RUN, ARCH, STATE, WEIGHTS, METRICS, LOG = (
@@ -113,25 +115,14 @@ class TrainFolder:
         self.refuse_if_taken()
         self.path.mkdir(parents=True, exist_ok=True)
         save_arch(arch, self.path / ARCH)
-        write_atomic(self.path / RUN, json.dumps(asdict(run), indent=1) + "\n")
+        write_record(self.path / RUN, run)
 
     @cached_property
     def run(self) -> TrainRun:
         """What is trained here. Raises ValueError naming file and field."""
-        from pydantic import TypeAdapter, ValidationError
-
-        path = self.path / RUN
         if not self.holds_run:
             raise ValueError(f"{self.path}: holds no training ({RUN} is missing); train one with hvnas train")
-        try:
-            run: TrainRun = TypeAdapter(TrainRun).validate_json(read_text(path), strict=True)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "JSON"
-            raise ValueError(f"{path}: {place}: {first['msg']}; restore the file") from None
-        if run.schema != SCHEMA:
-            raise ValueError(f"{path}: schema: must be {SCHEMA}, got {run.schema!r}")
-        return run
+        return read_record(self.path / RUN, TrainRun, schema=SCHEMA)
 
     @cached_property
     def arch(self) -> Arch:
@@ -166,12 +157,19 @@ class TrainFolder:
             metrics: dict[str, Any] = json.loads(read_text(path))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: not valid JSON ({error}); restore the file") from None
+        if not isinstance(metrics, dict) or not _is_history(metrics.get("history")):
+            raise ValueError(f"{path}: history: must list the epochs with loss and top1; restore the file")
         return metrics
 
     def log(self, line: str) -> None:
         """Add a line to the folder's log."""
         with (self.path / LOG).open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+
+
+def _is_history(entries: object) -> bool:
+    names = {field.name for field in fields(EpochResult)}
+    return isinstance(entries, list) and all(isinstance(e, dict) and set(e) == names for e in entries)
 
 
 def find_training(path: str | Path) -> TrainFolder | None:

@@ -21,6 +21,8 @@ from hvnas.train.augment import make_augmentation
 from hvnas.train.batches import Plan, training_batches
 from hvnas.train.data.registry import Data
 from hvnas.train.data.splits import Batch, Split
+from hvnas.train.devices import device_of
+from hvnas.train.dropout import drop_features
 from hvnas.train.evaluation import scaled, to_tensors, top1_of
 from hvnas.train.fitting import check_sizes, fit_arch
 from hvnas.train.mixing import make_mixing
@@ -73,11 +75,13 @@ OnProgress = Callable[[Progress], None]
 def network_for(arch: Arch, data: Data, *, recipe: Recipe, seed: int = 0) -> Network:
     """`arch` fitted to `data` and built with the weights that `seed` draws.
 
-    Raises ValueError as `fit_arch` does, or where the recipe has no training section.
+    Raises ValueError as `fit_arch` and `drop_features` do, or where the recipe has no training section.
     """
-    fitted = fit_arch(arch, data)
+    fitted, training = fit_arch(arch, data), training_of(recipe)
     with Randomness(torch.device("cpu"), seed=seed).own():
-        return build(fitted, drop_path=training_of(recipe).drop_path)
+        network = build(fitted, drop_path=training.drop_path)
+    drop_features(network, training.head_dropout)
+    return network
 
 
 class Trainer:
@@ -93,8 +97,8 @@ class Trainer:
     after every step. `loss` maps (model, images, goal) to a scalar, a goal being classes ``[B]`` or, of mixed
     batches, shares of them ``[B, classes]``: the recipe's unless given, `teacher` included (see
     `hvnas.train.objective`). `peers` are the processes that train together; the recipe's batch is that of all
-    of them. Raises ValueError where the recipe has no training section, the checkpoint is of another run, or
-    the network does not take the recipe's resolutions.
+    of them. Raises ValueError where the recipe has no training section, the checkpoint is of another run, the
+    device cannot be used, or the network does not take the recipe's resolutions.
     """
 
     def __init__(
@@ -118,7 +122,7 @@ class Trainer:
         self.data = data
         self.epochs = _whole_epochs(recipe, epochs)
         self.seed = seed
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device_of(device)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.save_every = save_every
         self.progress = progress or (lambda _: None)

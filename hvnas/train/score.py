@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from hvnas.arch import Arch, load_arch
 from hvnas.nn import build
 from hvnas.nn.coatnet import fit_biases
 from hvnas.nn.weights import StateDict, check_weights
 from hvnas.train.data import Data, load_data
+from hvnas.train.devices import device_of
 from hvnas.train.evaluation import Scores, scores_of
 from hvnas.train.fitting import fit_arch
 from hvnas.train.folder import TrainFolder, TrainRun, find_training
@@ -62,7 +61,7 @@ def evaluate(
     state = fit_biases(network, state)
     check_weights(network, state, where=str(file))
     network.load_state_dict(state)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = device_of(device)
     total = len(loaded.test)
     scores = scores_of(
         network.to(where), loaded.test, loaded, device=where, progress=lambda done: progress(done, total)
@@ -78,8 +77,8 @@ def _of_training(
         return run.load_data(), folder.arch
     data = load_data(
         name or run.data,
-        resolution=resolution or run.resolution,
-        test_size=test_size or (run.test_size if name is None else None),
+        resolution=run.resolution if resolution is None else resolution,
+        test_size=run.test_size if test_size is None and name is None else test_size,
         train_size=run.train_size if name is None else None,
         strict=strict or run.strict,
     )
@@ -100,7 +99,8 @@ def _check_named(source: str, data: str | None, weights: str | None) -> None:
 def _of_network(
     arch: Arch, name: str, resolution: int | None, test_size: int | None, strict: bool
 ) -> tuple[Data, Arch]:
-    data = load_data(name, resolution=resolution or arch.resolution, test_size=test_size, strict=strict)
+    pixels = arch.resolution if resolution is None else resolution
+    data = load_data(name, resolution=pixels, test_size=test_size, strict=strict)
     return data, fit_arch(arch, data)
 
 

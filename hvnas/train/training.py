@@ -65,14 +65,28 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class RandAugment:
-    """`count` operations drawn at random, at `magnitude` of 30 (1909.13719)."""
+    """`count` operations drawn at random for a batch, at `magnitude` of at most `of` (1909.13719).
+
+    Each changes an image with `probability`. `mstd` is the standard deviation of a normal noise on the
+    magnitude, one draw per image and operation; with `inc` every operation changes an image more the larger
+    the magnitude is. timm's ``rand-m9-mstd0.5-inc1`` is magnitude 9 of 10 with probability 0.5, mstd 0.5 and
+    inc (timm 1.0.31, data/auto_augment.py).
+    """
 
     count: int
     magnitude: int
+    of: int = 30
+    probability: float = 1.0
+    mstd: float = 0.0
+    inc: bool = False
 
     def __post_init__(self) -> None:
         _require(1 <= self.count <= 10, "count must be a whole number from 1 to 10", self.count)
-        _require(0 < self.magnitude < 30, "magnitude must be a whole number from 1 to 29", self.magnitude)
+        _require(self.of >= 1, "of must be a whole number >= 1", self.of)
+        allowed = f"magnitude must be a whole number from 1 to {self.of}"
+        _require(1 <= self.magnitude <= self.of, allowed, self.magnitude)
+        _require(0 < self.probability <= 1, "probability must be a number above 0 up to 1", self.probability)
+        _require(isfinite(self.mstd) and self.mstd >= 0, "mstd must be a number >= 0", self.mstd)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +204,8 @@ class Training:
     one of each class's sigmoid, the mean over classes. `clip` bounds the norm of the gradient (None: none),
     `agc` that of each output's gradient to a share of its weights' norm (2102.06171; not in the head). `ema`
     is the decay of an exponential moving average of the weights, which is then what is evaluated (None:
-    none). `drop_path` is the rate of the last block. `patience`: after so many epochs without a better top-1
+    none). `drop_path` is the rate of the last block, `head_dropout` that of what the classifiers read.
+    `patience`: after so many epochs without a better top-1
     training ends (None: never before the last). `mixed_precision` speaks of CUDA alone: bfloat16 where the
     device has it, else float16 with a scaled loss.
     """
@@ -210,12 +225,14 @@ class Training:
     ema: float | None = None
     patience: int | None = None
     drop_path: float = 0.0
+    head_dropout: float = 0.0
     mixed_precision: bool = True
 
     def __post_init__(self) -> None:
         _require(self.batch >= 1, "batch must be a whole number >= 1", self.batch)
         _share("label_smoothing", self.label_smoothing)
         _share("drop_path", self.drop_path)
+        _share("head_dropout", self.head_dropout)
         if self.ema is not None:
             _share("ema", self.ema)
         _require(self.repeats >= 1, "repeats must be a whole number >= 1", self.repeats)
@@ -228,8 +245,21 @@ class Training:
 
 
 def training_to_json(training: Training) -> str:
-    """One line that is equal for equal settings."""
-    return json.dumps(asdict(training), sort_keys=True)
+    """One line that is equal for equal settings.
+
+    Fields that came later are left out at their defaults: checkpoints from before go on.
+    """
+    data = asdict(training)
+    _leave_out(data, {"head_dropout": 0.0})
+    if data["augment"]["randaugment"] is not None:
+        _leave_out(data["augment"]["randaugment"], {"of": 30, "probability": 1.0, "mstd": 0.0, "inc": False})
+    return json.dumps(data, sort_keys=True)
+
+
+def _leave_out(data: dict[str, Any], defaults: Mapping[str, Any]) -> None:
+    for name, value in defaults.items():
+        if data[name] == value:
+            del data[name]
 
 
 def training_from_dict(data: Any, *, where: str) -> Training:

@@ -172,7 +172,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, steps: int, opti
 
 def test_augmentation_resumes_to_the_same_bits(tmp_path: Path) -> None:
     pytest.importorskip("kornia")
-    augment = Augment(crop=0.5, flip=0.5, randaugment=RandAugment(count=2, magnitude=9), erasing=0.5)
+    policy = RandAugment(count=2, magnitude=9, of=10, probability=0.5, mstd=0.5, inc=True)
+    augment = Augment(crop=0.5, flip=0.5, randaugment=policy, erasing=0.5)
     settings = recipe(epochs=2, augment=augment)
     data = replace(noise(), mirrors=True)
     straight = Trainer(small_net(), data, recipe=settings, device="cpu")

@@ -1,0 +1,36 @@
+"""What a training was asked for, as a JSON file in its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hvnas._files import read_text, write_atomic
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record")
+
+
+def write_record(path: Path, record: DataclassInstance) -> None:
+    """Write a dataclass of plain fields, whole or not at all."""
+    write_atomic(path, json.dumps(asdict(record), indent=1) + "\n")
+
+
+def read_record(path: Path, kind: type[Record], *, schema: str) -> Record:
+    """The record of a `kind` in a file. Raises ValueError, one line, naming file and field."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        record: Any = TypeAdapter(kind).validate_json(read_text(path), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "JSON"
+        raise ValueError(f"{path}: {place}: {first['msg']}; restore the file") from None
+    if record.schema != schema:
+        raise ValueError(f"{path}: schema: must be {schema}, got {record.schema!r}")
+    found: Record = record
+    return found
