@@ -20,13 +20,18 @@ _RUNS = Path("runs")
 
 
 def run(
-    budget_ms: Annotated[float, typer.Option(help="The latency in milliseconds that must not be exceeded.")],
     device: Annotated[
         list[str],
         typer.Option(
             metavar="NAME|FILE", help="The device: see hvnas devices. Several: one front over all of them."
         ),
     ],
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(
+            help="The latency in milliseconds that must not be exceeded. Default: the slowest network's."
+        ),
+    ] = None,
     space: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="The networks to choose among: see hvnas spaces.")
     ] = "hybrid-mobile",
@@ -150,9 +155,9 @@ def run(
         carry_out(start, folder=folder, as_json=as_json)
 
 
-def _new_folder(device: str, budget_ms: float) -> Path:
+def _new_folder(device: str, budget_ms: float | None) -> Path:
     """A folder in runs/ that is not there yet, named by device and budget."""
-    name = f"{Path(device).stem}-{budget_ms:g}ms"
+    name = Path(device).stem + ("" if budget_ms is None else f"-{budget_ms:g}ms")
     number = 1
     while (folder := _RUNS / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hvnas.search.moves import alternatives, distinct
 from hvnas.search.problem import Problem
 from hvnas.search.seams import Bools, Floats, Rows
 
+UNBOUNDED_MS = 1e12  # above every network's latency
 _SAMPLES = 64
 _BEAM = 3
 _PASSES = 12
@@ -107,6 +109,19 @@ def widened(reach: Reach, problem: Problem, known: Rows) -> Reach:
     if barred[slowest] == 0 and ms[slowest] > reach.max_ms:
         reach = replace(reach, max_ms=float(ms[slowest]), max_row=known[slowest])
     return reach
+
+
+def with_widest_budget(problem: Problem) -> Problem:
+    """`problem` with the budget that the slowest allowed network needs, rounded up to three digits.
+
+    Raises InfeasibleBudget where the gates and constraints allow none.
+    """
+    unbounded = replace(problem, budget_ms=UNBOUNDED_MS)
+    reach = find_reach(unbounded)
+    check_budget(unbounded, reach)
+    needed = reach.max_ms * (1 + problem.margin)
+    digit = 10.0 ** (math.floor(math.log10(needed)) - 2)
+    return replace(problem, budget_ms=float(f"{math.ceil(needed / digit) * digit:.6g}"))
 
 
 def check_budget(problem: Problem, reach: Reach) -> None:

@@ -21,7 +21,15 @@ from hvnas.search.history import History, reference_of
 from hvnas.search.making import AnyDevice, DeviceSet, make_problem, reference
 from hvnas.search.objectives import Constraint, Objective
 from hvnas.search.problem import Outside, Problem
-from hvnas.search.reach import InfeasibleBudget, Reach, check_budget, find_reach, widened
+from hvnas.search.reach import (
+    UNBOUNDED_MS,
+    InfeasibleBudget,
+    Reach,
+    check_budget,
+    find_reach,
+    widened,
+    with_widest_budget,
+)
 from hvnas.search.registry import strategy_entry
 from hvnas.search.result import SearchResult
 from hvnas.search.seams import DeviceLike, EstimatorLike, Progress, Rows, Silent, SpaceLike
@@ -42,7 +50,7 @@ def search(
     space: SpaceLike | str | Path = "hybrid-mobile",
     device: AnyDevice | Sequence[AnyDevice] = "iphone12",
     *,
-    budget_ms: float,
+    budget_ms: float | None = None,
     strategy: str = AUTO,
     recipe: str = "modern300",
     scenario: str = "imagenet1k",
@@ -65,7 +73,8 @@ def search(
     Args:
         space: a Space, or its name or YAML file.
         device: a Device, or its name or YAML file; or several, whose front is one over all of them.
-        budget_ms: the latency budget in milliseconds on the first device, batch one.
+        budget_ms: the latency budget in milliseconds on the first device, batch one. None: what the slowest
+            network needs that gates and constraints allow, so that nothing is too slow.
         strategy: a registered strategy, see `list_strategies`; ``auto`` picks by what an estimate costs.
         recipe: the training recipe that top-1 is estimated for.
         scenario: ``imagenet1k`` or ``large-data``.
@@ -104,7 +113,7 @@ def search(
         space,
         devices,
         estimator,
-        budget_ms=budget_ms,
+        budget_ms=UNBOUNDED_MS if budget_ms is None else budget_ms,
         margin=margin,
         recipe=recipe,
         scenario=scenario,
@@ -114,6 +123,8 @@ def search(
     )
     for one in problem.devices:
         _check_throughput(one, throughput)
+    if budget_ms is None:
+        problem = with_widest_budget(problem)
     choice = None
     if strategy == AUTO:
         from hvnas.search.auto import resolve_strategy
@@ -129,7 +140,7 @@ def search(
         estimator_hash=estimator_hash(estimator) if isinstance(estimator, str) else "",
         recipe=recipe,
         scenario=scenario,
-        budget_ms=budget_ms,
+        budget_ms=problem.budget_ms,
         margin=problem.margin,
         outside=outside,
         strategy=strategy,

@@ -30,6 +30,7 @@ from hvnas.search.archive import Archive
 from hvnas.search.batches import rows_at_once
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.problem import Problem
+from hvnas.search.reach import UNBOUNDED_MS
 from hvnas.search.registry import register_strategy
 from hvnas.search.seams import Floats, Progress, Rows
 from hvnas.search.slimming_path import Size, Step, keep_path
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 By = Literal["ms", "score"]
 Scores = Mapping[str, Mapping[str, float]]
-# More milliseconds than any network takes: a problem that only estimates.
-_ANY_MS = 1e12
 # Of the swaps of one gene, those that save most.
 _SWAPS = 3
 # Of milliseconds: batches of other sizes round them differently.
@@ -144,7 +143,7 @@ class _Run:
         self.problem = problem
         # Accuracies are wanted of networks beyond the budget too; with_seeds hands on what is tabulated.
         tabulated = problem.with_seeds(problem.seeds)
-        self.free = replace(tabulated, budget_ms=_ANY_MS, margin=0.0, constraints=(), outside="allow")
+        self.free = replace(tabulated, budget_ms=UNBOUNDED_MS, margin=0.0, constraints=(), outside="allow")
         self.archive = Archive(len(problem.space.genes))
         self.steps: list[Step] = []
         self.done: dict[bytes, _Measured] = {}

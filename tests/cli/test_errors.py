@@ -50,7 +50,6 @@ def refused(hvnas, *args: object, folder: Path, before: frozenset[Path] = frozen
         (("resume",), "Missing argument"),
         (("modles",), "'models'"),
         (("models", "--jsn"), "--json"),
-        (("search", "--device", "iphone12"), "--budget-ms"),
         (("search", "--budget-ms", "2"), "--device"),
     ],
 )

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hvnas.arch import load_arch
 
@@ -198,3 +199,15 @@ def test_where_nothing_is_inside_the_gate_the_rule_and_the_flag_are_named(hvnas,
     allowed = hvnas("search", "--budget-ms", "20", *options, "--outside", "allow", "--out", tmp_path / "yes")
     assert allowed.exit_code == 0, allowed.output
     assert "outside what iphone12 is good for" in allowed.stdout
+
+
+def test_without_a_budget_nothing_is_too_slow(hvnas, tmp_path: Path) -> None:
+    result = hvnas("search", *OPTIONS, "--evals", "64", "--out", tmp_path / "run", "--json")
+    assert result.exit_code == 0, result.output
+    run = json.loads(result.stdout)
+    budget = float(load_config(tmp_path / "run")["budget_ms"])
+    assert max(found["latency_ms"] for found in run["pareto"]) <= budget
+
+
+def load_config(run: Path) -> dict:
+    return yaml.safe_load((run / "config.yaml").read_text())

@@ -11,7 +11,7 @@ import toy
 
 from hvnas.search.folder import RunFolder
 from hvnas.search.problem import Problem
-from hvnas.search.reach import InfeasibleBudget, check_budget, find_reach, widened
+from hvnas.search.reach import InfeasibleBudget, check_budget, find_reach, widened, with_widest_budget
 from hvnas.search.run import execute
 from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyDevice, ToyLatencies, ToySpace
 
@@ -50,6 +50,12 @@ def test_known_architectures_widen_the_reach() -> None:
     for row, ms in ((wide.min_row, wide.min_ms), (wide.max_row, wide.max_ms)):
         assert problem.evaluate(row[None]).ms[0] == ms
     assert widened(narrow, problem, everything[:0]) is narrow
+
+
+def test_the_widest_budget_is_what_the_slowest_needs() -> None:
+    problem = replace(LANDSCAPES[0].problem(), budget_ms=0.1, margin=0.05)
+    needed = find_reach(problem).max_ms * 1.05
+    assert needed <= with_widest_budget(problem).budget_ms < 1.01 * needed
 
 
 def test_budget_below_the_minimum() -> None:
