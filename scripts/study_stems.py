@@ -6,24 +6,25 @@ weight decays, at three schedule lengths. Prints for every stem, optimiser and l
 worst top-1, their spread, the share of runs within 4 points of the best (the paper's measure, 2106.14881
 section 5.2), and how many diverged; then what the optimiser and the length of the schedule are worth.
 
-    python scripts/study_stems.py [--quick] [--stems P C S] [--epochs 8 16 32] [--seeds 1] [--out FOLDER]
+    python scripts/study_stems.py --out FOLDER [--quick] [--stems P C S] [--epochs 8 16 32] [--seeds 1]
+
+Each training is kept in FOLDER/study_stems.csv when it ends: called again, it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import io
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from hvnas._files import write_atomic
+from hvnas._files import csv_text, write_atomic
 from hvnas.arch import Arch, load_arch
 from hvnas.arch.edits import edited
 from hvnas.train.data import Data, load_data
@@ -49,17 +50,35 @@ NEAR = 4.0  # points
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training: its settings and what came of it; chance where it diverged."""
+class Asked:
+    """The settings of one training."""
 
+    data: str
     stem: str
     optimizer: str
     epochs: int
     lr: float
     weight_decay: float
     seed: int
+
+
+@dataclass(frozen=True)
+class Run(Asked):
+    """One training: its settings and what came of it; chance where it diverged."""
+
     top1: float
     diverged: bool
+
+    @property
+    def asked(self) -> Asked:
+        """Its settings alone."""
+        return Asked(**{name: getattr(self, name) for name in Asked.__dataclass_fields__})
+
+
+FIELDS = {
+    "data": str, "stem": str, "optimizer": str, "epochs": int, "lr": float, "weight_decay": float,
+    "seed": int, "top1": float, "diverged": "True".__eq__,
+}  # fmt: skip
 
 
 def network(stem: str) -> Arch:
@@ -90,27 +109,50 @@ def recipe_of(optimizer: str, lr: float, weight_decay: float) -> Recipe:
     return replace(tiny, training=training)
 
 
-def train(
-    stem: str, optimizer: str, epochs: int, lr: float, weight_decay: float, seed: int, data: Data
-) -> Run:
-    recipe = recipe_of(optimizer, lr, weight_decay)
-    model = network_for(network(stem), data, recipe=recipe, seed=seed)
+def train(asked: Asked, data: Data) -> Run:
+    recipe = recipe_of(asked.optimizer, asked.lr, asked.weight_decay)
+    model = network_for(network(asked.stem), data, recipe=recipe, seed=asked.seed)
     top1, diverged = 100.0 / data.classes, False
     try:
-        top1 = Trainer(model, data, recipe=recipe, epochs=epochs, seed=seed).run().top1
+        top1 = Trainer(model, data, recipe=recipe, epochs=asked.epochs, seed=asked.seed).run().top1
     except DivergedError:
         diverged = True
-    return Run(stem, optimizer, epochs, lr, weight_decay, seed, top1, diverged)
+    return Run(**vars(asked), top1=top1, diverged=diverged)
 
 
-def runs(stems: Sequence[str], lengths: Sequence[int], seeds: int, data: Data) -> Iterator[Run]:
-    jobs = list(product(stems, GRID, lengths, range(seeds)))
-    started = time.perf_counter()
-    for done, (stem, optimizer, epochs, seed) in enumerate(jobs):
-        left = (time.perf_counter() - started) / done * (len(jobs) - done) if done else float("nan")
-        print(f"{stem} {optimizer} {epochs} epochs, {left / 60:.1f} min left", file=sys.stderr)
-        for lr, weight_decay in product(*GRID[optimizer]):
-            yield train(stem, optimizer, epochs, lr, weight_decay, seed, data)
+def asked_for(options: argparse.Namespace, data: Data) -> list[Asked]:
+    """All trainings, short ones first."""
+    cases = product(options.epochs, options.stems, GRID, range(options.seeds))
+    return [
+        Asked(data.key, stem, optimizer, epochs, lr, weight_decay, seed)
+        for epochs, stem, optimizer, seed in cases
+        for lr, weight_decay in product(*GRID[optimizer])
+    ]
+
+
+def runs(asked: Sequence[Asked], data: Data, file: Path) -> list[Run]:
+    """The runs asked for, read from `file` where they are known, put there where they are not."""
+    known = {run.asked: run for run in read(file)}
+    started, epochs = time.perf_counter(), 0
+    todo = [job for job in asked if job not in known]
+    for job in todo:
+        left = sum(other.epochs for other in todo) - epochs
+        pace = (time.perf_counter() - started) / epochs if epochs else float("nan")
+        print(
+            f"{job.stem} {job.optimizer} {job.epochs} epochs, {left * pace / 60:.1f} min left",
+            file=sys.stderr,
+        )
+        known[job] = train(job, data)
+        epochs += job.epochs
+        write_atomic(file, csv_text(map(vars, known.values()), list(FIELDS)))
+    return [known[job] for job in asked]
+
+
+def read(file: Path) -> list[Run]:
+    if not file.exists():
+        return []
+    with file.open(newline="") as rows:
+        return [Run(**{name: FIELDS[name](row[name]) for name in FIELDS}) for row in csv.DictReader(rows)]
 
 
 def top1_of(found: Sequence[Run], **wanted: object) -> np.ndarray:
@@ -141,16 +183,10 @@ def print_gaps(found: Sequence[Run], stems: Sequence[str], lengths: Sequence[int
               f"{longer:+.1f}; sd over all runs {top1_of(found, stem=stem).std():.1f}")  # fmt: skip
 
 
-def write(found: Sequence[Run], folder: Path) -> None:
-    """study_stems.csv and study_stems.png: sorted top-1 of all settings, a curve per stem and length."""
+def draw(found: Sequence[Run], target: Path) -> None:
+    """Sorted top-1 of all settings, a curve per stem and length."""
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Run.__dataclass_fields__)
-    writer.writerows([vars(run).values() for run in found])
-    write_atomic(folder / "study_stems.csv", text.getvalue())
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axis, optimizer in zip(figure.subplots(1, 2, sharey=True), GRID, strict=True):
         for stem, epochs in sorted({(r.stem, r.epochs) for r in found}):
@@ -158,7 +194,7 @@ def write(found: Sequence[Run], folder: Path) -> None:
             axis.plot(np.linspace(0, 100, len(top1)), top1, marker="o", label=f"{stem}, {epochs} epochs")
         axis.set(title=optimizer, xlabel="settings, best first, %", ylabel="top-1 on shapes")
         axis.legend(fontsize=7, frameon=False)
-    figure.savefig(folder / "study_stems.png", dpi=150)
+    figure.savefig(target, dpi=150)
 
 
 def main() -> None:
@@ -168,7 +204,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--train-size", type=int, default=8192)
     parser.add_argument("--quick", action="store_true", help="P and C, 2, 4 and 8 epochs, 4,096 images")
-    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if options.quick:
         options.stems, options.epochs, options.train_size = ["P", "C"], [2, 4, 8], 4096
@@ -177,11 +213,11 @@ def main() -> None:
         program = network(stem).with_(classes=data.classes).lower()
         print(f"{stem}: {program.params:,} params, {program.macs / 1e6:.2f} M MACs")
     print(f"{data}; {len(GRID)} optimisers x 9 settings x {options.epochs} epochs, {options.seeds} seeds")
-    found = list(runs(options.stems, options.epochs, options.seeds, data))
+    options.out.mkdir(parents=True, exist_ok=True)
+    found = runs(asked_for(options, data), data, options.out / "study_stems.csv")
     print_spreads(found, options.stems, options.epochs)
     print_gaps(found, options.stems, options.epochs)
-    if options.out:
-        write(found, options.out)
+    draw(found, options.out / "study_stems.png")
 
 
 if __name__ == "__main__":
