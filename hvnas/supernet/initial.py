@@ -24,6 +24,7 @@ from hvnas.nn.vit import ViTBlockModule
 from hvnas.supernet.memory import plan
 from hvnas.supernet.modules import inner_of, on_meta
 from hvnas.supernet.supernet import Supernet
+from hvnas.supernet.variants import STRIDED
 
 _RUNS = (".local.", ".global.")
 _ENDS: dict[type[nn.Module], tuple[str, ...]] = {}
@@ -38,12 +39,12 @@ def ends_residual(module: type[nn.Module], *names: str) -> None:
 def quieten(net: Supernet) -> None:
     """Set the ends of all residual branches in runs to zero, in place.
 
-    A first block that strides or changes the width has no shortcut. It starts from nothing too, since it
-    shares its weights with one that has; its norm's own gradient is not zero, and it leaves that in a few
-    steps.
+    A first block that strides has no shortcut, and keeps its values. One that only changes the width has
+    none either, but shares its weights with one that has; its norm's own gradient is not zero, and it leaves
+    nothing in a few steps.
     """
     for (where, branch), slot in plan(net.space, classes=net.classes, resolution=net.resolution).items():
-        if any(run in where for run in _RUNS):
+        if any(run in where for run in _RUNS) and STRIDED not in branch:
             module = inner_of(on_meta(*slot.variants[0]))
             for name in _ends_of(module):
                 net.get_parameter(f"{where}.{branch}.{name}").zero_()

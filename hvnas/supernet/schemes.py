@@ -14,12 +14,13 @@ import numpy as np
 
 from hvnas._names import unknown_name
 from hvnas.arch import INNER, Arch
+from hvnas.supernet.drawing import EvenDraws
 from hvnas.supernet.supernet import Supernet
 
 DEFAULT = "spreading"
 SHRINKING_PHASES = 4
 OPENED = 0.7
-DOWNSAMPLING, TYPES = (0.1, 0.4), (0.2, 0.9)  # shares of all steps
+DOWNSAMPLING, TYPES = (0.02, 0.2), (0.05, 0.4)  # shares of all steps
 
 
 @dataclass(frozen=True)
@@ -199,14 +200,20 @@ class Spreading(_Random):
     block behind it keeps its shortcut, so that one which knows nothing yet disturbs nothing (see
     `hvnas.supernet.initial`). All types are that member's at first, but for a share of free ones: of
     downsamplings, which decide what every block reads, it grows to 1 evenly over `DOWNSAMPLING` of the
-    training, of the others with the square of the time over `TYPES`. Sizes are free from the first step. As
-    `Widening` it trains a type between neighbours that work; of its steps many more fit into the same time,
-    since it never trains the largest member. This project's own.
+    training, of the others over `TYPES`: most steps draw all types alike. Sizes are free from the first
+    step. As `Widening` it trains a type between neighbours that work; of its steps many more fit into the
+    same time, since it never trains the largest member. Members are drawn by `EvenDraws`. This project's own.
     """
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.centre = _with_downsampling(self.net, self.net.smallest)
+        self._draws = EvenDraws(self.net.space, seed=self.seed)
+
+    def random(self, step: int) -> list[Arch]:
+        """The random members of a step."""
+        rows = (self._draws.row(step * self.paths + i) for i in range(self.paths))
+        return [self.net.fitted(self.net.space.decode(row)) for row in rows]
 
     @property
     def shown(self) -> Arch:
@@ -216,7 +223,7 @@ class Spreading(_Random):
     def draw(self, step: int, *, steps: int) -> Draw:
         """See `Scheme.draw`."""
         rng, done = self.rng(step, 1), step / steps
-        free = {True: _within(done, DOWNSAMPLING), False: _within(done, TYPES) ** 2}
+        free = {True: _within(done, DOWNSAMPLING), False: _within(done, TYPES)}
         shares = [free[gene.name.endswith(".downsample")] for gene in self.net.space.genes]
         members = (_near(self.net, arch, self.centre, shares, rng) for arch in self.random(step))
         return Draw(tuple(members))

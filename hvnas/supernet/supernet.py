@@ -18,7 +18,7 @@ from hvnas.supernet.extremes import extreme, with_sizes
 from hvnas.supernet.memory import MEMORY_SHARE, check_fits, need_of, plan
 from hvnas.supernet.modules import Recent, build_empty, inner_of
 from hvnas.supernet.slots import Sliced, Slot, place
-from hvnas.supernet.variants import Variant
+from hvnas.supernet.variants import Variant, branch_of
 
 MODULES_KEPT = 2048
 SLICES_KEPT = 8192
@@ -36,10 +36,10 @@ class Supernet(nn.Module):
     relative offsets, and of each part where a dimension is composite (`hvnas.supernet.composite`).
 
     Shared by slices: everything within a branch, over widths, expansions, depths, heads, patches, token
-    counts and dimensions, resolutions, and over a first block that strides or not. Not shared: the weights
-    of different branches, so also their layer scales and norms ("switchable"), and those of different
-    positions in a run. BatchNorm's running statistics are shared slices too and mean nothing for a member
-    before `recalibrate`.
+    counts and dimensions, and resolutions. Not shared: the weights of different branches, so also their
+    layer scales and norms ("switchable"), those of different positions in a run, and those of a first block
+    that strides and of one that does not (two branches). BatchNorm's running statistics are shared slices
+    too and mean nothing for a member before `recalibrate`.
 
     Networks have `classes` outputs (None: as many as the heads of the space's file) and, where `resolution`
     is given, take images of that size instead of their own. The constructor raises ValueError where the
@@ -133,7 +133,7 @@ class Supernet(nn.Module):
         choices = self.space.choices(self.encode(arch))
         self.arch, self._drop_path = self.fitted(arch), drop_path
         self._active = [
-            self._slice(label, _branch(label, choices), block, state)
+            self._slice(label, _branch(label, block, state, choices), block, state)
             for label, block, state in self.arch.states()
         ]
         in_runs = [part for part in self._active if ".local." in part.name or ".global." in part.name]
@@ -238,12 +238,13 @@ def _path(place: str, branch: str) -> str:
     return f"{place}.{branch}" if branch else place
 
 
-def _branch(label: str, choices: dict[str, Any]) -> str:
-    """The preset that stands at `label` in the network with these choices."""
+def _branch(label: str, block: Block, state: State, choices: dict[str, Any]) -> str:
+    """The branch whose weights `block` has at `label` in the network with these choices."""
     if label == "tokens":
         return ""
-    run = label.rpartition(".")[0] if label[-1].isdigit() else label
-    return str(choices.get(f"{run}.type", choices.get(run)))
+    if not label[-1].isdigit():
+        return str(choices[label])
+    return branch_of(str(choices[f"{label.rpartition('.')[0]}.type"]), block, state)
 
 
 def _attribute(module: nn.Module, name: str) -> object:

@@ -20,6 +20,9 @@ from hvnas.space import Space
 from hvnas.space.layout import SLOTS, is_profile
 from hvnas.space.spec import SAME, Preset
 from hvnas.space.traits import traits_of
+from hvnas.supernet.modules import described
+
+STRIDED, SAME_WIDTH = "_strided", "_same"
 
 Variant = tuple[Block, State]
 Key = tuple[str, str]  # place in the network, branch
@@ -31,10 +34,13 @@ class Places:
 
     variants: dict[Key, list[Variant]] = field(default_factory=dict)
 
-    def add(self, place: str, branch: str, found: Iterable[Variant]) -> None:
-        """Put variants to those of the place, each once."""
-        known = self.variants.setdefault((place, branch), [])
-        known.extend(variant for variant in found if variant not in known)
+    def add(self, place: str, preset: str, found: Iterable[Variant]) -> None:
+        """Put variants to those of the place and of their branch, each once."""
+        for variant in found:
+            branch = branch_of(preset, *variant) if place[-1].isdigit() else preset
+            known = self.variants.setdefault((place, branch), [])
+            if variant not in known:
+                known.append(variant)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,24 @@ class Forms:
 
 
 NOTHING = Forms(frozenset(), frozenset())
+
+
+def branch_of(preset: str, block: Block, state: State) -> str:
+    """The branch of a preset's block in a run: a first block that strides has weights of its own.
+
+    It reads what the stage before has made, in other channels, and most kinds have no shortcut then. One
+    whose shortcut projects where the width changes (CoAtNet's) has others where it does not.
+    """
+    if getattr(block, "stride", 1) == 1:
+        return preset
+    projects = set(described(block, _twice_as_wide(block, state))) - set(described(block, state))
+    return f"{preset}{STRIDED}{SAME_WIDTH if projects else ''}"
+
+
+def _twice_as_wide(block: Block, state: State) -> State:
+    """`state` with channels that `block` has to change."""
+    out: int = block.out
+    return _with_channels(state, 2 * out)
 
 
 def _positions(state: State) -> int:

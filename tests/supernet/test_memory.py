@@ -42,7 +42,7 @@ def test_random_members_lie_inside(tiny: Space, rng: np.random.Generator, count:
     for row in rows:
         arch, choices = tiny.decode(row).with_(classes=CLASSES), tiny.choices(row)
         for label, block, state in arch.states():
-            largest = slots[label, _branch(label, choices)].layouts
+            largest = slots[label, _branch(label, block, state, choices)].layouts
             for name, (layout, _) in described(block, state).items():
                 Selection(largest[name], layout)  # refuses what does not fit
 

@@ -96,7 +96,7 @@ def test_widening_leaves_the_types_of_the_largest_one_by_one(net: Supernet) -> N
 
 def test_spreading_leaves_the_types_of_a_cheap_member_one_by_one(repo_root: Path) -> None:
     net = Supernet(load_space("hybrid-tiny"), classes=16, resolution=32)
-    scheme = make_scheme("spreading", net, paths=24)
+    scheme = make_scheme("spreading", net, paths=96)
     genes = net.space.genes
     centre = net.encode(scheme.shown)
     is_down = np.array([gene.name.endswith(".downsample") for gene in genes])
@@ -108,9 +108,9 @@ def test_spreading_leaves_the_types_of_a_cheap_member_one_by_one(repo_root: Path
         rows = np.array([net.encode(arch) for arch in scheme.draw(step, steps=100).members])
         return float((rows != centre)[:, is_down].mean()), float((rows != centre)[:, is_block].mean())
 
-    (down, block), (more_down, more_block), (all_down, all_block) = others(0), others(40), others(99)
+    (down, block), (more_down, more_block), (all_down, all_block) = others(0), others(15), others(99)
     assert (down, block) == (0.0, 0.0)
-    assert more_down > 0.7 * all_down
+    assert more_down > 0.5 * all_down
     assert more_block < 0.5 * all_block
     assert all(not scheme.draw(step, steps=100).taught for step in (0, 99))
 
