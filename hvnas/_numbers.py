@@ -28,6 +28,11 @@ def points(mean: float, sd: float | None = None) -> str:
     return f"{mean:.1f}" if sd is None else f"{mean:.1f} ± {sd:.1f}"
 
 
+def accuracy(mean: float, sd: float, *, unit: str) -> str:
+    """As an estimator tells it: top-1 in points, or where `unit` is ``score`` a number with no deviation."""
+    return f"{mean:.4g}" if unit == "score" else points(mean, sd)
+
+
 def percent(share: float) -> str:
     """A share as a percentage."""
     return f"{100 * share:.1f} %"

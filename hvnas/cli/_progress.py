@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from hvnas.cli import _numbers as numbers
 from hvnas.cli._screen import Screen, clean
@@ -38,15 +38,13 @@ class Watcher:
 
     def chosen(self, strategy: str, reason: str) -> None:
         """Say which strategy the search is left to, and why."""
-        if not is_quiet():
-            self._report.line(f"Strategy: {strategy} ({reason})")
+        self._report.remark(f"Strategy: {strategy} ({reason})")
 
     def reachable(self, reach: Reach) -> None:
         """Say what latencies are to be had at all, and start the clock."""
-        if not is_quiet():
-            self._report.line(
-                f"Latencies within reach: {numbers.ms(reach.min_ms)} to {numbers.ms(reach.max_ms)} ms"
-            )
+        self._report.remark(
+            f"Latencies within reach: {numbers.ms(reach.min_ms)} to {numbers.ms(reach.max_ms)} ms"
+        )
         self._last = self._started = time.monotonic()
 
     def failed(self, row: object, reason: str) -> None:
@@ -98,9 +96,10 @@ class Steps:
     """Progress of a job of `total` steps, with the time left. A context, as `Watcher`.
 
     `noun` is what is counted: ``models``. Steps that were done before the job began do not count as fast.
+    A `total` that is known only later comes with `at`; another one begins another count.
     """
 
-    def __init__(self, noun: str, total: int) -> None:
+    def __init__(self, noun: str, total: int | None = None) -> None:
         self._noun, self._total = noun, total
         self._screen = Screen(errors=True)
         self._bar: Any = None
@@ -108,17 +107,19 @@ class Steps:
         self._first: int | None = None
         self._started = self._last = time.monotonic()
 
-    def __enter__(self) -> Steps:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
-    def at(self, done: int, doing: str) -> None:
+    def at(self, done: int, doing: str, *, total: int | None = None) -> None:
         """`done` steps are done, and `doing` is next."""
         if is_quiet():
             return
+        if total not in (None, self._total):
+            self._total, self._first = total, None
         now = time.monotonic()
         if self._first is None:
             self._first, self._started = done, now
@@ -130,7 +131,7 @@ class Steps:
             self._screen.line(f"{done} of {self._total} {self._noun}; {left}; next {doing}")
 
     def _left(self, done: int, now: float) -> str:
-        assert self._first is not None
+        assert self._first is not None and self._total is not None
         if done == self._first:
             return "time left unknown"
         return f"{duration((now - self._started) / (done - self._first) * (self._total - done))} left"
@@ -148,7 +149,7 @@ class Steps:
             )
             self._bar.start()
             self._task = self._bar.add_task(self._noun, total=self._total, text="")
-        self._bar.update(self._task, completed=done, text=clean(text))
+        self._bar.update(self._task, completed=done, total=self._total, text=clean(text))
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hvnas._clean import clean
+from hvnas.cli._verbosity import is_quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +54,11 @@ class Screen:
         from rich.text import Text
 
         self.console.print(Text(clean(text), style=style), soft_wrap=True)
+
+    def remark(self, text: object) -> None:
+        """One line on how it goes, which is no result: ``-q`` leaves it out."""
+        if not is_quiet():
+            self.line(text)
 
     def heading(self, text: str) -> None:
         """A line above what it names, with an empty line before it."""

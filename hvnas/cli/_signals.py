@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event
 from types import FrameType
+from typing import TypeVar
 
+from hvnas.cli._failure import INTERRUPTED, Failure
 from hvnas.cli._screen import Screen
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -44,3 +48,19 @@ def stopping(asked: Stopping) -> Iterator[None]:
         for number, handler in before.items():
             # None: it was not set from Python, and cannot be set again from there.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def until_stopped(job: Callable[[Callable[[], bool]], Result | None], *, again: str) -> Result:
+    """What `job` comes to. It is given what to ask whether to stop, and returns None where it did.
+
+    Raises Failure with `again`, which says what goes on with it, where it is stopped.
+    """
+    asked = Stopping()
+    try:
+        with stopping(asked):
+            result = job(asked.event.is_set)
+    except KeyboardInterrupt:
+        result = None
+    if result is None:
+        raise Failure(f"stopped; {again}", code=asked.code or INTERRUPTED)
+    return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,24 +34,19 @@ def run(
     The runs must agree in objectives, devices, estimator, recipe and scenario; spaces, strategies, seeds,
     budgets and evaluations may differ.
     """
-    from hvnas.cli.latency._output import writing
+    from hvnas.cli._output import show_written, written
     from hvnas.report import check_out, compare_folders, to_json, write_comparison
 
     if out is not None:
         check_out(out)
     found = compare_folders(runs)
-    written: tuple[Path, ...] = ()
-    if out is not None:
-        with writing(out):
-            written = write_comparison(found, out)
+    files = written(out, partial(write_comparison, found))
     if as_json:
-        print_json(to_json(found) | {"written": [str(path) for path in written]})
+        print_json(to_json(found) | {"written": [str(path) for path in files]})
         return
     screen = Screen()
     _print(screen, found)
-    if written:
-        screen.line()
-        screen.line("Written: " + ", ".join(map(str, written)))
+    show_written(screen, files)
 
 
 def _print(screen: Screen, found: Comparison) -> None:
@@ -96,7 +92,6 @@ def _print_runs(screen: Screen, found: Comparison) -> None:
 
 
 def _run_cells(run: Run, *, with_objective: bool) -> tuple[object, ...]:
-    top1, sd = float(run.top1[-1]), float(run.sd[-1])
     objective = f"{run.objectives[0].sign * run.costs[-1, 0]:.6g}"
     return (
         run.name,
@@ -106,7 +101,7 @@ def _run_cells(run: Run, *, with_objective: bool) -> tuple[object, ...]:
         f"{run.seconds:.1f}",
         len(run.members),
         *((objective,) if with_objective else ()),
-        f"{top1:.4g}" if run.unit == "score" else numbers.points(top1, sd),
+        numbers.accuracy(float(run.top1[-1]), float(run.sd[-1]), unit=run.unit),
         numbers.ms(float(run.ms[-1])),
         numbers.interval(float(run.low[-1]), float(run.high[-1])),
     )
@@ -166,10 +161,12 @@ def _print_fixed_points(screen: Screen, found: Comparison) -> None:
         f"of {len(found.fixed_points)} in the spaces"
     )
     names = [run.name for run in found.runs]
-    screen.table(("model", ">ms", ">top-1", *names), [_model_cells(found, i) for i in shown])
+    accuracy = ">score" if found.runs[0].unit == "score" else ">top-1"
+    screen.table(("model", ">ms", accuracy, *names), [_model_cells(found, i) for i in shown])
 
 
 def _model_cells(found: Comparison, i: int) -> Sequence[object]:
     point = found.fixed_points[i]
     said = ["dominated" if m.dominates[i] else "on its front" if m.holds[i] else None for m in found.measures]
-    return point.name, numbers.ms(point.ms), numbers.points(point.top1, point.sd), *said
+    accuracy = numbers.accuracy(point.top1, point.sd, unit=found.runs[0].unit)
+    return point.name, numbers.ms(point.ms), accuracy, *said

@@ -41,15 +41,7 @@ def run(
     """
     from hvnas.train.score import evaluate
 
-    bars: list[Steps] = []
-
-    def advanced(done: int, total: int) -> None:
-        if not bars:
-            bars.append(Steps("images", total))
-            bars[0].__enter__()
-        bars[0].at(done, "scoring")
-
-    try:
+    with Steps("images") as steps:
         found = evaluate(
             network,
             data=data,
@@ -58,11 +50,8 @@ def run(
             test_size=test_size,
             strict=strict,
             device=device,
-            progress=advanced,
+            progress=lambda done, total: steps.at(done, "scoring", total=total),
         )
-    finally:
-        for bar in bars:
-            bar.__exit__()
     if as_json:
         print_json(_facts(found))
     else:
@@ -98,4 +87,4 @@ def _print(found: Evaluation) -> None:
         ]
     )
     for name, reason in skipped:
-        Screen(errors=True).line(f"skipped {name}: {reason}")
+        Screen(errors=True).remark(f"skipped {name}: {reason}")

@@ -43,7 +43,7 @@ def run(
         Path | None,
         typer.Option(help="A safetensors file. Default: the run's; without one they are random."),
     ] = None,
-    classes: Annotated[int | None, typer.Option(help="Classes. Default: the network's.")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Classes. Default: the network's.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Pixels. Default: the network's.")] = None,
     pixels: Annotated[
         Literal["tensor", "image", "raw_image"] | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,7 +54,7 @@ def run(
     by a surrogate fitted without CoAtNet.
     """
     from hvnas._names import unknown_name
-    from hvnas.cli.latency._output import writing
+    from hvnas.cli._output import show_written, written
     from hvnas.studies.rediscovery import rediscover_coatnet, rediscover_efficientformer
     from hvnas.studies.rediscovery.output import check_out, to_json, write
     from hvnas.studies.rediscovery.slimmed import with_supernet
@@ -69,23 +70,18 @@ def run(
         found = rediscover_coatnet()
     else:
         steps = Screen(errors=True)
-        found = rediscover_efficientformer(seeds=seeds, evals=evals, peers=peers, on_step=steps.line)
+        found = rediscover_efficientformer(seeds=seeds, evals=evals, peers=peers, on_step=steps.remark)
         if folder is not None:
-            slimmed = with_supernet(found.setting, folder, on_step=steps.line)
-    written: tuple[Path, ...] = ()
-    if out is not None:
-        with writing(out):
-            written = write(found, out)
+            slimmed = with_supernet(found.setting, folder, on_step=steps.remark)
+    files = written(out, partial(write, found))
     if as_json:
-        print_json(to_json(found, slimmed) | {"written": [str(path) for path in written]})
+        print_json(to_json(found, slimmed) | {"written": [str(path) for path in files]})
         return
     screen = Screen()
     _print(screen, found)
     if slimmed is not None:
         _print_slimmed(screen, slimmed)
-    if written:
-        screen.line()
-        screen.line("Written: " + ", ".join(map(str, written)))
+    show_written(screen, files)
 
 
 def _supernet(with_: str | None, family: str) -> Path | None:

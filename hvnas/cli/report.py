@@ -52,7 +52,7 @@ def run(
     The front, the search over time, the networks stage by stage beside EfficientFormer-L1, their latency by
     stage and kind of op, how far to trust the numbers, and how to redo them. The page needs no network.
     """
-    from hvnas.cli.latency._output import writing
+    from hvnas.cli._output import writing
     from hvnas.report import (
         check_report,
         make_report,

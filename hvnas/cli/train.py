@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hvnas.cli import _numbers as numbers
-from hvnas.cli._failure import INTERRUPTED, Failure
-from hvnas.cli._progress import Steps
+from hvnas.cli._failure import Failure
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli._signals import Stopping, stopping
+from hvnas.cli._training import (
+    SAVE_EVERY,
+    DataOption,
+    DeviceOption,
+    EpochsOption,
+    JsonOption,
+    ResolutionOption,
+    SaveEveryOption,
+    TestSizeOption,
+    TrainSizeOption,
+    carry_out,
+    check_device,
+)
 from hvnas.cli._workers import (
     AddressOption,
     CpusOption,
@@ -25,7 +37,6 @@ from hvnas.cli._workers import (
 if TYPE_CHECKING:
     from hvnas.train.asked import Asked
     from hvnas.train.folder import TrainFolder
-    from hvnas.train.loop import Progress
     from hvnas.train.on_ray import Workers
     from hvnas.train.run import Outcome
 
@@ -35,7 +46,7 @@ def run(
         str | None,
         typer.Argument(metavar="[ARCH|RUN]", help="A model's name, a YAML file, or the folder of a search."),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="digits, shapes, folder:DIR or hf:NAME.")] = None,
+    data: DataOption = None,
     recipe: Annotated[
         str | None,
         typer.Option(metavar="NAME|FILE", help="How to train; a wrong name lists them. Default: tiny."),
@@ -44,16 +55,14 @@ def run(
         Path | None,
         typer.Option(metavar="DIR", help="Default: train/ in the folder of a search, else one in runs/."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Default: the recipe's.")] = None,
+    epochs: EpochsOption = None,
     batch: Annotated[
         int | None,
         typer.Option(help="Images a step, the learning rate in proportion. Default: the recipe's."),
     ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(help="Pixels of the images. Default: the data set's.")
-    ] = None,
-    train_size: Annotated[int | None, typer.Option(help="At most so many training images.")] = None,
-    test_size: Annotated[int | None, typer.Option(help="At most so many test images.")] = None,
+    resolution: ResolutionOption = None,
+    train_size: TrainSizeOption = None,
+    test_size: TestSizeOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at an image that cannot be read, instead of skipping it.")
     ] = False,
@@ -78,24 +87,23 @@ def run(
     seed: Annotated[
         int | None, typer.Option(help="Of weights, batches and augmentation. Default: 0.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    device: DeviceOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     cpus_per_worker: CpusOption = 1.0,
     gpus_per_worker: GpusOption = 0.0,
     address: AddressOption = None,
-    save_every: Annotated[float, typer.Option(help="Seconds between checkpoints in an epoch.")] = 300.0,
+    save_every: SaveEveryOption = SAVE_EVERY,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out, if any.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a network on images, with the recipe of a paper or one for small data.
 
     The data decides on classes and resolution. Stopped or killed, --resume goes on to the same weights. The
     folder then goes to hvnas evaluate, export and report; TensorBoard reads its events.
     """
-    from hvnas.parallel import WorkersLost
     from hvnas.train.asked import Asked, begin, default_out, go_on
 
     asked = Asked(
@@ -116,6 +124,7 @@ def run(
         seed=seed,
         workers=counted(engine, workers),
     )
+    check_device(device, engine)
     if out is None:
         out = default_out(*_named(asked))
     folder = _folder(asked, out, resume=resume, begin=begin, go_on=go_on)
@@ -130,16 +139,7 @@ def run(
     )
     # Standard output carries the JSON object and nothing else.
     screen = Screen(errors=as_json)
-    stopped = Stopping()
-    try:
-        with stopping(stopped):
-            outcome = _train(folder, screen, stopped, device=device, save_every=save_every, workers=shared)
-    except KeyboardInterrupt:
-        raise Failure(_stopped(folder), code=stopped.code or INTERRUPTED) from None
-    except WorkersLost as error:
-        raise Failure(str(error)) from None
-    if not outcome.result.finished:
-        raise Failure(_stopped(folder), code=stopped.code or INTERRUPTED)
+    outcome = _train(folder, screen, device=device, save_every=save_every, workers=shared)
     if as_json:
         print_json({"out": str(folder.path), **outcome.metrics})
     else:
@@ -168,55 +168,23 @@ def _folder(asked: Asked, out: Path, *, resume: bool, begin: Any, go_on: Any) ->
 
 
 def _train(
-    folder: TrainFolder,
-    screen: Screen,
-    stopped: Stopping,
-    *,
-    device: str | None,
-    save_every: float,
-    workers: Workers | None,
+    folder: TrainFolder, screen: Screen, *, device: str | None, save_every: float, workers: Workers | None
 ) -> Outcome:
+    from hvnas.train.on_ray import train_folder_on_ray
     from hvnas.train.run import held, train_in_folder
 
     arch, run = folder.arch, folder.run
-    screen.line(
+    screen.remark(
         f"{arch.name}: {numbers.millions(arch.lower().params)} M params at {run.resolution} px, "
         f"{run.classes} classes; recipe {run.recipe['name']}, {run.epochs} epochs"
     )
-    bars: list[Steps] = []
-
-    def advanced(at: Progress) -> None:
-        if not bars:
-            bars.append(Steps("steps", at.epochs * at.steps))
-            bars[0].__enter__()
-        what = (
-            f"top-1 {numbers.points(at.top1)}" if at.top1 is not None else f"{at.images_per_s:.0f} images/s"
-        )
-        doing = f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.3f}, {what}"
-        bars[0].at((at.epoch - 1) * at.steps + at.step, doing)
-
-    stop = stopped.event.is_set
-    try:
-        with held(folder):
-            if workers is None:
-                return train_in_folder(
-                    folder,
-                    device=device,
-                    save_every=save_every,
-                    progress=advanced,
-                    stop=stop,
-                    say=screen.line,
-                )
-            from hvnas.train.on_ray import train_folder_on_ray
-
-            return train_folder_on_ray(folder, workers, progress=advanced, stop=stop, say=screen.line)
-    finally:
-        for bar in bars:
-            bar.__exit__()
-
-
-def _stopped(folder: TrainFolder) -> str:
-    return f"stopped; hvnas train --resume --out {folder.path} goes on with it"
+    train = (
+        partial(train_in_folder, folder, device=device, save_every=save_every)
+        if workers is None
+        else partial(train_folder_on_ray, folder, workers)
+    )
+    with held(folder):
+        return carry_out(partial(train, say=screen.remark), again=f"hvnas train --resume --out {folder.path}")
 
 
 def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:

@@ -11,7 +11,6 @@ import typer
 
 from hvnas.cli import _numbers as numbers
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli._verbosity import is_quiet
 
 if TYPE_CHECKING:
     from hvnas.studies.verify import Verification
@@ -62,9 +61,9 @@ def _watched(rows: Iterator[Verification], *, total: int) -> Iterator[Verificati
     screen = Screen(errors=True)
     last = time.monotonic()
     for done, row in enumerate(rows, start=1):
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES and not is_quiet():
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            screen.line(f"{done} of {total} verified")
+            screen.remark(f"{done} of {total} verified")
         yield row
 
 

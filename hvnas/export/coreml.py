@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +13,7 @@ from torch import Tensor, nn
 
 from hvnas._clean import clean
 from hvnas.arch import Arch
+from hvnas.export.checks import quiet, shapes
 from hvnas.export.graph import Graph, Images, Shape, make_graph
 from hvnas.export.target import check_target, require, size_of, writing
 
@@ -98,20 +95,20 @@ def export_coreml(
     ops = _check(model.get_spec(), graph, pixels=pixels, where=path)
     model.user_defined_metadata.update(graph.facts)
     model.short_description = clean(graph.facts.get("hvnas.arch", graph.facts.get("hvnas.module", "")))
-    with writing(path) as part, _quiet():
+    with writing(path) as part, quiet():
         model.save(str(part))
     return CoreMLReport(
         path=path,
         bytes=size_of(path),
         opset=OPSET,
-        inputs={name: tuple(tensor.shape) for name, tensor in graph.inputs.items()},
-        outputs={name: tuple(tensor.shape) for name, tensor in graph.outputs.items()},
+        inputs=shapes(graph.inputs),
+        outputs=shapes(graph.outputs),
         ops=ops,
     )
 
 
 def _convert(graph: Graph, *, pixels: Pixels, precision: str) -> Any:
-    with _quiet():
+    with quiet():
         import coremltools as ct
 
         module = _Normalised(graph.module, graph.images).eval() if pixels == "image" else graph.module
@@ -160,17 +157,3 @@ def _described(feature: Any) -> tuple[str, Shape]:
     if kind == "imageType":
         return kind, (1, 3, feature.type.imageType.height, feature.type.imageType.width)
     return kind, tuple(feature.type.multiArrayType.shape)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without coremltools' bars and its warnings about versions and missing Apple libraries."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +12,8 @@ import torch
 from torch import nn
 
 from hvnas.arch import Arch
-from hvnas.export.graph import Graph, Images, Shape, make_graph, relative_error
+from hvnas.export.checks import largest_error, quiet, refuse_error, shapes
+from hvnas.export.graph import Graph, Images, Shape, make_graph
 from hvnas.export.target import check_target, require, size_of, writing
 
 TOLERANCE = 1e-4
@@ -69,20 +66,16 @@ def export_executorch(
     calls = Counter(_name(node.target) for node in nodes)
     delegated = calls.pop(DELEGATE, 0)
     with writing(path) as part:
-        with _quiet():
+        with quiet():
             part.write_bytes(lowered.to_executorch().buffer)
         error = _error(part, graph) if check else None
-        if error is not None and not error <= TOLERANCE:
-            raise ValueError(
-                f"{path}: ExecuTorch's outputs differ from torch's by {error:.1e} of the largest, more "
-                f"than {TOLERANCE:.0e}; nothing was written, check the weights"
-            )
+        refuse_error(error, tolerance=TOLERANCE, path=path, of="ExecuTorch's")
         size = size_of(part)
     return ExecutorchReport(
         path=path,
         bytes=size,
-        inputs={name: tuple(tensor.shape) for name, tensor in graph.inputs.items()},
-        outputs={name: tuple(tensor.shape) for name, tensor in graph.outputs.items()},
+        inputs=shapes(graph.inputs),
+        outputs=shapes(graph.outputs),
         delegated=delegated,
         ops={op: count for op, count in sorted(calls.items()) if op != "getitem"},
         error=error,
@@ -95,7 +88,7 @@ def _name(target: Any) -> str:
 
 
 def _lower(graph: Graph, path: Path) -> Any:
-    with _quiet():
+    with quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -130,24 +123,10 @@ def _is_of_convolution(node: Any) -> bool:
 
 def _error(path: Path, graph: Graph) -> float:
     """Largest relative error over the outputs, as the runtime gives them."""
-    with _quiet():
+    with quiet():
         from executorch.runtime import Runtime
 
         method = Runtime.get().load_program(str(path)).load_method("forward")
         assert method is not None
         results = method.execute(graph.arguments)
-    pairs = zip(graph.outputs.values(), results, strict=True)
-    return float(torch.tensor([relative_error(ours, theirs) for ours, theirs in pairs]).max())
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what executorch and the packages that it brings say about themselves."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    return largest_error(graph, results)

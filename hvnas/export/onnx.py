@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,8 @@ import torch
 from torch import nn
 
 from hvnas.arch import Arch
-from hvnas.export.graph import Graph, Images, Shape, make_graph, relative_error
+from hvnas.export.checks import largest_error, quiet, refuse_error, shapes
+from hvnas.export.graph import Graph, Images, Shape, make_graph
 from hvnas.export.target import check_target, require, size_of, writing
 
 OPSET = 20  # the first with Gelu as one op
@@ -65,11 +63,7 @@ def export_onnx(
     with writing(path) as part:
         program.save(part, external_data=apart)
         error = _error(part, graph) if check else None
-        if error is not None and not error <= TOLERANCE:
-            raise ValueError(
-                f"{path}: ONNX Runtime's outputs differ from torch's by {error:.1e} of the largest, more "
-                f"than {TOLERANCE:.0e}; nothing was written, check the weights"
-            )
+        refuse_error(error, tolerance=TOLERANCE, path=path, of="ONNX Runtime's")
         size = sum(size_of(file) for file in part.parent.iterdir())
     if not apart:
         path.with_name(path.name + SIDE_FILE).unlink(missing_ok=True)
@@ -77,15 +71,15 @@ def export_onnx(
         path=path,
         bytes=size,
         opset=OPSET,
-        inputs={name: tuple(tensor.shape) for name, tensor in graph.inputs.items()},
-        outputs={name: tuple(tensor.shape) for name, tensor in graph.outputs.items()},
+        inputs=shapes(graph.inputs),
+        outputs=shapes(graph.outputs),
         ops=dict(Counter(node.op_type for node in program.model.graph)),
         error=error,
     )
 
 
 def _convert(graph: Graph) -> Any:
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             graph.module,
             graph.arguments,
@@ -118,22 +112,4 @@ def _error(path: Path, graph: Graph) -> float:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     feeds = {name: tensor.numpy() for name, tensor in graph.inputs.items()}
     results = session.run(list(graph.outputs), feeds)
-    pairs = zip(graph.outputs.values(), results, strict=True)
-    errors = torch.tensor([relative_error(ours, torch.from_numpy(theirs)) for ours, theirs in pairs])
-    return float(errors.max())  # nan where one is
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's warnings about itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    return largest_error(graph, map(torch.from_numpy, results))

@@ -16,7 +16,8 @@ from torch import nn
 
 from hvnas._clean import clean
 from hvnas.arch import Arch, save_arch
-from hvnas.export.graph import Graph, Images, Shape, make_graph, relative_error, tensors_of
+from hvnas.export.checks import largest_error, refuse_error, shapes
+from hvnas.export.graph import Graph, Images, Shape, make_graph, tensors_of
 from hvnas.export.source import is_word, module_source
 from hvnas.export.target import check_folder, size_of, writing
 from hvnas.nn.weights import save_weights
@@ -90,18 +91,14 @@ def export_torch(
         save_weights(graph.module.state_dict(), part / WEIGHTS, metadata=graph.facts)
         (part / SOURCE).write_text(text, encoding="utf-8")
         error = _error(part / SOURCE, graph)
-        if not error <= TOLERANCE:
-            raise ValueError(
-                f"{path}: the source's outputs differ from the network's by {error:.1e} of the largest, "
-                f"more than {TOLERANCE:.0e}; nothing was written, check the weights"
-            )
+        refuse_error(error, tolerance=TOLERANCE, path=path, of="the source's", against="the network's")
         size = size_of(part)
     return TorchReport(
         path=path,
         bytes=size,
         lines=text.count("\n"),
-        inputs={name: tuple(tensor.shape) for name, tensor in graph.inputs.items()},
-        outputs={name: tuple(tensor.shape) for name, tensor in graph.outputs.items()},
+        inputs=shapes(graph.inputs),
+        outputs=shapes(graph.outputs),
         error=error,
     )
 
@@ -136,8 +133,7 @@ def _error(path: Path, graph: Graph) -> float:
     """Largest relative error of the written source over the outputs."""
     with _imported(path) as written, torch.no_grad():
         results = tensors_of(written.load()(*graph.arguments))
-    pairs = zip(graph.outputs.values(), results, strict=True)
-    return float(torch.tensor([relative_error(ours, theirs) for ours, theirs in pairs]).max())
+    return largest_error(graph, results)
 
 
 @contextmanager

@@ -27,12 +27,15 @@ _MARKS = "fixed points"
 
 
 def save_comparison(found: Comparison, path: str | Path, *, chosen: Sequence[int | None] = ()) -> None:
-    """Draw the fronts side by side and the hypervolume's growth; `chosen` as in `front_panels`.
+    """Draw the fronts side by side and how the searches went; `chosen` as in `front_panels`.
 
-    Raises ValueError where no figure can be written at `path`, naming the extra that is missing.
+    Raises ValueError where no figure can be written at `path`, naming the extra that is missing, and where
+    there is nothing to draw.
     """
     check_target(path)
     panels = front_panels(found, chosen), history_panels(found)
+    if not any(panels):
+        raise ValueError(f"{path}: of one objective and no history there is nothing to draw; write a .csv")
     save_figure(_html if Path(path).suffix == ".html" else _drawn, panels, path, title(found))
 
 

@@ -19,11 +19,12 @@ from hvnas._clean import clean
 from hvnas._provenance import label, method
 from hvnas.latency.plots import check_target
 from hvnas.report import tables
+from hvnas.report.compare import Comparison
 from hvnas.report.drawing import STYLE, draw_network
 from hvnas.report.figures import title as comparison_title
 from hvnas.report.network import Network
 from hvnas.report.page_figures import PageFigure, page_figures
-from hvnas.report.panels import front_panels, volume_unit
+from hvnas.report.panels import front_panels, has_volume, volume_unit
 from hvnas.report.report import Report
 from hvnas.search.result import MS_DECIMALS
 
@@ -188,9 +189,12 @@ def _runs(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any] | Non
         "table": tables.runs_table(found, timed=timed),
         "front": tables.front_table(found, timed=timed),
         "models": tables.models_table(found, timed=timed),
-        "reference": "Measured to "
-        + "; ".join(f"{c.objective} {c.value:g} ({c.why})" for c in found.reference),
+        "reference": _reference(found) if has_volume(found) else None,
     }
+
+
+def _reference(found: Comparison) -> str:
+    return "Measured to " + "; ".join(f"{c.objective} {c.value:g} ({c.why})" for c in found.reference)
 
 
 def _of(figures: Sequence[PageFigure], kind: str) -> list[PageFigure]:

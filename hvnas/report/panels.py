@@ -127,15 +127,24 @@ def _holding(extent: tuple[float, float], value: float) -> tuple[float, float]:
     return low, max(high, value + _PAD * (high - low))
 
 
+def has_volume(found: Comparison) -> bool:
+    """Whether hypervolumes tell how the searches went: not of one objective, nor of scores."""
+    several = len(found.runs[0].objectives) > 1
+    return several and any(np.isfinite(m.hypervolume) for run in found.runs for m in run.history)
+
+
 def history_panels(found: Comparison) -> tuple[Panel, ...]:
-    """Hypervolume over evaluations and over seconds; of scores there is none."""
-    histories = [[m for m in run.history if np.isfinite(m.hypervolume)] for run in found.runs]
-    if not any(histories):
-        return ()
-    if found.shared_history:
-        label = f"hypervolume ({volume_unit(found.runs[0])})"
+    """Over evaluations and over seconds the hypervolume, or where that tells nothing the best network.
+
+    None where no network was found yet.
+    """
+    grows = has_volume(found)
+    first = found.runs[0].objectives[0]
+    if grows:
+        unit = volume_unit(found.runs[0]) if found.shared_history else "% of the run's last"
+        label = f"hypervolume ({unit})"
     else:
-        label = "hypervolume (% of the run's last)"
+        label = f"best {axis_label(first, found.runs[0])}"
     axes: tuple[tuple[str, Callable[[Moment], float]], ...] = (
         ("evaluations", lambda m: m.evaluated),
         ("seconds", lambda m: m.seconds),
@@ -143,14 +152,29 @@ def history_panels(found: Comparison) -> tuple[Panel, ...]:
     panels = []
     for name, of in axes:
         curves = []
-        for i, (run, moments) in enumerate(zip(found.runs, histories, strict=True)):
+        for i, run in enumerate(found.runs):
             # A logarithmic axis has no zero.
-            shown = [m for m in moments if of(m) > 0 and m.hypervolume > 0]
-            scale = 1.0 if found.shared_history or not shown else 100 / shown[-1].hypervolume
-            y = [m.hypervolume * scale for m in shown]
-            curves.append(Curve(run.name, i, [of(m) for m in shown], y, True))
-        panels.append(Panel(f"Hypervolume over {name}", name, label, tuple(curves), decades=_decades(curves)))
-    return tuple(panels)
+            moments = [m for m in run.history if of(m) > 0]
+            x, y = _volumes(moments, found, of) if grows else _bests(moments, first, of)
+            curves.append(Curve(run.name, i, x, y, True))
+        title = f"{label[0].upper()}{_bare(label)[1:]} over {name}"
+        panels.append(Panel(title, name, label, tuple(curves), decades=_decades(curves)))
+    return tuple(panels) if any(curve.x for panel in panels for curve in panel.curves) else ()
+
+
+def _volumes(
+    moments: Sequence[Moment], found: Comparison, of: Callable[[Moment], float]
+) -> tuple[list[float], list[float]]:
+    shown = [m for m in moments if m.hypervolume > 0]
+    scale = 1.0 if found.shared_history or not shown else 100 / shown[-1].hypervolume
+    return [of(m) for m in shown], [m.hypervolume * scale for m in shown]
+
+
+def _bests(
+    moments: Sequence[Moment], what: Objective, of: Callable[[Moment], float]
+) -> tuple[list[float], list[float]]:
+    shown = [m for m in moments if np.isfinite(m.best)]
+    return [of(m) for m in shown], [m.best / _AXES.get(what.metric, ("", 1.0))[1] for m in shown]
 
 
 def _decades(curves: Sequence[Curve]) -> float | None:
@@ -223,9 +247,7 @@ def _front_panel(found: Comparison, i: int, *, joined: bool) -> Panel:
 
 def _told(run: Run, i: int) -> str:
     """The numbers of a front's member."""
-    accuracy = (
-        f"score {run.top1[i]:.4g}" if run.unit == "score" else f"top-1 {run.top1[i]:.1f} ± {run.sd[i]:.1f}"
-    )
+    accuracy = _accuracy(run, run.top1[i], run.sd[i])
     return (
         f"{run.ms[i]:.{MS_DECIMALS}f} ms (5–95 %: {numbers.interval(run.low[i], run.high[i])}), {accuracy}, "
         f"{numbers.millions(run.params[i])} M params, {numbers.billions(run.macs[i])} G MACs"
@@ -233,10 +255,12 @@ def _told(run: Run, i: int) -> str:
 
 
 def _told_of_model(point: FixedPoint, run: Run) -> str:
-    accuracy = (
-        f"score {point.top1:.4g}" if run.unit == "score" else f"top-1 {point.top1:.1f} ± {point.sd:.1f}"
-    )
+    accuracy = _accuracy(run, point.top1, point.sd)
     return f"{numbers.ms(point.ms)} ms, {accuracy}" + ("" if point.feasible else ", not within the limits")
+
+
+def _accuracy(run: Run, mean: float, sd: float) -> str:
+    return f"{'score' if run.unit == 'score' else 'top-1'} {numbers.accuracy(mean, sd, unit=run.unit)}"
 
 
 def _stars(found: Comparison, i: int, chosen: Sequence[int | None]) -> tuple[Star, ...]:

@@ -55,8 +55,7 @@ def accuracy_name(run: Run) -> str:
 
 
 def _accuracy(run: Run, i: int) -> str:
-    mean, sd = float(run.top1[i]), float(run.sd[i])
-    return f"{mean:.4g}" if run.unit == "score" else numbers.points(mean, sd)
+    return numbers.accuracy(float(run.top1[i]), float(run.sd[i]), unit=run.unit)
 
 
 def chance(p: float) -> str:
@@ -128,7 +127,7 @@ def models_table(found: Comparison, *, timed: str) -> Table | None:
         (
             point.name,
             numbers.ms(point.ms),
-            f"{point.top1:.4g}" if run.unit == "score" else numbers.points(point.top1, point.sd),
+            numbers.accuracy(point.top1, point.sd, unit=run.unit),
         )
         for point in shown
     ]

@@ -38,8 +38,6 @@ def _told(folder: Any) -> str:
     if not (folder.path / METRICS).is_file():
         return "not through yet"
     metrics = folder.metrics()
-    if not isinstance(metrics, dict):
-        raise ValueError(f"{folder.path / METRICS}: must hold a mapping; restore the file")
     top1 = numbers.optional(metrics.get("top1"), digits=2)
     run = folder.run
     return (

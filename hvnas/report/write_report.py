@@ -48,10 +48,11 @@ def write_figures(report: Report, folder: str | Path) -> tuple[Path, ...]:
     folder.mkdir(exist_ok=True)
     written = []
     found = report.comparison
-    # One objective alone has no front, and a score no hypervolume.
+    # One objective alone has no front, and a run may have no history.
     if found is not None and (front_panels(found) or history_panels(found)):
+        name = "front" if front_panels(found) else "history"
         for suffix in _DRAWN:
-            written.append(folder / f"front{suffix}")
+            written.append(folder / f"{name}{suffix}")
             save_comparison(found, written[-1], chosen=chosen_members(report))
     for i, device in enumerate(report.devices, start=1):
         title = clean(f"Latency on {device.name}, {method(device.info)}")

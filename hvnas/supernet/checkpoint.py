@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import read_text, write_atomic
 from hvnas.nn.weights import check_weights
 from hvnas.space import Space, load_space
 from hvnas.supernet.importance import NAME, attach
 from hvnas.supernet.supernet import Supernet
 from hvnas.train.data import Data, load_data
+from hvnas.train.record import read_record, write_record
 from hvnas.train.state import read_model
 
 SCHEMA = "hvnas.supernet/1"
@@ -93,27 +93,16 @@ class SupernetFolder:
         """Say what is trained here. Raises ValueError where something is."""
         self.refuse_if_taken()
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path / RUN, json.dumps(asdict(run), indent=1) + "\n")
+        write_record(self.path / RUN, run)
 
     @cached_property
     def run(self) -> SupernetRun:
         """What is trained here. Raises ValueError naming file and field."""
-        from pydantic import TypeAdapter, ValidationError
-
-        path = self.path / RUN
         if not self.holds_run:
             raise ValueError(
                 f"{self.path}: holds no supernet ({RUN} is missing); train one with hvnas supernet train"
             )
-        try:
-            run: SupernetRun = TypeAdapter(SupernetRun).validate_json(read_text(path), strict=True)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "JSON"
-            raise ValueError(f"{path}: {place}: {first['msg']}; restore the file") from None
-        if run.schema != SCHEMA:
-            raise ValueError(f"{path}: schema: must be {SCHEMA}, got {run.schema!r}")
-        return run
+        return read_record(self.path / RUN, SupernetRun, schema=SCHEMA)
 
     def space(self) -> Space:
         """The space of the supernet. Raises ValueError where its file has changed since, saying how."""

@@ -22,13 +22,13 @@ from hvnas.supernet.training import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
 from hvnas.train.events import OnLine, recorded
+from hvnas.train.folder import lasting
 from hvnas.train.loop import DivergedError, OnProgress, TrainResult
 from hvnas.train.peers import Peers
 from hvnas.train.recipes import Recipe, load_recipe, training_of
 
 RECIPE = "supernet"
 SHOWN_AT_RANDOM = 3
-FOLDER = "folder:"  # data of one's own
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,16 @@ def begin(asked: Asked, out: str | Path) -> SupernetFolder:
     )
     recipe = load_recipe(asked.recipe or RECIPE)
     run = SupernetRun(
-        space=_lasting(asked.space),
+        space=lasting(asked.space),
         space_hash=space.hash,
         genes=genes_of(space),
-        data=_lasting(asked.data),
+        data=lasting(asked.data),
         data_key=data.key,
         resolution=data.resolution,
         train_size=asked.train_size,
         test_size=asked.test_size,
         classes=data.classes,
-        recipe=_lasting(asked.recipe or RECIPE),
+        recipe=lasting(asked.recipe or RECIPE),
         epochs=int(recipe.epochs) if asked.epochs is None else asked.epochs,
         batch=asked.batch,
         scheme=asked.scheme or DEFAULT,
@@ -117,7 +117,7 @@ def go_on(asked: Asked, out: str | Path) -> SupernetFolder:
         folder.check_space(load_space(asked.space))
     for field in fields(asked):
         wanted, begun = getattr(asked, field.name), getattr(run, field.name)
-        if field.name != "space" and wanted is not None and begun not in (wanted, _lasting(str(wanted))):
+        if field.name != "space" and wanted is not None and begun not in (wanted, lasting(str(wanted))):
             raise ValueError(
                 f"{field.name}: the supernet in {folder.path} was begun with {begun}, not {wanted}; give the "
                 "same options again, or choose another folder"
@@ -212,10 +212,3 @@ def _scored(net: Supernet, data: Data, *, bn_calib: int, seed: int) -> tuple[Cal
         Calibrated(name, arch, score(arch, bn_calib) if bn_calib else None, score(arch, 0))
         for name, arch in shown.items()
     )
-
-
-def _lasting(name: str) -> str:
-    """A name, or a path that holds from another folder too."""
-    if name.startswith(FOLDER):
-        return FOLDER + str(Path(name.removeprefix(FOLDER)).resolve())
-    return str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name

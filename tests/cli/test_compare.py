@@ -140,3 +140,20 @@ def test_an_estimator_that_changed_scores_no_models(hvnas, runs: list[Path], tmp
     front.write_text("\n".join([*lines, ",".join(cells)]) + "\n")
     text = hvnas("compare", old, runs[1]).stdout
     assert "Models of papers are left out: surrogate has changed since old" in text
+
+
+def test_one_objective_of_scores_is_compared_and_drawn(hvnas, tmp_path: Path) -> None:
+    asked = ["--budget-ms", "2", *SHARED[:-1], "60", "--estimator", "params", "--objective", "top1"]
+    runs = [tmp_path / f"seed-{seed}" for seed in (1, 2)]
+    for seed, folder in enumerate(runs):
+        assert hvnas("search", *asked, "--seed", seed, "--out", folder, "-q").exit_code == 0
+    result = hvnas("compare", *runs, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "compare.csv",
+        "compare.html",
+        "compare.png",
+    ]
+    assert "Best score over evaluations" in (tmp_path / "out" / "compare.html").read_text()
+    model = next(line for line in result.stdout.splitlines() if line.split()[:1] == ["efficientformer_l1"])
+    assert model.split()[2] == "1.229e+07"

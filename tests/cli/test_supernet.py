@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hvnas.cli import _progress
+
 
 @pytest.fixture(scope="module")
 def files(repo_root: Path) -> Path:
@@ -70,9 +72,13 @@ def test_training_prints_what_recalibration_does(train, hvnas, tmp_path: Path) -
     assert "scheme: the supernet" in error(train("--scheme", "fair", "--resume"))
 
 
-def test_tables_without_recalibration(train) -> None:
-    result = train("--bn-calib", 0, "--scheme", "fair", "--paths", 2)
+def test_tables_without_recalibration_and_nothing_else_when_quiet(
+    train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    result = train("--bn-calib", 0, "--scheme", "fair", "--paths", 2, "-q")
     assert result.exit_code == 0
+    assert result.stderr == "" and result.stdout.splitlines()[:2] == ["", "Epochs"]
     lines = result.stdout.splitlines()
     assert "Members with inherited weights, BatchNorm as trained" in lines
     assert any(line.split()[:1] == ["largest"] and "–" in line for line in lines)
@@ -111,17 +117,22 @@ def test_a_search_takes_it_as_an_estimator(train, hvnas, files: Path, tmp_path: 
     assert any(json.loads(line)["top1"] == [pytest.approx(best["top1"])] for line in kept)
 
 
-def test_a_supernet_is_ranked(train, hvnas, files: Path, tmp_path: Path) -> None:
+def test_a_supernet_is_ranked(
+    train, hvnas, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert train("--scheme", "single-path").exit_code == 0
+    monkeypatch.setattr(_progress, "_SECONDS_BETWEEN_LINES", 0.0)
     options = ["--out", tmp_path / "rank", "--archs", 4, "--bins", 2, "--spread", 0.5, "--rival", "params"]
     options += ["--recipe", files / "short.yaml", "--epochs", 1, "--device", "cpu"]
     result = hvnas("supernet", "rank", tmp_path / "run", *options)
     assert result.exit_code == 0, result.stderr
+    assert "8 steps; " in result.stderr and "1 of 2 steps; " in result.stderr
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["params"] in [line[:1] for line in lines]
     assert ["another", "seed"] in [line[:2] for line in lines]
     assert any("networks of one size at least half as well" in line for line in result.stdout.splitlines())
-    again = hvnas("supernet", "rank", tmp_path / "run", *options, "--json")
+    again = hvnas("supernet", "rank", tmp_path / "run", *options, "--json", "-q")
+    assert again.stderr == ""
     facts = json.loads(again.stdout)
     assert [entry["name"] for entry in facts["ranked"]] == ["single-path (run)", "params"]
     assert len(facts["members"]) == facts["networks"] == 4

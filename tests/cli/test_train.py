@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from hvnas.arch import load_arch, save_arch
+from hvnas.cli import _progress
+from hvnas.train.asked import default_out
 
 RECIPE = """
 schema: hvnas.recipe/1
@@ -23,6 +26,7 @@ augmentation: basic
 training:
   batch: 8
   optimizer: {lr: 1.0e-3}
+  head_dropout: 0.1
 """
 
 
@@ -77,6 +81,22 @@ def test_a_table_of_epochs(train, tmp_path: Path) -> None:
     assert ["weights", str(tmp_path / "other" / "model.safetensors")] in lines
 
 
+def test_quiet_leaves_the_results(train, hvnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    options = ("--epochs", 1, "--out", tmp_path / "run")
+    quiet = train(*options, "-q")
+    assert quiet.exit_code == 0
+    assert quiet.stderr == "" and quiet.stdout.splitlines()[:2] == ["", "Epochs"]
+    loud = train("--epochs", 1, "--out", tmp_path / "loud")
+    assert "4 of 4 steps; " in loud.stderr and "epoch 1 of 1, loss " in loud.stderr
+    assert "M params at 32 px" in loud.stdout
+
+    quiet = hvnas("evaluate", tmp_path / "run", "-q")
+    loud = hvnas("evaluate", tmp_path / "run")
+    assert quiet.stderr == "" and "images; " in loud.stderr
+    assert quiet.stdout == loud.stdout
+
+
 def test_what_is_missing_or_unknown_is_one_line(train, hvnas, tmp_path: Path) -> None:
     assert "which images? Name them with --data" in error(hvnas("train", tmp_path))
     assert "which network?" in error(hvnas("train", "--data", "digits"))
@@ -90,6 +110,38 @@ def test_what_is_missing_or_unknown_is_one_line(train, hvnas, tmp_path: Path) ->
         hvnas("evaluate", "efficientvit_b0", "--data", "digits", "--weights", tmp_path / "w.pt")
     )
     assert not (tmp_path / "train").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--device", "tpu"), "device: 'tpu' cannot be used here"),
+        (("--batch", 0), "batch: must be a whole number >= 1"),
+        (("--patience", 0), "patience: must be a whole number >= 1"),
+        (("--save-every", -1), "'--save-every'"),
+        (("--teacher-weights", "w.safetensors"), "teacher_weights: whose?"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_written(
+    train, tmp_path: Path, options: tuple[object, ...], said: str
+) -> None:
+    assert said in error(train(*options, "--out", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_training_is_one_line(train, hvnas, tmp_path: Path) -> None:
+    assert train("--epochs", 1, "--out", tmp_path / "run").exit_code == 0
+    assert "test_size: must be" in error(hvnas("evaluate", tmp_path / "run", "--test-size", 0))
+    assert "device: 'tpu'" in error(hvnas("evaluate", tmp_path / "run", "--device", "tpu"))
+    for text in ("{}", "[]", '{"history": [1]}'):
+        (tmp_path / "run" / "metrics.json").write_text(text)
+        assert "metrics.json: history: must list" in error(train("--resume", "--out", tmp_path / "run"))
+
+
+def test_a_folder_is_named_by_the_network_however_long_its_name_is(tmp_path: Path) -> None:
+    save_arch(replace(load_arch("efficientvit_b0").shrunk(), name="../x" * 500), tmp_path / "a.yaml")
+    out = default_out(str(tmp_path / "a.yaml"), "digits")
+    assert out.parent == Path("runs") and len(out.name) <= 100 and out.name.startswith("x..-x")
 
 
 @pytest.mark.slow

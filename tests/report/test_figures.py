@@ -61,9 +61,27 @@ def test_histories_are_volumes_of_one_corner_or_shares_of_their_own(tmp_path: Pa
     assert panel.curves[0].y == pytest.approx([100 * 100 / 140, 100.0])
 
 
-def test_scores_have_no_history(tmp_path: Path) -> None:
-    nothing = (Moment(10, 1.0, float("nan"), 2, 3.0),)
-    assert history_panels(comparison(tmp_path, moments=nothing)) == ()
+def test_without_volumes_the_best_tells_how_it_went(tmp_path: Path) -> None:
+    scores = (Moment(10, 1.0, float("nan"), 2, 3.0), Moment(20, 2.0, float("nan"), 2, 4.0))
+    panel, _ = history_panels(comparison(tmp_path / "scores", moments=scores))
+    assert (panel.title, panel.curves[0].y) == ("Best top-1 − 1 sd over evaluations", [3.0, 4.0])
+
+    params = (Moment(10, 1.0, 5e6, 1, 2e6), Moment(20, 2.0, 6e6, 1, 1e6))
+    found = comparison(tmp_path / "one", moments=params, objectives=("params",))
+    assert front_panels(found) == ()
+    panel, _ = history_panels(found)
+    assert (panel.y_label, panel.curves[0].y) == ("best params (M)", [2.0, 1.0])
+    for name in ("a.html", "a.svg", "a.csv"):
+        assert write_comparison(found, tmp_path / name)[0].stat().st_size > 0
+
+
+def test_where_nothing_can_be_drawn_nothing_is_written(tmp_path: Path) -> None:
+    nan = float("nan")
+    found = comparison(tmp_path, moments=(Moment(10, 1.0, nan, 0, nan),), objectives=("params",))
+    assert history_panels(found) == ()
+    with pytest.raises(ValueError, match=r"there is nothing to draw; write a \.csv"):
+        write_comparison(found, tmp_path / "a.svg")
+    assert not (tmp_path / "a.svg").exists()
 
 
 def test_labels_of_fixed_points_keep_apart() -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hvnas.cli import _numbers as numbers
-from hvnas.cli._failure import INTERRUPTED, Failure
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli._signals import Stopping, stopping
+from hvnas.cli._signals import until_stopped
 
 if TYPE_CHECKING:
     from hvnas.studies.rank import RankOptions, RankReport
@@ -77,22 +77,17 @@ def run(
 def _rank(supernets: list[Path], out: Path, options: RankOptions) -> RankReport:
     from hvnas.studies.rank import rank
 
-    stopped, steps = Stopping(), Steps("steps", options.count * options.each * options.seeds)
-    failure = f"stopped; the same command with --out {out} goes on"
-    try:
-        with stopping(stopped), steps:
-            report = rank(
+    def job(stop: Callable[[], bool]) -> RankReport | None:
+        with Steps("steps") as steps:
+            return rank(
                 supernets,
                 out=out,
                 options=options,
-                progress=lambda done, total, doing: steps.at(done, doing),
-                stop=stopped.event.is_set,
+                progress=lambda done, total, doing: steps.at(done, doing, total=total),
+                stop=stop,
             )
-    except KeyboardInterrupt:
-        raise Failure(failure, code=stopped.code or INTERRUPTED) from None
-    if report is None:
-        raise Failure(failure, code=stopped.code)
-    return report
+
+    return until_stopped(job, again=f"the same command with --out {out} goes on")
 
 
 def show(report: RankReport, screen: Screen) -> None:

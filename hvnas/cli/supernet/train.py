@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas.cli import _numbers as numbers
-from hvnas.cli._failure import INTERRUPTED, Failure
-from hvnas.cli._progress import Steps
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli._signals import Stopping, stopping
+from hvnas.cli._training import (
+    SAVE_EVERY,
+    DataOption,
+    DeviceOption,
+    EpochsOption,
+    JsonOption,
+    ResolutionOption,
+    SaveEveryOption,
+    TestSizeOption,
+    TrainSizeOption,
+    carry_out,
+    check_device,
+)
 from hvnas.cli._workers import (
     AddressOption,
     CpusOption,
@@ -26,14 +36,13 @@ from hvnas.cli._workers import (
 if TYPE_CHECKING:
     from hvnas.supernet.checkpoint import SupernetFolder
     from hvnas.supernet.train import SupernetResult
-    from hvnas.train.loop import Progress
     from hvnas.train.on_ray import Workers
 
 
 def run(
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     space: Annotated[str | None, typer.Option(help="A space by name, or a YAML file.")] = None,
-    data: Annotated[str | None, typer.Option(help="digits, shapes, folder:DIR or hf:NAME.")] = None,
+    data: DataOption = None,
     scheme: Annotated[
         str | None,
         typer.Option(
@@ -45,13 +54,11 @@ def run(
     recipe: Annotated[
         str | None, typer.Option(help="A recipe with a training section. Default: supernet.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs. Default: the recipe's.")] = None,
+    epochs: EpochsOption = None,
     batch: Annotated[int | None, typer.Option(help="Images a step. Default: the recipe's.")] = None,
-    resolution: Annotated[
-        int | None, typer.Option(help="Pixels of the images. Default: the data set's.")
-    ] = None,
-    train_size: Annotated[int | None, typer.Option(help="At most so many training images.")] = None,
-    test_size: Annotated[int | None, typer.Option(help="At most so many test images.")] = None,
+    resolution: ResolutionOption = None,
+    train_size: TrainSizeOption = None,
+    test_size: TestSizeOption = None,
     bn_calib: Annotated[
         int | None,
         typer.Option(
@@ -66,22 +73,21 @@ def run(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, batches and draws. Default: 0.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    device: DeviceOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     cpus_per_worker: CpusOption = 1.0,
     gpus_per_worker: GpusOption = 0.0,
     address: AddressOption = None,
-    save_every: Annotated[float, typer.Option(help="Seconds between checkpoints in an epoch.")] = 300.0,
+    save_every: SaveEveryOption = SAVE_EVERY,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train one network whose slices are all members of a space.
 
     A search then takes the folder as --estimator supernet:DIR. Stopped or killed, --resume goes on to the
     same weights. At the end a few members are scored with and without BatchNorm recalibration.
     """
-    from hvnas.parallel import WorkersLost
     from hvnas.supernet.train import Asked, begin, go_on
 
     count = counted(engine, workers)
@@ -100,6 +106,7 @@ def run(
         importance=importance,
         seed=seed,
     )
+    check_device(device, engine)
     folder = go_on(asked, out) if resume else begin(asked, out)
     shared = workers_of(
         engine,
@@ -112,16 +119,7 @@ def run(
     )
     # Standard output carries the JSON object and nothing else.
     screen = Screen(errors=as_json)
-    stopped = Stopping()
-    try:
-        with stopping(stopped):
-            result = _train(folder, screen, stopped, device=device, save_every=save_every, workers=shared)
-    except KeyboardInterrupt:
-        raise Failure(_stopped(folder), code=stopped.code or INTERRUPTED) from None
-    except WorkersLost as error:
-        raise Failure(str(error)) from None
-    if not result.result.finished:
-        raise Failure(_stopped(folder), code=stopped.code)
+    result = _train(folder, screen, device=device, save_every=save_every, workers=shared)
     if as_json:
         print_json(_facts(result, folder))
     else:
@@ -129,45 +127,23 @@ def run(
 
 
 def _train(
-    folder: SupernetFolder,
-    screen: Screen,
-    stopped: Stopping,
-    *,
-    device: str | None,
-    save_every: float,
-    workers: Workers | None,
+    folder: SupernetFolder, screen: Screen, *, device: str | None, save_every: float, workers: Workers | None
 ) -> SupernetResult:
     from hvnas.supernet.on_ray import train_supernet_on_ray
     from hvnas.supernet.train import train_supernet
-
-    steps: list[Steps] = []
-
-    def advanced(at: Progress) -> None:
-        if not steps:
-            steps.append(Steps("steps", at.epochs * at.steps))
-            steps[0].__enter__()
-        top1 = "" if at.top1 is None else f", top-1 of one member {numbers.points(at.top1)}"
-        steps[0].at((at.epoch - 1) * at.steps + at.step, f"epoch {at.epoch}, loss {at.loss:.3f}{top1}")
 
     train = (
         partial(train_supernet, folder, device=device, save_every=save_every)
         if workers is None
         else partial(train_supernet_on_ray, folder, workers)
     )
-    try:
-        return train(
-            progress=advanced,
-            stop=stopped.event.is_set,
-            announce=lambda need: screen.line(f"{folder.run.space}: {need}"),
-            say=Screen(errors=True).line,
-        )
-    finally:
-        for shown in steps:
-            shown.__exit__()
-
-
-def _stopped(folder: SupernetFolder) -> str:
-    return f"stopped; hvnas supernet train --out {folder.path} --resume goes on with it"
+    told = partial(
+        train,
+        announce=lambda need: screen.remark(f"{folder.run.space}: {need}"),
+        say=Screen(errors=True).remark,
+    )
+    again = f"hvnas supernet train --out {folder.path} --resume"
+    return carry_out(told, again=again, of=" of one member")
 
 
 def _facts(result: SupernetResult, folder: SupernetFolder) -> dict[str, Any]:

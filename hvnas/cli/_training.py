@@ -1,0 +1,84 @@
+"""What the commands that train share: options, how a training goes, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+
+import typer
+
+from hvnas.cli import _numbers as numbers
+from hvnas.cli._failure import Failure
+from hvnas.cli._progress import Steps
+from hvnas.cli._signals import until_stopped
+
+if TYPE_CHECKING:
+    from hvnas.train.loop import Progress, TrainResult
+
+DataOption = Annotated[str | None, typer.Option(help="digits, shapes, folder:DIR or hf:NAME.")]
+EpochsOption = Annotated[int | None, typer.Option(help="Default: the recipe's.")]
+ResolutionOption = Annotated[int | None, typer.Option(help="Pixels of the images. Default: the data set's.")]
+TrainSizeOption = Annotated[int | None, typer.Option(help="At most so many training images.")]
+TestSizeOption = Annotated[int | None, typer.Option(help="At most so many test images.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")]
+SaveEveryOption = Annotated[float, typer.Option(min=0, help="Seconds between checkpoints in an epoch.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+SAVE_EVERY = 300.0
+
+
+def check_device(device: str | None, engine: str) -> None:
+    """Raise ValueError, before anything is written, where a training here cannot use `device`."""
+    if engine == "local":
+        from hvnas.train.devices import device_of
+
+        device_of(device)
+
+
+class Trained(Protocol):
+    """What a training came to."""
+
+    @property
+    def result(self) -> TrainResult:
+        """Its epochs, and whether it is through."""
+
+
+Came = TypeVar("Came", bound=Trained)
+
+
+class TrainingSteps(Steps):
+    """Progress of a training; `of` says whose top-1 it is, where that is not plain."""
+
+    def __init__(self, *, of: str = "") -> None:
+        super().__init__("steps")
+        self._of = of
+
+    def step(self, at: Progress) -> None:
+        """A step is done."""
+        if at.top1 is None:
+            what = f"{at.images_per_s:.0f} images/s"
+        else:
+            what = f"top-1{self._of} {numbers.points(at.top1)}"
+        self.at(
+            (at.epoch - 1) * at.steps + at.step,
+            f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.3f}, {what}",
+            total=at.epochs * at.steps,
+        )
+
+
+def carry_out(train: Callable[..., Came], *, again: str, of: str = "") -> Came:
+    """What ``train(progress=…, stop=…)`` comes to, shown as it goes; `of` as in `TrainingSteps`.
+
+    Raises Failure where it is stopped, with `again`, the command that goes on, or its workers are lost.
+    """
+    from hvnas.parallel import WorkersLost
+
+    def job(stop: Callable[[], bool]) -> Came | None:
+        with TrainingSteps(of=of) as steps:
+            came = train(progress=steps.step, stop=stop)
+        return came if came.result.finished else None
+
+    try:
+        return until_stopped(job, again=f"{again} goes on with it")
+    except WorkersLost as error:
+        raise Failure(str(error)) from None
