@@ -13,7 +13,7 @@ from hvnas.ops import MACS
 from hvnas.space import FastPath, Space
 from hvnas.space.canonical import Rows
 from hvnas.space.layout import SLOTS
-from hvnas.supernet.variants import STRIDED
+from hvnas.supernet.variants import SAME_WIDTH, STRIDED, places_of
 
 KNOWN = 4096  # members that tell how often a branch is drawn
 AT_ONCE = 64  # members chosen together, of so many times as many
@@ -34,6 +34,8 @@ class EvenDraws:
     def __init__(self, space: Space, *, seed: int) -> None:
         self.space, self.seed = space, seed
         self._macs = _macs_of(space)
+        places = places_of(space).variants
+        self._same = {(at.rpartition(".")[0], name) for at, name in places if name.endswith(SAME_WIDTH)}
         known = space.sample(KNOWN, rng=np.random.default_rng(0), macs=self._macs)
         self._shares = Counter(branch for row in known for branch in self._branches(row))
         self._rows: tuple[int, Rows] = (-1, known[:0])
@@ -54,15 +56,19 @@ class EvenDraws:
     def _branches(self, row: NDArray[Any]) -> list[tuple[str, str]]:
         """The branches that a member has blocks of, by place."""
         choices, found = self.space.choices(row), []
+        before = choices["stem.width"]
         for i in range(choices["stages"]):
             stage = f"stages.{i}"
-            preset = choices[f"{stage}.downsample"]
+            preset, width = choices[f"{stage}.downsample"], choices[f"{stage}.width"]
             found.append((f"{stage}.downsample", preset))
-            suffix = STRIDED if self.space.spec.downsamples[preset].block == INNER else ""
+            strides = self.space.spec.downsamples[preset].block == INNER
             for run in (f"{stage}.{slot}" for slot in SLOTS):
                 if choices[f"{run}.depth"]:
-                    found.append((run, choices[f"{run}.type"] + suffix))
-                    suffix = ""
+                    branch = choices[f"{run}.type"] + (STRIDED if strides else "")
+                    same = (run, branch + SAME_WIDTH)
+                    found.append(same if width == before and same in self._same else (run, branch))
+                    strides = False
+            before = width
         return found
 
 
