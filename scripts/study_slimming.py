@@ -2,8 +2,7 @@
 
 Slims a trained supernet under a budget, then trains what it found and random members of the space within the
 same budget by themselves on the supernet's data, all by one recipe, and holds the one against the median of
-the others. The interval is a bootstrap over the random members (and over the seeds of the slimmed network,
-where there are several).
+the others. The interval is a bootstrap over the random members, and over seeds where there are several.
 
     hvnas supernet train --space hybrid-tiny --data shapes --importance --out NET
     python scripts/study_slimming.py --supernet NET --device HOST.yaml --out STUDY
@@ -27,11 +26,11 @@ from hvnas.search.making import make_problem
 from hvnas.search.problem import Problem
 from hvnas.space import Space
 from hvnas.studies.alone import Alone, Standalone
+from hvnas.studies.gain.statistics import over_median
 from hvnas.studies.members import draws
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.slimming import Moves
 
-RESAMPLES = 10_000
 DRAWN = 1000  # random members that tell latencies
 
 
@@ -80,15 +79,6 @@ def random_members(space: Space, problem: Problem, count: int, *, seed: int) -> 
     return list(islice(within, count))
 
 
-def interval(own: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    """5-95 % of own mean minus the median of others, resampled; `own` [seeds], `others` [members]."""
-    rng = np.random.default_rng(0)
-    means = own[rng.integers(len(own), size=(RESAMPLES, len(own)))].mean(axis=1)
-    medians = np.median(others[rng.integers(len(others), size=(RESAMPLES, len(others)))], axis=1)
-    low, high = np.quantile(means - medians, (0.05, 0.95))
-    return float(low), float(high)
-
-
 def main() -> None:
     args = arguments()
     folder = SupernetFolder(args.supernet)
@@ -130,15 +120,15 @@ def main() -> None:
         return np.array(scores, dtype=np.float64)
 
     own = trained(best, "slimmed")
-    others = np.array([trained(arch, f"random {i + 1}").mean() for i, arch in enumerate(members)])
-    difference = float(own.mean() - np.median(others))
-    low, high = interval(own, others)
+    trials = np.array([trained(arch, f"random {i + 1}") for i, arch in enumerate(members)])
+    others, gain = trials.mean(axis=1), over_median(own, trials)
     better = float((others < own.mean()).mean())
     print(
         f"slimmed {own.mean():.2f}, median of {len(others)} random members {np.median(others):.2f}: "
-        f"{difference:+.2f} points (90 % interval {low:+.2f} to {high:+.2f}), above {better:.0%} of them"
+        f"{gain.value:+.2f} points (90 % interval {gain.low:+.2f} to {gain.high:+.2f}), "
+        f"above {better:.0%} of them"
     )
-    print("verdict:", "holds" if difference >= 0 else "does not hold", "(slimmed >= median)")
+    print("verdict:", "holds" if gain.value >= 0 else "does not hold", "(slimmed >= median)")
 
 
 if __name__ == "__main__":

@@ -28,11 +28,10 @@ from hvnas.latency import Device, load_device
 from hvnas.report.runs import load_run
 from hvnas.space import load_space
 from hvnas.studies.alone import RECIPE, Alone, Standalone
+from hvnas.studies.gain.statistics import over_median
 from hvnas.studies.members import draws, in_bins
-from hvnas.studies.rank_statistics import HIGH, LOW
 from hvnas.supernet.checkpoint import SupernetFolder
 
-DRAWS = 10_000
 UNSEEN = 1  # seed of the images
 
 
@@ -117,25 +116,12 @@ def _print(best: Arch, others: list[Arch], device: Device, top1: np.ndarray) -> 
         )
     mean = top1.mean(1)
     rest = mean[1:]
-    low, high = _interval(top1)
+    gain = over_median(top1[0], top1[1:])
     print(f"best {points(mean[0])}, median of {len(rest)} random members {points(float(np.median(rest)))}")
     print(
-        f"difference {mean[0] - np.median(rest):+.1f} points [{low:+.1f}, {high:+.1f}]; "
+        f"difference {gain.value:+.1f} points [{gain.low:+.1f}, {gain.high:+.1f}]; "
         f"better than {int((mean[0] > rest).sum())} of {len(rest)}"
     )
-
-
-def _interval(top1: np.ndarray) -> tuple[float, float]:
-    """5 and 95 % quantiles of the difference, members and seeds drawn with replacement."""
-    rng = np.random.default_rng(0)
-    members, seeds = len(top1) - 1, top1.shape[1]
-    found = np.empty(DRAWS)
-    for i in range(DRAWS):
-        rows = np.concatenate([[0], 1 + rng.integers(members, size=members)])
-        drawn = top1[rows[:, None], rng.integers(seeds, size=(len(rows), seeds))].mean(1)
-        found[i] = drawn[0] - np.median(drawn[1:])
-    low, high = np.quantile(found, [LOW, HIGH])
-    return float(low), float(high)
 
 
 if __name__ == "__main__":
