@@ -6,7 +6,7 @@ weight decays, at three schedule lengths. Prints for every stem, optimiser and l
 worst top-1, their spread, the share of runs within 4 points of the best (the paper's measure, 2106.14881
 section 5.2), and how many diverged; then what the optimiser and the length of the schedule are worth.
 
-    python scripts/study_stems.py --out FOLDER [--quick] [--stems P C S] [--epochs 8 16 32] [--seeds 1]
+    python scripts/study_stems.py --out FOLDER [--stems P C S] [--epochs 4 8 16] [--seeds 1]
 
 Each training is kept in FOLDER/study_stems.csv when it ends: called again, it goes on.
 """
@@ -200,14 +200,11 @@ def draw(found: Sequence[Run], target: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--stems", nargs="+", choices=STEMS, default=["P", "C", "S"])
-    parser.add_argument("--epochs", type=int, nargs="+", default=[8, 16, 32])
+    parser.add_argument("--epochs", type=int, nargs="+", default=[4, 8, 16])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--train-size", type=int, default=8192)
-    parser.add_argument("--quick", action="store_true", help="P and C, 2, 4 and 8 epochs, 4,096 images")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    if options.quick:
-        options.stems, options.epochs, options.train_size = ["P", "C"], [2, 4, 8], 4096
     data = load_data("shapes", train_size=options.train_size)
     for stem in options.stems:
         program = network(stem).with_(classes=data.classes).lower()

@@ -15,11 +15,14 @@ from hvnas.cli._failure import Failure
 from hvnas.cli._screen import Screen, print_json
 
 if TYPE_CHECKING:
+    from hvnas.accuracy.inherited import InheritedEstimator
     from hvnas.studies.rediscovery.coatnet import LayoutRanks, Ranked
     from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, Rediscovery
-    from hvnas.studies.rediscovery.slimmed import WithSupernet
+    from hvnas.studies.rediscovery.slimmed import Chance, Slimmed, WithSupernet
 
 FAMILIES = ("efficientformer", "coatnet")
+SUPERNET = Path("runs/metaformer-tiny")
+Row = tuple[str | None, ...]
 _GATES = {
     "on": "the gate on",
     "others": "the gate without the rules that rest on the family's papers",
@@ -33,8 +36,9 @@ def run(
         str | None,
         typer.Option(
             "--with",
-            metavar="supernet:DIR",
-            help="Add slimming of a supernet of hvnas supernet train --importance, and both together.",
+            metavar="supernet[:DIR]",
+            help="Add slimming of a supernet, and both together. Without DIR: that of metaformer-tiny on "
+            f"shapes, trained first in {SUPERNET} if need be (about 40 minutes of one core).",
         ),
     ] = None,
     seeds: Annotated[
@@ -61,19 +65,20 @@ def run(
 
     if family not in FAMILIES:
         raise Failure(unknown_name("family", family, FAMILIES))
-    folder = _supernet(with_, family)
+    added = _added(with_, family)
     if out is not None:
         check_out(out)
     found: Rediscovery | LayoutRanks
     slimmed: WithSupernet | None = None
+    supernet = None if added is None else _supernet(added)
     if family == "coatnet":
         found = rediscover_coatnet()
     else:
         steps = Screen(errors=True)
         found = rediscover_efficientformer(seeds=seeds, evals=evals, peers=peers, on_step=steps.remark)
-        if folder is not None:
-            slimmed = with_supernet(found.setting, folder, on_step=steps.remark)
-    files = written(out, partial(write, found))
+        if supernet is not None:
+            slimmed = with_supernet(found.setting, supernet, on_step=steps.remark)
+    files = written(out, partial(write, found, slimmed=slimmed))
     if as_json:
         print_json(to_json(found, slimmed) | {"written": [str(path) for path in files]})
         return
@@ -84,21 +89,26 @@ def run(
     show_written(screen, files)
 
 
-def _supernet(with_: str | None, family: str) -> Path | None:
+def _added(with_: str | None, family: str) -> Path | None:
     """The folder of the supernet that is asked for."""
     if with_ is None:
         return None
     name, _, folder = with_.partition(":")
     if name != "supernet":
-        raise Failure(f"with: {with_!r} cannot be added; there is: supernet:DIR")
+        raise Failure(f"with: {with_!r} cannot be added; there is: supernet, or supernet:DIR")
     if family != "efficientformer":
         raise Failure(f"with: {family} has layouts to rank and nothing to slim; leave --with out")
-    if not folder:
-        raise Failure(
-            "with: which supernet? Train one with hvnas supernet train --data shapes --importance in a "
-            "space of MB4D and MB3D blocks, and name its folder: --with supernet:DIR"
-        )
-    return Path(folder)
+    return Path(folder) if folder else SUPERNET
+
+
+def _supernet(folder: Path) -> InheritedEstimator:
+    """The supernet in `folder`, where it is the study's own trained first if need be."""
+    from hvnas.cli.supernet.train import carry_on
+    from hvnas.studies.rediscovery.slimmed import supernet_in, to_train
+
+    if folder == SUPERNET:
+        carry_on(to_train(folder), Screen(errors=True))
+    return supernet_in(folder)
 
 
 def _print_slimmed(screen: Screen, slimmed: WithSupernet) -> None:
@@ -106,19 +116,37 @@ def _print_slimmed(screen: Screen, slimmed: WithSupernet) -> None:
 
     screen.heading(f"With the supernet in {slimmed.folder}, the gate off: space {slimmed.space}")
     screen.line(f"  slimming: top-1 {slimmed.meaning}; both: mean rank by surrogate and supernet")
-    screen.table(
-        (">budget ms", "by", *(f"stage {i}" for i in range(1, 5)), ">ms", ">top-1 or rank", *PATTERNS),
-        [
-            (
-                numbers.ms(each.budget_ms),
-                each.way,
-                *(each.layout.stage_text(i) if i < len(each.layout.stages) else None for i in range(4)),
-                numbers.ms(each.ms),
-                f"{each.top1:.1f}" if each.way == "slimming" else f"{each.top1:.3f}",
-                *("yes" if has else "no" for has in each.held.values()),
-            )
-            for each in slimmed.found
-        ],
+    rows = []
+    for chance in slimmed.chances:
+        rows += [_slimmed_row(each) for each in slimmed.found if each.share == chance.share]
+        rows.append(_chance_row(chance))
+    columns = (">budget ms", "by", *(f"stage {i}" for i in range(1, 5)), ">ms", ">top-1 or rank", *PATTERNS)
+    screen.table(columns, rows)
+
+
+def _slimmed_row(each: Slimmed) -> Row:
+    return (
+        numbers.ms(each.budget_ms),
+        each.way,
+        *(each.layout.stage_text(i) if i < len(each.layout.stages) else None for i in range(4)),
+        numbers.ms(each.ms),
+        f"{each.top1:.1f}" if each.way == "slimming" else f"{each.top1:.3f}",
+        *("yes" if has else "no" for has in each.held.values()),
+    )
+
+
+def _chance_row(chance: Chance) -> Row:
+    """What random members of about that latency have."""
+    from hvnas.studies.rediscovery.patterns import PATTERNS
+
+    shares = (f"{100 * chance.held[name]:.0f} %" for name in PATTERNS)
+    return (
+        numbers.ms(chance.budget_ms),
+        f"{chance.members} random members",
+        *(None,) * 4,
+        None,
+        None,
+        *shares,
     )
 
 

@@ -40,7 +40,7 @@ def test_bad_input_is_refused_in_one_line(hvnas, tmp_path: Path) -> None:
         (("poolformer",), "unknown family 'poolformer'"),
         (("efficientformer", "--with", "magic"), "'magic' cannot be added"),
         (("coatnet", "--with", "supernet:net"), "nothing to slim"),
-        (("efficientformer", "--with", "supernet"), "--with supernet:DIR"),
+        (("efficientformer", "--with", f"supernet:{tmp_path}"), "holds no supernet"),
         (("coatnet", "--out", tmp_path / "taken"), "is a file; name a folder"),
         (("efficientformer", "--evals", "0"), "evals: must be >= 1"),
     ):

@@ -119,16 +119,22 @@ def run(
     )
     # Standard output carries the JSON object and nothing else.
     screen = Screen(errors=as_json)
-    result = _train(folder, screen, device=device, save_every=save_every, workers=shared)
+    result = carry_on(folder, screen, device=device, save_every=save_every, workers=shared)
     if as_json:
         print_json(_facts(result, folder))
     else:
         _print(result, folder, screen)
 
 
-def _train(
-    folder: SupernetFolder, screen: Screen, *, device: str | None, save_every: float, workers: Workers | None
+def carry_on(
+    folder: SupernetFolder,
+    screen: Screen,
+    *,
+    device: str | None = None,
+    save_every: float = SAVE_EVERY,
+    workers: Workers | None = None,
 ) -> SupernetResult:
+    """Train the supernet of `folder` to its end, from its state where there is one, and show how it goes."""
     from hvnas.supernet.on_ray import train_supernet_on_ray
     from hvnas.supernet.train import train_supernet
 

@@ -35,8 +35,11 @@ def to_json(result: Result, slimmed: WithSupernet | None = None) -> dict[str, An
     return rounded
 
 
-def write(result: Result, out: Path) -> tuple[Path, ...]:
-    """Write ``rediscover-FAMILY.csv`` and ``.png`` into the folder `out`, made if need be."""
+def write(result: Result, out: Path, *, slimmed: WithSupernet | None = None) -> tuple[Path, ...]:
+    """Write ``rediscover-FAMILY.csv`` and ``.png`` into the folder `out`, made if need be.
+
+    And ``rediscover-FAMILY-supernet.csv`` where there is a supernet's part.
+    """
     check_out(out)
     out.mkdir(exist_ok=True)
     ranks = isinstance(result, LayoutRanks)
@@ -47,7 +50,11 @@ def write(result: Result, out: Path) -> tuple[Path, ...]:
         save_figure(_draw_ranks, result, figure, "CoAtNet's layouts at one size, the family left out")
     else:
         save_figure(_draw_searches, result, figure, "EfficientFormer's models, the family left out")
-    return table, figure
+    if slimmed is None:
+        return table, figure
+    added = out / f"{stem.name}-supernet.csv"
+    write_atomic(added, csv_text(_rounded(_slimmed_rows(slimmed))))
+    return table, figure, added
 
 
 def check_out(out: Path) -> None:
@@ -155,7 +162,40 @@ def _slimmed_json(slimmed: WithSupernet) -> dict[str, Any]:
             }
             for each in slimmed.found
         ],
+        "by_chance": [
+            {
+                "share": each.share,
+                "budget_ms": each.budget_ms,
+                "networks": each.members,
+                "shares": each.held,
+            }
+            for each in slimmed.chances
+        ],
     }
+
+
+def _slimmed_rows(slimmed: WithSupernet) -> list[dict[str, Any]]:
+    return [
+        {
+            "share": each.share,
+            "budget_ms": each.budget_ms,
+            "way": each.way,
+            "latency_ms": each.ms,
+            "top1" if each.way == "slimming" else "score": each.top1,
+            "stem": each.layout.stem,
+            **{f"stage{i + 1}": text for i, text in enumerate(_stages(each.layout))},
+            **each.held,
+        }
+        for each in slimmed.found
+    ] + [
+        {
+            "share": each.share,
+            "budget_ms": each.budget_ms,
+            "way": f"{each.members} random",
+            **each.held,
+        }
+        for each in slimmed.chances
+    ]
 
 
 def _stages(layout: LayoutOf) -> list[str]:

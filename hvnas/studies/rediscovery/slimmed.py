@@ -1,8 +1,8 @@
 """Rediscovery with a supernet: slimming on its own, and a search by supernet and surrogate together.
 
-The supernet is trained by ``hvnas supernet train`` on a space of one's own, small enough for its data. The
-budgets are shares of the milliseconds between its fastest and its slowest network, on the device that never
-saw the family; the gate is off, so that only costs are at work.
+The supernet is that of `ASKED`, or another one of ``hvnas supernet train``. The budgets are shares of the
+milliseconds between its fastest and its slowest network, on the device that never saw the family; the gate is
+off, so that only costs are at work.
 """
 
 from __future__ import annotations
@@ -15,15 +15,24 @@ import numpy as np
 
 from hvnas.accuracy.combine import RankMean
 from hvnas.accuracy.inherited import Inherited, InheritedEstimator
-from hvnas.search import search
+from hvnas.search import SearchResult, search
 from hvnas.search.making import make_problem
+from hvnas.search.problem import Problem
 from hvnas.search.reach import UNBOUNDED_MS, find_reach
+from hvnas.search.seams import Rows
 from hvnas.studies.rediscovery.efficientformer import OnStep, Setting
 from hvnas.studies.rediscovery.patterns import LayoutOf, held
+from hvnas.studies.rediscovery.patterns import shares as shares_of
+from hvnas.studies.rediscovery.peers import BAND
+from hvnas.supernet.checkpoint import SupernetFolder
+from hvnas.supernet.train import Asked, begin, go_on
 
+# 48 px leave its stages 12, 6, 3 and 2 positions a side: attention has something to relate in each.
+ASKED = Asked(space="metaformer-tiny", data="shapes", resolution=48, importance=True)
 SHARES = (0.25, 0.5, 0.75)
 EVALS = 200
 REFERENCES = 32
+DRAWN = 5000  # random members, of which those near a budget tell what chance has to offer there
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,16 @@ class Slimmed:
 
 
 @dataclass(frozen=True)
+class Chance:
+    """How many of the random members within 5 % of a budget have each pattern: a share each."""
+
+    share: float
+    budget_ms: float
+    members: int
+    held: dict[str, float]
+
+
+@dataclass(frozen=True)
 class WithSupernet:
     """The supernet's part of a rediscovery: `meaning` says what its top-1 is that of."""
 
@@ -48,33 +67,41 @@ class WithSupernet:
     space: str
     meaning: str
     found: tuple[Slimmed, ...]
+    chances: tuple[Chance, ...]
+
+
+def to_train(folder: str | Path) -> SupernetFolder:
+    """The folder of the study's own supernet, begun if need be. Raises ValueError where it holds another."""
+    return go_on(ASKED, folder) if SupernetFolder(folder).holds_run else begin(ASKED, folder)
+
+
+def supernet_in(folder: str | Path) -> InheritedEstimator:
+    """The supernet in `folder`. Raises ValueError where there is none, or one without a choice to attend."""
+    supernet = InheritedEstimator(Inherited(folder=str(folder)))
+    space = supernet.folder.space()
+    if not any(0 in s.global_depth and max(s.global_depth) > 0 for s in space.spec.stages):
+        raise ValueError(f"{folder}: its space leaves no stage the choice to attend; train another supernet")
+    return supernet
 
 
 def with_supernet(
     setting: Setting,
-    folder: str | Path,
+    supernet: InheritedEstimator,
     *,
     shares: Sequence[float] = SHARES,
     evals: int = EVALS,
     on_step: OnStep | None = None,
 ) -> WithSupernet:
-    """Slim the supernet in `folder`, and search by it and the surrogate together, at each share.
-
-    Raises ValueError where the folder holds no supernet, or one of blocks that do not attend.
-    """
-    supernet = InheritedEstimator(Inherited(folder=str(folder)))
-    space = supernet.folder.space()
-    if not any(0 in s.global_depth and max(s.global_depth) > 0 for s in space.spec.stages):
-        raise ValueError(f"{folder}: its space leaves no stage the choice to attend; train another supernet")
-    device = setting.device.device
+    """Slim `supernet`, and search by it and the surrogate together, at each share of its latencies."""
+    space, device = supernet.folder.space(), setting.device.device
     problem = make_problem(space, device, supernet, budget_ms=UNBOUNDED_MS, margin=0.0, outside="allow")
     reach = find_reach(problem)
-    rows = space.sample(REFERENCES, rng=np.random.default_rng(0))
-    references = [space.decode(row) for row in rows]
+    budgets = [reach.min_ms + share * (reach.max_ms - reach.min_ms) for share in shares]
+    rows = space.sample(DRAWN, rng=np.random.default_rng(0))
+    references = [space.decode(row) for row in rows[:REFERENCES]]
     both = RankMean("surrogate+supernet", (setting.surrogate, supernet)).against(references)
     found = []
-    for share in shares:
-        budget = reach.min_ms + share * (reach.max_ms - reach.min_ms)
+    for share, budget in zip(shares, budgets, strict=True):
         for way, estimator, strategy in (("slimming", supernet, "slimming"), ("both", both, "evolution")):
             if on_step:
                 on_step(f"supernet, {way}, {budget:.3f} ms")
@@ -90,18 +117,27 @@ def with_supernet(
                 outside="allow",
                 fixed_points=False,
             )
-            best = result.best
-            layout = LayoutOf.of(best.arch)
-            found.append(
-                Slimmed(
-                    way=way,
-                    share=share,
-                    budget_ms=budget,
-                    layout=layout,
-                    ms=best.latency_ms,
-                    top1=best.top1,
-                    held=held(layout),
-                    evaluated=result.evaluated,
-                )
-            )
-    return WithSupernet(str(folder), space.name, supernet.meaning, tuple(found))
+            found.append(_slimmed(way, share, budget, result))
+    chances = (_chance(problem, rows, share, ms) for share, ms in zip(shares, budgets, strict=True))
+    return WithSupernet(str(supernet.folder.path), space.name, supernet.meaning, tuple(found), tuple(chances))
+
+
+def _slimmed(way: str, share: float, budget_ms: float, result: SearchResult) -> Slimmed:
+    best = result.best
+    layout = LayoutOf.of(best.arch)
+    return Slimmed(
+        way=way,
+        share=share,
+        budget_ms=budget_ms,
+        layout=layout,
+        ms=best.latency_ms,
+        top1=best.top1,
+        held=held(layout),
+        evaluated=result.evaluated,
+    )
+
+
+def _chance(problem: Problem, rows: Rows, share: float, budget_ms: float) -> Chance:
+    near = rows[np.abs(np.log(problem.screen(rows).latency.ms / budget_ms)) <= np.log1p(BAND)]
+    layouts = [LayoutOf.of(problem.space.decode(row)) for row in near]
+    return Chance(share, budget_ms, len(near), shares_of(layouts))

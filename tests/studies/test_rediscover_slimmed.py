@@ -1,0 +1,104 @@
+"""The supernet's part of a rediscovery."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from hvnas.accuracy.inherited import InheritedEstimator
+from hvnas.studies.rediscovery import rediscover_efficientformer
+from hvnas.studies.rediscovery.efficientformer import Rediscovery
+from hvnas.studies.rediscovery.output import to_json, write
+from hvnas.studies.rediscovery.patterns import PATTERNS
+from hvnas.studies.rediscovery.slimmed import (
+    ASKED,
+    WithSupernet,
+    supernet_in,
+    to_train,
+    with_supernet,
+)
+from hvnas.supernet.train import Asked, begin, train_supernet
+
+SHARE = 0.5
+
+
+def small(space: str) -> Asked:
+    return Asked(
+        space=space, data="shapes", train_size=64, test_size=32, epochs=1, bn_calib=32, importance=True
+    )
+
+
+@pytest.fixture(scope="module")
+def supernet(tmp_path_factory: pytest.TempPathFactory) -> InheritedEstimator:
+    folder = begin(small("metaformer-tiny"), tmp_path_factory.mktemp("supernet") / "net")
+    assert train_supernet(folder).result.finished
+    return supernet_in(folder.path)
+
+
+@pytest.fixture(scope="module")
+def study() -> Rediscovery:
+    return rediscover_efficientformer(models=("efficientformer_l1",), gates=("off",), evals=100, peers=40)
+
+
+@pytest.fixture(scope="module")
+def slimmed(study: Rediscovery, supernet: InheritedEstimator) -> WithSupernet:
+    return with_supernet(study.setting, supernet, shares=(SHARE,), evals=12)
+
+
+def test_both_ways_keep_the_budget(slimmed: WithSupernet) -> None:
+    assert [each.way for each in slimmed.found] == ["slimming", "both"]
+    for each in slimmed.found:
+        assert 0 < each.ms <= each.budget_ms
+        assert set(each.held) == set(PATTERNS)
+    assert slimmed.found[0].top1 >= 0
+
+
+def test_chance_is_that_of_random_members_near_the_budget(slimmed: WithSupernet) -> None:
+    (chance,) = slimmed.chances
+    assert chance.budget_ms == slimmed.found[0].budget_ms and chance.members > 20
+    assert all(0 <= chance.held[name] <= 1 for name in PATTERNS)
+    assert 0.1 < chance.held["convolutional stem"] < 0.9
+
+
+def test_it_becomes_plain_data_and_a_table(study: Rediscovery, slimmed: WithSupernet, tmp_path: Path) -> None:
+    data = to_json(study, slimmed)["with_supernet"]
+    assert [each["way"] for each in data["found"]] == ["slimming", "both"]
+    assert data["by_chance"][0]["networks"] == slimmed.chances[0].members
+    *_, table = write(study, tmp_path / "out", slimmed=slimmed)
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert [row["way"] for row in rows] == ["slimming", "both", f"{slimmed.chances[0].members} random"]
+    assert rows[0]["top1"] and rows[1]["score"] and not rows[2]["stage1"]
+
+
+def test_the_study_s_own_supernet_is_begun_once(tmp_path: Path) -> None:
+    begun = to_train(tmp_path / "net")
+    assert (begun.run.space, begun.run.resolution, begun.run.importance) == (
+        ASKED.space,
+        ASKED.resolution,
+        True,
+    )
+    assert to_train(tmp_path / "net").run == begun.run
+
+
+def test_another_supernet_is_not_taken_for_it(tmp_path: Path) -> None:
+    begin(small("metaformer-tiny"), tmp_path / "net")
+    with pytest.raises(ValueError, match=r"resolution: the supernet in .* was begun with 32, not 48"):
+        to_train(tmp_path / "net")
+
+
+def test_a_space_without_a_choice_is_refused(tmp_path: Path) -> None:
+    space = tmp_path / "forced.yaml"
+    space.write_text(
+        "schema: hvnas.space/1\nname: forced\nparent: metaformer-tiny\nstage: {global_depth: [1]}\n"
+    )
+    begin(small(str(space)), tmp_path / "net")
+    with pytest.raises(ValueError, match="no stage the choice to attend"):
+        supernet_in(tmp_path / "net")
+
+
+def test_a_folder_without_a_supernet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no supernet"):
+        supernet_in(tmp_path)
