@@ -42,6 +42,26 @@ def test_command_runs(command: list[str], tmp_path: Path, monkeypatch: pytest.Mo
     assert result.output.strip()
 
 
+def best(printed: str) -> tuple[float, float]:
+    """Milliseconds and top-1 of the best network."""
+    _, _, told = printed.partition("Best: ")
+    found = re.search(r"latency +([\d.]+) ms.*?top-1 +([\d.]+) ±", told, re.DOTALL)
+    assert found, printed
+    return float(found[1]), float(found[2])
+
+
+def test_main_job_finds_what_readme_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hvnas.cli.app import app
+
+    monkeypatch.chdir(tmp_path)
+    shown = re.search(r"<!-- main job -->(.*)<!-- /main job -->", README, re.DOTALL)
+    assert shown
+    result = CliRunner().invoke(app, ["search", "--budget-ms", "2", "--device", "iphone12"])
+    # Other processors add up in another order, which can lead a search to a neighbour.
+    assert best(result.output)[0] == pytest.approx(best(shown[1])[0], abs=0.1)
+    assert best(result.output)[1] == pytest.approx(best(shown[1])[1], abs=0.2)
+
+
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_runs(code: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
