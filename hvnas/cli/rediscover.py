@@ -17,7 +17,7 @@ from hvnas.cli._screen import Screen, print_json
 if TYPE_CHECKING:
     from hvnas.accuracy.inherited import InheritedEstimator
     from hvnas.studies.rediscovery.coatnet import LayoutRanks, Ranked
-    from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, Rediscovery
+    from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, Price, Rediscovery
     from hvnas.studies.rediscovery.slimmed import Chance, Slimmed, WithSupernet
 
 FAMILIES = ("efficientformer", "coatnet")
@@ -103,10 +103,12 @@ def _added(with_: str | None, family: str) -> Path | None:
 
 def _supernet(folder: Path) -> InheritedEstimator:
     """The supernet in `folder`, where it is the study's own trained first if need be."""
-    from hvnas.cli.supernet.train import carry_on
-    from hvnas.studies.rediscovery.slimmed import supernet_in, to_train
+    from hvnas.studies.rediscovery.slimmed import supernet_in
 
     if folder == SUPERNET:
+        from hvnas.cli.supernet.train import carry_on
+        from hvnas.studies.rediscovery.supernet import to_train
+
         carry_on(to_train(folder), Screen(errors=True))
     return supernet_in(folder)
 
@@ -277,6 +279,32 @@ def _print_missing(screen: Screen, found: Rediscovery) -> None:
         said = blamed(finding)
         for name in finding.missing:
             screen.line(f"  {where}: {name}" + (f"; to blame: {said[name]}" if name in said else ""))
+    screen.heading("What the four patterns cost: the best network found that has them all")
+    columns = (
+        "model",
+        "gate",
+        *(f"stage {i}" for i in range(1, 5)),
+        ">ms",
+        ">top-1",
+        ">less",
+        ">chance of less",
+        "",
+    )
+    screen.table(columns, [_price_cells(m.name, f.gate, f.price) for m, f in missing if f.price])
+
+
+def _price_cells(model: str, gate: str, price: Price) -> tuple[object, ...]:
+    held = price.held
+    return (
+        model,
+        gate,
+        *(held.layout.stage_text(i) for i in range(4)),
+        numbers.ms(held.ms),
+        numbers.points(held.top1, held.sd),
+        numbers.points(price.points, price.sd),
+        numbers.chance(price.chance),
+        None if price.is_told else "not told apart",
+    )
 
 
 def _print_ranks(screen: Screen, found: LayoutRanks) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hvnas.space import load_space
 from hvnas.studies.rediscovery import rediscover_efficientformer
 from hvnas.studies.rediscovery.efficientformer import Blame, Rediscovery, blamed
+from hvnas.studies.rediscovery.forced import forced
 from hvnas.studies.rediscovery.output import to_csv, to_json, write
-from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf
+from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, held, shares
 from hvnas.studies.rediscovery.peers import BAND, percentile, random_peers
 
 L1 = "efficientformer_l1"
@@ -110,3 +112,29 @@ def test_it_becomes_plain_data_a_table_and_a_figure(study: Rediscovery, tmp_path
 def test_counts_below_one_are_refused(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field}: must be >= 1, got 0"):
         rediscover_efficientformer(**{field: 0})
+
+
+def test_what_is_missing_has_a_price(study: Rediscovery) -> None:
+    for finding in study.models[0].findings:
+        assert (finding.price is None) == (finding.blame == ())
+        if finding.price is None:
+            continue
+        price = finding.price
+        assert all(held(price.held.layout).values()) and price.held.ms <= study.models[0].paper.ms
+        assert price.points == pytest.approx(finding.found.top1 - price.held.top1, abs=1e-6)
+        assert price.sd > 0 and (price.chance > 0.5) == (price.points > 0)
+
+
+def test_every_network_of_the_forced_space_has_the_four_patterns() -> None:
+    whole = load_space("metaformer")
+    space = forced(whole)
+    rng = np.random.default_rng(0)
+    layouts = [LayoutOf.of(space.decode(row)) for row in space.sample(200, rng=rng)]
+    assert shares(layouts) == dict.fromkeys((*PATTERNS, "all four"), 1.0)
+    for row in space.sample(20, rng=rng):
+        whole.encode(space.decode(row))
+
+
+def test_a_space_without_the_patterns_is_refused() -> None:
+    with pytest.raises(ValueError, match="space poolformer: no network of it has all four patterns"):
+        forced(load_space("poolformer"))

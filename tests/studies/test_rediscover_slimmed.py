@@ -13,13 +13,8 @@ from hvnas.studies.rediscovery import rediscover_efficientformer
 from hvnas.studies.rediscovery.efficientformer import Rediscovery
 from hvnas.studies.rediscovery.output import to_json, write
 from hvnas.studies.rediscovery.patterns import PATTERNS
-from hvnas.studies.rediscovery.slimmed import (
-    ASKED,
-    WithSupernet,
-    supernet_in,
-    to_train,
-    with_supernet,
-)
+from hvnas.studies.rediscovery.slimmed import WithSupernet, supernet_in, with_supernet
+from hvnas.studies.rediscovery.supernet import ASKED, to_train
 from hvnas.supernet.train import Asked, begin, train_supernet
 
 SHARE = 0.5

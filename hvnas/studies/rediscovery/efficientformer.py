@@ -24,6 +24,8 @@ from hvnas.search.making import make_problem
 from hvnas.search.problem import Problem
 from hvnas.search.seams import Floats
 from hvnas.space import Space, load_space
+from hvnas.studies.ablation.estimates import UNDECIDED, Estimating
+from hvnas.studies.rediscovery.forced import forced
 from hvnas.studies.rediscovery.leave_out import (
     DeviceWithout,
     SurrogateWithout,
@@ -106,6 +108,25 @@ class Blame:
 
 
 @dataclass(frozen=True)
+class Price:
+    """What the four patterns cost: the best network found that has all, beside the best one found.
+
+    `points` of top-1 more than it has the best one, give or take `sd`, in which what the estimates share has
+    cancelled; `chance` is that of this being more than nothing.
+    """
+
+    held: Sight
+    points: float
+    sd: float
+    chance: float
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the evidence tells the two apart."""
+        return not UNDECIDED[0] < self.chance < UNDECIDED[1]
+
+
+@dataclass(frozen=True)
 class Finding:
     """What a search at one model's latency came to, with the gate counting as `gate` says.
 
@@ -123,6 +144,7 @@ class Finding:
     front_ms: Floats
     peers: Peers | None
     blame: tuple[Blame, ...] = ()
+    price: Price | None = None
     seeds: tuple[dict[str, bool], ...] = ()
 
     @property
@@ -273,7 +295,7 @@ def _finding(setting: Setting, paper: Sight, gate: Gate) -> Finding:
     )
     # Both gates that count admit the same networks: one of them tells whom to blame.
     if finding.missing and gate != "others":
-        return replace(finding, blame=_blame(setting, paper, gate))
+        return replace(finding, blame=_blame(setting, paper, gate), price=_price(setting, paper, gate, found))
     return finding
 
 
@@ -310,6 +332,22 @@ def _blame(setting: Setting, paper: Sight, gate: Gate) -> tuple[Blame, ...]:
         ]
         found.append(Blame(surrogate, latency, layouts[0], shares(layouts)))
     return tuple(found)
+
+
+def _price(setting: Setting, paper: Sight, gate: Gate, best: Sight) -> Price:
+    """The same search among networks that have all four patterns."""
+    within = replace(setting, space=forced(setting.space))
+    found = [
+        within.search(paper.ms, gate, seed=seed, device=setting.device.device)
+        for seed in range(setting.seeds)
+    ]
+    result = max(found, key=lambda r: r.best.objective)
+    held_ = Sight.of(result.problem, result.best.arch)
+    judge = Estimating(setting.surrogate)
+    beliefs = judge.beliefs([held_.arch, best.arch], recipe=setting.recipe, scenario="imagenet1k")
+    own = beliefs.judge(base=0, equal=np.array([True, True]))[1]
+    assert own.delta_sd is not None and own.p_better is not None, "the surrogate states its sd"
+    return Price(held_, own.delta, own.delta_sd, own.p_better)
 
 
 def _outside(gate: Gate) -> Literal["forbid", "allow"]:

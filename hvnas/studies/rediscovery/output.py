@@ -127,6 +127,13 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
             for each in finding.blame
         ],
         "to_blame": blamed(finding),
+        "with_all_four": finding.price
+        and {
+            "found": _sight_json(finding.price.held),
+            "points_less": finding.price.points,
+            "sd": finding.price.sd,
+            "chance_of_less": finding.price.chance,
+        },
     }
 
 

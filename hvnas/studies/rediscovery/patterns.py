@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 
-from hvnas.arch import Arch, Run
+from hvnas.arch import Arch
 
+CONV_STEM = "conv_stem"
 ATTENDING = frozenset(
     {"mb3d", "attn4d", "coat_transformer", "mobilevit", "efficientvit", "mobileformer", "vit_block"}
 )
 
 
-def attends(run: Run | None) -> bool:
-    """Whether the blocks of a run mix positions by attention."""
-    if run is None:
-        return False
-    return run.block.type in ATTENDING or getattr(run.block, "mixer", None) == "attention"
+def attends(block: object) -> bool:
+    """Whether a block mixes positions by attention; what is no block does not."""
+    return getattr(block, "type", None) in ATTENDING or getattr(block, "mixer", None) == "attention"
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class LayoutOf:
         return cls(
             arch.stem.type,
             tuple(
-                tuple(Blocks(r.block.type, r.depth, r.width, attends(r)) for _, r in stage.runs)
+                tuple(Blocks(r.block.type, r.depth, r.width, attends(r.block)) for _, r in stage.runs)
                 for stage in arch.stages
             ),
         )
@@ -97,7 +96,7 @@ def attention_only_at_the_end(layout: LayoutOf) -> bool:
 
 def convolutional_stem(layout: LayoutOf) -> bool:
     """The image is read by convolutions, not by patches."""
-    return layout.stem == "conv_stem"
+    return layout.stem == CONV_STEM
 
 
 def local_before_attention(layout: LayoutOf) -> bool:

@@ -1,8 +1,8 @@
 """Rediscovery with a supernet: slimming on its own, and a search by supernet and surrogate together.
 
-The supernet is that of `ASKED`, or another one of ``hvnas supernet train``. The budgets are shares of the
-milliseconds between its fastest and its slowest network, on the device that never saw the family; the gate is
-off, so that only costs are at work.
+The supernet is that of `hvnas.studies.rediscovery.supernet`, or another one of ``hvnas supernet train``. The
+budgets are shares of the milliseconds between its fastest and its slowest network, on the device that never
+saw the family; the gate is off, so that only costs are at work.
 """
 
 from __future__ import annotations
@@ -24,11 +24,7 @@ from hvnas.studies.rediscovery.efficientformer import OnStep, Setting
 from hvnas.studies.rediscovery.patterns import LayoutOf, held
 from hvnas.studies.rediscovery.patterns import shares as shares_of
 from hvnas.studies.rediscovery.peers import BAND
-from hvnas.supernet.checkpoint import SupernetFolder
-from hvnas.supernet.train import Asked, begin, go_on
 
-# 48 px leave its stages 12, 6, 3 and 2 positions a side: attention has something to relate in each.
-ASKED = Asked(space="metaformer-tiny", data="shapes", resolution=48, importance=True)
 SHARES = (0.25, 0.5, 0.75)
 EVALS = 200
 REFERENCES = 32
@@ -68,11 +64,6 @@ class WithSupernet:
     meaning: str
     found: tuple[Slimmed, ...]
     chances: tuple[Chance, ...]
-
-
-def to_train(folder: str | Path) -> SupernetFolder:
-    """The folder of the study's own supernet, begun if need be. Raises ValueError where it holds another."""
-    return go_on(ASKED, folder) if SupernetFolder(folder).holds_run else begin(ASKED, folder)
 
 
 def supernet_in(folder: str | Path) -> InheritedEstimator:
