@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from hvnas._files import refuse_unknown
+from hvnas._validation import first_wrong
 
 T = TypeVar("T")
 
@@ -29,9 +30,7 @@ def read_options(text: str, kind: type[T], *, family: str, **given: Any) -> T:
         options: T = TypeAdapter(kind).validate_python(values | given)
         return options
     except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "value_error":
-            raise ValueError(message) from None
-        place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{family}: {place}: {message}, got {first['input']!r}") from None
+        wrong = first_wrong(error)
+        if not wrong.place:
+            raise ValueError(wrong.said) from None
+        raise ValueError(f"{family}: {wrong.at}: {wrong.said}") from None

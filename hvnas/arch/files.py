@@ -10,6 +10,7 @@ from typing import Any
 
 from hvnas._files import dump_yaml, read_yaml, refuse_unknown, write_atomic
 from hvnas._names import unknown_name
+from hvnas._validation import first_wrong
 from hvnas.arch.arch import INNER, Arch, Run, Stage
 from hvnas.blocks import Block, block_class, list_blocks
 from hvnas.blocks.base import is_shown
@@ -213,11 +214,9 @@ def block_from_dict(data: Any, *, field: str, role: str, where: str) -> Block:
         block: Block = _adapter(cls.type).validate_python(fields)
         return block
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join([field, *(_shown(cls, str(part)) for part in first["loc"])])
-        message = first["msg"].removeprefix("Value error, ")
-        shown = "" if first["type"] == "value_error" else f", got {first['input']!r}"
-        raise ValueError(f"{place}: {message}{shown} ({where})") from None
+        wrong = first_wrong(error)
+        place = ".".join([field, *(_shown(cls, part) for part in wrong.place)])
+        raise ValueError(f"{place}: {wrong.said} ({where})") from None
 
 
 @lru_cache(maxsize=256)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hvnas._validation import plain
 from hvnas.cli import (
     ablate,
     accuracy,
@@ -92,7 +93,7 @@ def _fail(message: str, code: int) -> int:
 
 def _usage(error: Any) -> str:
     command = error.ctx.command_path if error.ctx is not None else "hvnas"
-    return f"{error.format_message().rstrip('.')}; see {command} --help"
+    return f"{plain(error.format_message()).rstrip('.')}; see {command} --help"
 
 
 app = typer.Typer(

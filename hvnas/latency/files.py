@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from hvnas._files import read_text, read_yaml
+from hvnas._validation import first_wrong
 from hvnas.latency.device import Device, DeviceInfo
 from hvnas.latency.gate import Rule
 from hvnas.latency.interval import Student
@@ -155,11 +156,8 @@ def parse_fields(kind: type[F], data: dict[str, Any], path: Path) -> F:
         parsed: F = _adapter(kind).validate_python(data)  # type: ignore[arg-type]
         return parsed
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        shown = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
-        raise ValueError(f"{path}: {f'{place}: ' if place else ''}{message}{shown}") from None
+        wrong = first_wrong(error)
+        raise ValueError(f"{path}: {f'{wrong.at}: ' if wrong.at else ''}{wrong.said}") from None
 
 
 @lru_cache(maxsize=2)

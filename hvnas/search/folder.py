@@ -17,6 +17,7 @@ from typing import Any
 
 from hvnas._files import csv_text, dump_yaml, read_yaml, refuse_unknown, sync_folder, write_atomic
 from hvnas._lock import locked
+from hvnas._validation import first_wrong
 from hvnas.arch import save_arch, to_dict
 from hvnas.search.history import history_csv
 from hvnas.search.result import Found, SearchResult, describe, with_origin
@@ -140,9 +141,8 @@ class RunFolder:
         try:
             config = TypeAdapter(RunConfig).validate_python(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{field}: {first['msg']}, got {first['input']!r} ({path})") from None
+            wrong = first_wrong(error)
+            raise ValueError(f"{wrong.at}: {wrong.said} ({path})") from None
         _check_numbers(config, path)
         return config
 

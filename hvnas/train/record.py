@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hvnas._files import read_text, write_atomic
+from hvnas._validation import first_wrong
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -27,9 +28,8 @@ def read_record(path: Path, kind: type[Record], *, schema: str) -> Record:
     try:
         record: Any = TypeAdapter(kind).validate_json(read_text(path), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "JSON"
-        raise ValueError(f"{path}: {place}: {first['msg']}; restore the file") from None
+        wrong = first_wrong(error)
+        raise ValueError(f"{path}: {wrong.at or 'JSON'}: {wrong.said}; restore the file") from None
     if record.schema != schema:
         raise ValueError(f"{path}: schema: must be {schema}, got {record.schema!r}")
     found: Record = record

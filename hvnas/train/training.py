@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Any, Literal, get_args, get_type_hints
 
 from hvnas._files import refuse_unknown
+from hvnas._validation import first_wrong
 
 
 def _require(holds: bool, what: str, value: object) -> None:
@@ -277,11 +278,9 @@ def training_from_dict(data: Any, *, where: str) -> Training:
         training: Training = _adapter().validate_json(json.dumps(data, default=str), strict=True)
         return training
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(["training", *map(str, first["loc"])])
-        message = first["msg"].removeprefix("Value error, ")
-        shown = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
-        raise ValueError(f"{where}: {place}: {message}{shown}") from None
+        wrong = first_wrong(error)
+        place = ".".join(["training", *wrong.place])
+        raise ValueError(f"{where}: {place}: {wrong.said}") from None
 
 
 def _refuse_unknown_below(data: Mapping[str, Any], section: type, prefix: str, where: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from hvnas._files import read_yaml, refuse_unknown
 from hvnas._names import unknown_name
+from hvnas._validation import first_wrong
 
 SCHEMA = "hvnas.ablation/1"
 FOLDER = Path(__file__).resolve().parent.parent / "ablations"
@@ -171,9 +172,8 @@ def _validated(values: Mapping[str, Any], place: str, where: str) -> Part:
     try:
         return TypeAdapter(Part).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join([place, *map(str, first["loc"])])
-        raise ValueError(f"{at}: {first['msg']}, got {first['input']!r} ({where})") from None
+        wrong = first_wrong(error)
+        raise ValueError(f"{'.'.join([place, *wrong.place])}: {wrong.said} ({where})") from None
 
 
 def _check(part: Part, place: str, where: str) -> None:
