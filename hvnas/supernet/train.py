@@ -138,8 +138,8 @@ def train_supernet(
 ) -> SupernetResult:
     """Train the supernet of `folder`, from its state where there is one.
 
-    `announce` is told what memory the weights need, before they are allocated, `say` where no TensorBoard
-    events can be written. Of several processes, `peers`, the first one writes, and scores the members. Raises
+    `announce` is told what memory the weights need, before they are allocated, `say` which settings of the
+    recipe have no say and where no TensorBoard events can be written. Of several processes, `peers`, the first one writes, and scores the members. Raises
     ValueError where the space or the data changed, or another process trains here, and DivergedError, the
     state kept, where a loss is not finite.
     """
@@ -147,6 +147,9 @@ def train_supernet(
     with locked(folder.lock) if peers.first else nullcontext():
         run, space = folder.run, folder.space()
         data = run.load_data()
+        unheeded = _unheeded(recipe_of(run))
+        if unheeded and peers.first:
+            say(f"recipe {run.recipe}: a supernet's members train without its {', '.join(unheeded)}")
         if announce is not None:
             announce(memory(space, classes=data.classes, resolution=data.resolution))
         trainer = SupernetTrainer(
@@ -184,6 +187,17 @@ def recipe_of(run: SupernetRun) -> Recipe:
     recipe = load_recipe(run.recipe)
     training = training_of(recipe)
     return recipe if run.batch is None else replace(recipe, training=replace(training, batch=run.batch))
+
+
+def _unheeded(recipe: Recipe) -> list[str]:
+    """Settings of a recipe that have no say: members learn from labels and from one another."""
+    training = training_of(recipe)
+    asked = {
+        "distillation": training.distillation is not None,
+        "loss": training.loss != "softmax",
+        "head_dropout": training.head_dropout > 0,
+    }
+    return [name for name, is_asked in asked.items() if is_asked]
 
 
 def _check(run: SupernetRun) -> None:

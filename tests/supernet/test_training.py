@@ -342,3 +342,16 @@ def test_a_folder_that_was_tampered_with_names_the_field(asked: Callable[..., As
             _ = SupernetFolder(folder.path).run
     with pytest.raises(ValueError, match="holds no supernet"):
         _ = SupernetFolder(tmp_path).run
+
+
+def test_settings_without_a_say_are_named(asked: Callable[..., Asked], files: Path, tmp_path: Path) -> None:
+    recipe = yaml.safe_load((files / "short.yaml").read_text())
+    recipe["epochs"] = 1
+    recipe["training"] |= {"head_dropout": 0.3, "loss": "sigmoid"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
+    said: list[str] = []
+    for name in (str(tmp_path / "own.yaml"), str(files / "short.yaml")):
+        folder = begin(asked(recipe=name, epochs=1), tmp_path / Path(name).stem)
+        train_supernet(folder, say=said.append)
+    heard = [line for line in said if line.startswith("recipe")]
+    assert len(heard) == 1 and heard[0].endswith("train without its loss, head_dropout")
