@@ -139,9 +139,9 @@ def train_supernet(
     """Train the supernet of `folder`, from its state where there is one.
 
     `announce` is told what memory the weights need, before they are allocated, `say` which settings of the
-    recipe have no say and where no TensorBoard events can be written. Of several processes, `peers`, the first one writes, and scores the members. Raises
-    ValueError where the space or the data changed, or another process trains here, and DivergedError, the
-    state kept, where a loss is not finite.
+    recipe have no say, and where no TensorBoard events can be written. Of several processes, `peers`, the
+    first one writes, and scores the members. Raises ValueError where the space or the data changed, or
+    another process trains here, and DivergedError, the state kept, where a loss is not finite.
     """
     peers = peers or Peers()
     with locked(folder.lock) if peers.first else nullcontext():
