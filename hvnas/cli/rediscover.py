@@ -138,7 +138,7 @@ def _slimmed_row(each: Slimmed) -> Row:
 
 
 def _chance_row(chance: Chance) -> Row:
-    """What random members of about that latency have."""
+    """What random members within the budget have."""
     from hvnas.studies.rediscovery.patterns import PATTERNS
 
     shares = (f"{100 * chance.held[name]:.0f} %" for name in PATTERNS)

@@ -51,7 +51,7 @@ def test_both_ways_keep_the_budget(slimmed: WithSupernet) -> None:
     assert slimmed.found[0].top1 >= 0
 
 
-def test_chance_is_that_of_random_members_near_the_budget(slimmed: WithSupernet) -> None:
+def test_chance_is_that_of_random_members_within_the_budget(slimmed: WithSupernet) -> None:
     (chance,) = slimmed.chances
     assert chance.budget_ms == slimmed.found[0].budget_ms and chance.members > 20
     assert all(0 <= chance.held[name] <= 1 for name in PATTERNS)

@@ -355,7 +355,15 @@ def _draw_ranks(study: LayoutRanks, title: str) -> Any:
             axis.imshow(table, vmin=0, vmax=1, cmap="Blues", aspect="auto")
             for i, chances in enumerate(table):
                 for k, chance in enumerate(chances):
-                    axis.text(k, i, f"{chance:.2f}", ha="center", va="center", fontsize=7)
+                    axis.text(
+                        k,
+                        i,
+                        f"{chance:.2f}",
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color="white" if chance > 0.6 else "black",
+                    )
             axis.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))], fontsize=7)
             axis.set_yticks(range(len(names)), names if column == 0 else [], fontsize=7)
             axis.set_title(f"{each.name}, {name}", fontsize=8)

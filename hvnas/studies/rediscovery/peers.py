@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Bools, Floats, Rows
+from hvnas.search.seams import Bools, Floats, Rows, SpaceLike
 
 BAND = 0.05
 STEPS = 100
@@ -32,7 +32,7 @@ def random_peers(problem: Problem, *, ms: float, n: int, seed: int, steps: int =
     """
     rng = np.random.default_rng(seed)
     rows = _inside(problem, ms, -(-int(n * _MORE) // _GIVEN), rng)
-    weights = _Weights(problem)
+    weights = Weights(problem.space)
     weight = weights(rows)
     given = []
     for left in reversed(range(steps)):
@@ -72,11 +72,11 @@ def _distance(problem: Problem, rows: Rows, ms: float) -> Floats:
     return np.asarray(away + _RULE * screened.broken)
 
 
-class _Weights:
+class Weights:
     """The logarithm of each row's weight: an empty run as much as all depths of a run together."""
 
-    def __init__(self, problem: Problem) -> None:
-        genes = problem.space.genes
+    def __init__(self, space: SpaceLike) -> None:
+        genes = space.genes
         self.places = [i for i, gene in enumerate(genes) if gene.name.endswith(".depth") and 0 in gene.values]
         self.empty = [list(genes[i].values).index(0) for i in self.places]
         self.gain = np.array([np.log(max(1, len(genes[i].values) - 1)) for i in self.places])

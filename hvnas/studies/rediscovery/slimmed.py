@@ -20,15 +20,15 @@ from hvnas.search.making import make_problem
 from hvnas.search.problem import Problem
 from hvnas.search.reach import UNBOUNDED_MS, find_reach
 from hvnas.search.seams import Rows
-from hvnas.studies.rediscovery.efficientformer import OnStep, Setting
+from hvnas.studies.rediscovery.efficientformer import COUNTED, OnStep, Setting
 from hvnas.studies.rediscovery.patterns import LayoutOf, held
 from hvnas.studies.rediscovery.patterns import shares as shares_of
-from hvnas.studies.rediscovery.peers import BAND
+from hvnas.studies.rediscovery.peers import Weights
 
 SHARES = (0.25, 0.5, 0.75)
 EVALS = 200
 REFERENCES = 32
-DRAWN = 5000  # random members, of which those near a budget tell what chance has to offer there
+DRAWN = 5000  # random members, of which those within a budget tell what chance has to offer
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ class Slimmed:
 
 @dataclass(frozen=True)
 class Chance:
-    """How many of the random members within 5 % of a budget have each pattern: a share each."""
+    """What chance has to offer: the share of random members within a budget that have each pattern.
+
+    As among the peers of a paper's model, a run of blocks is empty or not with equal weight.
+    """
 
     share: float
     budget_ms: float
@@ -129,6 +132,8 @@ def _slimmed(way: str, share: float, budget_ms: float, result: SearchResult) -> 
 
 
 def _chance(problem: Problem, rows: Rows, share: float, budget_ms: float) -> Chance:
-    near = rows[np.abs(np.log(problem.screen(rows).latency.ms / budget_ms)) <= np.log1p(BAND)]
-    layouts = [LayoutOf.of(problem.space.decode(row)) for row in near]
-    return Chance(share, budget_ms, len(near), shares_of(layouts))
+    within = rows[problem.screen(rows).latency.ms <= budget_ms]
+    weights = np.exp(Weights(problem.space)(within))
+    drawn = np.random.default_rng(0).choice(len(within), size=COUNTED, p=weights / weights.sum())
+    layouts = [LayoutOf.of(problem.space.decode(within[i])) for i in drawn]
+    return Chance(share, budget_ms, len(within), shares_of(layouts))
