@@ -46,6 +46,26 @@ def provenance(device: Device | DeviceLike) -> str:
     return f"{said}; its file states no error."
 
 
+def beyond_measured(device: Device | DeviceLike, name: str, *, macs: int, ms: float) -> str | None:
+    """One line where the network `name` would compute faster than all that were measured; None elsewhere.
+
+    A table is a sum of costs, and a search finds where they add up to a pace that no network kept.
+    """
+    kept = {
+        row.network: row.values["macs"] / row.ms
+        for row in getattr(device, "rows", ())
+        if "macs" in row.values
+    }
+    fastest = max(kept, key=lambda network: kept[network], default=None)
+    if fastest is None or macs / ms <= kept[fastest]:
+        return None
+    return (
+        f"{name} would compute {macs / ms / 1e9:.2f} G MACs a millisecond on {device.name}, where no "
+        f"network measured on it does more than {kept[fastest] / 1e9:.2f} ({fastest}): time it "
+        "before you rely on it."
+    )
+
+
 def method(info: DeviceInfo) -> str:
     """How the latencies were obtained, so that nobody takes a calibrated one for measured."""
     return "measured" if info.method == "measured" else f"{info.method}, not measured"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hvnas._provenance import estimator_error
+from hvnas._provenance import beyond_measured, estimator_error
 from hvnas.cli import _devices
 from hvnas.cli import _numbers as numbers
 from hvnas.cli._layout import print_layout
@@ -29,6 +29,7 @@ def print_outcome(screen: Screen, result: SearchResult) -> None:
     screen.heading("How far to trust these numbers")
     for device in result.problem.devices:
         screen.line("  " + _devices.provenance(device))
+    _print_beyond(screen, result)
     screen.line("  " + estimator_error(result.problem.estimator))
     _print_refused(screen, result.problem)
     _print_files(screen, result)
@@ -156,6 +157,14 @@ def _nearest_cells(near: Nearest) -> tuple[object, ...]:
         numbers.millions(found.params),
         numbers.billions(found.macs),
     )
+
+
+def _print_beyond(screen: Screen, result: SearchResult) -> None:
+    best, problem = result.best, result.problem
+    latencies = [best.latency_ms, *(best.more[f"latency_ms@{device.name}"] for device in problem.others)]
+    for device, ms in zip(problem.devices, latencies, strict=True):
+        if said := beyond_measured(device, best.name, macs=best.macs, ms=ms):
+            screen.line("  " + said)
 
 
 def _print_refused(screen: Screen, problem: Problem) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hvnas._provenance import beyond_measured
 from hvnas.cli import _devices
 from hvnas.cli import _numbers as numbers
 from hvnas.cli._layout import print_layout, stages_to_json
@@ -120,6 +121,9 @@ def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, A
     )
     for device in devices:
         screen.line(_devices.provenance(device))
+        ms = facts["latency"][device.name]["ms"]
+        if said := beyond_measured(device, arch.name, macs=facts["macs"], ms=ms):
+            screen.line(said)
 
 
 def _published_line(published: dict[str, Any]) -> str | None:

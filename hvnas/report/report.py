@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hvnas._provenance import estimator_error, method, provenance
+from hvnas._provenance import beyond_measured, estimator_error, method, provenance
 from hvnas.arch import Arch, load_arch
 from hvnas.latency import Device
 from hvnas.report.compare import Comparison, compare
@@ -100,11 +100,25 @@ def make_report(
         reference=_reference(networks, comparison, loaded, recipe=recipe),
         devices=tuple(loaded),
         settings=tuple(settings_of(run, loaded) for run in runs),
-        trust=(*map(provenance, loaded), *(() if estimator is None else (estimator_error(estimator),))),
+        trust=(
+            *map(provenance, loaded),
+            *_beyond(networks, loaded),
+            *(() if estimator is None else (estimator_error(estimator),)),
+        ),
         notes=tuple(notes),
         recipe=recipe,
         estimator=estimator,
     )
+
+
+def _beyond(networks: Sequence[Network], devices: Sequence[Device]) -> list[str]:
+    """What is said of networks faster than all that were measured."""
+    said = (
+        beyond_measured(device, network.name, macs=network.macs, ms=network.latency[device.name].ms)
+        for network in networks
+        for device in devices
+    )
+    return [line for line in said if line]
 
 
 def _devices(asked: Sequence[str | Path], runs: Sequence[Run], notes: list[str]) -> list[Device]:
