@@ -60,12 +60,14 @@ def run(
     from hvnas._names import unknown_name
     from hvnas.cli._output import show_written, written
     from hvnas.studies.rediscovery import rediscover_coatnet, rediscover_efficientformer
+    from hvnas.studies.rediscovery.efficientformer import check_counts
     from hvnas.studies.rediscovery.output import check_out, to_json, write
     from hvnas.studies.rediscovery.slimmed import with_supernet
 
     if family not in FAMILIES:
         raise Failure(unknown_name("family", family, FAMILIES))
     added = _added(with_, family)
+    check_counts(evals=evals, peers=peers, seeds=seeds)
     if out is not None:
         check_out(out)
     found: Rediscovery | LayoutRanks

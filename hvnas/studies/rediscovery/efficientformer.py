@@ -226,6 +226,13 @@ class Rediscovery:
     models: tuple[ModelResult, ...]
 
 
+def check_counts(**counts: int) -> None:
+    """Raise ValueError, one line, for a count below one."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name}: must be >= 1, got {value}")
+
+
 def rediscover_efficientformer(
     *,
     space: str = "metaformer",
@@ -243,9 +250,7 @@ def rediscover_efficientformer(
     `peers` random members of equal latency are drawn for every gate but ``others``. Raises ValueError for
     what is unknown, for a device that no family can be left out of, and for a space that lacks a model.
     """
-    for name, value in (("evals", evals), ("peers", peers), ("seeds", seeds)):
-        if value < 1:
-            raise ValueError(f"{name}: must be >= 1, got {value}")
+    check_counts(evals=evals, peers=peers, seeds=seeds)
     seen_device, seen = load_device(device), load_estimator("surrogate")
     assert isinstance(seen, Surrogate)
     setting = Setting(
