@@ -26,7 +26,8 @@ from hvnas.studies.rediscovery.patterns import shares as shares_of
 from hvnas.studies.rediscovery.peers import Weights
 
 SHARES = (0.25, 0.5, 0.75)
-EVALS = 200
+# An estimate of the study's own supernet takes seconds: half of the test images, and fewer estimates.
+EVALS, IMAGES = 100, 1024
 REFERENCES = 32
 DRAWN = 5000  # random members, of which those within a budget tell what chance has to offer
 
@@ -71,7 +72,7 @@ class WithSupernet:
 
 def supernet_in(folder: str | Path) -> InheritedEstimator:
     """The supernet in `folder`. Raises ValueError where there is none, or one without a choice to attend."""
-    supernet = InheritedEstimator(Inherited(folder=str(folder)))
+    supernet = InheritedEstimator(Inherited(folder=str(folder), images=IMAGES))
     space = supernet.folder.space()
     if not any(0 in s.global_depth and max(s.global_depth) > 0 for s in space.spec.stages):
         raise ValueError(f"{folder}: its space leaves no stage the choice to attend; train another supernet")
