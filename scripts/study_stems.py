@@ -4,7 +4,8 @@ Trains a small ViT at 32 px with a patchify stem (P: 8 x 8 patches), a convoluti
 block fewer) and one between them (S), by AdamW and by SGD, over a grid of three learning rates and three
 weight decays, at three schedule lengths. Prints for every stem, optimiser and length: the best, median and
 worst top-1, their spread, the share of runs within 4 points of the best (the paper's measure, 2106.14881
-section 5.2), the share that learnt anything (twice chance) and how many diverged; then what the optimiser and the length of the schedule are worth.
+section 5.2), the share that learnt anything (twice chance) and how many diverged; then what the optimiser
+and the length of the schedule are worth.
 
     python scripts/study_stems.py --out FOLDER [--stems P C S] [--epochs 4 8 16] [--seeds 1]
 
