@@ -47,6 +47,7 @@ GRID = {
     "adamw": ((2.5e-4, 1.4e-3, 8e-3), (0.02, 0.126, 0.8)),
     "sgd": (tuple(lr * BATCH / 2048 for lr in (0.1, 0.566, 3.2)), (4e-6, 2.2e-5, 1.2e-4)),
 }
+OPTIMISERS = {"adamw": "AdamW", "sgd": "SGD"}
 NEAR = 4.0  # points
 
 
@@ -187,17 +188,29 @@ def print_gaps(found: Sequence[Run], stems: Sequence[str], lengths: Sequence[int
 
 
 def draw(found: Sequence[Run], target: Path) -> None:
-    """Sorted top-1 of all settings, a curve per stem and length."""
+    """Sorted top-1 of all settings, a colour per stem and a marker per length."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for axis, optimizer in zip(figure.subplots(1, 2, sharey=True), GRID, strict=True):
-        for stem, epochs in sorted({(r.stem, r.epochs) for r in found}):
-            top1 = np.sort(top1_of(found, stem=stem, optimizer=optimizer, epochs=epochs))[::-1]
-            axis.plot(np.linspace(0, 100, len(top1)), top1, marker="o", label=f"{stem}, {epochs} epochs")
-        axis.set(title=optimizer, xlabel="settings, best first, %", ylabel="top-1 on shapes")
-        axis.legend(fontsize=7, frameon=False)
-    figure.savefig(target, dpi=150)
+    axes = figure.subplots(1, 2, sharey=True)
+    lengths = sorted({r.epochs for r in found})
+    for axis, optimizer in zip(axes, GRID, strict=True):
+        for colour, stem in enumerate(STEMS):
+            for epochs, marker in zip(lengths, "ods^v<>", strict=False):
+                top1 = np.sort(top1_of(found, stem=stem, optimizer=optimizer, epochs=epochs))[::-1]
+                if len(top1):
+                    axis.plot(
+                        np.linspace(0, 100, len(top1)),
+                        top1,
+                        marker=marker,
+                        color=f"C{colour}",
+                        alpha=0.4 + 0.6 * lengths.index(epochs) / max(1, len(lengths) - 1),
+                        label=f"{stem}, {epochs} epochs",
+                    )
+        axis.set(title=OPTIMISERS[optimizer], xlabel="settings, best first, %")
+    axes[0].set_ylabel("top-1 on shapes")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.savefig(target, dpi=110)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.train import Asked, begin, go_on
 
-# 48 px leave its stages 12, 6, 3 and 2 positions a side: attention has something to relate in each.
+# 48 px leave its stages 12, 6, 3 and 2 positions a side: two of them are as fine as the cells of the images.
 ASKED = Asked(space="metaformer-tiny", data="shapes", resolution=48, importance=True)
 
 
