@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 BAD_INPUT = 2
 INFEASIBLE = 3
 INTERRUPTED = 130
@@ -19,6 +21,6 @@ class Failure(Exception):
 def one_line(error: ValueError | OSError) -> str:
     """What went wrong, file first where the system names one."""
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        return f"{where}{error.strerror.lower()}"
+        file = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return error.strerror.lower() if file is None else f"{file}: {error.strerror.lower()}"
     return str(error) or type(error).__name__

@@ -58,6 +58,7 @@ def test_an_interrupt_elsewhere_is_one_line(hvnas, monkeypatch: pytest.MonkeyPat
     ("error", "said"),
     [
         (PermissionError(errno.EACCES, "Permission denied", "/root/x"), "/root/x: permission denied"),
+        (FileNotFoundError(errno.ENOENT, "No such file", b"/root/x"), "/root/x: no such file"),
         (OSError(errno.ENOSPC, "No space left on device"), "no space left on device"),
         (OSError("odd"), "odd"),
         (ValueError("width: must be > 0 (net.yaml)"), "width: must be > 0 (net.yaml)"),
