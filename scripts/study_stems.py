@@ -9,7 +9,8 @@ and the length of the schedule are worth.
 
     python scripts/study_stems.py --out FOLDER [--stems P C S] [--epochs 4 8 16] [--seeds 1]
 
-Each training is kept in FOLDER/study_stems.csv when it ends: called again, it goes on.
+Each training is kept in FOLDER/study_stems.csv when it ends: called again, it goes on. Draws
+FOLDER/study_stems.svg.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hvnas._files import csv_text, write_atomic
 from hvnas.arch import Arch, load_arch
 from hvnas.arch.edits import edited
+from hvnas.latency.plots import save_figure
 from hvnas.train.data import Data, load_data
 from hvnas.train.loop import DivergedError, Trainer, network_for
 from hvnas.train.recipes import Recipe, load_recipe, training_of
@@ -187,8 +190,8 @@ def print_gaps(found: Sequence[Run], stems: Sequence[str], lengths: Sequence[int
               f"{longer:+.1f}; sd over all runs {top1_of(found, stem=stem).std():.1f}")  # fmt: skip
 
 
-def draw(found: Sequence[Run], target: Path) -> None:
-    """Sorted top-1 of all settings, a colour per stem and a marker per length."""
+def figure_of(found: Sequence[Run], title: str) -> Any:
+    """Sorted top-1 of all settings, a colour per stem and a line style per length."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -196,21 +199,16 @@ def draw(found: Sequence[Run], target: Path) -> None:
     lengths = sorted({r.epochs for r in found})
     for axis, optimizer in zip(axes, GRID, strict=True):
         for colour, stem in enumerate(STEMS):
-            for epochs, marker in zip(lengths, "ods^v<>", strict=False):
+            for epochs, line in zip(lengths, (":", "--", "-", "-."), strict=False):
                 top1 = np.sort(top1_of(found, stem=stem, optimizer=optimizer, epochs=epochs))[::-1]
                 if len(top1):
-                    axis.plot(
-                        np.linspace(0, 100, len(top1)),
-                        top1,
-                        marker=marker,
-                        color=f"C{colour}",
-                        alpha=0.4 + 0.6 * lengths.index(epochs) / max(1, len(lengths) - 1),
-                        label=f"{stem}, {epochs} epochs",
-                    )
+                    label = f"{stem}, {epochs} epochs"
+                    axis.plot(np.linspace(0, 100, len(top1)), top1, line, color=f"C{colour}", label=label)
         axis.set(title=OPTIMISERS[optimizer], xlabel="settings, best first, %")
     axes[0].set_ylabel("top-1 on shapes")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-    figure.savefig(target, dpi=110)
+    figure.suptitle(title)
+    return figure
 
 
 def main() -> None:
@@ -230,7 +228,7 @@ def main() -> None:
     found = runs(asked_for(options, data), data, options.out / "study_stems.csv")
     print_spreads(found, options.stems, options.epochs, chance=100 / data.classes)
     print_gaps(found, options.stems, options.epochs)
-    draw(found, options.out / "study_stems.png")
+    save_figure(figure_of, found, options.out / "study_stems.svg", "ViTs on shapes, all settings")
 
 
 if __name__ == "__main__":
