@@ -50,14 +50,16 @@ class _Task(Generic[B, V]):
     batch: B
     ticket: int = -1
     attempts: int = 0
+    again: bool = False
 
 
 class Pool(Generic[B, V]):
     """`workers` workers that call one function on batches.
 
     A batch whose worker is lost, or on which the function raises, is given out again, `retries` times at
-    most; of the batches that a lost worker held only the one it was at counts that as an attempt. A lost
-    worker is replaced. Where no worker is ready for `patience` seconds it raises WorkersLost.
+    most; of the batches that a lost worker held only the first counts that as an attempt. Its value may have
+    gone with the worker while that was at the next batch, so a batch that is tried again has its worker to
+    itself. A lost worker is replaced. Where no worker is ready for `patience` seconds it raises WorkersLost.
     """
 
     def __init__(self, crew: Crew, *, workers: int, retries: int = 2, patience: float = 300.0) -> None:
@@ -129,10 +131,10 @@ class Pool(Generic[B, V]):
             self._starting.add(self._crew.start())
 
     def _hand_out(self, run: _Run[B, V]) -> None:
-        """Give batches to the workers that hold fewest."""
+        """Give batches to the workers that hold fewest, those tried before to a worker that holds none."""
         for room in range(self._crew.depth):
             for worker, held in list(self._held.items()):
-                if len(held) > room:
+                if len(held) > room or (held and (run.waiting or held[0].again)):
                     continue
                 task = run.next_task(self._tickets, limit=_WINDOW * self.workers)
                 if task is None:
@@ -235,6 +237,7 @@ class _Run(Generic[B, V]):
             self.again(task)
 
     def again(self, task: _Task[B, V]) -> None:
+        task.again = True
         self.waiting.append(task)
 
     def in_order(self) -> Iterator[V | Failure]:
