@@ -119,7 +119,8 @@ def _print_slimmed(screen: Screen, slimmed: WithSupernet) -> None:
     from hvnas.studies.rediscovery.patterns import PATTERNS
 
     screen.heading(f"With the supernet in {slimmed.folder}, the gate off: space {slimmed.space}")
-    screen.line(f"  slimming: top-1 {slimmed.meaning}; both: mean rank by surrogate and supernet")
+    screen.line(f"  top-1 {slimmed.meaning}; both: mean rank by surrogate and supernet")
+    screen.line("  slimming starts from a network of the patterns; the searches start from nothing")
     rows = []
     for chance in slimmed.chances:
         rows += [_slimmed_row(each) for each in slimmed.found if each.share == chance.share]
@@ -129,12 +130,14 @@ def _print_slimmed(screen: Screen, slimmed: WithSupernet) -> None:
 
 
 def _slimmed_row(each: Slimmed) -> Row:
+    from hvnas.studies.rediscovery.slimmed import BOTH
+
     return (
         numbers.ms(each.budget_ms),
         each.way,
         *(each.layout.stage_text(i) if i < len(each.layout.stages) else None for i in range(4)),
         numbers.ms(each.ms),
-        f"{each.top1:.1f}" if each.way == "slimming" else f"{each.top1:.3f}",
+        f"{each.top1:.3f}" if each.way == BOTH else f"{each.top1:.1f}",
         *("yes" if has else "no" for has in each.held.values()),
     )
 

@@ -44,7 +44,7 @@ def slimmed(study: Rediscovery, supernet: InheritedEstimator) -> WithSupernet:
 
 
 def test_both_ways_keep_the_budget(slimmed: WithSupernet) -> None:
-    assert [each.way for each in slimmed.found] == ["slimming", "both"]
+    assert [each.way for each in slimmed.found] == ["slimming", "supernet", "both"]
     for each in slimmed.found:
         assert 0 < each.ms <= each.budget_ms
         assert set(each.held) == set(PATTERNS)
@@ -60,12 +60,17 @@ def test_chance_is_that_of_random_members_within_the_budget(slimmed: WithSuperne
 
 def test_it_becomes_plain_data_and_a_table(study: Rediscovery, slimmed: WithSupernet, tmp_path: Path) -> None:
     data = to_json(study, slimmed)["with_supernet"]
-    assert [each["way"] for each in data["found"]] == ["slimming", "both"]
+    assert [each["way"] for each in data["found"]] == ["slimming", "supernet", "both"]
     assert data["by_chance"][0]["networks"] == slimmed.chances[0].members
     *_, table = write(study, tmp_path / "out", slimmed=slimmed)
     rows = list(csv.DictReader(io.StringIO(table.read_text())))
-    assert [row["way"] for row in rows] == ["slimming", "both", f"{slimmed.chances[0].members} random"]
-    assert rows[0]["top1"] and rows[1]["score"] and not rows[2]["stage1"]
+    assert [row["way"] for row in rows] == [
+        "slimming",
+        "supernet",
+        "both",
+        f"{slimmed.chances[0].members} random",
+    ]
+    assert rows[0]["top1"] and rows[2]["score"] and not rows[3]["stage1"]
 
 
 def test_the_study_s_own_supernet_is_begun_once(tmp_path: Path) -> None:
@@ -80,7 +85,7 @@ def test_the_study_s_own_supernet_is_begun_once(tmp_path: Path) -> None:
 
 def test_another_supernet_is_not_taken_for_it(tmp_path: Path) -> None:
     begin(small("metaformer-tiny"), tmp_path / "net")
-    with pytest.raises(ValueError, match=r"resolution: the supernet in .* was begun with 32, not 48"):
+    with pytest.raises(ValueError, match=r"resolution: the supernet in .* was begun with 32, not 64"):
         to_train(tmp_path / "net")
 
 

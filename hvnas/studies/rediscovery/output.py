@@ -19,7 +19,7 @@ from hvnas.studies.rediscovery.efficientformer import (
     blamed,
 )
 from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf
-from hvnas.studies.rediscovery.slimmed import WithSupernet
+from hvnas.studies.rediscovery.slimmed import BOTH, WithSupernet
 
 Result = Rediscovery | LayoutRanks
 _DIGITS = 4
@@ -162,7 +162,7 @@ def _slimmed_json(slimmed: WithSupernet) -> dict[str, Any]:
                 "share": each.share,
                 "budget_ms": each.budget_ms,
                 "latency_ms": each.ms,
-                "top1" if each.way == "slimming" else "score": each.top1,
+                "score" if each.way == BOTH else "top1": each.top1,
                 "stages": _stages(each.layout),
                 "patterns": each.held,
                 "evaluated": each.evaluated,
@@ -188,7 +188,7 @@ def _slimmed_rows(slimmed: WithSupernet) -> list[dict[str, Any]]:
             "budget_ms": each.budget_ms,
             "way": each.way,
             "latency_ms": each.ms,
-            "top1" if each.way == "slimming" else "score": each.top1,
+            "score" if each.way == BOTH else "top1": each.top1,
             "stem": each.layout.stem,
             **{f"stage{i + 1}": text for i, text in enumerate(_stages(each.layout))},
             **each.held,

@@ -7,8 +7,8 @@ from pathlib import Path
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.train import Asked, begin, go_on
 
-# 48 px leave its stages 12, 6, 3 and 2 positions a side: two of them are as fine as the cells of the images.
-ASKED = Asked(space="metaformer-tiny", data="shapes", resolution=48, importance=True)
+# At 64 px the third stage has as many positions a side as the images have cells, which attention must relate.
+ASKED = Asked(space="metaformer-tiny", data="shapes", resolution=64, epochs=24, importance=True)
 
 
 def to_train(folder: str | Path) -> SupernetFolder:
