@@ -120,7 +120,8 @@ def _print_slimmed(screen: Screen, slimmed: WithSupernet) -> None:
 
     screen.heading(f"With the supernet in {slimmed.folder}, the gate off: space {slimmed.space}")
     screen.line(f"  top-1 {slimmed.meaning}; both: mean rank by surrogate and supernet")
-    screen.line("  slimming starts from a network of the patterns; the searches start from nothing")
+    screen.line("  slimming starts from a network with the patterns, the searches start from nothing")
+    screen.line("  all four: the best, by the supernet, of random members with all four patterns")
     rows = []
     for chance in slimmed.chances:
         rows += [_slimmed_row(each) for each in slimmed.found if each.share == chance.share]
@@ -146,7 +147,7 @@ def _chance_row(chance: Chance) -> Row:
     """What random members within the budget have."""
     from hvnas.studies.rediscovery.patterns import PATTERNS
 
-    shares = (f"{100 * chance.held[name]:.0f} %" for name in PATTERNS)
+    shares = (None if (share := chance.held[name]) is None else f"{100 * share:.0f} %" for name in PATTERNS)
     return (
         numbers.ms(chance.budget_ms),
         f"{chance.members} random members",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hvnas.accuracy.inherited import InheritedEstimator
+from hvnas.arch import load_arch
 from hvnas.studies.rediscovery import rediscover_efficientformer
 from hvnas.studies.rediscovery.efficientformer import Rediscovery
 from hvnas.studies.rediscovery.output import to_json, write
@@ -17,7 +18,8 @@ from hvnas.studies.rediscovery.slimmed import WithSupernet, supernet_in, with_su
 from hvnas.studies.rediscovery.supernet import ASKED, to_train
 from hvnas.supernet.train import Asked, begin, train_supernet
 
-SHARE = 0.5
+SHARE, EVALS = 0.5, 12
+WAYS = ["slimming", "supernet", "both", "all four"]
 
 
 def small(space: str) -> Asked:
@@ -40,11 +42,11 @@ def study() -> Rediscovery:
 
 @pytest.fixture(scope="module")
 def slimmed(study: Rediscovery, supernet: InheritedEstimator) -> WithSupernet:
-    return with_supernet(study.setting, supernet, shares=(SHARE,), evals=12)
+    return with_supernet(study.setting, supernet, shares=(SHARE,), evals=EVALS)
 
 
 def test_both_ways_keep_the_budget(slimmed: WithSupernet) -> None:
-    assert [each.way for each in slimmed.found] == ["slimming", "supernet", "both"]
+    assert [each.way for each in slimmed.found] == WAYS
     for each in slimmed.found:
         assert 0 < each.ms <= each.budget_ms
         assert set(each.held) == set(PATTERNS)
@@ -60,17 +62,26 @@ def test_chance_is_that_of_random_members_within_the_budget(slimmed: WithSuperne
 
 def test_it_becomes_plain_data_and_a_table(study: Rediscovery, slimmed: WithSupernet, tmp_path: Path) -> None:
     data = to_json(study, slimmed)["with_supernet"]
-    assert [each["way"] for each in data["found"]] == ["slimming", "supernet", "both"]
+    assert [each["way"] for each in data["found"]] == WAYS
     assert data["by_chance"][0]["networks"] == slimmed.chances[0].members
-    *_, table = write(study, tmp_path / "out", slimmed=slimmed)
+    *_, table, networks = write(study, tmp_path / "out", slimmed=slimmed)
     rows = list(csv.DictReader(io.StringIO(table.read_text())))
-    assert [row["way"] for row in rows] == [
-        "slimming",
-        "supernet",
-        "both",
-        f"{slimmed.chances[0].members} random",
-    ]
-    assert rows[0]["top1"] and rows[2]["score"] and not rows[3]["stage1"]
+    assert [row["way"] for row in rows] == [*WAYS, f"{slimmed.chances[0].members} random"]
+    assert rows[0]["top1"] and rows[2]["score"] and not rows[4]["stage1"]
+    for row, each in zip(rows[:4], slimmed.found, strict=True):
+        assert load_arch(networks / row["file"]).hash == each.arch.hash
+
+
+def test_the_best_with_all_four_has_them(slimmed: WithSupernet, supernet: InheritedEstimator) -> None:
+    four = slimmed.found[WAYS.index("all four")]
+    assert all(four.held.values())
+    assert four.top1 == supernet.estimate([four.arch]).mean[0]
+    assert 1 < four.evaluated <= EVALS
+
+
+def test_none_with_all_four_is_none(study: Rediscovery, supernet: InheritedEstimator) -> None:
+    at_the_fastest = with_supernet(study.setting, supernet, shares=(0.0,), evals=2)
+    assert [each.way for each in at_the_fastest.found] == WAYS[:3]
 
 
 def test_the_study_s_own_supernet_is_begun_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hvnas._files import csv_text, write_atomic
+from hvnas.arch import save_arch
 from hvnas.latency.plots import check_target, save_figure
 from hvnas.studies.rediscovery.coatnet import CHOSEN, COLUMNS, PUBLISHED, LayoutRanks, verdict
 from hvnas.studies.rediscovery.efficientformer import (
@@ -19,7 +20,7 @@ from hvnas.studies.rediscovery.efficientformer import (
     blamed,
 )
 from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf
-from hvnas.studies.rediscovery.slimmed import BOTH, WithSupernet
+from hvnas.studies.rediscovery.slimmed import BOTH, Slimmed, WithSupernet
 
 Result = Rediscovery | LayoutRanks
 _DIGITS = 4
@@ -38,7 +39,8 @@ def to_json(result: Result, slimmed: WithSupernet | None = None) -> dict[str, An
 def write(result: Result, out: Path, *, slimmed: WithSupernet | None = None) -> tuple[Path, ...]:
     """Write ``rediscover-FAMILY.csv`` and ``.png`` into the folder `out`, made if need be.
 
-    And ``rediscover-FAMILY-supernet.csv`` where there is a supernet's part.
+    And ``rediscover-FAMILY-supernet.csv`` where there is a supernet's part, with its networks in a folder of
+    that name.
     """
     check_out(out)
     out.mkdir(exist_ok=True)
@@ -54,7 +56,15 @@ def write(result: Result, out: Path, *, slimmed: WithSupernet | None = None) -> 
         return table, figure
     added = out / f"{stem.name}-supernet.csv"
     write_atomic(added, csv_text(_rounded(_slimmed_rows(slimmed))))
-    return table, figure, added
+    networks = added.with_suffix("")
+    networks.mkdir(exist_ok=True)
+    for each in slimmed.found:
+        save_arch(each.arch, networks / f"{_file_name(each)}.yaml")
+    return table, figure, added, networks
+
+
+def _file_name(each: Slimmed) -> str:
+    return f"{100 * each.share:.0f}-{each.way.replace(' ', '-')}"
 
 
 def check_out(out: Path) -> None:
@@ -187,6 +197,7 @@ def _slimmed_rows(slimmed: WithSupernet) -> list[dict[str, Any]]:
             "share": each.share,
             "budget_ms": each.budget_ms,
             "way": each.way,
+            "file": f"{_file_name(each)}.yaml",
             "latency_ms": each.ms,
             "score" if each.way == BOTH else "top1": each.top1,
             "stem": each.layout.stem,

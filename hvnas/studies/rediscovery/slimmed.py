@@ -4,7 +4,8 @@ The supernet is that of `hvnas.studies.rediscovery.supernet`, or another one of 
 budgets are shares of the milliseconds between its fastest network and the one that slimming starts from, on
 the device that never saw the family; the gate is off, so that only costs are at work. Slimming starts from
 local blocks with attention behind them, as the paper's does, and only takes away: the order of blocks that it
-comes to is its own, not a finding. The searches start from nothing.
+comes to is its own, not a finding. The searches start from nothing. What the patterns cost the supernet is
+told by the best of the random members that have them all.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import numpy as np
 
 from hvnas.accuracy.combine import RankMean
 from hvnas.accuracy.inherited import Inherited, InheritedEstimator
+from hvnas.arch import Arch
 from hvnas.search import SearchResult, search
 from hvnas.search.making import make_problem
 from hvnas.search.problem import Problem
 from hvnas.search.reach import UNBOUNDED_MS, find_reach
 from hvnas.search.seams import Floats, Rows
 from hvnas.studies.rediscovery.efficientformer import COUNTED, OnStep, Setting
-from hvnas.studies.rediscovery.patterns import LayoutOf, held
+from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, held
 from hvnas.studies.rediscovery.patterns import shares as shares_of
 from hvnas.studies.rediscovery.peers import Weights
 from hvnas.supernet.slimming import Moves
@@ -32,7 +34,7 @@ SHARES = (0.25, 0.5, 0.75)
 # An estimate of the study's own supernet takes seconds: half of the test images, and few estimates.
 EVALS, IMAGES = 60, 1024
 REFERENCES = 32
-SLIMMING, ALONE, BOTH = "slimming", "supernet", "both"
+SLIMMING, ALONE, BOTH, FOUR = "slimming", "supernet", "both", "all four"
 DRAWN = 5000  # random members, of which those within a budget tell what chance has to offer
 
 
@@ -43,24 +45,34 @@ class Slimmed:
     way: str
     share: float
     budget_ms: float
-    layout: LayoutOf
+    arch: Arch
     ms: float
     top1: float
-    held: dict[str, bool]
     evaluated: int
+
+    @property
+    def layout(self) -> LayoutOf:
+        """Its stem and its stages."""
+        return LayoutOf.of(self.arch)
+
+    @property
+    def held(self) -> dict[str, bool]:
+        """Which of the patterns it has."""
+        return held(self.layout)
 
 
 @dataclass(frozen=True)
 class Chance:
     """What chance has to offer: the share of random members within a budget that have each pattern.
 
-    As among the peers of a paper's model, a run of blocks is empty or not with equal weight.
+    As among the peers of a paper's model, a run of blocks is empty or not with equal weight. None where no
+    member drawn is within the budget.
     """
 
     share: float
     budget_ms: float
     members: int
-    held: dict[str, float]
+    held: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -91,14 +103,17 @@ def with_supernet(
     evals: int = EVALS,
     on_step: OnStep | None = None,
 ) -> WithSupernet:
-    """Slim `supernet`, and search by it, alone and with the surrogate, at each share of its latencies."""
+    """Slim `supernet`, and search by it, alone and with the surrogate, at each share of its latencies.
+
+    And take the best, by the supernet, of at most `evals` random members with all four patterns, if any.
+    """
     space, device = supernet.folder.space(), setting.device.device
     problem = make_problem(space, device, supernet, budget_ms=UNBOUNDED_MS, margin=0.0, outside="allow")
     rows = space.sample(DRAWN, rng=np.random.default_rng(0))
     least, most = find_reach(problem).min_ms, float(_ms(problem, Moves(space, {}).start()[None])[0])
     budgets = [least + share * (most - least) for share in shares]
     within = rows[_ms(problem, rows) <= max(budgets)]
-    references = [space.decode(row) for row in within[:REFERENCES]]
+    references = [space.decode(row) for row in (within if len(within) else rows)[:REFERENCES]]
     both = RankMean("surrogate+supernet", (setting.surrogate, supernet)).against(references)
     ways = ((SLIMMING, supernet, "slimming"), (ALONE, supernet, "predictor"), (BOTH, both, "predictor"))
     found = []
@@ -119,6 +134,7 @@ def with_supernet(
                 fixed_points=False,
             )
             found.append(_slimmed(way, share, budget, result))
+        found += _with_all_four(supernet, problem, rows, share, budget, at_most=evals)
     chances = (_chance(problem, rows, share, ms) for share, ms in zip(shares, budgets, strict=True))
     return WithSupernet(str(supernet.folder.path), space.name, supernet.meaning, tuple(found), tuple(chances))
 
@@ -129,22 +145,35 @@ def _ms(problem: Problem, rows: Rows) -> Floats:
 
 def _slimmed(way: str, share: float, budget_ms: float, result: SearchResult) -> Slimmed:
     best = result.best
-    layout = LayoutOf.of(best.arch)
-    return Slimmed(
-        way=way,
-        share=share,
-        budget_ms=budget_ms,
-        layout=layout,
-        ms=best.latency_ms,
-        top1=best.top1,
-        held=held(layout),
-        evaluated=result.evaluated,
-    )
+    return Slimmed(way, share, budget_ms, best.arch, best.latency_ms, best.top1, result.evaluated)
+
+
+def _with_all_four(
+    supernet: InheritedEstimator,
+    problem: Problem,
+    rows: Rows,
+    share: float,
+    budget_ms: float,
+    *,
+    at_most: int,
+) -> list[Slimmed]:
+    """The best of the first `at_most` of `rows` that keep the budget and have all patterns; none, or one."""
+    ms = _ms(problem, rows)
+    drawn = ((problem.space.decode(rows[i]), float(ms[i])) for i in np.flatnonzero(ms <= budget_ms))
+    having = {arch.hash: (arch, at) for arch, at in drawn if all(held(LayoutOf.of(arch)).values())}
+    tried = list(having.values())[:at_most]
+    if not tried:
+        return []
+    top1 = supernet.estimate([arch for arch, _ in tried]).mean
+    arch, at = tried[int(np.argmax(top1))]
+    return [Slimmed(FOUR, share, budget_ms, arch, at, float(np.max(top1)), len(tried))]
 
 
 def _chance(problem: Problem, rows: Rows, share: float, budget_ms: float) -> Chance:
     within = rows[_ms(problem, rows) <= budget_ms]
+    if not len(within):
+        return Chance(share, budget_ms, 0, dict.fromkeys(PATTERNS))
     weights = np.exp(Weights(problem.space)(within))
     drawn = np.random.default_rng(0).choice(len(within), size=COUNTED, p=weights / weights.sum())
     layouts = [LayoutOf.of(problem.space.decode(within[i])) for i in drawn]
-    return Chance(share, budget_ms, len(within), shares_of(layouts))
+    return Chance(share, budget_ms, len(within), dict(shares_of(layouts)))
