@@ -38,7 +38,7 @@ def run(
             "--with",
             metavar="supernet[:DIR]",
             help="Add slimming of a supernet, and both together. Without DIR: that of metaformer-tiny on "
-            f"shapes, trained first in {SUPERNET} if need be (about 40 minutes of one core).",
+            f"shapes, trained first in {SUPERNET} if need be (about 50 minutes of one core).",
         ),
     ] = None,
     seeds: Annotated[
