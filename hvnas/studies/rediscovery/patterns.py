@@ -73,10 +73,11 @@ class LayoutOf:
                 before += blocks.depth
         return "none"
 
-    def stage_text(self, i: int) -> str:
-        """One stage: ``3 mb4d + 1 mb3d, 448``."""
-        runs = " + ".join(f"{b.depth} {b.type}" for b in self.stages[i])
-        return f"{runs}, {self.widths[i]}"
+    @property
+    def stage_texts(self) -> list[str]:
+        """Each stage as ``3 mb4d + 1 mb3d, 448``."""
+        runs = (" + ".join(f"{b.depth} {b.type}" for b in stage) for stage in self.stages)
+        return [f"{text}, {width}" for text, width in zip(runs, self.widths, strict=True)]
 
 
 def early_stages_local(layout: LayoutOf) -> bool:
