@@ -20,7 +20,7 @@ class ConvNeXt(Block):
 
     def lower(self, state):
         tape = Tape(state)
-        x = tape.as_map()
+        x = tape.map
         y = tape.norm(tape.conv(x, self.out, kernel=7, groups=self.out, bias=True), "ln")
         y = tape.act(tape.conv(y, int(self.out * self.expand), bias=True), "gelu")
         return tape.finish(map=tape.add(x, tape.conv(y, self.out, bias=True)))

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 EXAMPLE = Path(__file__).with_name("own_block.py")
 
 # The conformance cases for the example's block, and its export: both read the class from its file.
@@ -40,7 +38,6 @@ def test_it_is_short_and_in_the_readme(repo_root: Path) -> None:
     assert f"```python\n{text}```" in (repo_root / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
 def test_it_conforms_and_is_exported(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CONFORMS, str(EXAMPLE.parent), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -11,6 +11,7 @@ import torch
 
 from hvnas.arch import Arch
 from hvnas.nn import Network, build
+from hvnas.supernet.statistics import recalibrate
 
 Need = Callable[..., None]
 
@@ -32,7 +33,8 @@ def need() -> Need:
 def lively() -> Callable[[Arch], Network]:
     """Builds a network with statistics, biases and layer scales as training may leave them.
 
-    Freshly initialised, a branch behind a layer scale of 1e-5 could be wrong altogether without a trace.
+    Freshly initialised, a branch behind a layer scale of 1e-5 could be wrong altogether without a trace; with
+    statistics at random, activations grow until attention turns over at a rounding error.
     """
 
     def make(arch: Arch) -> Network:
@@ -40,10 +42,11 @@ def lively() -> Callable[[Arch], Network]:
         network = build(arch).eval()
         with torch.no_grad():
             for name, tensor in network.state_dict().items():
-                if name.endswith(("running_var", "gamma")):
+                if name.endswith("gamma"):
                     tensor.uniform_(0.5, 1.5)
-                elif name.endswith(("running_mean", "bias", "table")):
+                elif name.endswith(("bias", "table")):
                     tensor.normal_(std=0.1)
+        recalibrate(network, [torch.randn(4, 3, arch.resolution, arch.resolution)])
         return network
 
     return make
