@@ -13,12 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hvnas import export
 from hvnas.arch import load_arch, save_arch
 from hvnas.export.target import size_of
-from hvnas.nn import Network, build
+from hvnas.testing.networks import lively
 
 MODELS = {
     "efficientformer": "efficientformer_l1",
@@ -39,24 +37,11 @@ FORMATS: dict[str, tuple[str, Callable[..., Any] | None]] = {
 }
 
 
-def lively(name: str) -> Network:
-    """The network with layer scales and statistics as training may leave them: every branch shows."""
-    torch.manual_seed(0)
-    network = build(load_arch(name)).eval()
-    with torch.no_grad():
-        for key, tensor in network.state_dict().items():
-            if key.endswith(("running_var", "gamma")):
-                tensor.uniform_(0.5, 1.5)
-            elif key.endswith(("running_mean", "bias", "table")):
-                tensor.normal_(std=0.1)
-    return network
-
-
 def export_one(name: str, kind: str, folder: Path) -> str:
     """One line on one model in one format."""
     suffix, exporter = FORMATS[kind]
     arch, path = load_arch(name), folder / f"{name}{suffix}"
-    network = lively(name)
+    network = lively(arch)
     start = time.process_time()
     error = None
     if exporter is None:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 import pytest
-import torch
 
 from hvnas.arch import Arch
-from hvnas.nn import Network, build
-from hvnas.supernet.statistics import recalibrate
+from hvnas.nn import Network
+from hvnas.testing.networks import lively
 
 Need = Callable[..., None]
 
@@ -29,24 +28,7 @@ def need() -> Need:
     return check
 
 
-@pytest.fixture
-def lively() -> Callable[[Arch], Network]:
-    """Builds a network with statistics, biases and layer scales as training may leave them.
-
-    Freshly initialised, a branch behind a layer scale of 1e-5 could be wrong altogether without a trace; with
-    statistics at random, activations grow until attention turns over at a rounding error.
-    """
-
-    def make(arch: Arch) -> Network:
-        torch.manual_seed(0)
-        network = build(arch).eval()
-        with torch.no_grad():
-            for name, tensor in network.state_dict().items():
-                if name.endswith("gamma"):
-                    tensor.uniform_(0.5, 1.5)
-                elif name.endswith(("bias", "table")):
-                    tensor.normal_(std=0.1)
-        recalibrate(network, [torch.randn(4, 3, arch.resolution, arch.resolution)])
-        return network
-
-    return make
+@pytest.fixture(name="lively")
+def _lively() -> Callable[[Arch], Network]:
+    """`hvnas.testing.networks.lively`."""
+    return lively
