@@ -137,7 +137,6 @@ for _module in (
     compare,
     show,
     models,
-    spaces,
     devices,
     verify,
     ablate,
@@ -149,5 +148,5 @@ for _module in (
     doctor,
 ):
     app.command(name=_module.__name__.rpartition(".")[2])(_module.run)
-for _group in (latency, accuracy, supernet, weights):
+for _group in (spaces, latency, accuracy, supernet, weights):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])

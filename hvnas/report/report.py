@@ -134,7 +134,7 @@ def _devices(asked: Sequence[str | Path], runs: Sequence[Run], notes: list[str])
     names = [device.name for device in devices]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"device: {name} stands there twice; name each device once")
+            raise ValueError(f"device: {name} is listed twice; list it once")
     return devices
 
 

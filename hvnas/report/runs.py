@@ -67,7 +67,7 @@ def load_runs(folders: list[Path]) -> tuple[Run, ...]:
     places = [folder.resolve() for folder in folders]
     for i, folder in enumerate(folders):
         if places[i] in places[:i]:
-            raise ValueError(f"{folder}: stands there twice; name each run once")
+            raise ValueError(f"{folder}: is listed twice; list it once")
     runs = [load_run(folder) for folder in folders]
     names = [run.name for run in runs]
     return tuple(run if names.count(run.name) == 1 else replace(run, name=str(run.folder)) for run in runs)

@@ -13,9 +13,12 @@ _MACS = (0.1e9, 5e9)
 def random_rows(space: SpaceLike, n: int, *, rng: np.random.Generator) -> Rows:
     """`n` members, log-uniform in MACs over the papers' range; of any size where a space hardly reaches it.
 
-    Shape [n, genes]. Raises ValueError where the space's own limits leave too few networks.
+    Where the space's own limits leave too few, encodings that may exceed them. Shape [n, genes].
     """
-    try:
-        return space.sample(n, rng=rng, macs=_MACS)
-    except ValueError:
-        return space.sample(n, rng=rng)
+    for macs in (_MACS, None):
+        try:
+            return space.sample(n, rng=rng, macs=macs)
+        except ValueError:
+            continue
+    drawn = rng.integers(np.asarray(space.cardinalities), size=(n, len(space.genes)))
+    return space.canonicalise(drawn.astype(np.int16))

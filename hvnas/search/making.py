@@ -108,7 +108,7 @@ class DeviceSet:
         self._known: dict[str, DeviceLike] = {}
         for one in several:
             if self._load(one).name in [device.name for device in self.loaded[:-1]]:
-                raise ValueError(f"device: {one} stands there twice; name each once")
+                raise ValueError(f"device: {one} is listed twice; list it once")
 
     def _load(self, asked: AnyDevice) -> DeviceLike:
         from hvnas.latency import load_device

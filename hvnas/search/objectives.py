@@ -6,6 +6,9 @@ import math
 import re
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hvnas._names import unknown_name
 
 TOP1, LATENCY = "top1", "latency_ms"
@@ -15,7 +18,19 @@ TOP1, LATENCY = "top1", "latency_ms"
 METRICS = (TOP1, LATENCY, "params", "macs", "peak_memory", "size_mb")
 
 _ALIASES = {"latency": LATENCY, "top-1": TOP1}
-_CONSTRAINT = re.compile(r"^\s*([^<>=\s]+)\s*(<=|>=)\s*(\S+)\s*$")
+_CONSTRAINT = re.compile(r"\s*([^<>=\s]+)\s*(<=|>=)\s*([^<>=\s](?:[^<>=]*[^<>=\s])?)\s*")
+_NUMBER = re.compile(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*([a-zA-Z%]*)")
+_COUNTS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_DECIMAL_BYTES = {"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+# What a person may write behind a number, in the metric's own unit.
+_SUFFIXES: dict[str, dict[str, float]] = {
+    TOP1: {"%": 1.0},
+    LATENCY: {"us": 1e-3, "ms": 1.0, "s": 1e3},
+    "params": _COUNTS,
+    "macs": _COUNTS,
+    "peak_memory": {"B": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30} | _DECIMAL_BYTES,
+    "size_mb": {unit: size / 1e6 for unit, size in _DECIMAL_BYTES.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -43,14 +58,20 @@ class Objective:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A bound on a metric, in its unit: `relation` is ``<=``, for ``top1`` it is ``>=``."""
+    """A bound on a metric, in its unit, from above (`relation` is ``<=``) or from below (``>=``)."""
 
     what: Objective
     relation: str
     bound: float
 
+    def excess(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how much `values` of the metric break the bound, relative to it; negative within it."""
+        over: NDArray[np.float64] = (values - self.bound) / self.bound
+        return over if self.relation == "<=" else -over
+
     def __str__(self) -> str:
-        return f"{self.what}{self.relation}{self.bound:g}"
+        # Run folders keep this text: a bound must come back as it was.
+        return f"{self.what}{self.relation}{self.bound:.15g}"
 
 
 DEFAULT = (Objective(TOP1), Objective(LATENCY))
@@ -68,31 +89,53 @@ def parse_objective(text: str, *, field: str = "objective") -> Objective:
 
 
 def parse_constraint(text: str) -> Constraint:
-    """``params<=6e6``, ``latency@cpu-i7-12700h<=20``, ``top1>=78``. Raises ValueError."""
-    found = _CONSTRAINT.match(text)
+    """``params<=6M``, ``macs>=60e6``, ``latency@cpu-i7-12700h<=20``, ``top1>=78``.
+
+    A number may end in k, M or G for counts, in ms, us or s for latencies, in MB and the like for sizes.
+    Raises ValueError.
+    """
+    found = _CONSTRAINT.fullmatch(text)
     if found is None:
-        raise ValueError(f"constraint: {text!r} is none; write a metric, <= or >=, and a number: params<=6e6")
+        raise ValueError(
+            f"constraint: cannot read {text!r}; write a metric, <= or >=, and a number, such as params<=6M"
+        )
     what = parse_objective(found[1], field="constraint")
-    relation = ">=" if what.metric == TOP1 else "<="
-    if found[2] != relation:
-        raise ValueError(f"constraint: {text!r}: {what.metric} is bounded by {relation}; turn it round")
-    return Constraint(what, relation, _bound(found[3], text))
+    return Constraint(what, found[2], _bound(what.metric, found[3], text))
 
 
-def _bound(number: str, text: str) -> float:
+def _bound(metric: str, written: str, text: str) -> float:
+    found = _NUMBER.fullmatch(written)
+    number, suffix = (found[1], found[2]) if found else (written, "")
+    units = _SUFFIXES[metric]
+    if suffix and suffix not in units:
+        raise ValueError(
+            f"constraint: {text!r}: unknown unit {suffix!r}; {metric} takes a number alone, "
+            f"or one with {', '.join(units)}"
+        )
     try:
-        bound = float(number)
+        bound = float(number) * units.get(suffix, 1.0)
     except ValueError:
         bound = math.nan
     if not (math.isfinite(bound) and bound > 0):
-        raise ValueError(f"constraint: {text!r}: {number!r} is no number > 0; write one, such as 6e6")
+        raise ValueError(
+            f"constraint: {text!r}: must be a number > 0, got {written!r}; write one, such as 6e6"
+        )
     return bound
 
 
+def check_constraints(constraints: tuple[Constraint, ...]) -> None:
+    """Raise ValueError where two of them leave nothing between them."""
+    for lower in constraints:
+        for upper in constraints:
+            opposite = (lower.relation, upper.relation) == (">=", "<=") and lower.what == upper.what
+            if opposite and lower.bound > upper.bound:
+                raise ValueError(f"constraint: nothing keeps both {lower} and {upper}; loosen one")
+
+
 def check_objectives(objectives: tuple[Objective, ...]) -> None:
-    """Raise ValueError where there is none, or one stands there twice."""
+    """Raise ValueError where there is none, or one is listed twice."""
     if not objectives:
         raise ValueError("objective: name at least one, such as top1")
     for i, objective in enumerate(objectives):
         if objective in objectives[:i]:
-            raise ValueError(f"objective: {objective} stands there twice; name each once")
+            raise ValueError(f"objective: {objective} is listed twice; list it once")

@@ -15,7 +15,15 @@ from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
 from hvnas.search import metrics
 from hvnas.search.asking import Asked
 from hvnas.search.evaluations import Evaluations
-from hvnas.search.objectives import DEFAULT, LATENCY, TOP1, Constraint, Objective, check_objectives
+from hvnas.search.objectives import (
+    DEFAULT,
+    LATENCY,
+    TOP1,
+    Constraint,
+    Objective,
+    check_constraints,
+    check_objectives,
+)
 from hvnas.search.seams import (
     Bools,
     DeviceLike,
@@ -115,6 +123,7 @@ class Problem:
             raise ValueError(f"outside: must be forbid or allow, got {self.outside!r}; choose one of the two")
         assert len(self.others) == len(self.other_margins), "a margin for each further device"
         check_objectives(self.objectives)
+        check_constraints(self.constraints)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is computed once it is asked for: another process computes it again."""
@@ -242,8 +251,9 @@ class Problem:
         """The relative excess over the budget and every constraint that needs no accuracy. Shape [n, c]."""
         over = [(found[self._key(Objective(LATENCY))] * (1 + self.margin) - self.budget_ms) / self.budget_ms]
         for constraint in self.screening:
-            value = found[self._key(constraint.what)] * (1 + self._margin_of(constraint.what))
-            over.append((value - constraint.bound) / constraint.bound)
+            # The reserve is against being slower than predicted: a bound from below has none.
+            reserve = self._margin_of(constraint.what) if constraint.relation == "<=" else 0.0
+            over.append(constraint.excess(found[self._key(constraint.what)] * (1 + reserve)))
         return np.stack(over, axis=1)
 
     @cached_property
@@ -304,9 +314,10 @@ class Problem:
 
     def _evaluations(self, screened: Screened, top1: Floats, sd: Floats) -> Evaluations:
         found = screened.values | {TOP1: top1 - sd}
-        bounds = [c.bound for c in self.constraints if c.what.metric == TOP1]
         scored = np.where(np.isfinite(found[TOP1]), found[TOP1], -np.inf)
-        over = np.column_stack([screened.over, *((bound - scored) / bound for bound in bounds)])
+        over = np.column_stack(
+            [screened.over, *(c.excess(scored) for c in self.constraints if c.what.metric == TOP1)]
+        )
         # A network whose accuracy cannot be told is not to be chosen either.
         lost = np.isneginf(scored) & _allowed(screened)
         violation = np.maximum(over, 0).sum(axis=1) + screened.broken + lost

@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hvnas.arch import Arch
+from hvnas.arch import Arch, load_arch
 from hvnas.search.moves import alternatives, distinct
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Bools, Floats, Rows
+from hvnas.search.seams import Bools, Floats, Rows, SpaceLike
 
 UNBOUNDED_MS = 1e12  # above every network's latency
 _SAMPLES = 64
+# Of the search for what random encodings and descent from them did not come upon.
+_GENERATIONS = 40
+# So many times over the budget nothing more is tried to come below it.
+_HOPELESS = 3.0
 _BEAM = 3
 _PASSES = 12
 _SEED = 0  # the reach is a property of space and device, not of a run
@@ -60,9 +64,12 @@ class InfeasibleBudget(ValueError):
 
 
 def find_reach(problem: Problem) -> Reach:
-    """The smallest and largest latency: random encodings, then descent gene by gene from the best of them.
+    """Find the smallest and largest latency among the networks that `problem` allows.
 
-    Accuracy plays no part. The result is a local optimum in every single gene, from several starts.
+    Random encodings, then descent gene by gene from the best of them; the papers' models inside the space
+    count as well. Where nothing allowed, or nothing within the budget, came up, an evolution towards what
+    is allowed goes on from there. Accuracy plays no part. What this returns was found: there may be
+    networks beyond it.
     """
     space = problem.space
     rng = np.random.default_rng(_SEED)
@@ -72,9 +79,12 @@ def find_reach(problem: Problem) -> Reach:
     samples = space.canonicalise(drawn.astype(np.int16))
     shares = _excluded(problem, samples)
     starts = distinct(np.concatenate([samples, space.canonicalise(corners)]))
-    low, low_cost = _descend(problem, starts, sign=1)
+    known = known_rows(space)
+    low, low_cost = _lowest(problem, starts, known, rng)
     high, high_cost = _descend(problem, starts, sign=-1)
-    return Reach(
+    if high_cost[0] > 0:
+        high, high_cost = _descend(problem, distinct(np.concatenate([low[None], known, starts])), sign=-1)
+    reach = Reach(
         min_ms=float(low_cost[1]),
         max_ms=float(-high_cost[1]),
         min_row=low,
@@ -82,6 +92,41 @@ def find_reach(problem: Problem) -> Reach:
         empty=bool(low_cost[0] > 0),
         excluded=dict(sorted(shares.items(), key=lambda item: -item[1])),
     )
+    return widened(reach, problem, known)
+
+
+def known_rows(space: SpaceLike) -> Rows:
+    """The fixed points in the space. Shape [k, genes]."""
+    rows = [space.encode(load_arch(name)) for name in space.fixed_points()]
+    return np.array(rows, dtype=np.int16).reshape(-1, len(space.genes))
+
+
+def _lowest(problem: Problem, starts: Rows, known: Rows, rng: np.random.Generator) -> tuple[Rows, Floats]:
+    """The fastest allowed row found with its (what forbids it, ms): see `find_reach`."""
+    low, cost = _descend(problem, starts, sign=1)
+    if cost[0] == 0 and cost[1] * (1 + problem.margin) <= problem.budget_ms:
+        return low, cost
+    if cost[0] == 0 and cost[1] > _HOPELESS * problem.budget_ms:
+        return low, cost
+    rows = _evolved(problem, distinct(np.concatenate([low[None], known, starts])), rng)
+    return _descend(problem, rows, sign=1)
+
+
+def _evolved(problem: Problem, rows: Rows, rng: np.random.Generator) -> Rows:
+    """A population evolved towards what is allowed, then towards low latency; best first."""
+    space = problem.space
+    rate = min(0.5, 3.0 / rows.shape[1])
+    costs = _costs(problem, rows, 1)
+    for _ in range(_GENERATIONS):
+        order = _order(costs)[:_SAMPLES]
+        rows, costs = rows[order], costs[order]
+        if costs[0, 0] == 0 and costs[0, 1] * (1 + problem.margin) <= problem.budget_ms:
+            break
+        parents = rows[rng.integers(len(rows), size=(2, 2, _SAMPLES)).min(axis=0)]
+        children = space.crossover(parents[0], parents[1], rng=rng, canonical=False)
+        tried = distinct(np.concatenate([rows, space.mutate(children, rng=rng, rate=rate)]))
+        rows, costs = tried, _costs(problem, tried, 1)
+    return rows[_order(costs)]
 
 
 def _excluded(problem: Problem, rows: Rows) -> dict[str, float]:
@@ -97,31 +142,32 @@ def _excluded(problem: Problem, rows: Rows) -> dict[str, float]:
 
 def widened(reach: Reach, problem: Problem, known: Rows) -> Reach:
     """`reach`, or the latencies of `known` canonical rows where those lie beyond it and are allowed."""
-    if len(known) == 0 or reach.empty:
+    if len(known) == 0:
         return reach
     screened = problem.screen(known)
     ms = np.round(screened.latency.ms, 9)
     barred = screened.barred
     fastest = int(np.argmin(np.where(barred > 0, np.inf, ms)))
     slowest = int(np.argmax(np.where(barred > 0, -np.inf, ms)))
-    if barred[fastest] == 0 and ms[fastest] < reach.min_ms:
+    if barred[fastest] == 0 and (reach.empty or ms[fastest] < reach.min_ms):
         reach = replace(reach, min_ms=float(ms[fastest]), min_row=known[fastest])
-    if barred[slowest] == 0 and ms[slowest] > reach.max_ms:
-        reach = replace(reach, max_ms=float(ms[slowest]), max_row=known[slowest])
+    if barred[slowest] == 0 and (reach.empty or ms[slowest] > reach.max_ms):
+        reach = replace(reach, max_ms=float(ms[slowest]), max_row=known[slowest], empty=False)
     return reach
 
 
-def with_widest_budget(problem: Problem) -> Problem:
+def with_widest_budget(problem: Problem) -> tuple[Problem, Reach]:
     """`problem` with the budget that the slowest allowed network needs, rounded up to three digits.
 
-    Raises InfeasibleBudget where the gates and constraints allow none.
+    The reach, which no budget changes, comes with it. Raises InfeasibleBudget where none was found that the
+    gates and constraints allow.
     """
     unbounded = replace(problem, budget_ms=UNBOUNDED_MS)
     reach = find_reach(unbounded)
     check_budget(unbounded, reach)
     needed = reach.max_ms * (1 + problem.margin)
     digit = 10.0 ** (math.floor(math.log10(needed)) - 2)
-    return replace(problem, budget_ms=float(f"{math.ceil(needed / digit) * digit:.6g}"))
+    return replace(problem, budget_ms=float(f"{math.ceil(needed / digit) * digit:.6g}")), reach
 
 
 def check_budget(problem: Problem, reach: Reach) -> None:
@@ -143,8 +189,9 @@ def _too_small(problem: Problem, least: float, needed: float) -> str:
     margin = f" ({needed:.3f} ms with the margin of {problem.margin:.1%})" if problem.margin else ""
     kept = f" and keeps {', '.join(map(str, problem.screening))}" if problem.screening else ""
     return (
-        f"budget_ms: no architecture of {space} meets {problem.budget_ms:g} ms on {device}{kept}; the "
-        f"smallest reachable latency is {least:.3f} ms{margin}. Give a larger budget, or another space."
+        f"budget_ms: no architecture of {space} was found that meets {problem.budget_ms:g} ms on {device}"
+        f"{kept}; the smallest latency found is {least:.3f} ms{margin}. "
+        "Give a larger budget, or another space."
     )
 
 
@@ -160,9 +207,10 @@ def _nothing_allowed(problem: Problem, reach: Reach) -> str:
     share = reach.excluded.get(reach.worst_rule or "", 0.0)
     gates = " and ".join(device.name for device in problem.devices)
     return (
-        f"no architecture of {problem.space.name} lies inside the gate of {gates}: the rule "
-        f"{reach.worst_rule!r} excludes most ({share:.0%} of random encodings). Allow them with --outside "
-        "allow, or choose another space."
+        f"no architecture of {problem.space.name} was found inside the gate of {gates}: the rule "
+        f"{reach.worst_rule!r} excludes most ({share:.0%} of {_SAMPLES} random encodings), and "
+        f"{_GENERATIONS} generations towards the gate did not help. Allow networks outside it with "
+        "--outside allow, or choose another space."
     )
 
 

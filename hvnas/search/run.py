@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hvnas.arch import load_arch
 from hvnas.search.archive import Archive
 from hvnas.search.earlier import renew
 from hvnas.search.engines import LOCAL, Engine, resumed_engine, run_strategy, strategy_on
@@ -27,12 +26,12 @@ from hvnas.search.reach import (
     Reach,
     check_budget,
     find_reach,
-    widened,
+    known_rows,
     with_widest_budget,
 )
 from hvnas.search.registry import strategy_entry
 from hvnas.search.result import SearchResult
-from hvnas.search.seams import DeviceLike, EstimatorLike, Progress, Rows, Silent, SpaceLike
+from hvnas.search.seams import DeviceLike, EstimatorLike, Progress, Silent, SpaceLike
 from hvnas.search.session import Session, no_log
 from hvnas.search.state import Checkpoint, State, Stopped
 
@@ -123,8 +122,9 @@ def search(
     )
     for one in problem.devices:
         _check_throughput(one, throughput)
+    reach = None
     if budget_ms is None:
-        problem = with_widest_budget(problem)
+        problem, reach = with_widest_budget(problem)
     choice = None
     if strategy == AUTO:
         from hvnas.search.auto import resolve_strategy
@@ -164,6 +164,7 @@ def search(
         progress=progress,
         stop=stop,
         choice=choice,
+        reach=reach,
         started=started,
     )
 
@@ -238,16 +239,18 @@ def execute(
     progress: Progress | None = None,
     stop: Event | None = None,
     choice: Choice | None = None,
+    reach: Reach | None = None,
     started: float | None = None,
     checkpoint_seconds: float = _CHECKPOINT_SECONDS,
 ) -> SearchResult:
     """Search `problem` as `config` says, in `folder` if there is one. See `search`.
 
-    `choice` is why the strategy was chosen, to be told where nobody named one.
+    `choice` is why the strategy was chosen, to be told where nobody named one; `reach` that of the problem,
+    where it is known.
     """
     started = time.perf_counter() if started is None else started
     progress = progress or Silent()
-    problem, reach = _prepared(problem, config, engine)
+    problem, reach = _prepared(problem, config, engine, reach)
     with nullcontext() if folder is None else folder.held():
         # An estimate of seconds is not to be made twice.
         every = checkpoint_seconds if problem.cheap else 0.0
@@ -283,17 +286,17 @@ def execute(
         return result if folder is None else folder.write(result)
 
 
-def _prepared(problem: Problem, config: RunConfig, engine: Engine) -> tuple[Problem, Reach]:
+def _prepared(
+    problem: Problem, config: RunConfig, engine: Engine, reach: Reach | None
+) -> tuple[Problem, Reach]:
     """The problem with its seeds, and its reach; ValueError for what must not leave a folder behind."""
-    reach = find_reach(problem)
+    reach = reach or find_reach(problem)
     check_budget(problem, reach)
     check = getattr(strategy_on(config.strategy, engine), "check", None)
     if check is not None:
         check(problem)
-    known = _known_rows(problem.space)
-    reach = widened(reach, problem, known)
     # The fastest architecture is a seed so that every strategy knows something feasible.
-    seeds = [reach.min_row[None], *([known] if config.fixed_points else [])]
+    seeds = [reach.min_row[None], *([known_rows(problem.space)] if config.fixed_points else [])]
     problem = problem.with_seeds(np.concatenate(seeds))
     _check_recipe(problem)
     return problem, reach
@@ -330,18 +333,12 @@ def _nothing_found(problem: Problem, reach: Reach, archive: Archive, *, stopped:
     so_far = " before the search was stopped" if stopped else ""
     return InfeasibleBudget(
         f"budget_ms: none of {archive.evaluated} architectures{so_far} meets {problem.budget_ms:g} ms{kept}; "
-        f"the smallest reachable latency is {reach.min_ms:.3f} ms. Give more evaluations or a larger budget.",
+        f"the smallest latency found is {reach.min_ms:.3f} ms. Give more evaluations or a larger budget.",
         smallest_ms=reach.min_ms,
         arch=problem.space.decode(reach.min_row),
         rule=None,
         stopped=stopped,
     )
-
-
-def _known_rows(space: SpaceLike) -> Rows:
-    """The fixed points in the space. Shape [k, genes]."""
-    rows = [space.encode(load_arch(name)) for name in space.fixed_points()]
-    return np.array(rows, dtype=np.int16).reshape(-1, len(space.genes))
 
 
 def _check_recipe(problem: Problem) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,20 @@ from numpy.typing import NDArray
 
 from hvnas.blocks import lower_block
 from hvnas.ops import State
+from hvnas.space.feasible import Arriving, Feasibility, why_nothing
 from hvnas.space.layout import SLOTS, Layout
 from hvnas.space.spec import SAME
-from hvnas.space.stage import ABSENT, CEIL, FLOOR, Abilities, StageRules, gene_tables, situation_numbers
-from hvnas.space.traits import IDLE, KINDS, MAP, PAIR, DownTraits, traits_of
+from hvnas.space.stage import (
+    ABSENT,
+    CEIL,
+    FLOOR,
+    Abilities,
+    Effect,
+    StageRules,
+    gene_tables,
+    situation_numbers,
+)
+from hvnas.space.traits import IDLE, KINDS, MAP, DownTraits, traits_of
 
 Rows = NDArray[np.int16]
 Ints = NDArray[np.int64]
@@ -40,10 +51,39 @@ class Canonicaliser:
         self.rules = self._rules()
         self.stages = tuple(_StagePass(layout, rules, i) for i, rules in enumerate(self.rules))
         self.start_kind = np.array([MAP if tokens is None else IDLE for tokens in spec.tokens])
-        self.takes_tokens = any(head.accepts[PAIR] for head in self.abilities.heads)
         self.explicit_stem = np.flatnonzero([w != SAME for w in spec.stem_width])
         self.same_stem = spec.stem_width.index(SAME) if SAME in spec.stem_width else None
         self.head_fix = self._head_fix()
+        sizes, kinds = np.unique(self.stem_sizes).tolist(), sorted(set(self.start_kind.tolist()))
+        starts = [Arriving(size, kind, False) for kind in kinds for size in sizes]
+        self.feasibility = Feasibility(self.rules, starts, spec.counts)
+        if self.feasibility.empty:
+            raise ValueError(why_nothing(self.feasibility))
+        self.start_fix = self._start_fix()
+        if self.feasibility.has_holes:
+            for stage in self.stages:
+                stage.feasibility = self.feasibility
+
+    def start_alive(self, tokens: int, count: int, stem: int, resolution: int) -> bool:
+        """Whether a network can begin with these values, by index."""
+        start = Arriving(int(self.stem_sizes[stem, resolution]), int(self.start_kind[tokens]), False)
+        return self.feasibility.alive(0, self.layout.spec.counts[count], start)
+
+    def _start_fix(self) -> Ints | None:
+        """The nearest beginning that can be completed; None where all can.
+
+        Shape [tokens, counts, stems, resolutions, 4].
+        """
+        shape = (len(self.start_kind), len(self.layout.spec.counts), *self.stem_sizes.shape)
+        places = np.array(list(np.ndindex(shape)))
+        alive = np.array([self.start_alive(*place) for place in places.tolist()])
+        if alive.all():
+            return None
+        good = places[alive]
+        away = np.abs(places[:, None] - good[None])
+        # What is said of tokens, stages and stem counts for more than the resolution.
+        cost = ((away > 0) * np.array([8, 8, 4, 1]) + away / (1 + np.array(shape))).sum(2)
+        return np.asarray(good[cost.argmin(1)].reshape(*shape, 4))
 
     def _stem_sizes(self) -> Ints:
         """Map size behind each stem at each resolution. Shape [stems, resolutions]."""
@@ -78,10 +118,11 @@ class Canonicaliser:
         rows = np.array(np.asarray(rows).T, dtype=np.int64, order="C")
         np.clip(rows, 0, self.cardinalities[:, None] - 1, out=rows)
         layout = self.layout
+        if self.start_fix is not None:
+            first = [layout.tokens, layout.count, layout.stem, layout.resolution]
+            rows[first] = self.start_fix[tuple(rows[first])].T
         counts = np.array(layout.spec.counts)[rows[layout.count]]
         size = self.stem_sizes[rows[layout.stem], rows[layout.resolution]]
-        if not self.takes_tokens:
-            rows[layout.tokens] = 0
         kind = self.start_kind[rows[layout.tokens]]
         seen_3d = np.zeros(rows.shape[1], dtype=bool)
         floor = np.zeros(rows.shape[1], dtype=np.int64)
@@ -95,11 +136,14 @@ class Canonicaliser:
     def _stem_width(self, rows: Ints) -> None:
         column = self.layout.stem_width
         same = self.stages[0].must_match
+        widths = np.array([w if w != SAME else 0 for w in self.layout.spec.stem_width])
         if self.same_stem is not None:
             rows[column, same] = self.same_stem
+        elif same.any():
+            kept = np.array(self.layout.spec.stages[0].width)[rows[self.layout.stages[0].width, same]]
+            rows[column, same] = (widths[None] == kept[:, None]).argmax(1)
         if not len(self.explicit_stem):
             return
-        widths = np.array([w if w != SAME else 0 for w in self.layout.spec.stem_width])
         wrong = ~same & (widths[rows[column]] == 0)
         if wrong.any():
             first = self.layout.stages[0].width
@@ -119,6 +163,7 @@ class _StagePass:
         self.n_types = {slot: len(rules.types[slot]) for slot in SLOTS}
         self.genes = {slot: gene_tables(layout, self.slots[slot]) for slot in SLOTS}
         self.width_fix = self._width_fix()
+        self.stem_fix = self._stem_fix()
         self.width_up = self._width_up()
         self.global_width_fix = self._global_width_fix()
         self.no_down = np.array([down.kind == "none" for down in rules.downs])
@@ -129,9 +174,11 @@ class _StagePass:
         }
         # Where what arrives at the first stage must already have its width.
         self.must_match = np.zeros(0, dtype=bool)
+        # Set where some choices cannot be completed.
+        self.feasibility: Feasibility | None = None
         self.final_width = np.zeros(0, dtype=np.int64)
         self.widths = np.array(rules.spec.width)
-        self.own_widths = np.array([0 if w == SAME else w for w in rules.spec.global_width])
+        self.own_widths = np.array([0, *rules.global_widths[1:]])
         self.growing = "growing_widths" in layout.spec.rules
 
     def _width_fix(self) -> Ints:
@@ -147,6 +194,18 @@ class _StagePass:
                 table[a, b] = good[np.abs(widths[good][None] - widths[:, None]).argmin(1)]
         return table
 
+    def _stem_fix(self) -> Ints | None:
+        """As `width_fix` among the widths that the stem can have; None where it can have the stage's own."""
+        offered = self.rules.layout.spec.stem_width
+        if SAME in offered:
+            return None
+        widths, table = np.array(self.rules.spec.width), self.width_fix.copy()
+        for place in np.ndindex(table.shape[:2]):
+            good = np.unique([w for w in self.width_fix[place] if widths[w] in offered])
+            if len(good):
+                table[place] = good[np.abs(widths[good][None] - widths[:, None]).argmin(1)]
+        return table
+
     def _width_up(self) -> Ints:
         """The first fitting width from each on, the last fitting one where there is none."""
         table = self.width_fix.copy()
@@ -158,11 +217,15 @@ class _StagePass:
 
     def _global_width_fix(self) -> Ints:
         """Canonical global width index. Shape [global types, widths, global widths]."""
-        spec = self.rules.spec
-        table = np.zeros((self.n_types["global"], len(spec.width), len(spec.global_width)), dtype=np.int64)
+        rules = self.rules
+        widths, own = rules.spec.width, np.array([0, *rules.global_widths[1:]])
+        table = np.zeros((self.n_types["global"], len(widths), len(own)), dtype=np.int64)
         for b in range(table.shape[0]):
             for w in range(table.shape[1]):
-                explicit = self.rules.explicit_widths(b, w)
+                explicit = np.array(rules.explicit_widths(b, w), dtype=np.int64)
+                if len(explicit) and not rules.same_allowed(w):
+                    wanted = np.where(own > 0, own, widths[w])
+                    table[b, w] = explicit[np.abs(own[explicit][None] - wanted[:, None]).argmin(1)]
                 table[b, w, explicit] = explicit
         return table
 
@@ -175,29 +238,50 @@ class _StagePass:
         """
         active = counts > self.i
         rows[self.columns.all[0] : self.columns.all[-1] + 1, ~active] = 0
-        chosen = self._combine(rows, active, counts == self.i + 1, size, kind, seen_3d)
+        chosen = self._combine(rows, active, counts, size, kind, seen_3d)
         self._presence(rows, active, chosen)
         for slot in SLOTS:
             self._fix_genes(rows, slot)
-        self._fix_widths(rows, active, chosen, floor)
         if self.i == 0:
             self.must_match = self._must_match(chosen)
+        self._fix_widths(rows, active, chosen, floor)
         sizing, halved = chosen[:, 4], size // 2
         out = np.where(sizing == CEIL, (size + 1) // 2, np.where(sizing == FLOOR, halved, size))
         is_3d = self.rules.is_3d[np.maximum(chosen[:, 1], 0)] & (chosen[:, 1] != ABSENT)
         return np.where(active, out, size), np.where(active, chosen[:, 3], kind), seen_3d | (is_3d & active)
 
-    def _combine(self, rows: Ints, active: Mask, last: Mask, size: Ints, kind: Ints, seen_3d: Mask) -> Ints:
+    def _banned(
+        self, active: Mask, counts: Ints, size: Ints, kind: Ints, seen_3d: Mask
+    ) -> Iterator[tuple[frozenset[Effect], Mask]]:
+        """The active rows by the effects that nothing can follow."""
+        if self.feasibility is None:
+            yield frozenset(), active
+            return
+        states = np.stack([counts, size, kind, seen_3d], axis=1)
+        distinct, place = np.unique(states[active], axis=0, return_inverse=True)
+        groups: dict[frozenset[Effect], list[int]] = {}
+        for number, (count, side, kind_, seen) in enumerate(distinct.tolist()):
+            arriving = Arriving(side, kind_, bool(seen))
+            groups.setdefault(self.feasibility.dead_ends(self.i, count, arriving), []).append(number)
+        for banned, numbers in groups.items():
+            here = active.copy()
+            here[active] = np.isin(place.reshape(-1), numbers)
+            yield banned, here
+
+    def _combine(self, rows: Ints, active: Mask, counts: Ints, size: Ints, kind: Ints, seen_3d: Mask) -> Ints:
         """The valid combination of types and downsample nearest to each row's. Shape [n, 5]."""
-        wanted = []
+        wanted, last = [], counts == self.i + 1
         for slot in SLOTS:
             columns = self.slots[slot]
             absent = self.depths[slot][rows[columns.depth]] == 0
             wanted.append(np.where(absent, self.n_types[slot], rows[columns.type]))
         down = rows[self.columns.downsample]
         chosen = np.zeros((rows.shape[1], 5), dtype=np.int64)
-        numbers = situation_numbers(kind, last, size % 2, seen_3d)[active]
-        chosen[active] = self.rules.nearest(numbers, wanted[0][active], wanted[1][active], down[active])
+        numbers = situation_numbers(kind, last, size % 2, seen_3d)
+        for banned, here in self._banned(active, counts, size, kind, seen_3d):
+            chosen[here] = self.rules.nearest(
+                numbers[here], wanted[0][here], wanted[1][here], down[here], banned=banned
+            )
         rows[self.columns.downsample, active] = chosen[active, 2]
         return chosen
 
@@ -229,12 +313,13 @@ class _StagePass:
         width = self.width_fix[lt, gt, wanted]
         if self.growing:
             width = self._at_least(lt, gt, width, floor)
+        if self.i == 0 and self.stem_fix is not None:
+            kept = self.must_match
+            width[kept] = self.stem_fix[lt[kept], gt[kept], width[kept]]
         rows[self.columns.width] = np.where(active, width, 0)
         both = active & (local != ABSENT) & (global_ != ABSENT)
         column = self.columns.global_width
         own = self.global_width_fix[np.maximum(global_, 0), rows[self.columns.width], rows[column]]
-        if self.growing:
-            own = np.where(self.own_widths[own] < self.widths[rows[self.columns.width]], 0, own)
         rows[column] = np.where(both, own, 0)
         final = np.where(self.own_widths[rows[column]] > 0, self.own_widths[rows[column]], self.widths[width])
         self.final_width = np.where(active, final, floor)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from hvnas.space.canonical import Canonicaliser
 from hvnas.space.layout import SLOTS
-from hvnas.space.spec import SAME
 from hvnas.space.stage import ABSENT, CEIL, FLOOR, KEEP, Situation
 
 
@@ -29,7 +28,7 @@ class _Before(NamedTuple):
     floor: int
 
 
-# Widths that a pair of types can have, each with the other widths that its global run can have.
+# Widths that a pair of types can have, each with the widths that it can leave.
 _Choices = tuple[tuple[int, tuple[int, ...]], ...]
 
 
@@ -46,8 +45,7 @@ class _Counter:
 
     def total(self) -> int:
         total = 0
-        kinds = self.c.start_kind.tolist() if self.c.takes_tokens else self.c.start_kind[:1].tolist()
-        for kind in kinds:
+        for kind in self.c.start_kind.tolist():
             for size, ways in Counter(self.c.stem_sizes.flatten().tolist()).items():
                 before = _Before(size, kind, False, 0)
                 total += ways * sum(self._from_first(before, count) for count in self.spec.counts)
@@ -82,6 +80,8 @@ class _Counter:
         groups = self.groups(min(i, 1) if self._shared(i) else i, situation, before.floor)
         sizes = {KEEP: before.size, CEIL: (before.size + 1) // 2, FLOOR: before.size // 2}
         for (sizing, kind, is_3d, match, width), ways in groups.items():
+            if sizes[sizing] < 1:
+                continue
             result[_Before(sizes[sizing], kind, before.seen_3d or is_3d, width), match] += ways
         return result
 
@@ -103,21 +103,28 @@ class _Counter:
         for combination in rules.combinations(situation):
             local, global_ = combination.local, combination.global_
             is_3d = global_ != ABSENT and bool(rules.is_3d[global_])
-            match = i == 0 and rules.must_match(combination) and self.c.same_stem is not None
-            key = (combination.sizing, combination.kind, is_3d, match, self.choices(i, local, global_))
+            match = i == 0 and rules.must_match(combination)
+            choices = self.choices(i, local, global_, rules.widths(combination))
+            key = (combination.sizing, combination.kind, is_3d, match, choices)
             result[key] += self.depths(i, local, global_)
         return result
 
-    def _choices(self, i: int, local: int, global_: int) -> _Choices:
+    def _choices(self, i: int, local: int, global_: int, fitting: tuple[int, ...]) -> _Choices:
         """The widths of two types, each with the number of ways to choose an own width of the global run."""
         rules = self.c.rules[i]
-        listed, own = rules.spec.width, rules.spec.global_width
-        fitting = rules.fits(local, global_)
+        listed, own = rules.spec.width, rules.global_widths
         if ABSENT in (local, global_):
-            return tuple((listed[w], ()) for w in fitting)
-        found = [(listed[w], [own[g] for g in rules.explicit_widths(global_, w)]) for w in fitting]
-        assert not any(SAME in others for _, others in found)
-        return tuple((width, tuple(int(other) for other in others)) for width, others in found)
+            return tuple((listed[w], (listed[w],)) for w in fitting)
+        return tuple(
+            (
+                listed[w],
+                (
+                    *([listed[w]] if rules.same_allowed(w) else []),
+                    *(int(own[g]) for g in rules.explicit_widths(global_, w)),
+                ),
+            )
+            for w in fitting
+        )
 
     def _depths(self, i: int, local: int, global_: int) -> int:
         """Ways to choose depths and block genes of two types."""
@@ -132,11 +139,7 @@ class _Counter:
         """Ways to choose the widths, by the width that they leave (0 where it is free)."""
         allowed = [choice for choice in choices if choice[0] >= floor] or choices[-1:]
         result: Counter[int] = Counter()
-        for width, others in allowed:
-            result[width if self.growing else 0] += 1
-            for other in others:
-                if not self.growing:
-                    result[0] += 1
-                elif other > width:
-                    result[other] += 1
+        for _, finals in allowed:
+            for final in finals:
+                result[final if self.growing else 0] += 1
         return result

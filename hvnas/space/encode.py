@@ -75,7 +75,7 @@ def _preset(presets: Sequence[Preset], block: Block, what: str) -> Preset:
 
 
 def _stage(layout: Layout, row: NDArray[np.int64], i: int, stage: Stage) -> None:
-    columns, spec = layout.stages[i], layout.spec
+    columns = layout.stages[i]
     _put(layout, row, columns.downsample, _downsample_name(layout, i, stage))
     first = stage.runs[0][1]
     _put(layout, row, columns.width, first.width)
@@ -86,7 +86,7 @@ def _stage(layout: Layout, row: NDArray[np.int64], i: int, stage: Stage) -> None
             _run(layout, row, columns.slots[slot], run, f"stages.{i}.{slot}")
     if stage.local and stage.global_ and stage.local.width != stage.global_.width:
         _put(layout, row, columns.global_width, stage.global_.width)
-    elif SAME in spec.stages[i].global_width:
+    else:
         _put(layout, row, columns.global_width, SAME)
 
 

@@ -18,24 +18,26 @@ from numpy.typing import NDArray
 
 from hvnas.space.canonical import Canonicaliser, Ints, Rows
 from hvnas.space.layout import SLOTS, SlotColumns
-from hvnas.space.spec import SAME
 from hvnas.space.stage import ABSENT, CEIL, KEEP, Combination, Situation, gene_tables
 
 if TYPE_CHECKING:
     from hvnas.space.space import Space
 
 
+_FREE = -1
+
+
 class _Before(NamedTuple):
     """What a stage depends on of the stages before it; as in `hvnas.space.counting`.
 
-    `match` tells whether the stem's width must be ``same``, which the first stage decides.
+    `stem` is the index of the stem's width where the first stage decides it, else `_FREE`.
     """
 
     size: int
     kind: int
     seen_3d: bool
     floor: int
-    match: bool
+    stem: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Enumeration:
     def _complete(self, rows: Ints, at: Ints, numbers: Ints, i: int, before: _Before, count: int) -> None:
         """Fill stages i to count - 1, head and stem's width of the rows at `at` in place."""
         if i == count:
-            end = self._end(before.kind, before.match)
+            end = self._end(before.kind, before.stem)
             rows[np.ix_(at, np.array(end.columns))] = end.values[numbers]
             return
         groups = self._stage(i, before, count)
@@ -108,7 +110,7 @@ class Enumeration:
     def _count_ways(self, i: int, before: _Before, count: int) -> int:
         """Ways to complete a row from stage i on."""
         if i == count:
-            return len(self._end(before.kind, before.match).values)
+            return len(self._end(before.kind, before.stem).values)
         return sum(
             len(group.values) * self._ways(i + 1, group.after, count)
             for group in self._stage(i, before, count)
@@ -121,23 +123,23 @@ class Enumeration:
         """Every choice of tokens, number of stages, stem and resolution, one row each."""
         layout, c = self._layout, self._c
         columns = (layout.tokens, layout.count, layout.stem, layout.resolution)
-        tokens = range(len(layout.spec.tokens)) if c.takes_tokens else range(1)
+        tokens = range(len(layout.spec.tokens))
         lists = (tokens, *(range(len(layout.genes[column].values)) for column in columns[1:]))
         found = []
         for values in product(*lists):
             size = int(c.stem_sizes[values[2], values[3]])
-            before = _Before(size, int(c.start_kind[values[0]]), False, 0, False)
+            before = _Before(size, int(c.start_kind[values[0]]), False, 0, _FREE)
             found.append(_Choices(before, columns, np.array([values])))
         return tuple(found)
 
-    def _end(self, kind: int, match: bool) -> _Choices:
+    def _end(self, kind: int, stem: int) -> _Choices:
         """Heads behind a state of this kind, and widths of the stem."""
         heads = [h for h, head in enumerate(self._c.abilities.heads) if head.accepts[kind]]
         free = self._c.explicit_stem.tolist()
         same = self._c.same_stem
-        widths = [same] if (match or not free) and same is not None else free
+        widths = [stem] if stem != _FREE else free or ([] if same is None else [same])
         columns = (self._layout.head, self._layout.stem_width)
-        return _Choices(_Before(0, kind, False, 0, match), columns, _products(heads, widths))
+        return _Choices(_Before(0, kind, False, 0, stem), columns, _products(heads, widths))
 
     def _stage_choices(self, i: int, before: _Before, count: int) -> tuple[_Choices, ...]:
         """Choices for stage i of `count`, by what they leave."""
@@ -145,41 +147,48 @@ class Enumeration:
         situation = Situation(before.kind, i == count - 1, bool(before.size % 2), before.seen_3d)
         values: dict[_Before, list[Ints]] = {}
         for combination in rules.combinations(situation):
-            for final, widths in self._widths(i, combination, before.floor).items():
-                after = self._after(i, before, combination, final)
+            for (final, stem), widths in self._widths(i, combination, before).items():
+                after = self._after(i, before, combination, final, stem)
+                if after.size < 1:
+                    continue
                 values.setdefault(after, []).append(self._products_of(i, combination, widths))
         columns = self._layout.stages[i].all
         return tuple(_Choices(after, columns, np.concatenate(parts)) for after, parts in values.items())
 
-    def _after(self, i: int, before: _Before, combination: Combination, final: int) -> _Before:
+    def _after(self, i: int, before: _Before, combination: Combination, final: int, stem: int) -> _Before:
         rules = self._c.rules[i]
         sizing = combination.sizing
         is_3d = combination.global_ != ABSENT and bool(rules.is_3d[combination.global_])
-        match = before.match
-        if i == 0:
-            match = rules.must_match(combination) and self._c.same_stem is not None
         size = before.size if sizing == KEEP else (before.size + (sizing == CEIL)) // 2
-        return _Before(size, combination.kind, before.seen_3d or is_3d, final, match)
+        return _Before(size, combination.kind, before.seen_3d or is_3d, final, stem)
 
-    def _widths(self, i: int, combination: Combination, floor: int) -> dict[int, list[tuple[int, int]]]:
-        """(width, global width) indices of two types by the width that they leave (0 where it is free)."""
+    def _widths(
+        self, i: int, combination: Combination, before: _Before
+    ) -> dict[tuple[int, int], list[tuple[int, int]]]:
+        """(width, global width) indices of two types by the width that they leave and that of the stem.
+
+        The width that they leave is 0 where it is free.
+        """
         rules = self._c.rules[i]
-        listed, own = rules.spec.width, rules.spec.global_width
+        listed, own = rules.spec.width, rules.global_widths
         local, global_ = combination.local, combination.global_
-        fitting = rules.fits(local, global_)
-        found: dict[int, list[tuple[int, int]]] = {}
-        for w in [w for w in fitting if listed[w] >= floor] or fitting[-1:]:
-            found.setdefault(listed[w] if self._growing else 0, []).append((w, 0))
-            if ABSENT in (local, global_):
-                continue
-            for g in rules.explicit_widths(global_, w):
-                width = own[g]
-                assert width != SAME
-                if not self._growing:
-                    found[0].append((w, g))
-                elif int(width) > listed[w]:
-                    found.setdefault(int(width), []).append((w, g))
+        fitting = rules.widths(combination)
+        found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for w in [w for w in fitting if listed[w] >= before.floor] or fitting[-1:]:
+            stem = self._stem(i, combination, listed[w]) if i == 0 else before.stem
+            both = ABSENT not in (local, global_)
+            if not both or rules.same_allowed(w):
+                found.setdefault((listed[w] if self._growing else 0, stem), []).append((w, 0))
+            for g in rules.explicit_widths(global_, w) if both else ():
+                found.setdefault((int(own[g]) if self._growing else 0, stem), []).append((w, g))
         return found
+
+    def _stem(self, i: int, combination: Combination, width: int) -> int:
+        """The index of the stem's width where the first stage decides it."""
+        if not self._c.rules[i].must_match(combination):
+            return _FREE
+        same = self._c.same_stem
+        return self._layout.spec.stem_width.index(width) if same is None else same
 
     def _products_of(self, i: int, combination: Combination, widths: list[tuple[int, int]]) -> Ints:
         """Rows of the stage's columns for one combination of types. Shape [n, columns of the stage]."""

@@ -70,7 +70,9 @@ class Layout:
             "local": self._slot(f"stages.{i}.local", stage.local, stage.local_depth),
             "global": self._slot(f"stages.{i}.global", stage.global_, stage.global_depth),
         }
-        global_width = self._add(f"stages.{i}.global.width", stage.global_width)
+        # Index 0 is that of genes without a say, here of stages that lack one of the runs.
+        own = (SAME, *(width for width in stage.global_width if width != SAME))
+        global_width = self._add(f"stages.{i}.global.width", own)
         return StageColumns(downsample, width, global_width, slots, tuple(range(start, len(self.genes))))
 
     def _slot(self, name: str, types: tuple[str, ...], depths: tuple[int, ...]) -> SlotColumns:

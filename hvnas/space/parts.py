@@ -132,7 +132,7 @@ class _Run(_InStage):
         super().__init__(layout, i, reads)
         self.slot, self.run = slot, layout.stages[i].slots[slot]
         self.depths = np.array(self.run.depths)
-        own = layout.spec.stages[i].global_width
+        own = layout.genes[layout.stages[i].global_width].values
         self.own_width = np.array([0 if w == SAME else w for w in own])
 
     def depth(self, genes: Ints) -> Ints:

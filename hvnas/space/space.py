@@ -15,6 +15,7 @@ from hvnas.space.canonical import Canonicaliser, Rows
 from hvnas.space.counting import count_encodings
 from hvnas.space.encode import encode_arch
 from hvnas.space.fastpath import FastPath
+from hvnas.space.feasible import unused
 from hvnas.space.layout import Gene, Layout
 from hvnas.space.sampling import Sampler
 from hvnas.space.spec import SpaceSpec, load_spec
@@ -135,6 +136,11 @@ class Space:
         """Names of the papers' models that lie inside."""
         return self._fixed_points
 
+    def unused(self) -> dict[str, tuple[str, ...]]:
+        """List the values that no member has, by field: what they would be part of cannot be built."""
+        canonicaliser = self._canonicaliser
+        return unused(self.layout, canonicaliser.feasibility, canonicaliser.start_alive)
+
     def around(self, arch: Arch, *, also: Sequence[str] = ()) -> Space:
         """The restriction to `arch` and somewhat smaller networks of the same kind.
 
@@ -182,4 +188,8 @@ def load_space(name: str | Path) -> Space:
 
     Raises ValueError, one line, naming file and field, or the spaces there are.
     """
-    return Space(load_spec(name))
+    spec = load_spec(name)
+    try:
+        return Space(spec)
+    except ValueError as error:
+        raise ValueError(f"{error} ({name})") from None

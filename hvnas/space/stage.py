@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,14 @@ class Combination(NamedTuple):
     sizing: int
 
 
+class Effect(NamedTuple):
+    """What a combination does to the state, of what the stages behind it depend on."""
+
+    kind: int
+    sizing: int
+    is_3d: bool
+
+
 @dataclass(frozen=True)
 class Abilities:
     """Traits of every preset of a space, by name."""
@@ -75,37 +83,61 @@ class StageRules:
         self.downs = [abilities.downs[name] for name in self.spec.downsample]
         self.is_3d = np.array([t.block.type == "mb3d" for t in self.types["global"]])
         self.ordered = "4d_before_3d" in layout.spec.rules
+        self.growing = "growing_widths" in layout.spec.rules
+        self.global_widths = layout.genes[self.columns.global_width].values
         self.kinds_after = [[down.kind_after(kind) for kind in range(len(KINDS))] for down in self.downs]
         self.sizing, self.leaves = cache(self._sizing), cache(self._leaves)
         self.combinations = cache(self._combinations)
         self._array = cache(self._as_array)
-        shape = (8 * len(KINDS), len(self.types["local"]) + 1, len(self.types["global"]) + 1, len(self.downs))
-        # Combinations by situation and choice, filled in as they are asked for.
-        self._table = np.full((*shape, 5), UNKNOWN, dtype=np.int16)
-        self.fits = cache(self._fits)
+        # Combinations by situation and choice, filled in as they are asked for; one table for each set of
+        # effects that are not to be had.
+        self._tables = cache(self._empty_table)
+        self.fits, self.effects = cache(self._fits), cache(self._effects)
+        self.fits_stem = cache(self._fits_stem)
         self._ways: dict[tuple[int, int], int] = {}
 
     def first(self, local: int, global_: int) -> Traits:
         """Traits of the first block of the stage."""
         return self.types["global"][global_] if local == ABSENT else self.types["local"][local]
 
-    def _options(self, slot: str) -> list[int]:
+    def _empty_table(self, banned: frozenset[Effect]) -> NDArray[np.int16]:
+        shape = (8 * len(KINDS), len(self.types["local"]) + 1, len(self.types["global"]) + 1, len(self.downs))
+        return np.full((*shape, 5), UNKNOWN, dtype=np.int16)
+
+    def options(self, slot: str) -> list[int]:
+        """Indices of the types that a run may have, `ABSENT` where it may be empty."""
         depths = self.columns.slots[slot].depths
         return ([ABSENT] if 0 in depths else []) + (list(range(len(self.types[slot]))) if any(depths) else [])
 
     def _combinations(self, situation: Situation) -> tuple[Combination, ...]:
         found = []
-        for local in self._options("local"):
-            for global_ in self._options("global"):
+        for local in self.options("local"):
+            for global_ in self.options("global"):
                 if (local, global_) == (ABSENT, ABSENT) or not self.fits(local, global_):
                     continue
                 if self.ordered and situation.seen_3d and not (local == ABSENT and self.is_3d[global_]):
                     continue
                 for down in range(len(self.downs)):
                     combination = self._check(local, global_, down, situation)
-                    if combination is not None:
+                    if combination is not None and self.fits_stem(local, global_, down):
                         found.append(combination)
         return tuple(found)
+
+    def blocked_by_order(self, situation: Situation) -> bool:
+        """Whether MB3D blocks came before and the stage, where the rule wants such only, may have none."""
+        only_3d = ABSENT in self.options("local") and any(
+            t != ABSENT and self.is_3d[t] for t in self.options("global")
+        )
+        return self.ordered and situation.seen_3d and not only_3d
+
+    def effect(self, combination: Combination) -> Effect:
+        """What a combination does to the state."""
+        is_3d = combination.global_ != ABSENT and bool(self.is_3d[combination.global_])
+        return Effect(combination.kind, combination.sizing, is_3d)
+
+    def _effects(self, situation: Situation) -> frozenset[Effect]:
+        """Of all valid combinations."""
+        return frozenset(map(self.effect, self.combinations(situation)))
 
     def _check(self, local: int, global_: int, down: int, situation: Situation) -> Combination | None:
         slot, type_ = ("global", global_) if local == ABSENT else ("local", local)
@@ -149,22 +181,28 @@ class StageRules:
         local: NDArray[np.int64],
         global_: NDArray[np.int64],
         down: NDArray[np.int64],
+        *,
+        banned: frozenset[Effect] = frozenset(),
     ) -> NDArray[np.int64]:
         """The valid combination nearest to each choice, itself where it is valid. Shape [n, 5].
 
-        Types one past the last mean that the run is absent. `situations` are numbers.
+        Types one past the last mean that the run is absent. `situations` are numbers. Combinations with a
+        `banned` effect are not valid.
         """
-        found = self._table[situations, local, global_, down]
+        table = self._tables(banned)
+        found = table[situations, local, global_, down]
         unknown = found[:, 2] == UNKNOWN
         if unknown.any():
             asked = np.stack([situations, local, global_, down], axis=1)[unknown]
             for situation, *choice in np.unique(asked, axis=0).tolist():
-                self._table[situation, *choice] = self._nearest(Situation.numbered(situation), choice)
-            found = self._table[situations, local, global_, down]
+                table[situation, *choice] = self._nearest(Situation.numbered(situation), choice, banned)
+            found = table[situations, local, global_, down]
         return found.astype(np.int64)
 
-    def _nearest(self, situation: Situation, choice: list[int]) -> NDArray[np.int64]:
-        valid = self._array(situation)
+    def _nearest(
+        self, situation: Situation, choice: list[int], banned: frozenset[Effect]
+    ) -> NDArray[np.int64]:
+        valid = self._array(situation, banned)
         absent = [len(self.types["local"]), len(self.types["global"]), UNKNOWN]
         wanted = np.array([ABSENT if c == a else c for c, a in zip(choice, absent, strict=True)])
         differs = wanted != valid[:, :3]
@@ -172,13 +210,10 @@ class StageRules:
         cost = 2 * differs[:, :2].sum(1) + differs[:, 2] + 4 * presence.sum(1)
         return np.asarray(valid[cost.argmin()])
 
-    def _as_array(self, situation: Situation) -> NDArray[np.int64]:
-        valid = np.array(self.combinations(situation), dtype=np.int64)
-        if not len(valid):
-            raise ValueError(
-                f"space {self.layout.spec.name}: stages.{self.i} has no valid choice of blocks and downsample"
-            )
-        return valid
+    def _as_array(self, situation: Situation, banned: frozenset[Effect]) -> NDArray[np.int64]:
+        valid = [c for c in self.combinations(situation) if not banned or self.effect(c) not in banned]
+        assert valid, "what reaches a stage can be completed"
+        return np.array(valid, dtype=np.int64)
 
     # widths and genes
 
@@ -186,18 +221,49 @@ class StageRules:
         """Indices of the widths that fit both types."""
         pairs = zip(SLOTS, (local, global_), strict=True)
         present = [self.types[slot][t] for slot, t in pairs if t != ABSENT]
+        both = ABSENT not in (local, global_)
         return tuple(
-            w for w, width in enumerate(self.spec.width) if all(t.fits_width(width) for t in present)
+            w
+            for w, width in enumerate(self.spec.width)
+            if all(t.fits_width(width) for t in present)
+            and (not both or self.same_allowed(w) or self.explicit_widths(global_, w))
         )
 
+    @cached_property
+    def _stem_widths(self) -> frozenset[int] | None:
+        """The widths that may arrive at the first stage; None where the stem can have the stage's own."""
+        offered = self.layout.spec.stem_width
+        return None if self.i > 0 or SAME in offered else frozenset(offered)
+
+    def _fits_stem(self, local: int, global_: int, down: int) -> bool:
+        """Whether some fitting width can arrive, where it is kept."""
+        return bool(self.widths(Combination(local, global_, down, NOTHING, KEEP)))
+
+    def widths(self, combination: Combination) -> tuple[int, ...]:
+        """Indices of the widths that fit both types and, where what arrives must have it, the stem."""
+        fitting = self.fits(combination.local, combination.global_)
+        if self._stem_widths is None or not self.must_match(combination):
+            return fitting
+        return tuple(w for w in fitting if self.spec.width[w] in self._stem_widths)
+
     def explicit_widths(self, global_: int, width: int) -> list[int]:
-        """Indices into global_width that mean another width than `width` and fit the type."""
+        """Indices into `global_widths` that mean another width than `width` and fit the type.
+
+        Where widths must grow, none below the stage's.
+        """
         traits = self.types["global"][global_]
         if not traits.changes_width:
             return []
-        values = self.spec.global_width
         own = self.spec.width[width]
-        return [i for i, v in enumerate(values) if v not in (SAME, own) and traits.fits_width(v)]
+        return [
+            i
+            for i, v in enumerate(self.global_widths)
+            if v not in (SAME, own) and traits.fits_width(v) and not (self.growing and v < own)
+        ]
+
+    def same_allowed(self, width: int) -> bool:
+        """Whether a global run behind a local one may have the stage's width."""
+        return SAME in self.spec.global_width or self.spec.width[width] in self.spec.global_width
 
     def _distinct(self, slot: SlotColumns, type_: int) -> int:
         total = 0

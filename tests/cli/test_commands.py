@@ -142,3 +142,18 @@ def test_published_facts_of_any_kind_do_no_harm(hvnas, tmp_path: Path) -> None:
     published = json.loads(hvnas("show", path, "--json").stdout)["published"]
     assert published["top1"] is None
     assert published["macs"] == "2020-01-01"
+
+
+def test_a_space_is_shown_and_checked(hvnas, tmp_path: Path) -> None:
+    shown = json.loads(hvnas("spaces", "show", "hybrid-tiny", "--json").stdout)
+    assert shown["genes"]["resolution"] == list(load_space("hybrid-tiny").spec.resolution)
+    lines = hvnas("spaces", "show", "hybrid-tiny").stdout
+    assert "stages.0.local.type" in lines and f"{shown['size']:,} architectures" in lines
+    own = tmp_path / "own.yaml"
+    own.write_text("{schema: hvnas.space/1, parent: hybrid-tiny, stem_width: [1000000]}")
+    refused = hvnas("spaces", "check", own)
+    assert refused.exit_code == 2
+    assert "stem_width" in refused.stderr and str(own) in refused.stderr
+    checked = json.loads(hvnas("spaces", "check", "hybrid-tiny", "--json").stdout)
+    assert checked["unused"] == {} and checked["size"] == shown["size"]
+    assert "unused        nothing" in hvnas("spaces", "check", "hybrid-tiny").stdout

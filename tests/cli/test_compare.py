@@ -91,7 +91,7 @@ def test_files_are_written_and_named(hvnas, runs: list[Path], tmp_path: Path) ->
     ("arguments", "message"),
     [
         (lambda runs, tmp: runs[:1], "give two or more run folders"),
-        (lambda runs, tmp: [runs[0], runs[0]], "stands there twice"),
+        (lambda runs, tmp: [runs[0], runs[0]], "is listed twice"),
         (lambda runs, tmp: [runs[0], tmp], "holds no run"),
         (lambda runs, tmp: [*runs, "--out", tmp / "a.pdf"], "choose one of them"),
         (lambda runs, tmp: [*runs, "--out", tmp / "no" / "a.png"], "there is no folder"),

@@ -110,5 +110,5 @@ def test_equal_names_become_paths(tmp_path: Path) -> None:
 
 
 def test_a_folder_named_twice_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match="stands there twice"):
+    with pytest.raises(ValueError, match="is listed twice"):
         load_runs([folder, folder.parent / "." / "one"])

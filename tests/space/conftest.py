@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -89,3 +90,18 @@ def hybrid() -> Space:
 def mobile() -> Space:
     """What search uses by default."""
     return load_space("hybrid-mobile")
+
+
+def _canonical_chunks(space: Space, chunk: int = 100_000) -> Iterator[np.ndarray]:
+    radix = np.cumprod([1, *space.cardinalities])
+    for start in range(0, int(radix[-1]), chunk):
+        numbers = np.arange(start, min(start + chunk, int(radix[-1])))
+        rows = numbers[:, None] // radix[:-1] % space.cardinalities
+        canonical = space.canonicalise(rows)
+        yield canonical[(canonical == rows).all(1)]
+
+
+@pytest.fixture(scope="session")
+def canonical_rows() -> Callable[[Space], np.ndarray]:
+    """Every row that is its own canonical form, by trying all products of the genes' values."""
+    return lambda space: np.concatenate(list(_canonical_chunks(space)))
