@@ -38,6 +38,10 @@ def run(
     classes: Annotated[
         int | None, typer.Option(help="Classes of the checkpoint. Default: the model's.")
     ] = None,
+    averaged: Annotated[
+        bool,
+        typer.Option("--ema/--no-ema", help="Of weights and their moving average, which to take."),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Convert a checkpoint of timm or of a paper's authors.
@@ -55,12 +59,13 @@ def run(
     family = family or (network.published or {}).get("family")
     if classes is not None:
         network = network.with_(classes=classes)
-    imported = import_weights(checkpoint, network, source=source, family=family)
+    imported = import_weights(checkpoint, network, source=source, family=family, averaged=averaged)
     metadata = {
         "arch": network.name,
         "arch_hash": network.hash,
         "source": imported.source,
         "source_file": checkpoint.name,
+        "source_part": imported.part,
     }
     save_weights(imported.state, out, metadata=metadata)
     params = network.lower().params
@@ -69,5 +74,5 @@ def run(
         return
     Screen().line(
         f"{out}: {len(imported.state)} tensors, {numbers.millions(params)} M params of {network.name}, "
-        f"read from {checkpoint.name} ({imported.source})"
+        f"read from {checkpoint.name}{f', {imported.part}' if imported.part else ''} ({imported.source})"
     )

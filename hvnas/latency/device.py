@@ -163,7 +163,10 @@ class Device:
         return max(0.0, error.factor(p) - 1)
 
     def _factor(self, probability: float, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.where(inside, self.inside_error.factor(probability), self.outside_error.factor(probability))
+        factors = (self.inside_error.factor(probability), self.outside_error.factor(probability))
+        # Where errors were all of one sign, the interval still holds the point that it is of.
+        bound = min if probability < 0.5 else max
+        return np.where(inside, *(bound(1.0, factor) for factor in factors))
 
     def _breakdown(self, program: Program) -> Breakdown:
         fixed, parts = self.model.parts(program)

@@ -27,6 +27,9 @@ BEFORE, AFTER = "base_device", "model_left_out"
 PROTOCOL = ("compute_unit", "precision", "batch", "threads")
 # A few errors that agree by luck do not make a device sure to less than this.
 MIN_SCALE = 0.01
+UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+# So many times faster or slower than the base device is no device measured alike, but another unit.
+IMPLAUSIBLE = 50.0
 SAME = {"fp16": "float16", "half": "float16", "fp32": "float32", "single": "float32"}
 
 
@@ -88,6 +91,36 @@ def recalibrate(base: Device, models: Sequence[MeasuredModel], *, name: str) -> 
         rows=tuple(_row(m) for m in models),
     )
     return Recalibrated(device, tuple(inside), outside, ms, left.before, left.after)
+
+
+def check_unit(base: Device, models: Sequence[MeasuredModel]) -> None:
+    """Raise ValueError, with a question, where the times look like another unit than milliseconds."""
+    predicted = np.array([base.latency(model.program).ms for model in models])
+    ratio = float(np.exp(np.mean(np.log(np.array([model.ms for model in models]) / predicted))))
+    if 1 / IMPLAUSIBLE < ratio < IMPLAUSIBLE:
+        return
+    unit, word = ("us", "microseconds") if ratio > 1 else ("s", "seconds")
+    shown = f"{ratio:.3g} times" if ratio > 1 else f"1/{1 / ratio:.3g} of"
+    raise ValueError(
+        f"ms: the times are {shown} what {base.name} predicts: are they {word}? Then give --unit {unit}; "
+        "if they are milliseconds, --unit ms"
+    )
+
+
+def in_milliseconds(models: Sequence[MeasuredModel], unit: str) -> tuple[MeasuredModel, ...]:
+    """`models` whose times are in `unit` (a key of `UNITS`), in milliseconds."""
+    factor = UNITS[unit]
+    return tuple(
+        replace(
+            model,
+            row=replace(
+                model.row,
+                ms=model.row.ms * factor,
+                spread=None if model.row.spread is None else model.row.spread * factor,
+            ),
+        )
+        for model in models
+    )
 
 
 def check_protocol(base: Device, row: ModelMeasurement) -> None:

@@ -1,7 +1,9 @@
 """A calibrated model for another device: its parameters refitted to a few whole-network measurements.
 
-A handful of measurements cannot tell all parameters apart, so the base device's are the prior. With base
-parameters b, a common factor g and multipliers u (all >= 0), the refitted parameters b * u minimise
+That a whole device is faster or slower owes nothing to the base device: its parameters are first multiplied
+by the mean ratio (geometric) of measured to predicted times, floor and all. A handful of measurements cannot
+tell the parameters apart beyond that, so these are the prior. With parameters b, a common factor g and
+multipliers u (all >= 0), the refitted parameters b * u minimise
 
     sum over networks (predicted / measured - 1)^2
     + prior_strength * (sum over parameters (u - g)^2 + SCALE_SHARE * (g - 1)^2)
@@ -26,7 +28,8 @@ Floats = NDArray[np.float64]
 
 AT_LEAST = 5
 SCALE_SHARE = 0.01
-STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, float("inf"))  # infinite: the base device as it is
+# The last but one leaves nothing but the common factor; infinite: the base device as it is.
+STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 1e9, float("inf"))
 FOLDS = 10
 
 
@@ -114,6 +117,7 @@ def _held(model: LinearModel, values: Floats, ms: Floats, part: NDArray[np.intp]
 def _refit(model: LinearModel, values: Floats, ms: Floats, strength: float) -> LinearModel:
     if np.isinf(strength):
         return model
+    model = _times(model, float(np.exp(np.mean(np.log(ms / model.predict(values))))))
     multipliers = _multipliers(_shares(model, values, ms), strength)
     terms = tuple(
         dataclasses.replace(term, ms_per_mega=float(term.ms_per_mega * u))
@@ -126,16 +130,27 @@ def _refit(model: LinearModel, values: Floats, ms: Floats, strength: float) -> L
     return dataclasses.replace(refitted, floor=tuple(_scaled(term, ratio) for term in model.floor))
 
 
+def _times(model: LinearModel, factor: float) -> LinearModel:
+    """`model` of a device that is slower by `factor` in everything."""
+    terms, floor = (tuple(_scaled(term, factor) for term in part) for part in (model.terms, model.floor))
+    return LinearModel(model.fixed_ms * factor, terms, floor)
+
+
 def _scaled(term: Term, ratio: float) -> Term:
     return dataclasses.replace(term, ms_per_mega=term.ms_per_mega * ratio)
 
 
 def _shares(model: LinearModel, values: Floats, ms: Floats) -> Floats:
-    """What each of the base's parameters contributes, as a share of the measured time, [n, 1 + terms]."""
+    """What each parameter contributes, as a share of the measured time, [n, 1 + terms].
+
+    Of a network at the floor the terms share what the floor adds: the parts sum to the prediction.
+    """
     names = [c.name for c in model.columns]
-    costs = [values[:, names.index(term.column)] * term.ms_per_mega / 1e6 for term in model.terms]
-    shares: Floats = np.stack([np.full(len(ms), model.fixed_ms), *costs], axis=1) / ms[:, None]
-    return shares
+    costs = np.stack([values[:, names.index(t.column)] * t.ms_per_mega / 1e6 for t in model.terms], axis=1)
+    total = costs.sum(axis=1)
+    raised = np.divide(model.predict(values) - model.fixed_ms, total, out=np.ones(len(ms)), where=total > 0)
+    shares: Floats = np.column_stack([np.full(len(ms), model.fixed_ms), costs * raised[:, None]])
+    return shares / ms[:, None]
 
 
 def _multipliers(shares: Floats, strength: float) -> Floats:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hvnas._files import read_text
+
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,18 @@ def read_table(
     column: columns that are missing, unknown or there twice, and rows of another length than the header.
     """
     # Spreadsheets begin "CSV UTF-8" with a mark of byte order.
-    lines = csv.reader(io.StringIO(read_text(path).removeprefix("\ufeff")), strict=True)
+    text = read_text(path).removeprefix("\ufeff")
+    # Where the comma is the decimal mark, spreadsheets separate by semicolons.
+    semicolons = ";" in text.partition("\n")[0] and "," not in text.partition("\n")[0]
+    lines = csv.reader(io.StringIO(text), delimiter=";" if semicolons else ",", strict=True)
     try:
         header = [name.strip() for name in next(lines, [])]
         _check_header(header, columns, path, advice or (lambda _: f"the columns are {', '.join(columns)}"))
-        rows = [_line(header, row, lines.line_num, path) for row in lines if row]
+        rows = [_line(header, row, lines.line_num, path) for row in lines if any(map(str.strip, row))]
     except csv.Error as error:
         raise ValueError(f"{path}: row {lines.line_num}: not valid CSV: {error}") from None
+    if semicolons:
+        rows = [Line(row.number, {k: _pointed(cell) for k, cell in row.cells.items()}) for row in rows]
     if not rows:
         raise ValueError(f"{path}: holds a header and no rows; is the file whole?")
     return rows
@@ -48,6 +56,8 @@ def number(text: str, where: str, *, of: str = "") -> float:
         value = float(text)
     except ValueError:
         hint = " without a unit" if of and any(char.isdigit() for char in text) else ""
+        if _DECIMAL_COMMA.fullmatch(text):
+            hint = f" with a decimal point, as {text.replace(',', '.')}"
         raise ValueError(f"{where}: must be a number{unit}{hint}, got {text!r}") from None
     if not math.isfinite(value):
         raise ValueError(f"{where}: must be a finite number{unit}, got {text}")
@@ -60,6 +70,10 @@ def whole(text: str, where: str) -> int:
     if value < 1 or value != int(value):
         raise ValueError(f"{where}: must be a whole number >= 1, got {text}")
     return int(value)
+
+
+def _pointed(cell: str) -> str:
+    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
 
 
 def _check_header(

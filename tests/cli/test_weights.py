@@ -81,6 +81,74 @@ def test_pickles_of_tensors_are_read(hvnas, theirs, key: str) -> None:
     assert torch.equal(written["stem.conv1.conv.weight"], theirs["stem.in_conv.conv.weight"])
 
 
+def noisy(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "model._orig_mod.module.", "net.encoder."])
+def test_a_prefix_that_all_names_share_is_taken_off(hvnas, theirs, prefix: str) -> None:
+    """As under torch.compile, Lightning, data-parallel training, and all of them."""
+    save_file(prefixed(prefix, theirs), "w.safetensors")
+    assert convert(hvnas, "w.safetensors").exit_code == 0
+    torch.save({"state_dict": prefixed(prefix, theirs), "hyper_parameters": {"lr": 0.1}}, "w.ckpt")
+    assert convert(hvnas, "w.ckpt").exit_code == 0
+    assert torch.equal(
+        load_file("out.safetensors")["stem.conv1.conv.weight"], theirs["stem.in_conv.conv.weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda ours, other: {"model": other, "model_ema": {"decay": 0.9999, "module": ours}},
+        lambda ours, other: {
+            "model": other,
+            "ema": {"updates": 3, "ema_state_dict": prefixed("module.", ours)},
+        },
+        lambda ours, other: {"state_dict": other, "state_dict_ema": ours, "epoch": 1},
+        lambda ours, other: {
+            "checkpoint": {"net": {"weights": ours}},
+            "optimizer": {"state": {0: {"exp_avg": torch.ones(9)}}, "names": other},
+            "best": torch.tensor(1.0),
+        },
+        lambda ours, other: ours | {"note": "written by hand", "epoch": 3, "scheduler": None},
+    ],
+)
+def test_weights_are_found_at_any_depth_averages_first(hvnas, theirs, wrap) -> None:
+    torch.save(wrap(theirs, noisy(theirs)), "trained.pth")
+    assert convert(hvnas, "trained.pth").exit_code == 0
+    first = load_file("out.safetensors")["stem.conv1.conv.weight"]
+    assert torch.equal(first, theirs["stem.in_conv.conv.weight"])
+
+
+def test_the_weights_themselves_can_be_asked_for(hvnas, theirs) -> None:
+    torch.save({"model": theirs, "model_ema": {"decay": 0.9, "module": noisy(theirs)}}, "trained.pth")
+    assert "model_ema.module" in convert(hvnas, "trained.pth").stdout
+    told = json.loads(convert(hvnas, "trained.pth", "--no-ema", "--json").stdout)
+    assert told["source_part"] == "model"
+    first = load_file("out.safetensors")["stem.conv1.conv.weight"]
+    assert torch.equal(first, theirs["stem.in_conv.conv.weight"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(hvnas, theirs, value: float) -> None:
+    name = "stem.in_conv.conv.weight"
+    broken = theirs[name].clone()
+    broken.view(-1)[3] = value
+    save_file(theirs | {name: broken}, "w.safetensors")
+    assert f"w.safetensors: '{name}' holds NaN or infinity" in refused(hvnas, "w.safetensors")
+
+
+def test_half_precision_is_read(hvnas, theirs) -> None:
+    torch.save({k: v.half() if v.is_floating_point() else v for k, v in theirs.items()}, "half.pt")
+    assert convert(hvnas, "half.pt").exit_code == 0
+    package.build(load_arch(NAME), weights="out.safetensors")
+
+
 def test_facts_as_json(hvnas, theirs) -> None:
     save_file(theirs, "timm.safetensors")
     told = json.loads(convert(hvnas, "timm.safetensors", "--json").stdout)

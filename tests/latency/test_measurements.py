@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 from dataclasses import replace
@@ -121,7 +122,7 @@ def test_columns(path: Path) -> None:
     assert "holds a header and no rows" in refused(path)
     path.write_text(f"{header}\n{row.rpartition(',')[0]}\n")
     assert "row 2: 16 fields where the header has 17; is the file whole?" in refused(path)
-    path.write_text(header.replace(",", ";") + "\n")
+    path.write_text(header.replace(",", "\t") + "\n")
     assert "not separated by commas" in refused(path)
     path.write_text("")
     assert "is empty" in refused(path)
@@ -135,7 +136,7 @@ def test_columns(path: Path) -> None:
         ("ms", "nan", "must be a finite number of milliseconds, got nan"),
         ("ms", "inf", "must be a finite number of milliseconds, got inf"),
         ("ms", "", "must be a number of milliseconds, got ''"),
-        ("ms", "1,5", "must be a number of milliseconds without a unit, got '1,5'"),
+        ("ms", "1,5", "must be a number of milliseconds with a decimal point, as 1.5, got '1,5'"),
         ("ms", "1200 us", "must be a number of milliseconds without a unit, got '1200 us'"),
         ("spread", "-0.1", "must be a finite number >= 0"),
         ("n", "0", "must be a whole number >= 1"),
@@ -224,3 +225,14 @@ def test_a_write_that_fails_leaves_what_was_there(
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be written: no such file or directory; nothing was written"):
         write_measurements(tmp_path / "none" / "m.csv", ROWS)
+
+
+def test_semicolons_with_decimal_commas_and_empty_rows_are_read(path: Path) -> None:
+    """As a spreadsheet saves where the comma is the decimal mark."""
+    edited(path)
+    expected = read_measurements(path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    written = [";".join(cell.replace(".", ",") for cell in row) for row in csv.reader(lines[1:])]
+    text = "\ufeff" + "\r\n".join([lines[0].replace(",", ";"), *written, ";" * lines[0].count(","), "", ""])
+    path.write_text(text, encoding="utf-8")
+    assert [row.ms for row in read_measurements(path)] == [row.ms for row in expected]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,16 @@ import pytest
 
 from hvnas.arch import load_arch
 from hvnas.latency import Device, load_device
+from hvnas.latency.interval import Student
 from hvnas.latency.measured_models import MeasuredModel
 from hvnas.latency.measurements import ModelMeasurement
-from hvnas.latency.recalibrate import MIN_SCALE, check_protocol, recalibrate
+from hvnas.latency.recalibrate import (
+    MIN_SCALE,
+    check_protocol,
+    check_unit,
+    in_milliseconds,
+    recalibrate,
+)
 from hvnas.latency.write import write_device
 
 NAMES = "efficientformer_l1 efficientformer_l3 efficientformerv2_s0 efficientformerv2_s1 \
@@ -136,3 +144,38 @@ def test_what_is_comparable(base: Device) -> None:
     ):
         with pytest.raises(ValueError, match=says):
             check_protocol(device, dataclasses.replace(fine, **changed))
+
+
+@pytest.mark.parametrize("factor", [1e-3, 0.05, 0.2, 0.3, 1.7, 1e3])
+@pytest.mark.parametrize("names", [NAMES[:5], NAMES, [*NAMES, "poolformer_s36", "efficientformerv2_l"]])
+def test_a_common_factor_is_found_exactly(base: Device, factor: float, names: list[str]) -> None:
+    made = recalibrate(base, measured(base, names, factor=factor), name="mine")
+    assert made.after == pytest.approx(made.measured, rel=1e-9)
+    for name in ("efficientformer_l7", "poolformer_m48", "efficientformerv2_l"):
+        program = load_arch(name).lower()
+        assert made.device.latency(program).ms == pytest.approx(factor * base.latency(program).ms, rel=1e-9)
+
+
+def test_noise_is_no_reason_to_lose_the_base(base: Device) -> None:
+    for seed_factor in (0.2, 1.0, 5.0):
+        made = recalibrate(base, measured(base, NAMES, factor=seed_factor, noise=0.05), name="mine")
+        assert made.device.report["model_left_out"]["in_gate"]["mape"] < 8
+
+
+def test_the_point_lies_in_its_interval(base: Device) -> None:
+    one_sided = replace(base, inside_error=Student(6.0, 0.4, 0.05), outside_error=Student(6.0, -0.4, 0.05))
+    for name in ("efficientformer_l1", OUTSIDE):
+        estimate = one_sided.latency(load_arch(name).lower())
+        assert estimate.low <= estimate.ms <= estimate.high
+
+
+def test_times_of_another_unit_are_asked_about(base: Device) -> None:
+    check_unit(base, measured(base, NAMES, factor=0.03))
+    check_unit(base, measured(base, NAMES, factor=40.0))
+    micro = measured(base, NAMES, factor=870.0)
+    with pytest.raises(ValueError, match="870 times what iphone12 predicts: are they microseconds"):
+        check_unit(base, micro)
+    with pytest.raises(ValueError, match="1/1e\\+03 of what iphone12 predicts: are they seconds"):
+        check_unit(base, measured(base, NAMES, factor=1e-3))
+    converted = in_milliseconds(micro, "us")
+    assert [m.ms for m in converted] == pytest.approx([m.ms / 1000 for m in micro])

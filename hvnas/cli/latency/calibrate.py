@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -33,6 +33,12 @@ def run(
             "--force-protocol", help="Take measurements of another compute unit, precision, batch or threads."
         ),
     ] = False,
+    unit: Annotated[
+        Literal["us", "ms", "s"] | None,
+        typer.Option(
+            help="What the times are in. Default: ms, and a question where that makes no plausible device."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fit a device to your own measurements.
@@ -43,7 +49,7 @@ def run(
     """
     from hvnas.latency import load_device
     from hvnas.latency.measured_models import read_models
-    from hvnas.latency.recalibrate import check_protocol, recalibrate
+    from hvnas.latency.recalibrate import check_protocol, check_unit, in_milliseconds, recalibrate
     from hvnas.latency.write import write_device
 
     _check_target(out, measurements, force=force)
@@ -55,7 +61,9 @@ def run(
         except ValueError as error:
             raise Failure(f"{measurements}: {error}, or give --force-protocol") from None
     try:
-        made = recalibrate(base, models, name=out.stem)
+        if unit is None:
+            check_unit(base, models)
+        made = recalibrate(base, in_milliseconds(models, unit or "ms"), name=out.stem)
     except ValueError as error:
         raise Failure(f"{measurements}: {error}") from None
     with writing(out):

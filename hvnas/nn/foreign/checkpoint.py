@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from torch import Tensor
 from hvnas.nn.foreign.base import StateDict
 from hvnas.nn.weights import read_safetensors
 
-# Where training scripts keep the weights, averaged ones first: those are what is published and evaluated.
-NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")
+# Parts of a checkpoint that are tensors by name, yet no weights of the network.
+_OTHER = re.compile(r"optim|sched|scaler|loss|criterion|teacher", re.IGNORECASE)
+_AVERAGED = re.compile(r"(?:^|_|\.)(?:ema|averaged|swa)(?:_|\.|$)", re.IGNORECASE)
+_DEEPEST = 4
 # What torch's unpickler says where a file asks for more than tensors and plain data.
 _CODE = re.compile(
     r"(?:Unsupported|Trying to) .*?(?:global|class|operand|instantiate|call|set).*|TorchScript", re.IGNORECASE
@@ -23,17 +26,34 @@ _CODE = re.compile(
 _NAMED = re.compile(r"GLOBAL ([\w.]+)")
 
 
-def read_checkpoint(path: str | Path) -> StateDict:
-    """The state dict in a safetensors file or in a file of ``torch.save``.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state dict out of a file, and the part of the file that it was: empty where it was the whole file."""
 
-    Of the latter only tensors and plain data are read (``weights_only``), no code is run. A state dict
-    that a training script keeps beside other things is found, and the prefix of data-parallel training
-    taken off. Raises ValueError, one line, naming the file and what is wrong with it.
+    state: StateDict
+    part: str
+
+
+def read_checkpoint(path: str | Path, *, averaged: bool = True) -> Checkpoint:
+    """Read the state dict in a safetensors file or in a file of ``torch.save``.
+
+    Of the latter only tensors and plain data are read (``weights_only``), no code is run. The state dict
+    may lie at any depth beside other things; of weights and their moving average, which is what is
+    published, the average is taken unless `averaged` is False. A prefix that all names share is taken off
+    (``module.``, ``model.``, ``_orig_mod.``). Raises ValueError, one line, naming the file and what is
+    wrong with it: a tensor that is not dense, or that holds NaN or infinity, among others.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file; check the path")
-    state = read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_pickle(path)
-    return _bare(_state_dict(state, path))
+    data = read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_pickle(path)
+    parts = dict(_parts(data))
+    if not parts:
+        raise ValueError(f"{path}: holds no state dict; names of tensors are wanted, with the tensors")
+    part = max(parts, key=lambda name: (bool(_AVERAGED.search(name)) == averaged, len(parts[name])))
+    state = _bare(parts[part])
+    for key, tensor in state.items():
+        _check_tensor(key, tensor, path)
+    return Checkpoint(state, part)
 
 
 def _read_pickle(path: str | Path) -> Any:
@@ -54,31 +74,32 @@ def _read_pickle(path: str | Path) -> Any:
     )
 
 
-def _state_dict(data: Any, path: str | Path) -> StateDict:
-    if isinstance(data, Mapping):
-        data = next((data[key] for key in NESTED if isinstance(data.get(key), Mapping)), data)
-    if not isinstance(data, Mapping) or not data:
-        raise ValueError(f"{path}: holds no state dict; names of tensors are wanted, with the tensors")
+def _parts(data: Any, at: str = "", depth: int = 0) -> Iterator[tuple[str, StateDict]]:
+    """Every mapping of names to tensors, with the keys that lead to it; what is no tensor is left out."""
+    if not isinstance(data, Mapping) or depth > _DEEPEST:
+        return
+    tensors = {key: value for key, value in data.items() if isinstance(value, Tensor)}
+    if tensors and all(isinstance(key, str) for key in tensors):
+        yield at, tensors
     for key, value in data.items():
-        if not isinstance(key, str) or not _is_plain(value):
-            raise ValueError(
-                f"{path}: {str(key)[:80]!r} is no dense tensor but {type(value).__name__}; "
-                "save the state dict alone"
-            )
-    return dict(data)
+        if isinstance(key, str) and not _OTHER.search(key):
+            yield from _parts(value, f"{at}.{key}" if at else key, depth + 1)
 
 
-def _is_plain(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
-    )
+def _check_tensor(key: str, tensor: Tensor, path: str | Path) -> None:
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        raise ValueError(f"{path}: {key[:80]!r} is no dense tensor; save the state dict of the plain network")
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise ValueError(
+            f"{path}: {key[:80]!r} holds NaN or infinity, so the network answers nothing; "
+            "take an earlier checkpoint"
+        )
 
 
 def _bare(state: StateDict) -> StateDict:
-    prefix = "module."
-    if not all(key.startswith(prefix) for key in state):
-        return state
-    return {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    """`state` without the leading words that all its names share."""
+    while True:
+        first = {key.partition(".")[0] for key in state}
+        if len(first) != 1 or not all("." in key for key in state):
+            return state
+        state = {key.partition(".")[2]: tensor for key, tensor in state.items()}

@@ -46,6 +46,18 @@ def test_no_better_is_written_with_a_warning(hvnas, own_csv, tmp_path: Path) -> 
     assert load_device(out).info.method == "calibrated"
 
 
+def test_other_units_are_asked_about_and_converted(hvnas, own_csv, tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    micro = own_csv(factor=1000.0)
+    refused = hvnas(*ASK, "--measurements", micro, "--out", out)
+    assert refused.exit_code == 2 and not out.exists()
+    assert f"{micro}: ms: the times are " in refused.stderr and "give --unit us" in refused.stderr
+    assert hvnas(*ASK, "--measurements", micro, "--out", out, "--unit", "us").exit_code == 0
+    assert load_device(out).rows[0].ms < 10
+    assert hvnas(*ASK, "--measurements", micro, "--out", out, "--unit", "ms", "--force").exit_code == 0
+    assert load_device(out).rows[0].ms > 100
+
+
 def test_too_few(hvnas, own_csv, tmp_path: Path) -> None:
     result = hvnas(*ASK, "--measurements", own_csv(count=4), "--out", tmp_path / "mine.yaml")
     assert (result.exit_code, result.stdout) == (2, "")
