@@ -79,7 +79,11 @@ def _supernet(folder: Path, scheme: str, options: argparse.Namespace) -> None:
     )
     begun = go_on(asked, folder) if SupernetFolder(folder).holds_run else begin(asked, folder)
     result = train_supernet(begun, device=options.device).result
-    _took(f"{scheme}: loss {result.history[-1].loss:.3f}, one member {result.top1:.1f}", started, spent)
+    _took(
+        f"{scheme}: loss {result.history[-1].loss:.3f}, one member {result.history[-1].top1:.1f}",
+        started,
+        spent,
+    )
 
 
 def _rank_options(options: argparse.Namespace) -> RankOptions:

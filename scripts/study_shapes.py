@@ -103,9 +103,10 @@ def main() -> None:
     for name, make in NETWORKS.items():
         torch.manual_seed(0)
         started = time.perf_counter()
-        result = Trainer(make(data.classes), data, recipe=recipe, epochs=options.epochs).run()
+        trainer = Trainer(make(data.classes), data, recipe=recipe, epochs=options.epochs)
+        trainer.run()
         seconds = time.perf_counter() - started
-        print(f"{name:28} {result.top1:6.2f} % after {options.epochs} epochs, {seconds:.0f} s", flush=True)
+        print(f"{name:28} {trainer.test():6.2f} % after {options.epochs} epochs, {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

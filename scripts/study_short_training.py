@@ -1,8 +1,8 @@
 """How far does short training repeat, and what does successive halving save?
 
 Trains small random networks for a few epochs under several seeds and prints: the standard deviation over
-seeds beside what the size of the test split explains, Kendall's tau between seeds, and, with halving, the
-epochs trained and whether the best network is still found.
+seeds beside what the size of the validation split explains, Kendall's tau between seeds, and, with halving,
+the epochs trained and whether the best network is still found.
 
     python scripts/study_short_training.py [--networks 8] [--seeds 3] [--epochs 3] [--data digits]
 """
@@ -52,7 +52,7 @@ def main() -> None:
     estimators = [ShortTrainingEstimator(replace(options, seed=seed)) for seed in range(parsed.seeds)]
     top1 = np.array([[curve.top1[-1] for curve in estimator.curves(archs)] for estimator in estimators])
     print(f"{estimators[0].data}, {parsed.epochs} epochs, {len(archs)} networks, {parsed.seeds} seeds")
-    print_repeatability(top1, len(estimators[0].data.test))
+    print_repeatability(top1, len(estimators[0].data.val))
     for halving in ("successive", "hyperband"):
         chosen = ShortTrainingEstimator(replace(options, halving=halving))
         curves = chosen.curves(archs)
@@ -69,7 +69,7 @@ def print_repeatability(top1: np.ndarray, count: int) -> None:
     spread = top1.var(axis=0, ddof=1).mean()
     taus = [kendalltau(a, b).statistic for a, b in combinations(top1, 2)]
     print(f"top-1 {top1.min():.1f} to {top1.max():.1f}, sd over networks {top1.mean(axis=0).std(ddof=1):.2f}")
-    print(f"sd over seeds {np.sqrt(spread):.2f} points; of the test split's size {np.sqrt(sampling):.2f}")
+    print(f"sd over seeds {np.sqrt(spread):.2f} points; of the images' number {np.sqrt(sampling):.2f}")
     print(f"Kendall's tau between seeds {np.mean(taus):.2f} (mean of {len(taus)} pairs)")
 
 

@@ -119,7 +119,9 @@ def train(asked: Asked, data: Data) -> Run:
     model = network_for(network(asked.stem), data, recipe=recipe, seed=asked.seed)
     top1, diverged = 100.0 / data.classes, False
     try:
-        top1 = Trainer(model, data, recipe=recipe, epochs=asked.epochs, seed=asked.seed).run().top1
+        trainer = Trainer(model, data, recipe=recipe, epochs=asked.epochs, seed=asked.seed)
+        trainer.run()
+        top1 = trainer.test()
     except DivergedError:
         diverged = True
     return Run(**vars(asked), top1=top1, diverged=diverged)

@@ -35,7 +35,7 @@ class Inherited:
 
     `folder` is that of ``hvnas supernet train``. `bn_calib` is the number of training images that BatchNorm's
     statistics are recomputed from before each evaluation, 0 to take those of the training (None: as the
-    training was asked). `images` bounds the images of the test split, all classes alike. `cache` is the
+    training was asked). `images` bounds the images of the validation split, all classes alike. `cache` is the
     folder of results, ``none`` for no file, `folder` itself unless given. `device` is torch's name, CUDA
     where there is one unless given.
     """
@@ -52,10 +52,10 @@ class Inherited:
 
 
 class InheritedEstimator:
-    """Top-1 on the test split of members of a supernet's space, with inherited weights.
+    """Top-1 on the validation split of members of a supernet's space, with inherited weights.
 
-    `sd` is what the number of test images allows (binomial, with one right and one wrong answer added). It
-    says nothing of how far the member would get by a training of its own. Supernet and data are loaded on
+    `sd` is what the number of validation images allows (binomial, with one right and one wrong answer added).
+    It says nothing of how far the member would get by a training of its own. Supernet and data are loaded on
     first use, in each process anew; results are kept by architecture, weights and options.
     """
 
@@ -91,7 +91,7 @@ class InheritedEstimator:
         epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
         calibrated = f"recalibrated on {self.bn_calib} images" if self.bn_calib else "as trained"
         return (
-            f"on the test split of {run.data} with weights inherited from a supernet "
+            f"on the validation split of {run.data} with weights inherited from a supernet "
             f"({run.scheme}, {epochs}), BatchNorm {calibrated}"
         )
 
@@ -110,13 +110,13 @@ class InheritedEstimator:
 
     @cached_property
     def split(self) -> Split:
-        """The test images that count."""
+        """The validation images that count."""
         from hvnas.train.data.splits import ArraySplit, subset
 
-        test = self.data.test
-        if self.options.images is None or self.options.images >= len(test):
-            return test
-        chosen = test.batch(subset(test.labels, self.options.images, seed=0))
+        val = self.data.val
+        if self.options.images is None or self.options.images >= len(val):
+            return val
+        chosen = val.batch(subset(val.labels, self.options.images, seed=0))
         return ArraySplit(chosen.images, chosen.labels)
 
     @cached_property

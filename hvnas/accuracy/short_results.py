@@ -19,7 +19,7 @@ FILE = "results.jsonl"
 
 @dataclass(frozen=True)
 class Curve:
-    """Top-1 on the test split after each epoch trained so far, in points.
+    """Top-1 on the validation split after each epoch trained so far, in points.
 
     `diverged` where the loss stopped being finite after these epochs.
     """

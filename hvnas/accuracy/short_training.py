@@ -70,12 +70,12 @@ def parse_options(text: str) -> ShortTraining:
 
 
 class ShortTrainingEstimator:
-    """Top-1 on the test split after a few epochs, of architectures that it trains itself.
+    """Top-1 on the validation split after a few epochs, of architectures that it trains itself.
 
-    `sd` is the root of the sum of squares of what the test split's size allows (binomial, with one right and
-    one wrong answer added, so that a perfect score has an error too), of SEED_SD, and, where halving stopped
-    a run, of how much the others gained after that epoch. A network whose loss stops being finite counts as
-    chance.
+    `sd` is the root of the sum of squares of what the validation split's size allows (binomial, with one
+    right and one wrong answer added, so that a perfect score has an error too), of SEED_SD, and, where
+    halving stopped a run, of how much the others gained after that epoch. A network whose loss stops being
+    finite counts as chance.
     """
 
     def __init__(self, options: ShortTraining | None = None) -> None:
@@ -85,7 +85,7 @@ class ShortTrainingEstimator:
     def meaning(self) -> str:
         """What its top-1 is that of, in a line."""
         epochs = "1 epoch" if self.options.epochs == 1 else f"{self.options.epochs} epochs"
-        return f"on the test split of {self.options.data} after {epochs} of training"
+        return f"on the validation split of {self.options.data} after {epochs} of training"
 
     def check(self) -> None:
         """Raise ValueError where the data set is not to be had, before anything is begun."""
@@ -128,7 +128,7 @@ class ShortTrainingEstimator:
         """
         curves = self.curves(archs_or_programs, recipe=recipe)
         mean, gain_sd = _final(curves, self.options.epochs, chance=100.0 / self.data.classes)
-        binomial = binomial_sd(mean, len(self.data.test))
+        binomial = binomial_sd(mean, len(self.data.val))
         return Estimate(mean, np.sqrt(binomial**2 + SEED_SD**2 + gain_sd**2))
 
     def curves(

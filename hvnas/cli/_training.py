@@ -58,7 +58,7 @@ class TrainingSteps(Steps):
         if at.top1 is None:
             what = f"{at.images_per_s:.0f} images/s"
         else:
-            what = f"top-1{self._of} {numbers.points(at.top1)}"
+            what = f"val top-1{self._of} {numbers.points(at.top1)}"
         self.at(
             (at.epoch - 1) * at.steps + at.step,
             f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.3f}, {what}",

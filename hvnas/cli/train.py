@@ -191,7 +191,7 @@ def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:
     metrics = outcome.metrics
     screen.heading("Epochs")
     screen.table(
-        (">epoch", ">loss", ">top-1"),
+        (">epoch", ">loss", ">validation top-1"),
         [
             (entry.epoch, f"{entry.loss:.4f}", numbers.optional(entry.top1, digits=2))
             for entry in outcome.result.history
@@ -201,7 +201,8 @@ def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:
     skipped = metrics["skipped"]["count"]
     screen.fields(
         [
-            ("top-1", f"{metrics['top1']:.2f} on the test split of {metrics['data']}"),
+            ("top-1", f"{metrics['top1']:.2f} on the test split of {metrics['data']}, scored once"),
+            ("epoch", f"{metrics['best_epoch']}, the best on the validation images: its weights are kept"),
             ("images/s", numbers.optional(metrics["images_per_s"], digits=0)),
             ("skipped", f"{skipped} unreadable images" if skipped else None),
             ("weights", folder.weights),

@@ -40,7 +40,10 @@ class Alone:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One training: top-1 on the test split in points, chance where the loss stopped being finite."""
+    """One training: top-1 on the test split in points, chance where the loss stopped being finite.
+
+    The weights are those of the epoch that was best on the validation images.
+    """
 
     network: str  # the hash of the architecture as it was trained
     seed: int
@@ -116,7 +119,7 @@ class Standalone:
             result = trainer.run()
         except DivergedError:
             return 100.0 / self.data.classes
-        return result.top1 if result.finished else None
+        return trainer.test() if result.finished else None
 
     def _unknown(self, arch: Arch, seed: int) -> Outcome:
         return Outcome(arch.hash, seed, self.data.key, f"{self.epochs} epochs {self._training}", 0.0, 0.0)

@@ -51,15 +51,15 @@ def inherited_top1(
     """Top-1, in points, of the member `arch` with the weights of `net` as they are.
 
     BatchNorm's statistics are recomputed before from `bn_calib` training images, and put back afterwards;
-    with 0 they are those that the members trained last have left. `split` is the test split unless given.
-    `arch` is the active member afterwards. Raises ValueError where `arch` is outside the space.
+    with 0 they are those that the members trained last have left. `split` is the validation split unless
+    given. `arch` is the active member afterwards. Raises ValueError where `arch` is outside the space.
     """
     net.set(arch)
     with statistics_kept(net):
         if bn_calib:
             recalibrate(net, calibration_batches(data, bn_calib, device=net.device))
         return top1_of(
-            net, data.test if split is None else split, data, device=net.device, precision=precision
+            net, data.val if split is None else split, data, device=net.device, precision=precision
         )
 
 

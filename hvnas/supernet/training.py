@@ -89,6 +89,8 @@ class SupernetTrainer(Trainer):
             peers=peers,
         )
 
+    keeps_best = False
+
     @property
     def identity(self) -> dict[str, str | int]:
         """What a checkpoint must agree in to be continued."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from hvnas.arch import Arch, load_arch
 from hvnas.train.data import Data, load_data
-from hvnas.train.fitting import fit_arch
+from hvnas.train.fitting import fit_arch, least_resolution
 from hvnas.train.folder import BESIDE, TrainFolder, TrainRun, find_training, lasting
 from hvnas.train.loop import network_for
 from hvnas.train.recipes import Recipe, load_recipe, recipe_to_dict, training_of, with_batch
@@ -88,13 +88,7 @@ def begin(asked: Asked, out: str | Path) -> TrainFolder:
         raise ValueError(f"{what}; see hvnas train --help")
     network = network_of(asked.source)
     seed = _at_least(0, "seed", asked.seed or 0)
-    data = load_data(
-        asked.data,
-        resolution=asked.resolution,
-        train_size=asked.train_size,
-        test_size=asked.test_size,
-        strict=bool(asked.strict),
-    )
+    data = _data_for(network, asked)
     recipe = _recipe(asked)
     arch = fit_arch(network, data)
     taught = asked.teacher not in (None, NO_TEACHER)
@@ -127,6 +121,25 @@ def begin(asked: Asked, out: str | Path) -> TrainFolder:
     _check(run, arch, data)
     folder.begin(run, arch)
     return folder
+
+
+def _data_for(network: Arch, asked: Asked) -> Data:
+    """The data; where nobody asked for a resolution and theirs is too small, at the least `network` takes."""
+
+    def load(resolution: int | None) -> Data:
+        return load_data(
+            str(asked.data),
+            resolution=resolution,
+            train_size=asked.train_size,
+            test_size=asked.test_size,
+            strict=bool(asked.strict),
+        )
+
+    data = load(asked.resolution)
+    least = least_resolution(network, data)
+    if asked.resolution is None and least is not None and least != data.resolution:
+        return load(least)
+    return data
 
 
 def go_on(asked: Asked, out: str | Path) -> TrainFolder:

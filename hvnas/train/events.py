@@ -25,8 +25,8 @@ class Events:
     """Scalars of a run in event files in `folder`.
 
     Of every step ``train/loss``, ``train/lr`` and ``train/images_per_s``, of every epoch ``epoch/loss``, the
-    mean, and ``epoch/top1`` on the test split, in points. `done` steps were done before. Raises ImportError
-    where tensorboard is missing.
+    mean, and ``epoch/top1`` on the validation images, in points. `done` steps were done before. Raises
+    ImportError where tensorboard is missing.
     """
 
     def __init__(self, folder: str | Path, *, done: int = 0) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, nan
+from math import inf, isfinite
 from pathlib import Path
 
 import torch
@@ -60,9 +60,9 @@ class TrainResult:
     finished: bool
 
     @property
-    def top1(self) -> float:
-        """Top-1 on the test split after the last epoch, in points; nan before the first."""
-        return self.history[-1].top1 if self.history else nan
+    def best(self) -> EpochResult | None:
+        """The epoch with the best top-1 on the validation images, the first of equals; None before any."""
+        return max(self.history, key=lambda entry: entry.top1, default=None)
 
 
 class DivergedError(ValueError):
@@ -93,6 +93,9 @@ class Trainer:
     stopped: a file, written after each epoch, every `save_every` seconds inside one, and when stopped. The
     caller's random state is left as it was.
 
+    After each epoch the network is scored on the validation images; the weights of the best epoch are kept.
+    `test` puts them back and scores them on the test images, which play no part before.
+
     `device` is ``cpu``, ``cuda`` or another of torch's; CUDA where there is one unless given. `stop` is asked
     after every step. `loss` maps (model, images, goal) to a scalar, a goal being classes ``[B]`` or, of mixed
     batches, shares of them ``[B, classes]``: the recipe's unless given, `teacher` included (see
@@ -100,6 +103,9 @@ class Trainer:
     of them. Raises ValueError where the recipe has no training section, the checkpoint is of another run, the
     device cannot be used, or the network does not take the recipe's resolutions.
     """
+
+    # Whether the weights of the best epoch are those that count: not of a supernet, whose members differ.
+    keeps_best = True
 
     def __init__(
         self,
@@ -218,6 +224,12 @@ class Trainer:
             self._save()
         return done
 
+    def test(self) -> float:
+        """Put the best epoch's weights back, and return their top-1 on the test images, in points."""
+        if self.parts.best:
+            self.evaluated.load_state_dict(self.parts.best)
+        return self.peers.from_first(lambda: self.evaluate(self.data.test))
+
     def evaluate(self, split: Split) -> float:
         """Top-1 on a split, in points."""
         return top1_of(self.evaluated, split, self.data, device=self.device, precision=self.precision())
@@ -317,7 +329,9 @@ class Trainer:
 
     def _finish_epoch(self) -> EpochResult:
         place = self.position
-        top1 = self.peers.from_first(lambda: self.evaluate(self.data.test))
+        top1 = self.peers.from_first(lambda: self.evaluate(self.data.val))
+        if self.keeps_best and all(top1 > entry.top1 for entry in place.history):
+            self.parts.best.update({k: t.clone() for k, t in self.evaluated.state_dict().items()})
         done = EpochResult(place.epoch + 1, place.loss_sum / max(1, place.images), top1)
         self._report(done.loss, self.parts.optimizer.param_groups[0]["lr"], top1=top1)
         self.position = Position(epoch=place.epoch + 1, history=[*place.history, done])

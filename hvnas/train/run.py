@@ -71,7 +71,7 @@ def train_in_folder(
     except DivergedError as error:
         kept = f"{folder.state} keeps the last state" if folder.state.exists() else "nothing was kept yet"
         raise DivergedError(f"{error}; {kept}") from None
-    metrics = _metrics(folder, result, trainer.data, speed)
+    metrics = _metrics(folder, result, trainer.data, speed, trainer.test() if result.finished else None)
     if peers.first:
         _finish(folder, trainer, result, metrics)
     return Outcome(result, metrics)
@@ -122,7 +122,7 @@ def _finish(folder: TrainFolder, trainer: Trainer, result: TrainResult, metrics:
     folder.write_metrics(metrics)
     # last: with the weights the training is through
     save_weights(trainer.evaluated.state_dict(), folder.weights, metadata=facts)
-    folder.log(f"finished: top-1 {result.top1:.2f}")
+    folder.log(f"finished: test top-1 {metrics['top1']:.2f}, best epoch {metrics['best_epoch']}")
 
 
 class _Speed:
@@ -146,13 +146,15 @@ class _Speed:
 def _logged(progress: OnProgress, folder: TrainFolder) -> OnProgress:
     def both(at: Progress) -> None:
         if at.top1 is not None:
-            folder.log(f"epoch {at.epoch} of {at.epochs}: loss {at.loss:.4f}, top-1 {at.top1:.2f}")
+            folder.log(f"epoch {at.epoch} of {at.epochs}: loss {at.loss:.4f}, val top-1 {at.top1:.2f}")
         progress(at)
 
     return both
 
 
-def _metrics(folder: TrainFolder, result: TrainResult, data: Data, speed: _Speed) -> dict[str, Any]:
+def _metrics(
+    folder: TrainFolder, result: TrainResult, data: Data, speed: _Speed, tested: float | None
+) -> dict[str, Any]:
     run, arch = folder.run, folder.arch
     program = arch.lower()
     skipped = data.skipped
@@ -173,7 +175,10 @@ def _metrics(folder: TrainFolder, result: TrainResult, data: Data, speed: _Speed
         "stopped_early": result.finished and len(result.history) < run.epochs,
         "seed": run.seed,
         "workers": run.workers,
-        "top1": result.top1,
+        "top1": tested,
+        "val_top1": None if result.best is None else result.best.top1,
+        "val_from": data.val_from,
+        "best_epoch": None if result.best is None else result.best.epoch,
         "images_per_s": rates[len(rates) // 2] if rates else None,
         "seconds": speed.seconds,
         "skipped": {"count": len(skipped), "images": [list(entry) for entry in skipped[:NAMED_SKIPPED]]},

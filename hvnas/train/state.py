@@ -27,7 +27,7 @@ KEY = "hvnas"
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One finished epoch (from 1): mean training loss, top-1 on the test split in points."""
+    """One finished epoch (from 1): mean training loss, top-1 on the validation images in points."""
 
     epoch: int
     loss: float
@@ -47,7 +47,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Parts:
-    """The objects whose state is kept."""
+    """The objects whose state is kept; `best` are the evaluated weights of the best epoch so far."""
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
@@ -55,6 +55,7 @@ class Parts:
     scaler: torch.amp.GradScaler
     randomness: Randomness
     peers: Peers = field(default_factory=Peers)
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_state(path: Path, parts: Parts, position: Position, identity: dict[str, Any]) -> None:
@@ -68,6 +69,7 @@ def save_state(path: Path, parts: Parts, position: Position, identity: dict[str,
     tensors = {f"model.{key}": tensor for key, tensor in parts.model.state_dict().items()}
     if parts.average is not None:
         tensors |= {f"ema.{key}": tensor for key, tensor in parts.average.model.state_dict().items()}
+    tensors |= {f"best.{key}": tensor for key, tensor in parts.best.items()}
     for index, state in parts.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": t for key, t in state.items() if isinstance(t, Tensor)}
     tensors |= {f"rng.{key}": state for key, state in generators.items()}
@@ -92,6 +94,7 @@ def load_state(path: Path, parts: Parts, identity: dict[str, Any]) -> Position:
     parts.model.load_state_dict(_below("model.", tensors))
     if parts.average is not None:
         parts.average.model.load_state_dict(_below("ema.", tensors))
+    parts.best.update(_below("best.", tensors))
     _load_optimizer(parts.optimizer, _below("optimizer.", tensors))
     parts.scaler.load_state_dict(facts["scaler"])
     parts.randomness.restore(_below(_prefix(parts.peers.rank), _below("rng.", tensors)))
@@ -101,7 +104,7 @@ def load_state(path: Path, parts: Parts, identity: dict[str, Any]) -> Position:
 
 
 def read_model(path: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint as they are evaluated: their average where one is kept.
+    """The weights of a checkpoint as they are evaluated: those of the best epoch, where one is through.
 
     Raises ValueError where the file is no checkpoint.
     """
@@ -110,7 +113,8 @@ def read_model(path: Path) -> dict[str, Tensor]:
     _read_facts(path)
     with safe_open(path, framework="pt") as file:
         keys = list(file.keys())
-        prefix = "ema." if any(key.startswith("ema.") for key in keys) else "model."
+        prefixes = ("best.", "ema.", "model.")
+        prefix = next(p for p in prefixes if p == "model." or any(key.startswith(p) for key in keys))
         return _below(prefix, {key: file.get_tensor(key) for key in keys if key.startswith(prefix)})
 
 

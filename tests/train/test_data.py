@@ -6,17 +6,27 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from hvnas.train.data import Data, list_data, load_data
+from hvnas.train.data import Data, Split, list_data, load_data
 from hvnas.train.data import shapes as drawing
+from hvnas.train.data.images import decode
 from hvnas.train.data.splits import stratified, subset
 
 
+def splits_of(data: Data) -> tuple[Split, Split, Split]:
+    return data.train, data.val, data.test
+
+
+def sizes(data: Data) -> tuple[int, int, int]:
+    return len(data.train), len(data.val), len(data.test)
+
+
 def everything(data: Data) -> np.ndarray:
-    return np.concatenate([split.batch(np.arange(len(split))).images for split in (data.train, data.test)])
+    return np.concatenate([split.batch(np.arange(len(split))).images for split in splits_of(data)])
 
 
 def test_the_registry_names_what_there_is() -> None:
@@ -43,11 +53,13 @@ def test_what_cannot_be_loaded_is_one_line(name: str, options: dict[str, int], m
 def test_digits_keep_one_stratified_split() -> None:
     pytest.importorskip("sklearn")
     data, again = load_data("digits"), load_data("digits", seed=7)
-    assert (len(data.train), len(data.test), data.classes, data.resolution) == (1438, 359, 10, 32)
+    assert (*sizes(data), data.classes, data.resolution) == (1295, 143, 359, 10, 32)
     assert not data.synthetic
     assert np.array_equal(everything(data), everything(again))
     assert data.key == again.key
-    shares = np.bincount(data.test.labels) / np.bincount(np.r_[data.train.labels, data.test.labels])
+    shares = np.bincount(data.test.labels) / np.bincount(
+        np.concatenate([split.labels for split in splits_of(data)])
+    )
     assert np.abs(shares - 0.2).max() < 0.005
     pixels = everything(data)
     assert pixels.shape[1:] == (3, 32, 32)
@@ -91,7 +103,7 @@ def test_shapes_repeat_and_say_that_they_are_synthetic() -> None:
 def test_shapes_scale(resolution: int) -> None:
     data = load_data("shapes", resolution=resolution, train_size=32, test_size=16)
     pixels = everything(data).astype(float) / 255.0
-    assert pixels.shape == (48, 3, resolution, resolution)
+    assert pixels.shape == (64, 3, resolution, resolution)
     assert abs(pixels.mean() - data.mean[0]) < 0.05
     assert abs(pixels.std() - data.std[0]) < 0.03
 
@@ -145,9 +157,9 @@ def test_a_folder_of_classes_is_split(tmp_path: Path) -> None:
     write_images(tmp_path)
     data = load_data(f"folder:{tmp_path}", resolution=16)
     assert data.class_names == ("cat", "dog")
-    assert (len(data.train), len(data.test)) == (8, 2)
+    assert sizes(data) == (6, 2, 2)
     assert everything(data).shape == (10, 3, 16, 16)
-    bright = data.train.batch(np.arange(8)).images.mean((1, 2, 3)) > 110
+    bright = data.train.batch(np.arange(6)).images.mean((1, 2, 3)) > 110
     assert np.array_equal(bright, data.train.labels == 1)
     (tmp_path / "cat" / "new.png").write_bytes((tmp_path / "cat" / "1.png").read_bytes())
     assert load_data(f"folder:{tmp_path}", resolution=16).key != data.key
@@ -157,7 +169,7 @@ def test_a_folder_with_its_own_test_split_keeps_it(tmp_path: Path) -> None:
     write_images(tmp_path / "train")
     write_images(tmp_path / "val", 3, seed=1)
     data = load_data(f"folder:{tmp_path}", resolution=16)
-    assert (len(data.train), len(data.test)) == (10, 6)
+    assert sizes(data) == (8, 2, 6)
     (tmp_path / "val" / "cow").mkdir()
     (tmp_path / "val" / "cow" / "x.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"'cow' is a class of train or val alone"):
@@ -171,7 +183,7 @@ def test_an_unreadable_image_is_named_and_left_out_or_stops(tmp_path: Path) -> N
     (tmp_path / "dog" / "notes.txt").write_text("no image")
     data = load_data(f"folder:{tmp_path}", resolution=16)
     assert {Path(entry.name).name for entry in data.skipped} == {"cut.png", "notes.txt"}
-    assert len(data.train) + len(data.test) == 10
+    assert sum(sizes(data)) == 10
     assert "2 unreadable images left out" in str(data)
     with pytest.raises(ValueError, match=r"(cut\.png|notes\.txt): not a readable image") as caught:
         load_data(f"folder:{tmp_path}", resolution=16, strict=True)
@@ -233,7 +245,7 @@ def test_a_hugging_face_data_set_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     data = load_data(f"hf:{tmp_path / 'set'}", resolution=8)
     assert data.class_names == ("dark", "light")
-    assert len(data.train) + len(data.test) == 9
+    assert sum(sizes(data)) == 9
     assert [entry.reason != "" for entry in data.skipped] == [True]
     bright = data.train.batch(np.arange(len(data.train))).images.mean((1, 2, 3)) > 100
     assert np.array_equal(bright, data.train.labels == 1)
@@ -244,3 +256,151 @@ def test_a_hugging_face_data_set_is_read(tmp_path: Path, monkeypatch: pytest.Mon
 def test_data_costs_no_torch() -> None:
     code = "import sys, hvnas.train.data as d; d.load_data('shapes', train_size=16, test_size=16)"
     subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)
+
+
+def test_the_three_splits_share_no_image(tmp_path: Path) -> None:
+    write_images(tmp_path, 30)
+    data = load_data(f"folder:{tmp_path}", resolution=16)
+    assert sizes(data) == (44, 4, 12) and data.val_from == "set aside from the training images"
+    assert len(np.unique(everything(data).reshape(60, -1), axis=0)) == 60
+    assert "4 validation (set aside from the training images)" in str(data)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("Training", "Testing"), (8, 2, 6)),
+        (("train", "eval"), (8, 2, 6)),
+        (("Train", "Val"), (8, 2, 6)),
+        (("TRAIN", "dev", "Test"), (10, 6, 6)),
+        (("train", "valid", "test"), (10, 6, 6)),
+        (("train",), (6, 2, 2)),
+    ],
+)
+def test_usual_names_of_splits_are_read(
+    tmp_path: Path, names: tuple[str, ...], expected: tuple[int, int, int]
+) -> None:
+    for k, name in enumerate(names):
+        write_images(tmp_path / name, 3 if k else 5, seed=k)
+    data = load_data(f"folder:{tmp_path}", resolution=16)
+    assert data.class_names == ("cat", "dog") and sizes(data) == expected
+    assert "2 classes (cat, dog)" in str(data)
+
+
+def test_images_without_classes_are_passed_over(tmp_path: Path) -> None:
+    write_images(tmp_path / "train")
+    write_images(tmp_path / "val", 3)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "a.png").write_bytes((tmp_path / "val" / "cat" / "1.png").read_bytes())
+    data = load_data(f"folder:{tmp_path}", resolution=16)
+    assert sizes(data) == (8, 2, 6) and "test has no folders of classes and is passed over" in str(data)
+
+
+def test_classes_that_are_called_like_splits_stay_classes(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    (tmp_path / "cat").rename(tmp_path / "train")
+    (tmp_path / "dog").rename(tmp_path / "bus")
+    assert load_data(f"folder:{tmp_path}", resolution=16).class_names == ("bus", "train")
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (("a/cat", "a/dog", "b/cat", "b/dog"), "has no images of its own, only folders"),
+        (("test/cat", "test/dog", "val/cat", "val/dog"), "no folder called train"),
+        (("train/cat", "train/dog", "Training/cat", "Training/dog"), "are both a train split"),
+        (("data/cat", "data/dog"), "needs two folders at least"),
+    ],
+)
+def test_folders_that_are_neither_splits_nor_classes_are_told(
+    tmp_path: Path, made: tuple[str, ...], message: str
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for name in made:
+        (tmp_path / name).mkdir(parents=True)
+        image.new("RGB", (16, 16)).save(tmp_path / name / "x.png")
+    with pytest.raises(ValueError, match=message) as caught:
+        load_data(f"folder:{tmp_path}")
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_leftovers_of_other_systems_are_passed_over_and_counted(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    (tmp_path / "__MACOSX" / "cat").mkdir(parents=True)
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    for place in ("Thumbs.db", "cat/Thumbs.db", "cat/._1.png", "dog/desktop.ini", ".DS_Store"):
+        (tmp_path / place).write_bytes(b"left")
+    data = load_data(f"folder:{tmp_path}", resolution=16)
+    assert sum(sizes(data)) == 10 and not data.skipped and data.class_names == ("cat", "dog")
+    assert "7 leftovers of other systems passed over" in str(data)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(9, 9), (32, 32), (50, 32), (100, 96), (300, 224)])
+def test_images_are_read_at_their_own_size(tmp_path: Path, side: int, expected: int) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for k in range(4):
+            image.new("RGB", (side + 20, side), (k, k, k)).save(tmp_path / name / f"{k}.png")
+    data = load_data(f"folder:{tmp_path}")
+    assert data.resolution == expected
+    own = f"{side} px is the images' own size" if expected == side else f"own size is {side} px"
+    assert own in str(data)
+    assert load_data(f"folder:{tmp_path}", resolution=24).resolution == 24
+
+
+def pictures() -> dict[str, Any]:
+    """Half as bright as can be, in every mode that a file may have."""
+    image = pytest.importorskip("PIL.Image")
+    grey = image.new("L", (12, 12), 128)
+    colour = image.new("RGB", (12, 12), (128, 128, 128))
+    clear = image.new("RGBA", (12, 12), (0, 0, 0, 127))
+    sixteen = image.fromarray(np.full((12, 12), 32896, dtype=np.uint16))
+    return {
+        "grey.png": grey,
+        "colour.png": colour,
+        "sixteen.png": sixteen,
+        "sixteen.tif": sixteen,
+        "palette.png": colour.quantize(4),
+        "clear.png": clear,
+        "clear_grey.png": clear.convert("LA"),
+        "cmyk.jpg": colour.convert("CMYK"),
+        "ycbcr.jpg": colour.convert("YCbCr"),
+    }
+
+
+def test_every_mode_keeps_its_brightness(tmp_path: Path) -> None:
+    for name, picture in pictures().items():
+        picture.save(tmp_path / name)
+        pixels = decode(tmp_path / name, 8)
+        assert pixels.shape == (3, 8, 8) and abs(pixels.astype(float).mean() - 128) < 2, name
+
+
+def test_transparent_pixels_are_white(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.new("RGBA", (12, 12), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    flat = image.new("P", (12, 12), 1)
+    flat.putpalette([0, 0, 0, 9, 9, 9])
+    flat.save(tmp_path / "b.png", transparency=1)
+    assert [decode(tmp_path / name, 8).min() for name in ("a.png", "b.png")] == [255, 255]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_a_mode_without_a_range_is_refused_by_name(tmp_path: Path, kind: type) -> None:
+    image = pytest.importorskip("PIL.Image")
+    write_images(tmp_path)
+    image.fromarray(np.full((12, 12), 7, dtype=kind)).save(tmp_path / "cat" / "odd.tif")
+    data = load_data(f"folder:{tmp_path}", resolution=16)
+    ((name, reason),) = data.skipped
+    assert name.endswith("odd.tif") and "has no fixed range; save it with 8 or 16 bits" in reason
+
+
+def test_grey_of_sixteen_bits_tells_classes_apart(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for name, level in (("benign", 9_000), ("defect", 30_000)):
+        (tmp_path / name).mkdir()
+        for k in range(6):
+            image.fromarray(np.full((64, 64), level + k, dtype=np.uint16)).save(tmp_path / name / f"{k}.png")
+    data = load_data(f"folder:{tmp_path}")
+    levels = data.train.batch(np.arange(len(data.train))).images.mean((1, 2, 3))
+    assert np.allclose(levels, np.where(data.train.labels == 1, 117, 35), atol=1.5)

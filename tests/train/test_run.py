@@ -79,7 +79,9 @@ def test_the_folder_tells_what_was_trained_and_what_came_of_it(place: Path) -> N
     assert folder.run.classes == len(folder.run.class_names) == 16
     metrics = json.loads((place / "whole" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["epochs_trained"] == len(metrics["history"]) == 3
-    assert metrics["top1"] == metrics["history"][-1]["top1"]
+    val = [entry["top1"] for entry in metrics["history"]]
+    assert (metrics["val_top1"], metrics["best_epoch"]) == (max(val), val.index(max(val)) + 1)
+    assert 0 <= metrics["top1"] <= 100
     assert metrics["params"] == folder.arch.lower().params
     assert metrics["images_per_s"] > 0
     assert "epoch 3 of 3: loss " in (place / "whole" / "log.txt").read_text(encoding="utf-8")

@@ -13,6 +13,10 @@ import numpy as np
 from hvnas.train.data.splits import ArraySplit, Batch, Images, Indices, Labels, Skipped, Split
 
 KEEP_BYTES = 512 * 2**20  # splits up to this size stay in memory, decoded
+# Modes of Pillow whose values are 0 to 255 in each channel, or are indices of such colours.
+EIGHT_BITS = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "La", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
+LARGEST, SMALL = 224, 32  # pixels
+LOOKED_AT = 200
 THREADS = 4  # decoding leaves Python's lock
 
 
@@ -27,18 +31,64 @@ def check_pillow(name: str) -> None:
 def decode(source: Path | bytes, resolution: int) -> Images:
     """An image file as ``[3, R, R]``: shorter side scaled to R (bicubic), centre cut out, RGB.
 
-    Raises OSError, ValueError or SyntaxError, as Pillow does, where it cannot be read in full.
+    Turned as its EXIF tag says. Grey values of 16 bits are scaled to 8; what is transparent is laid on
+    white; of several frames the first counts. Raises OSError, ValueError or SyntaxError, as Pillow does,
+    where it cannot be read in full, or where its pixels have no range that would be known (32-bit numbers).
     """
     from PIL import Image, ImageOps
 
     with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as file:
         file.draft("RGB", (resolution, resolution))  # a JPEG decodes at the next larger eighth: faster
         image = ImageOps.fit(
-            ImageOps.exif_transpose(file).convert("RGB"),
+            in_rgb(ImageOps.exif_transpose(file), sixteen_bits=file.format == "PNG"),
             (resolution, resolution),
             method=Image.Resampling.BICUBIC,
         )
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def in_rgb(image: Any, *, sixteen_bits: bool = False) -> Any:
+    """A Pillow image of any mode as RGB, 8 bits a channel; raises ValueError for modes without a range.
+
+    `sixteen_bits` says that 32-bit grey values are of 16 bits, which is how Pillow reads some PNGs.
+    """
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and sixteen_bits):
+        grey = np.asarray(image).astype(np.int64) * 255 // 65535
+        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode not in EIGHT_BITS:
+        raise ValueError(f"its mode {image.mode} has no fixed range; save it with 8 or 16 bits a channel")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        whole = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
+    return image.convert("RGB")
+
+
+def chosen_resolution(sources: Sequence[Path | bytes], asked: int | None) -> tuple[int, str]:
+    """The side in pixels that images are read at, `asked` or their own, and a remark on it.
+
+    The median of their shorter sides, of at most `LOOKED_AT` of them; at most `LARGEST`, and above `SMALL`
+    a multiple of it, which networks divide by.
+    """
+    from PIL import Image
+
+    sides = []
+    for index in np.unique(np.linspace(0, len(sources) - 1, LOOKED_AT).astype(int)).tolist():
+        source = sources[index]
+        try:
+            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as file:
+                sides.append(min(file.size))
+        except Exception:  # what cannot be read is told when the images are read
+            continue
+    if not sides:
+        return asked or LARGEST, ""
+    side = int(np.median(sides))
+    resolution = asked or (max(8, side) if side <= SMALL else min(LARGEST, side // SMALL * SMALL))
+    what = "the images' own size" if min(sides) == max(sides) else "the median of their shorter sides"
+    if resolution == side:
+        return resolution, f"{resolution} px is {what}"
+    return resolution, f"{what} is {side} px"
 
 
 class ImageSplit:

@@ -11,6 +11,7 @@ from hvnas.train.data.splits import Skipped, Split
 # Means and standard deviations of ImageNet's training images, as torchvision's models take them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+NAMED_CLASSES = 10  # that a line on the data names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +32,19 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Data:
-    """Two splits of square RGB images and what a training run has to know of them.
+    """Three splits of square RGB images and what a training run has to know of them.
 
-    `mean` and `std` are per channel, of pixels in 0..1. `mirrors` says whether a mirrored image keeps its
-    class. `synthetic` marks images that a program drew. `key` tells data sets apart in caches and
-    checkpoints: equal keys, equal images.
+    `train` is learnt from, `val` chosen by (the best epoch, when to stop, which network), `test` scored once,
+    at the end. `val_from` says where `val` comes from if the data set has none; `remarks` are further
+    things to be known before one trains. `mean` and `std` are per channel, of pixels in 0..1. `mirrors` says
+    whether a mirrored image keeps its class. `synthetic` marks images that a program drew. `key` tells data
+    sets apart in caches and checkpoints: equal keys, equal images.
     """
 
     name: str
     key: str
     train: Split
+    val: Split
     test: Split
     class_names: tuple[str, ...]
     resolution: int
@@ -49,6 +53,8 @@ class Data:
     channels: int = 3
     mirrors: bool = True
     synthetic: bool = False
+    val_from: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -57,16 +63,23 @@ class Data:
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
-        """Images of both splits that could not be read so far."""
-        return (*self.train.skipped, *self.test.skipped)
+        """Images of all splits that could not be read so far."""
+        return tuple(dict.fromkeys((*self.train.skipped, *self.val.skipped, *self.test.skipped)))
 
     def __str__(self) -> str:
         made = "synthetic, " if self.synthetic else ""
         left = f", {len(self.skipped)} unreadable images left out" if self.skipped else ""
         return (
-            f"{self.name} ({made}{len(self.train)} training and {len(self.test)} test images "
-            f"of {self.classes} classes at {self.resolution} px{left})"
+            f"{self.name} ({made}{len(self.train)} training, {len(self.val)} validation"
+            f"{f' ({self.val_from})' if self.val_from else ''} and {len(self.test)} test images of "
+            f"{self.classes} classes ({self._named_classes}) at {self.resolution} px"
+            f"{''.join(f'; {remark}' for remark in self.remarks)}{left})"
         )
+
+    @property
+    def _named_classes(self) -> str:
+        shown = ", ".join(self.class_names[:NAMED_CLASSES])
+        return shown if self.classes <= NAMED_CLASSES else f"{shown}, …"
 
 
 Maker = Callable[[Request], Data]
@@ -105,9 +118,9 @@ def load_data(
     """The data set called `name`: ``digits``, ``shapes``, ``folder:DIR`` or ``hf:NAME``.
 
     `resolution` is in pixels, each data set has its own default; `train_size` and `test_size` are the most
-    images of each split; `seed` chooses images, where a choice is made; with `strict` an image that cannot
-    be read stops instead of being left out. Raises ValueError, one line, for an unknown name, a value out
-    of range, or files that are no data set.
+    images of each split, `test_size` of the validation images too; `seed` chooses images, where a choice is
+    made; with `strict` an image that cannot be read stops instead of being left out. Raises ValueError, one
+    line, for an unknown name, a value out of range, or files that are no data set.
     """
     kind, _, argument = name.partition(":")
     if kind not in _MAKERS:

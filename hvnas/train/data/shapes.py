@@ -49,16 +49,18 @@ PAIRS = {0: ((0, 0), (1, 1), (2, 2), (3, 3)), 1: ((0, 1), (2, 3)), 2: ((0, 2), (
 
 @register_data("shapes")
 def shapes(request: Request) -> Data:
-    """The synthetic set of this module: 8,192 training and 2,048 test images at 32 px unless asked otherwise.
+    """The synthetic set of this module: 8,192 training, 2,048 validation and 2,048 test images at 32 px.
 
-    The same for the same sizes, resolution and seed; the test images come from another stream.
+    Of other sizes where asked. The same for the same sizes, resolution and seed; validation and test images
+    come from streams of their own.
     """
     resolution = request.resolution or RESOLUTION
     train, test = request.train_size or TRAIN_SIZE, request.test_size or TEST_SIZE
     return Data(
         name="shapes",
-        key=f"shapes@{resolution}:{train}+{test}#{request.seed}",
+        key=f"shapes@{resolution}:{train}+{test}+{test}#{request.seed}",
         train=_split(train, resolution, request.seed, 0),
+        val=_split(test, resolution, request.seed, 2),
         test=_split(test, resolution, request.seed, 1),
         class_names=tuple(f"{texture} {where}" for texture in TEXTURES for where in ARRANGEMENTS),
         resolution=resolution,

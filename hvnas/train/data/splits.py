@@ -92,6 +92,27 @@ def stratified(labels: Labels, *, share: float, seed: int) -> tuple[Indices, Ind
     return np.flatnonzero(~second), np.flatnonzero(second)
 
 
+VAL_SHARE = 0.1
+VAL_SEED = 1  # of the split that everyone gets, beside that of the test images
+SPLIT_OFF = "set aside from the training images"
+TRAINED_ON = "the training images, too few to set any aside"
+
+
+def held_out(labels: Labels) -> tuple[Indices, Indices, str]:
+    """Indices to train on and to validate with, where a data set brings no validation images, and a remark.
+
+    A tenth of each class (rounded, at least one image of two or more), always the same; where no class has
+    two images, all of them twice.
+    """
+    plenty = np.isin(labels, np.flatnonzero(np.bincount(labels) > 1))
+    if not plenty.any():
+        return np.arange(len(labels)), np.arange(len(labels)), TRAINED_ON
+    places = np.flatnonzero(plenty)
+    _, second = stratified(labels[places], share=VAL_SHARE, seed=VAL_SEED)
+    val = places[second]
+    return np.setdiff1d(np.arange(len(labels)), val), val, SPLIT_OFF
+
+
 def subset(labels: Labels, size: int | None, *, seed: int) -> Indices:
     """Indices of `size` images with the classes' shares kept as far as they divide; all where None."""
     if size is None or size >= len(labels):
