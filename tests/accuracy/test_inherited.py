@@ -68,7 +68,7 @@ def test_it_is_found_by_name(folder: Path) -> None:
     assert isinstance(found, InheritedEstimator)
     assert found.bn_calib == 0
     assert found.meaning == (
-        "on the test split of shapes with weights inherited from a supernet (spreading, 1 epoch), "
+        "on the validation split of shapes with weights inherited from a supernet (spreading, 1 epoch), "
         "BatchNorm as trained"
     )
 
@@ -80,7 +80,7 @@ def test_it_is_the_extracted_member_recalibrated(estimator: InheritedEstimator, 
     for arch, mean, sd in zip(members, got.mean, got.sd, strict=True):
         alone = estimator.net.extract(arch)
         recalibrate(alone, calibration_batches(data, 16, device=device))
-        assert mean == top1_of(alone, data.test, data, device=device)
+        assert mean == top1_of(alone, data.val, data, device=device)
         share = (mean / 100 * 48 + 1) / 50
         assert sd == pytest.approx(100 * np.sqrt(share * (1 - share) / 50))
 

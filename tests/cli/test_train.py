@@ -57,7 +57,7 @@ def test_the_network_of_a_search_is_trained_beside_it_and_evaluated(train, hvnas
     facts = json.loads(result.stdout)
     assert facts["out"] == str(tmp_path / "train")
     assert [entry["epoch"] for entry in facts["history"]] == [1, 2]
-    assert "shapes (synthetic, 32 training and 16 test images of 16 classes at 32 px)" in result.stderr
+    assert "shapes (synthetic, 32 training, 16 validation and 16 test images of 16 classes" in result.stderr
     assert list((tmp_path / "train" / "events").iterdir())
 
     again = train("--resume", "--json")
@@ -77,7 +77,7 @@ def test_a_table_of_epochs(train, tmp_path: Path) -> None:
     result = train("--out", tmp_path / "other", "--epochs", 1, "--batch", 16)
     assert result.exit_code == 0, result.stderr
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["epoch", "loss", "top-1"] in lines
+    assert ["epoch", "loss", "validation", "top-1"] in lines
     assert ["weights", str(tmp_path / "other" / "model.safetensors")] in lines
 
 
