@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import read_text, write_atomic
+from hvnas._files import naming, read_text, write_atomic
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
@@ -163,7 +163,8 @@ class TrainFolder:
 
     def log(self, line: str) -> None:
         """Add a line to the folder's log."""
-        with (self.path / LOG).open("a", encoding="utf-8") as file:
+        path = self.path / LOG
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
 
