@@ -162,14 +162,17 @@ class Arch:
     def with_(
         self, *, classes: int | None = None, resolution: int | None = None, name: str | None = None
     ) -> Arch:
-        """The same network for another number of classes, another resolution, or under another name."""
-        return replace(
+        """The same network for another number of classes, another resolution, or under another name.
+
+        At another size it is another network: what was published of this one, or found, is not said of it.
+        """
+        changed = replace(
             self,
             name=self.name if name is None else name,
             resolution=self.resolution if resolution is None else resolution,
             head=self.head if classes is None else replace(self.head, out=classes),
-            published=None if (classes, resolution) != (None, None) else self.published,
         )
+        return changed if changed == self else replace(changed, published=None, found=None)
 
     def shrunk(self) -> Arch:
         """A small network of the same structure, for tests: an eighth as wide, runs of at most 2 blocks.

@@ -46,7 +46,8 @@ class RunConfig:
 
     `space`, `device` and `others` are names or paths; `others` with their hashes and margins are the
     further devices. `storage` is where the study is shared, without its password; `estimator_hash` is that
-    of the files that the estimator's name points to, if any.
+    of the files that the estimator's name points to, if any. `resolution` and `classes` are those that every
+    network is put to, None where the space decides.
     """
 
     space: str
@@ -72,6 +73,8 @@ class RunConfig:
     engine: str = "local"
     storage: str | None = None
     estimator_hash: str = ""
+    resolution: int | None = None
+    classes: int | None = None
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from hvnas.accuracy.estimator import ImageSize
 from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
 from hvnas.search import metrics
 from hvnas.search.asking import Asked
@@ -136,6 +137,14 @@ class Problem:
     def devices(self) -> tuple[DeviceLike, ...]:
         """All of them, the first first."""
         return (self.device, *self.others)
+
+    @property
+    def image_size(self) -> ImageSize | None:
+        """The resolution and classes that every network was put to, None where the space decides."""
+        from hvnas.space import Space
+
+        size = self.space.spec.image_size if isinstance(self.space, Space) else None
+        return None if size is None else ImageSize(*size)
 
     @property
     def cheap(self) -> bool:
