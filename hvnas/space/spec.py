@@ -78,6 +78,9 @@ class SpaceSpec:
     rules: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"SpaceSpec({self.name!r}, hash {self.hash})"
+
     @property
     def hash(self) -> str:
         """12 hexadecimal digits of everything but name, description and parent."""
