@@ -108,7 +108,7 @@ class ReferencedRanks:
 
     name: str
     parts: tuple[AccuracyEstimator, ...]
-    references: tuple[Arch, ...]
+    references: tuple[Arch, ...] = field(repr=False)
     _scales: dict[tuple[str, str], tuple[RankScale, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -111,6 +111,13 @@ class Arch:
     published: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
     found: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        depth = sum(run.depth for stage in self.stages for _, run in stage.runs)
+        return (
+            f"Arch({self.name!r}, {len(self.stages)} stages of {depth} blocks, resolution {self.resolution}, "
+            f"{self.head.out} classes, hash {self.hash})"
+        )
+
     def parts(self) -> Iterator[tuple[str, Block]]:
         """Every block in order with its label: ``stem``, ``stages.0.local.0``, ..., ``head``.
 

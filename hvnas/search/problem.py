@@ -51,7 +51,7 @@ _DECIMALS = 9
 _ROUNDING = 1e-10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Screened:
     """What is known of n architectures without their accuracy.
 
@@ -125,6 +125,14 @@ class Problem:
         assert len(self.others) == len(self.other_margins), "a margin for each further device"
         check_objectives(self.objectives)
         check_constraints(self.constraints)
+
+    def __repr__(self) -> str:
+        kept = "".join(f", {constraint}" for constraint in self.constraints)
+        devices = ", ".join(each.name for each in self.devices)
+        return (
+            f"{type(self).__name__}({self.space.name} on {devices} within {self.budget_ms:g} ms{kept}: "
+            f"{', '.join(map(str, self.objectives))})"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is computed once it is asked for: another process computes it again."""

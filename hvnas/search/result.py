@@ -142,6 +142,14 @@ class SearchResult:
             stopped=stopped,
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"SearchResult({self.problem!r},\n"
+            f"  {self.strategy}, seed {self.seed}: {len(self.archive)} on the front of {self.evaluated:,} "
+            f"evaluated in {self.seconds:.1f} s,\n"
+            f"  best={self.best!r})"
+        )
+
     @property
     def evaluated(self) -> int:
         """Distinct canonical architectures."""

@@ -88,6 +88,9 @@ class SpaceSpec:
         heads = tuple(_with_classes(head, classes) for head in self.heads)
         return replace(self, resolution=(resolution,), heads=heads, image_size=(resolution, classes))
 
+    def __repr__(self) -> str:
+        return f"SpaceSpec({self.name!r}, hash {self.hash})"
+
     @property
     def hash(self) -> str:
         """12 hexadecimal digits of everything but name, description and parent."""
