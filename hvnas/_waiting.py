@@ -19,10 +19,14 @@ _BETWEEN_LINES = 10.0
 
 @dataclass
 class StopRequest:
-    """`event` is set once the job is asked to stop; `code` is the exit code of the signal that asked."""
+    """`event` is set once the job is asked to stop; `code` is the exit code of the signal that asked.
+
+    `raised` is whether the signal has ended the job by a KeyboardInterrupt already.
+    """
 
     event: threading.Event = field(default_factory=threading.Event)
     code: int = 0
+    raised: bool = False
 
 
 # Both are of the main thread, where Python runs the handlers of signals.
@@ -88,6 +92,8 @@ def waiting(reason: str) -> Iterator[None]:
         while not ended.wait(PATIENCE):
             report.tick()
             if request is not None and request.event.is_set():
+                if request.raised or ended.is_set():
+                    return
                 _signal_main_thread(request.code)
                 return
 

@@ -28,6 +28,8 @@ def stopping(asked: StopRequest) -> Iterator[None]:
     def ask(number: int, _: FrameType | None) -> None:
         at_once = asked.code != 0 or is_waiting()
         asked.code = 128 + number
+        # Before the event: who sees that must not signal once more.
+        asked.raised = at_once
         asked.event.set()
         if at_once:
             raise KeyboardInterrupt
