@@ -35,12 +35,12 @@ _WAITING_SINCE: ContextVar[float | None] = ContextVar("waiting_since", default=N
 
 
 class WaitReport:
-    """Says that `reason` is waited for, once that takes a second, and again every ten; `tick` it often."""
+    """Says that `reason` is waited for, once that takes `patience` seconds, and again every ten; `tick` it."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, patience: float = PATIENCE) -> None:
         self._reason = reason
         self._started = time.monotonic()
-        self._due = self._started + PATIENCE
+        self._due = self._started + patience
 
     @property
     def seconds(self) -> float:
@@ -79,14 +79,14 @@ def end_wait_if_stopped() -> None:
 
 
 @contextmanager
-def waiting(reason: str) -> Iterator[None]:
+def waiting(reason: str, *, patience: float = PATIENCE) -> Iterator[None]:
     """Say every ten seconds that `reason` is waited for, while a call inside does not return.
 
-    A request to stop raises KeyboardInterrupt inside, once the wait has lasted for a second.
+    The first time after `patience` seconds, which are what the call usually takes. A request to stop raises KeyboardInterrupt inside, once the wait has lasted for a second.
     """
     ended = threading.Event()
     request = _REQUEST.get()
-    report = WaitReport(reason)
+    report = WaitReport(reason, patience=patience)
 
     def watch() -> None:
         while not ended.wait(PATIENCE):
