@@ -35,7 +35,7 @@ _WAITING_SINCE: ContextVar[float | None] = ContextVar("waiting_since", default=N
 
 
 class WaitReport:
-    """Says that `reason` is waited for, once that takes `patience` seconds, and again every ten; `tick` it."""
+    """Says that `reason` is waited for, once that takes `patience` seconds and then every ten; `tick` it."""
 
     def __init__(self, reason: str, *, patience: float = PATIENCE) -> None:
         self._reason = reason
@@ -82,7 +82,8 @@ def end_wait_if_stopped() -> None:
 def waiting(reason: str, *, patience: float = PATIENCE) -> Iterator[None]:
     """Say every ten seconds that `reason` is waited for, while a call inside does not return.
 
-    The first time after `patience` seconds, which are what the call usually takes. A request to stop raises KeyboardInterrupt inside, once the wait has lasted for a second.
+    The first time after `patience` seconds, which are what the call usually takes. A request to stop raises
+    KeyboardInterrupt inside, once the wait has lasted for a second.
     """
     ended = threading.Event()
     request = _REQUEST.get()
