@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -23,7 +25,6 @@ _HOMES = {
     "load_estimator": "hvnas.accuracy",
     "load_space": "hvnas.space",
     "save_arch": "hvnas.arch",
-    "search": "hvnas.search",
     "trace": "hvnas.ops.trace",
 }
 
@@ -68,3 +69,23 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Facade(ModuleType):
+    """This package, whose `search` stays the function.
+
+    Python sets a package's attribute to each subpackage that is imported: without this, `hvnas.search` would
+    become a module as soon as anything imports one.
+    """
+
+    @property
+    def search(self) -> Any:
+        return self.__dict__.get("search") or import_module("hvnas.search").search
+
+    @search.setter
+    def search(self, value: Any) -> None:
+        if not isinstance(value, ModuleType):
+            self.__dict__["search"] = value
+
+
+sys.modules[__name__].__class__ = _Facade

@@ -11,6 +11,13 @@ _ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[PX\]^_].*?(?:\x07|\
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
+def shortened(text: object, most: int = 120) -> str:
+    """`text` as one line of at most `most` characters, cut in the middle."""
+    bare = clean(text)
+    half = (most - 3) // 2
+    return bare if len(bare) <= most else f"{bare[:half]}...{bare[-half:]}"
+
+
 def clean(text: object) -> str:
     """`text` as one line without terminal escapes; other characters that do not print become spaces."""
     bare = _ESCAPE.sub("", str(text))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import io
 import json
 import math
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -23,9 +25,13 @@ import yaml
 from hvnas._validation import brief, shown
 from hvnas._yaml import MAX_DIGITS, parse_yaml
 
-MAX_BYTES = 8 * 2**20
 MAX_COLUMNS = 1000
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
+# What spreadsheets begin a formula with, East Asian forms included, behind apostrophes of `to_cell`.
+_FORMULA = re.compile("'*[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
+MAX_BYTES = 8 * 2**20
+# A disk with less is full: file systems give blocks of that size.
+_FULL_BYTES = 64 * 2**10
 
 
 class Line(NamedTuple):
@@ -153,7 +159,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def read_csv(path: str | Path, *, limit: int = MAX_BYTES) -> tuple[list[str], list[Line]]:
     """The columns of a CSV file and its rows, cells without white space around them.
 
-    Rows with nothing in them are passed over. Where the header is separated by semicolons, as spreadsheets
+    Rows with nothing in them are passed over, and cells are as `to_cell` was given them. Where the header is separated by semicolons, as spreadsheets
     do where the comma is the decimal mark, numbers get a decimal point. Raises ValueError naming file and
     row: no header, a column that stands twice, a row of another length than the header, quotes that are not
     closed, cells of more than 131,072 characters, and NUL characters.
@@ -193,7 +199,7 @@ def _line(header: list[str], row: list[str], line: int, path: str | Path) -> Lin
         raise ValueError(
             f"{path}: row {line}: {len(row)} fields where the header has {len(header)}; is the file whole?"
         )
-    return Line(line, {name: cell.strip() for name, cell in zip(header, row, strict=True)})
+    return Line(line, {name: from_cell(cell.strip()) for name, cell in zip(header, row, strict=True)})
 
 
 def _pointed(cell: str) -> str:
@@ -233,36 +239,128 @@ def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = 
     rows = list(rows)
     if columns is None:
         columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    assert all(row.keys() <= set(columns) for row in rows)
+    lines = [columns, *([row.get(name, "") for name in columns] for row in rows)]
+    return "".join(map(_csv_line, lines))
+
+
+def _csv_line(values: Iterable[Any]) -> str:
+    text = io.StringIO(newline="")
+    # The writer quotes the characters of its own line break, and a lone carriage return has to be.
+    csv.writer(text, lineterminator="\r\n").writerow(map(to_cell, values))
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def to_cell(value: Any) -> Any:
+    """`value` for a cell of CSV, such that no spreadsheet takes text for a formula.
+
+    Text that begins as a formula does, and is no number, gets an apostrophe in front, as OWASP advises
+    ("CSV Injection"); `from_cell` takes it off again.
+    """
+    if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value):
+        return f"'{value}"
+    return value
+
+
+def from_cell(text: str) -> str:
+    """The text that `to_cell` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def write_atomic(path: str | Path, text: str) -> None:
-    """Replace `path` by `text` in one step: a reader sees the old file or the new one, whole."""
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+    """Replace `path` by `text` in one step: a reader sees the old file or the new one, whole.
+
+    Raises OSError naming `path` where it cannot be written; the old file is still there then.
+    """
+    write_together({path: text})
+
+
+def write_together(texts: Mapping[str | Path, str]) -> None:
+    """Replace files by texts, in their order, once all of them are on the disk. Raises as `write_atomic`."""
+    with ExitStack() as stack:
+        # What was entered last takes its place first.
+        for path, text in reversed(list(texts.items())):
+            part = stack.enter_context(replacing(path))
+            with naming(path):
+                part.write_text(text, encoding="utf-8")
+                _sync(part)
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """An empty file to write, which takes the place of `path` in one step unless an exception leaves."""
+    """An empty file to write, which takes the place of `path` in one step unless an exception leaves.
+
+    Raises OSError naming `path` where it cannot be written.
+    """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
+    with naming(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
+        try:
+            # Before what was written goes: a full disk shows by the room that is left.
+            with naming(path):
+                yield part
+            _sync(part)
+            part.chmod(0o644)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Raise failures to write inside as an OSError that names `path`, a file or a folder to be written.
+
+    The system names no file where a write fails, or the temporary one; libraries raise errors of their own
+    where a disk is full. An OSError about a file of another folder is left as it is.
+    """
+    folder = Path(path).parent.absolute()
     try:
-        yield part
-        with part.open("r+b") as file:
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        about = None if error.filename is None else Path(os.fsdecode(error.filename)).absolute()
+        if about is None or folder in (about, *about.parents):
+            raise OSError(error.errno or errno.EIO, _reason(error), str(path)) from None
         raise
-    sync_folder(path.parent)
+    except ValueError:
+        raise
+    except Exception as error:
+        number = _system_error(error, folder)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _system_error(error: Exception, folder: Path) -> int | None:
+    """The error of the system behind a library's own, None where there is none."""
+    # As libraries in Rust and C++ write it.
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    if told:
+        return int(told[1])
+    with suppress(OSError):
+        if shutil.disk_usage(folder).free < _FULL_BYTES:
+            return errno.ENOSPC
+    return None
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:

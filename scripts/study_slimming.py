@@ -82,8 +82,9 @@ def random_members(space: Space, problem: Problem, count: int, *, seed: int) -> 
 def main() -> None:
     args = arguments()
     folder = SupernetFolder(args.supernet)
-    space, run = folder.space(), folder.run
+    run = folder.run
     estimator = ",".join(filter(None, (f"supernet:{args.supernet}", args.options)))
+    space = folder.space().at(run.resolution, run.classes)
     free = make_problem(space, args.device, estimator, budget_ms=1e6, margin=0.0, outside="allow")
     drawn = free.screen(space.sample(DRAWN, rng=np.random.default_rng(args.seed))).latency.ms
     budget_ms = args.budget or round(float(np.median(drawn)), 4)

@@ -26,7 +26,7 @@ from hvnas._numbers import millions, ms, points
 from hvnas.arch import Arch, load_arch
 from hvnas.latency import Device, load_device
 from hvnas.report.runs import load_run
-from hvnas.space import load_space
+from hvnas.space import Space, load_space
 from hvnas.studies.alone import RECIPE, Alone, Standalone
 from hvnas.studies.gain.statistics import over_median
 from hvnas.studies.members import draws, in_bins
@@ -40,7 +40,10 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     config = load_run(options.run).config
     device, best = load_device(config.device), load_arch(options.run / "best.yaml")
-    others = _others(best, config.space, device, options)
+    space = load_space(config.space)
+    if config.resolution is not None and config.classes is not None:
+        space = space.at(config.resolution, config.classes)
+    others = _others(best, space, device, options)
     results = Standalone(options.out, _how(config.estimator, options))
     started, spent = time.perf_counter(), time.process_time()
     top1 = np.array([*_trained([best, *others], results, options.seeds)])
@@ -74,11 +77,11 @@ def _parse() -> argparse.Namespace:
     return options
 
 
-def _others(best: Arch, space: str, device: Device, options: argparse.Namespace) -> list[Arch]:
+def _others(best: Arch, space: Space, device: Device, options: argparse.Namespace) -> list[Arch]:
     def latency(arch: Arch) -> float:
         return float(device.latency(arch.lower()).ms)
 
-    archs = draws(load_space(space), rng=np.random.default_rng(options.seed), fit=lambda arch: arch)
+    archs = draws(space, rng=np.random.default_rng(options.seed), fit=lambda arch: arch)
     different = (arch for arch in archs if arch.hash != best.hash)
     centre = latency(best)
     return in_bins(different, (centre,), size=latency, share=options.spread, each=options.members)[0]

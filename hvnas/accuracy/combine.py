@@ -27,7 +27,9 @@ from hvnas.accuracy.estimator import (
     AccuracyEstimator,
     Array,
     ColumnEstimator,
+    ImageSize,
     ScoreEstimate,
+    image_size_of,
     load_estimator,
 )
 from hvnas.accuracy.ranks import RankScale, mean_rank
@@ -43,6 +45,14 @@ class RankMean:
 
     name: str
     parts: tuple[AccuracyEstimator, ...]
+
+    @property
+    def image_size(self) -> ImageSize | None:
+        """The one size that parts put networks to, None where none does.
+
+        Raises ValueError where two differ.
+        """
+        return _common_size(self.name, self.parts)
 
     @classmethod
     def of(cls, name: str) -> RankMean:
@@ -98,10 +108,18 @@ class ReferencedRanks:
 
     name: str
     parts: tuple[AccuracyEstimator, ...]
-    references: tuple[Arch, ...]
+    references: tuple[Arch, ...] = field(repr=False)
     _scales: dict[tuple[str, str], tuple[RankScale, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def image_size(self) -> ImageSize | None:
+        """The one size that parts put networks to, None where none does.
+
+        Raises ValueError where two differ.
+        """
+        return _common_size(self.name, self.parts)
 
     def estimate(
         self,
@@ -159,3 +177,13 @@ class ReferencedColumnRanks(ReferencedRanks):
             return part.estimate_columns(own, recipe=recipe, scenario=scenario).mean
 
         return self._combined(score, recipe, scenario)
+
+
+def _common_size(name: str, parts: Sequence[AccuracyEstimator]) -> ImageSize | None:
+    sizes = dict.fromkeys(size for part in parts if (size := image_size_of(part)) is not None)
+    if len(sizes) > 1:
+        raise ValueError(
+            f"estimator: {name}: its parts score networks at {' and at '.join(map(str, sizes))}; "
+            "a search speaks of one network: combine estimators of one resolution and as many classes"
+        )
+    return next(iter(sizes), None)

@@ -82,6 +82,31 @@ class AccuracyEstimator(Protocol):
         ...
 
 
+class ImageSize(NamedTuple):
+    """The size of the images, in pixels a side, and the number of classes that networks are scored for."""
+
+    resolution: int
+    classes: int
+
+    def __str__(self) -> str:
+        return f"{self.resolution} px, {self.classes} classes"
+
+
+@runtime_checkable
+class SizedEstimator(Protocol):
+    """An estimator that puts every network to the size and the classes of its own images."""
+
+    @property
+    def image_size(self) -> ImageSize | None:
+        """That size; None where networks are scored as they are."""
+        ...
+
+
+def image_size_of(estimator: object) -> ImageSize | None:
+    """The size that `estimator` puts networks to, None where it takes them as they are."""
+    return estimator.image_size if isinstance(estimator, SizedEstimator) else None
+
+
 @runtime_checkable
 class ColumnEstimator(AccuracyEstimator, Protocol):
     """An estimator that needs numbers of the Program only, and so serves whole populations at once."""

@@ -57,6 +57,9 @@ class Evidence:
     values: Array
     recipes: Array
 
+    def __repr__(self) -> str:
+        return f"Evidence({len(self)} published results)"
+
     def __len__(self) -> int:
         return len(self.models)
 

@@ -121,7 +121,7 @@ def standardised(view: View, evidence: Evidence, scaling: Scaling) -> tuple[Arra
     return x, y - x @ view.slopes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """The regression on one evidence."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvnas.accuracy.estimator import Estimate, Located, register_estimator_family
+from hvnas.accuracy.estimator import Estimate, ImageSize, Located, register_estimator_family
 from hvnas.accuracy.options import read_options
 from hvnas.accuracy.short_results import Curve, ResultFile, make_key
 from hvnas.accuracy.short_training import NO_CACHE, binomial_sd
@@ -77,6 +77,11 @@ class InheritedEstimator:
         from hvnas.supernet.checkpoint import SupernetFolder
 
         return SupernetFolder(self.options.folder)
+
+    @property
+    def image_size(self) -> ImageSize:
+        """The resolution and the classes that the supernet was trained at."""
+        return ImageSize(self.folder.run.resolution, self.folder.run.classes)
 
     @property
     def bn_calib(self) -> int:

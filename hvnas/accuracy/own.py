@@ -59,6 +59,9 @@ class OwnEstimator:
     spread: float
     noise: float
 
+    def __repr__(self) -> str:
+        return f"OwnEstimator({self.name!r}, {len(self.metric)} results)"
+
     @property
     def columns(self) -> tuple[Column, ...]:
         """What it reads of a plain Program, in the order that `estimate_columns` takes it."""

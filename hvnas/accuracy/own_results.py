@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
-from hvnas._files import read_text
+from hvnas._files import from_cell, read_text
 from hvnas.accuracy.evidence import recipe_features
 from hvnas.arch import Arch, load_arch
 from hvnas.train.recipes import AUGMENTATIONS
@@ -62,7 +62,7 @@ def read_results(path: str | Path) -> tuple[Result, ...]:
 
 
 def _result(row: dict[str, str | None], folder: Path) -> Result:
-    name = (row["arch"] or "").strip()
+    name = from_cell((row["arch"] or "").strip())
     arch = load_arch(folder / name if name.endswith((".yaml", ".yml")) else name)
     epochs = _number("epochs", row.get("epochs") or "300")
     if epochs <= 0:

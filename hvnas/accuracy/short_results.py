@@ -6,6 +6,7 @@ off (a full disk, a machine that went down) is passed over, and its run is train
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -62,7 +63,9 @@ class ResultFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                os.write(file, (_newline_if_cut(file) + line).encode())
+                data = (_newline_if_cut(file) + line).encode()
+                if os.write(file, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(file)
         except OSError as error:

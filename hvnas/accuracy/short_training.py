@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from hvnas.accuracy.estimator import Array, Estimate, register_estimator, register_estimator_family
+from hvnas.accuracy.estimator import (
+    Array,
+    Estimate,
+    ImageSize,
+    register_estimator,
+    register_estimator_family,
+)
 from hvnas.accuracy.halving import run_all
 from hvnas.accuracy.options import read_options
 from hvnas.accuracy.short_results import Curve, Key, ResultFile, default_folder, make_key
@@ -86,6 +92,11 @@ class ShortTrainingEstimator:
         """What its top-1 is that of, in a line."""
         epochs = "1 epoch" if self.options.epochs == 1 else f"{self.options.epochs} epochs"
         return f"on the validation split of {self.options.data} after {epochs} of training"
+
+    @property
+    def image_size(self) -> ImageSize:
+        """The resolution and the classes of the data set, which is loaded. Raises ValueError as `check`."""
+        return ImageSize(self.data.resolution, self.data.classes)
 
     def check(self) -> None:
         """Raise ValueError where the data set is not to be had, before anything is begun."""

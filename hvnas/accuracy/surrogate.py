@@ -42,6 +42,9 @@ class Surrogate:
     error: dict[str, Any]
     folds: Mapping[str, Thetas] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.evidence)} published results)"
+
     @property
     def columns(self) -> tuple[Column, ...]:
         """What it reads of a plain Program, in the order that `estimate_columns` takes it."""

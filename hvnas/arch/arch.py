@@ -111,6 +111,13 @@ class Arch:
     published: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
     found: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        depth = sum(run.depth for stage in self.stages for _, run in stage.runs)
+        return (
+            f"Arch({self.name!r}, {len(self.stages)} stages of {depth} blocks, resolution {self.resolution}, "
+            f"{self.head.out} classes, hash {self.hash})"
+        )
+
     def parts(self) -> Iterator[tuple[str, Block]]:
         """Every block in order with its label: ``stem``, ``stages.0.local.0``, ..., ``head``.
 
@@ -162,14 +169,17 @@ class Arch:
     def with_(
         self, *, classes: int | None = None, resolution: int | None = None, name: str | None = None
     ) -> Arch:
-        """The same network for another number of classes, another resolution, or under another name."""
-        return replace(
+        """The same network for another number of classes, another resolution, or under another name.
+
+        At another size it is another network: what was published of this one, or found, is not said of it.
+        """
+        changed = replace(
             self,
             name=self.name if name is None else name,
             resolution=self.resolution if resolution is None else resolution,
             head=self.head if classes is None else replace(self.head, out=classes),
-            published=None if (classes, resolution) != (None, None) else self.published,
         )
+        return changed if changed == self else replace(changed, published=None, found=None)
 
     def shrunk(self) -> Arch:
         """A small network of the same structure, for tests: an eighth as wide, runs of at most 2 blocks.

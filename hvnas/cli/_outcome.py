@@ -25,7 +25,7 @@ def print_outcome(screen: Screen, result: SearchResult) -> None:
     """The front, the best network, the models nearest to it, how far to trust it, and the files."""
     _print_front(screen, result)
     _print_best(screen, result)
-    _print_nearest(screen, result.fixed_points[:_NEAREST_ROWS])
+    _print_nearest(screen, result.fixed_points[:_NEAREST_ROWS], result.problem)
     screen.heading("How far to trust these numbers")
     for device in result.problem.devices:
         screen.line("  " + _devices.provenance(device))
@@ -46,7 +46,9 @@ def _print_front(screen: Screen, result: SearchResult) -> None:
     shown = thinned(result.front)
     count = len(result.archive)
     speed = f"{result.evaluated:,} evaluated in {result.seconds:.1f} s"
-    screen.heading(f"Pareto front: {len(shown)} of its {count} networks ({speed})")
+    size = result.problem.image_size
+    at = f", at {size}" if size else ""
+    screen.heading(f"Pareto front: {len(shown)} of its {count} networks ({speed}){at}")
     columns, cells = _columns(result)
     screen.table(columns, [cells(found) for found in shown])
 
@@ -116,6 +118,7 @@ def _print_best(screen: Screen, result: SearchResult) -> None:
             ("MACs", f"{best.macs:,}"),
             *((_SIZES[name][0], f"{best.more[name] / _SIZES[name][1]:.2f}") for name in problem.sizes),
             ("resolution", f"{best.arch.resolution}×{best.arch.resolution}"),
+            ("classes", problem.image_size and problem.image_size.classes),
         ]
     )
     print_layout(screen, best.arch)
@@ -126,26 +129,28 @@ def _latency_on(found: Found, device: str) -> str:
     return f"{numbers.ms(ms)} ms on {device} (5–95 %: {numbers.interval(low, high)} ms)"
 
 
-def _print_nearest(screen: Screen, nearest: Sequence[Nearest]) -> None:
+def _print_nearest(screen: Screen, nearest: Sequence[Nearest], problem: Problem) -> None:
     if not nearest:
         return
-    screen.heading("Nearest models of papers, under the same device, estimator and recipe")
+    size = f", at {problem.image_size}" if problem.image_size else ""
+    screen.heading(f"Nearest models of papers, under the same device, estimator and recipe{size}")
     screen.table(
         ("model", ">genes apart", ">ms", "gate", ">top-1", ">published", "recipe", ">params M", ">MACs G"),
         [_nearest_cells(near) for near in nearest],
     )
 
 
-def _published(name: str) -> Mapping[str, Any]:
-    """What the paper says of a fixed point: a decoded network does not carry it."""
+def _published(found: Found) -> Mapping[str, Any]:
+    """What the paper says of a fixed point, which holds at its own resolution and classes only."""
     from hvnas.arch import list_models, load_arch
 
-    return (load_arch(name).published or {}) if name in list_models() else {}
+    model = load_arch(found.name) if found.name in list_models() else None
+    return (model.published or {}) if model == found.arch else {}
 
 
 def _nearest_cells(near: Nearest) -> tuple[object, ...]:
     found = near.found
-    published = _published(found.name)
+    published = _published(found)
     return (
         found.name,
         near.distance,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -11,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hvnas._clean import clean
-from hvnas.cli._verbosity import is_quiet
+from hvnas.cli._verbosity import is_quiet, is_verbose
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,6 +97,15 @@ class Screen:
         for row in cells:
             table.add_row(*map(Text, row))
         self.console.print(table)
+
+
+class ScreenHandler(logging.Handler):
+    """Shows log records as remarks on standard error; under ``-v`` another handler shows all logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        if not is_verbose():
+            Screen(errors=True).remark(record.getMessage())
 
 
 def print_json(data: Any) -> None:

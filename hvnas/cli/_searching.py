@@ -7,10 +7,11 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from hvnas._waiting import StopRequest
 from hvnas.cli._failure import INFEASIBLE, INTERRUPTED, Failure
 from hvnas.cli._progress import Watcher
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli._signals import Stopping, stopping
+from hvnas.cli._signals import stopping
 
 if TYPE_CHECKING:
     from hvnas.search import InfeasibleBudget, SearchResult
@@ -25,7 +26,7 @@ def carry_out(search: Callable[[Watcher, Event], SearchResult], *, folder: Path,
 
     # Standard output carries the JSON object and nothing else.
     report = Screen(errors=as_json)
-    asked = Stopping()
+    asked = StopRequest()
     try:
         with stopping(asked), Watcher(report) as watcher:
             result = search(watcher, asked.event)

@@ -1,49 +1,46 @@
-"""The first SIGINT or SIGTERM asks a long job to stop at its next rest; a second ends it at once."""
+"""The first SIGINT or SIGTERM asks a long job to stop at its next rest; a second ends it at once.
+
+Where the job waits for a lock or the like the first one ends it.
+"""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from threading import Event
 from types import FrameType
 from typing import TypeVar
 
+from hvnas._waiting import StopRequest, is_waiting, stops_by
 from hvnas.cli._failure import INTERRUPTED, Failure
 from hvnas.cli._screen import Screen
 
 Result = TypeVar("Result")
 
 
-@dataclass
-class Stopping:
-    """`event` is set once the job is asked to stop; `code` is the exit code of the signal that asked."""
-
-    event: Event = field(default_factory=Event)
-    code: int = 0
-
-
 @contextmanager
-def stopping(asked: Stopping) -> Iterator[None]:
+def stopping(asked: StopRequest) -> Iterator[None]:
     """While it lasts signals ask for a stop; afterwards they do what they did before.
 
-    The second one raises KeyboardInterrupt.
+    The second one raises KeyboardInterrupt, and so does the first where the job waits for something.
     """
 
     def ask(number: int, _: FrameType | None) -> None:
-        again = asked.code != 0
+        at_once = asked.code != 0 or is_waiting()
         asked.code = 128 + number
-        if again:
-            raise KeyboardInterrupt
+        # Before the event: who sees that must not signal once more.
+        asked.raised = at_once
         asked.event.set()
+        if at_once:
+            raise KeyboardInterrupt
         # A signal may come in the middle of another line that is being written.
         with suppress(RuntimeError):
             Screen(errors=True).line("stopping after the batch in hand; once more ends it at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with stops_by(asked):
+            yield
     finally:
         for number, handler in before.items():
             # None: it was not set from Python, and cannot be set again from there.
@@ -55,7 +52,7 @@ def until_stopped(job: Callable[[Callable[[], bool]], Result | None], *, again: 
 
     Raises Failure with `again`, which says what goes on with it, where it is stopped.
     """
-    asked = Stopping()
+    asked = StopRequest()
     try:
         with stopping(asked):
             result = job(asked.event.is_set)

@@ -53,6 +53,7 @@ class Commands(TyperGroup):
     ) -> Any:
         """As typer's, but for what errors look like, and ``-q`` and ``-v`` anywhere."""
         set_verbosity(quiet=False, verbose=False)
+        show_waits()
         try:
             code = super().main(
                 args=hoisted(sys.argv[1:] if args is None else args),
@@ -78,6 +79,15 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Failure("stopped", code=INTERRUPTED) from None
+
+
+def show_waits() -> None:
+    """Have waits told on standard error."""
+    from hvnas._waiting import LOGGER
+    from hvnas.cli._screen import ScreenHandler
+
+    if not any(isinstance(handler, ScreenHandler) for handler in LOGGER.handlers):
+        LOGGER.addHandler(ScreenHandler())
 
 
 def _fail(message: str, code: int) -> int:

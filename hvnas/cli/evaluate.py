@@ -68,6 +68,9 @@ def _facts(found: Evaluation) -> dict[str, Any]:
         "data": found.data.name,
         "resolution": found.data.resolution,
         **vars(found.scores),
+        "params": found.arch.lower().params,
+        "macs": found.arch.lower().macs,
+        "latency": None if found.latency is None else found.latency.to_json(),
         "skipped": {"count": len(skipped), "images": [list(entry) for entry in skipped]},
     }
 
@@ -82,6 +85,7 @@ def _print(found: Evaluation) -> None:
             ("top-5", numbers.optional(scores.top5, digits=2)),
             ("loss", f"{scores.loss:.4f}"),
             ("images", scores.images),
+            ("latency", found.latency),
             ("skipped", f"{len(skipped)} unreadable images" if skipped else None),
             ("weights", found.weights if found.finished else f"{found.weights} (training is not through)"),
         ]

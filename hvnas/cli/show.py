@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,13 +52,19 @@ def run(
 def _load(name: str) -> Arch:
     """A fixed point, a file, or the best of a run."""
     from hvnas.arch import list_models, load_arch
+    from hvnas.train.folder import find_training
 
     folder = Path(name)
     if name in list_models() or not folder.is_dir():
         return load_arch(name)
-    if not (folder / _BEST).is_file():
-        raise ValueError(f"{folder}: holds no {_BEST}; give a folder that `hvnas search` has written")
-    return load_arch(folder / _BEST)
+    if (folder / _BEST).is_file():
+        return load_arch(folder / _BEST)
+    training = find_training(folder)
+    if training is None:
+        raise ValueError(
+            f"{folder}: holds no {_BEST} and no training; give a folder of hvnas search or hvnas train"
+        )
+    return training.arch
 
 
 def _found_recipe(arch: Arch) -> str | None:
@@ -79,6 +86,7 @@ def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
         "params": program.params,
         "macs": program.macs,
         "resolution": arch.resolution,
+        "classes": arch.head.out,
         "stem": block_to_dict(arch.stem),
         "stages": stages_to_json(arch),
         "head": block_to_dict(arch.head),
@@ -88,6 +96,7 @@ def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
         "recipe": recipe,
         "assumed": list(assumed_by(estimator, [arch])),
         "published": _published(arch),
+        "found": None if arch.found is None else dict(arch.found),
     }
 
 
@@ -110,6 +119,7 @@ def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, A
             ("assumed", "; ".join(facts["assumed"]) or None),
             ("published", _published_line(published)),
             ("source", published.get("source")),
+            ("found", _found_line(arch.found or {})),
         ]
     )
     screen.heading("Stage by stage")
@@ -133,6 +143,23 @@ def _published_line(published: dict[str, Any]) -> str | None:
         (top1, f"top-1 {top1}" + (f" ({recipe})" if recipe else "")),
         (params := numbers.optional(published.get("params"), scale=1e6, digits=2), f"{params} M params"),
         (macs := numbers.optional(published.get("macs"), scale=1e9, digits=3), f"{macs} G MACs"),
+    )
+    return ", ".join(text for value, text in shown if value is not None) or None
+
+
+def _found_line(found: Mapping[str, Any]) -> str | None:
+    """What the file says that was found of the network; a file of one's own may say anything there."""
+    top1, sd = numbers.optional(found.get("top1")), numbers.optional(found.get("top1_sd"))
+    score, ms = (
+        numbers.optional(found.get("score"), digits=4),
+        numbers.optional(found.get("latency_ms"), digits=3),
+    )
+    meaning = found.get("accuracy") or (f"trained as {found['recipe']}" if found.get("recipe") else None)
+    shown = (
+        (top1, f"top-1 {top1}" + (f" ± {sd}" if sd else "") + (f" {meaning}" if meaning else "")),
+        (score, f"score {score}"),
+        (ms, f"{ms} ms on {found.get('device')}"),
+        (budget := numbers.optional(found.get("budget_ms"), digits=3), f"budget {budget} ms"),
     )
     return ", ".join(text for value, text in shown if value is not None) or None
 

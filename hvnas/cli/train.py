@@ -97,6 +97,13 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out, if any.")
     ] = False,
+    latency_device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Whose latency is stated of the network as trained. Default: the one it was found for.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network on images, with the recipe of a paper or one for small data.
@@ -127,7 +134,9 @@ def run(
     check_device(device, engine)
     if out is None:
         out = default_out(*_named(asked))
-    folder = _folder(asked, out, resume=resume, begin=begin, go_on=go_on)
+    folder = _folder(
+        asked, out, resume=resume, begin=partial(begin, latency_device=latency_device), go_on=go_on
+    )
     shared = workers_of(
         engine,
         count=folder.run.workers,
@@ -188,6 +197,8 @@ def _train(
 
 
 def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:
+    from hvnas.latency.stated import stated_latency
+
     metrics = outcome.metrics
     screen.heading("Epochs")
     screen.table(
@@ -203,6 +214,7 @@ def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:
         [
             ("top-1", f"{metrics['top1']:.2f} on the test split of {metrics['data']}, scored once"),
             ("epoch", f"{metrics['best_epoch']}, the best on the validation images: its weights are kept"),
+            ("latency", stated_latency(folder.arch, folder.arch.found)),
             ("images/s", numbers.optional(metrics["images_per_s"], digits=0)),
             ("skipped", f"{skipped} unreadable images" if skipped else None),
             ("weights", folder.weights),

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from hvnas._files import naming
+
 UNFINISHED = ".part"  # what a killed export leaves behind is named .NAME.xxxxxxxx.part
 
 
@@ -65,15 +67,17 @@ def writing(path: Path) -> Iterator[Path]:
     """A path to write to; what lies in its folder takes the place of `path` and its side files at the end.
 
     Side files come first, so that a reader never finds a model without its weights. Where an exception
-    leaves nothing changes.
+    leaves nothing changes. Raises OSError naming `path` where it cannot be written.
     """
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED))
-    try:
-        yield folder / path.name
-        for part in sorted(folder.iterdir(), key=lambda part: part.name == path.name):
-            _replace(part, path.parent / part.name, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with naming(path):
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED))
+        try:
+            with naming(path):
+                yield folder / path.name
+            for part in sorted(folder.iterdir(), key=lambda part: part.name == path.name):
+                _replace(part, path.parent / part.name, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _replace(part: Path, path: Path, folder: Path) -> None:

@@ -65,7 +65,7 @@ class LatencyEstimate:
     breakdown: Breakdown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LatencyArrays:
     """The same of n networks: arrays [n]; `excluded_by` holds for each rule whom it excludes."""
 
@@ -93,6 +93,9 @@ class Device:
     outside_error: Student
     report: Mapping[str, Any] = field(default_factory=dict)
     rows: tuple[Measurement, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Device({self.name!r}, {self.info.method}, hash {self.hash})"
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvnas._files import read_text
+from hvnas._files import from_cell, read_text, to_cell
 
 TEXT_FIELDS = ("name", "about", "families", "protocol", "source")
 FIELDS = ("name", "about", "families", "ms", "of_ms", "protocol", "source")
@@ -49,7 +49,7 @@ def read_differences(path: str | Path) -> tuple[Difference, ...]:
     for name in FIELDS:
         if name not in (reader.fieldnames or ()):
             raise ValueError(f"{path}: row 1: {name}: missing column; there must be {', '.join(FIELDS)}")
-    return tuple(_row(data, f"{path}: row {reader.line_num}") for data in reader)
+    return tuple(_row(_text(data), f"{path}: row {reader.line_num}") for data in reader)
 
 
 def write_differences(rows: Sequence[Difference]) -> str:
@@ -60,8 +60,12 @@ def write_differences(rows: Sequence[Difference]) -> str:
     writer.writerow([*FIELDS, *names])
     for row in rows:
         fixed = [f"{v:g}" if isinstance(v := getattr(row, name), float) else v for name in FIELDS]
-        writer.writerow([*fixed, *(f"{row.values[name]:.0f}" for name in names)])
+        writer.writerow([*map(to_cell, fixed), *(f"{row.values[name]:.0f}" for name in names)])
     return out.getvalue()
+
+
+def _text(data: dict[str, str]) -> dict[str, str]:
+    return {name: from_cell(cell) if name in TEXT_FIELDS and cell else cell for name, cell in data.items()}
 
 
 def _row(data: dict[str, str], where: str) -> Difference:

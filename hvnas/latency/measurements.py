@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from hvnas._files import write_atomic
+from hvnas._files import to_cell, write_atomic
 from hvnas.latency.table import Line, number, read_table, whole
 
 Kind = Literal["model", "block", "op"]
@@ -136,7 +136,7 @@ def write_measurements(path: str | Path, rows: Sequence[ModelMeasurement]) -> No
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
     for row in rows:
-        writer.writerow(["" if value is None else value for value in dataclasses.astuple(row)])
+        writer.writerow(["" if value is None else to_cell(value) for value in dataclasses.astuple(row)])
     try:
         write_atomic(path, out.getvalue())
     except OSError as error:

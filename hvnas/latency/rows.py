@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvnas._files import read_text
+from hvnas._files import from_cell, read_text, to_cell
 from hvnas.latency.columns import list_columns
 
 TEXT_FIELDS = ("network", "model", "family", "cohort", "protocol", "device", "source")
@@ -64,7 +64,7 @@ def write_rows(rows: Sequence[Measurement]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*FIELDS, *names])
     for row in rows:
-        fixed = [f"{row.ms:g}" if name == "ms" else getattr(row, name) for name in FIELDS]
+        fixed = [f"{row.ms:g}" if name == "ms" else to_cell(getattr(row, name)) for name in FIELDS]
         writer.writerow([*fixed, *(f"{row.values[name]:.0f}" for name in names)])
     return out.getvalue()
 
@@ -95,7 +95,7 @@ def _row(header: list[str], cells: list[str], where: str) -> Measurement:
         raise ValueError(f"{where}: ms: must be > 0, got {data['ms']}")
     if resolution < 1 or resolution != int(resolution):
         raise ValueError(f"{where}: resolution: must be a whole number >= 1, got {data['resolution']}")
-    text = {name: data[name] for name in TEXT_FIELDS}
+    text = {name: from_cell(data[name]) for name in TEXT_FIELDS}
     terms = {name: cell for name, cell in data.items() if name not in _FIXED}
     return Measurement(resolution=int(resolution), ms=ms, values=_values(terms, where), **text)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hvnas._files import dump_yaml, read_text, read_yaml, write_atomic
+from hvnas._files import dump_yaml, read_text, read_yaml, to_cell, write_atomic
 from hvnas._names import unknown_name
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.latency.block_cover import cover
@@ -262,7 +262,7 @@ def _write_manifest(folder: Path, entries: Sequence[SuiteEntry]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([getattr(entry, column) for column in COLUMNS] for entry in entries)
+    writer.writerows([to_cell(getattr(entry, column)) for column in COLUMNS] for entry in entries)
     write_atomic(folder / MANIFEST, text.getvalue())
 
 

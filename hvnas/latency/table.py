@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvnas._files import read_text
+from hvnas._files import from_cell, read_text
 
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 
@@ -99,4 +99,4 @@ def _line(header: list[str], row: list[str], line: int, path: str | Path) -> Lin
         raise ValueError(
             f"{path}: row {line}: {len(row)} fields where the header has {len(header)}; is the file whole?"
         )
-    return Line(line, {name: cell.strip() for name, cell in zip(header, row, strict=True)})
+    return Line(line, {name: from_cell(cell.strip()) for name, cell in zip(header, row, strict=True)})

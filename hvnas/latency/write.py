@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hvnas._files import read_text, read_yaml, write_atomic
+from hvnas._files import read_text, read_yaml, write_atomic, write_together
 from hvnas.latency.device import Device
 from hvnas.latency.files import SCHEMA
 from hvnas.latency.gate import Rule
@@ -26,14 +26,14 @@ INFO = """
 def write_device(device: Device, path: str | Path) -> None:
     """Write a calibrated device: the YAML at `path`, its measurements as CSV beside it.
 
-    Each file is replaced in one step, the CSV first: the YAML never names rows that are not there. Raises
-    ValueError where the device's model is none of terms.
+    Each file is replaced in one step, once both are on the disk, the CSV first: the YAML never names rows
+    that are not there. Raises ValueError where the device's model is none of terms, OSError where the
+    files cannot be written.
     """
     path = Path(path)
     table = path.with_suffix(".csv")
     text = device_text(device, rows=table.name)
-    write_atomic(table, write_rows(device.rows))
-    write_atomic(path, text)
+    write_together({table: write_rows(device.rows), path: text})
 
 
 def device_text(device: Device, *, rows: str) -> str:

@@ -42,7 +42,10 @@ def read_safetensors(path: str | Path) -> StateDict:
 
 
 def save_weights(state: StateDict, path: str | Path, *, metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors as safetensors, in one step. `metadata` is text that travels in the file's header."""
+    """Write tensors as safetensors, in one step. `metadata` is text that travels in the file's header.
+
+    Raises OSError naming `path` where it cannot be written.
+    """
     from safetensors.torch import save_file
 
     # safetensors takes neither views nor two names of one storage

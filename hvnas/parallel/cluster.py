@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hvnas._waiting import waiting
 from hvnas.parallel.surroundings import environment, log_level, own_signals
 
+USUAL_S = 20.0  # that Ray may take to start on a busy machine
 # Ray takes no less, and results of evaluations are small.
 _OBJECT_STORE_BYTES = 80_000_000
 _CONNECT_SECONDS = 10.0
@@ -96,7 +98,7 @@ def _local(ray: Any, cpus: float | None, gpus: float | None) -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix="hv-ray-", dir=_short_temp()))
     try:
         # Ray's handler of SIGTERM would stay, and end the process where it stands.
-        with own_signals():
+        with waiting("Ray has not started yet", patience=USUAL_S), own_signals():
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -115,7 +117,7 @@ def _local(ray: Any, cpus: float | None, gpus: float | None) -> Iterator[None]:
 @contextmanager
 def _remote(ray: Any, address: str) -> Iterator[None]:
     try:
-        with own_signals():
+        with waiting(f"Ray at {address} has not answered yet", patience=USUAL_S), own_signals():
             ray.init(address=address, **_SILENT)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvnas.report.runs import Run
+from hvnas.search.folder import RunConfig
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,15 @@ def _agreed(run: Run) -> tuple[_Agreed, ...]:
         _Agreed("device", config.device_hash, f"{config.device} (hash {config.device_hash})"),
         _Agreed("others", config.other_hashes, ", ".join(f"{n} (hash {h})" for n, h in others) or "none"),
         _Agreed("estimator", config.estimator, config.estimator),
+        _Agreed("resolution and classes", _image_size(config), _image_size(config)),
         _Agreed("recipe", config.recipe, config.recipe),
         _Agreed("scenario", config.scenario, config.scenario),
         _Agreed("unit of accuracy", run.unit, run.unit),
     )
+
+
+def _image_size(config: RunConfig) -> str:
+    return "those of its space" if config.resolution is None else f"{config.resolution} px, {config.classes}"
 
 
 def check_comparable(runs: Sequence[Run]) -> None:

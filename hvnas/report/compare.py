@@ -58,6 +58,9 @@ class Comparison:
     differences: tuple[str, ...]
     shared_history: bool
 
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(run.name for run in self.runs)})"
+
 
 def compare_folders(folders: Sequence[str | Path]) -> Comparison:
     """The comparison of the runs in `folders`. Raises ValueError as `load_runs` and `compare`."""

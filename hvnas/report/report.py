@@ -48,6 +48,10 @@ class Report:
     recipe: str
     estimator: object
 
+    def __repr__(self) -> str:
+        shown = ", ".join([*(run.name for run in self.runs), *(network.name for network in self.networks)])
+        return f"Report({shown})"
+
     @property
     def runs(self) -> tuple[Run, ...]:
         """The runs, if any."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hvnas._files import read_text
+from hvnas._files import from_cell, read_text
 from hvnas.search.folder import CONFIG, FRONT, HISTORY, LOG, RunConfig, RunFolder
 from hvnas.search.history import FIELDS, Moment
 from hvnas.search.objectives import TOP1, Objective, parse_objective
@@ -165,6 +165,7 @@ def _read(path: Path) -> _Table:
             raise ValueError(
                 f"{path}: line {number}: {len(line)} cells under {len(header)} names; it is damaged"
             )
+    header, *lines = [list(map(from_cell, line)) for line in (header, *lines)]
     return _Table(path, header, lines)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from hvnas import _numbers as numbers
 from hvnas.arch import Arch
+from hvnas.latency.stated import stated_latency
 
 
 def is_training(path: str | Path) -> bool:
@@ -39,8 +40,10 @@ def _told(folder: Any) -> str:
         return "not through yet"
     metrics = folder.metrics()
     top1 = numbers.optional(metrics.get("top1"), digits=2)
-    run = folder.run
+    run, arch = folder.run, folder.arch
+    stated = stated_latency(arch, arch.found)
+    latency = "" if stated is None else f"; {stated}"
     return (
-        f"top-1 {top1 or 'unknown'} on {run.data} at {run.resolution} px "
-        f"({metrics.get('recipe')}, {metrics.get('epochs_trained')} of {run.epochs} epochs)"
+        f"top-1 {top1 or 'unknown'} on {run.data} at {run.resolution} px, {run.classes} classes "
+        f"({metrics.get('recipe')}, {metrics.get('epochs_trained')} of {run.epochs} epochs){latency}"
     )

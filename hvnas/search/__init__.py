@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
-from typing import Any
 
 from hvnas.search.archive import Archive
 from hvnas.search.engines import Engine
@@ -47,12 +45,6 @@ __all__ = [
     "search",
 ]
 
-
-class _Callable(ModuleType):
-    """`hvnas.search` is this package and, to those who write ``hvnas.search(...)``, its main function."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> SearchResult:
-        return search(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Callable
+# `hvnas.search` is the function, wherever it is read; under it lies what this package holds, so that
+# ``import hvnas.search as s; s.Engine`` and ``hvnas.search.Engine`` find the package's names.
+search.__dict__ = sys.modules[__name__].__dict__

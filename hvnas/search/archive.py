@@ -23,6 +23,9 @@ class Archive:
         self.evaluations = Evaluations.none()
         self.evaluated = 0
 
+    def __repr__(self) -> str:
+        return f"Archive({len(self)} on the front of {self.evaluated:,} evaluated)"
+
     def __len__(self) -> int:
         return len(self.rows)
 

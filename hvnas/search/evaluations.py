@@ -38,6 +38,9 @@ class Evaluations:
     costs: Floats
     more: Floats
 
+    def __repr__(self) -> str:
+        return f"Evaluations({len(self)} architectures, {int(self.feasible.sum())} feasible)"
+
     def __len__(self) -> int:
         return len(self.ms)
 

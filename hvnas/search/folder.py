@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ class RunConfig:
 
     `space`, `device` and `others` are names or paths; `others` with their hashes and margins are the
     further devices. `storage` is where the study is shared, without its password; `estimator_hash` is that
-    of the files that the estimator's name points to, if any.
+    of the files that the estimator's name points to, if any. `resolution` and `classes` are those that every
+    network is put to, None where the space decides.
     """
 
     space: str
@@ -72,6 +75,8 @@ class RunConfig:
     engine: str = "local"
     storage: str | None = None
     estimator_hash: str = ""
+    resolution: int | None = None
+    classes: int | None = None
 
 
 def versions() -> dict[str, str]:
@@ -192,6 +197,11 @@ class RunFolder:
         save_arch(with_origin(result.best, result.problem, seed=result.seed), aside / BEST)
 
     def _put_in_place(self, aside: Path) -> None:
+        for name in (STUDY, FRONT, HISTORY, BEST):
+            if (self.path / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self.path / name))
+        if (self.path / ARCHS).exists() and not (self.path / ARCHS).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path / ARCHS))
         (self.path / BEST).unlink(missing_ok=True)
         if (self.path / ARCHS).exists():
             (self.path / ARCHS).replace(aside / "before")
@@ -206,6 +216,9 @@ def _is_part(path: Path) -> bool:
 
 
 def _check_numbers(config: RunConfig, path: Path) -> None:
+    for name, number in (("budget_ms", config.budget_ms), ("margin", config.margin)):
+        if isnan(number):
+            raise ValueError(f"{name}: must be a number, got {number}; restore the file ({path})")
     for name, value, least in (("evals", config.evals, 1), ("seed", config.seed, 0)):
         if value < least:
             raise ValueError(f"{name}: must be a whole number >= {least}, got {value} ({path})")

@@ -21,6 +21,7 @@ from hvnas.search.seams import DeviceLike, EstimatorLike, SpaceLike
 
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
+    from hvnas.accuracy.estimator import ImageSize
 
 AnyDevice = DeviceLike | str | Path
 # Estimators whose scores hold among the networks that they are given together get these to compare with.
@@ -39,18 +40,25 @@ def make_problem(
     outside: Outside = "forbid",
     objectives: Sequence[str | Objective] = (),
     constraints: Sequence[str | Constraint] = (),
+    image_size: ImageSize | None = None,
 ) -> Problem:
     """A Problem from names, files or objects.
 
     Of several devices the budget is the first one's, and the latency on each is an objective unless
     `objectives` are given. Devices that only an objective or a constraint names are loaded too. `margin` is
-    one for every device, or one each; None: each device's default.
+    one for every device, or one each; None: each device's default. Every number is that of one network: where
+    the estimator puts networks to the resolution and classes of its images, or `image_size` is given, the
+    space is put to them too (`Space.at`).
 
     Raises ValueError for what is unknown or out of range.
     """
+    from hvnas.accuracy import load_estimator
+    from hvnas.accuracy.estimator import image_size_of
     from hvnas.space import load_space
 
     loaded_space = load_space(space) if isinstance(space, (str, Path)) else space
+    scorer = load_estimator(estimator) if isinstance(estimator, str) else estimator
+    loaded_space = _at_size(loaded_space, image_size or image_size_of(scorer))
     devices = device if isinstance(device, DeviceSet) else DeviceSet(device)
     wanted = [parse_objective(o) if isinstance(o, str) else o for o in objectives]
     kept = [parse_constraint(c) if isinstance(c, str) else c for c in constraints]
@@ -63,7 +71,7 @@ def make_problem(
     return Problem(
         space=loaded_space,
         device=first,
-        estimator=_estimator(estimator, loaded_space) if isinstance(estimator, str) else estimator,  # type: ignore[arg-type]
+        estimator=_comparable(scorer, loaded_space) if isinstance(estimator, str) else scorer,  # type: ignore[arg-type]
         budget_ms=budget_ms,
         margin=margins[0],
         recipe=recipe,
@@ -128,12 +136,20 @@ class DeviceSet:
         return what.on(None if device is self.loaded[0] else device.name)
 
 
-def _estimator(name: str, space: SpaceLike) -> EstimatorLike:
-    from hvnas.accuracy import load_estimator
+def _at_size(space: SpaceLike, size: ImageSize | None) -> SpaceLike:
+    """`space` with its networks at `size`; spaces of other makers say themselves what size they are of."""
+    from hvnas.space import Space
 
-    estimator = load_estimator(name)
-    against = getattr(estimator, "against", None)
-    if against is not None:
-        rows = space.sample(_REFERENCES, rng=np.random.default_rng(0), macs=(0.1e9, 5e9))
-        estimator = against([space.decode(row) for row in rows])
+    return space.at(*size) if size is not None and isinstance(space, Space) else space
+
+
+def _comparable(estimator: object, space: SpaceLike) -> EstimatorLike:
+    """`estimator` with scores that compare between calls."""
+    from hvnas.accuracy.combine import RankMean
+
+    if isinstance(estimator, RankMean):
+        # At the size of small images no network may come near these MACs.
+        macs = None if estimator.image_size else (0.1e9, 5e9)
+        rows = space.sample(_REFERENCES, rng=np.random.default_rng(0), macs=macs)
+        estimator = estimator.against([space.decode(row) for row in rows])
     return estimator  # type: ignore[return-value]

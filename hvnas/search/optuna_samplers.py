@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvnas._optuna import constraint_options
+from hvnas._waiting import WaitReport
 from hvnas.search.archive import Archive
 from hvnas.search.optuna_run import OptunaRun
 from hvnas.search.optuna_shared import SharedStudy
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import optuna
 
 _POLL_SECONDS = 0.25
+_OTHERS = "other searches of this study still evaluate the last networks"
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,14 @@ class OptunaStrategy:
             state = checkpoint.load()
             if state is not None:
                 run.replay(state)
+            report = WaitReport(_OTHERS)
             while True:
                 proposal = run.ask()
                 if proposal is not None:
+                    report = WaitReport(_OTHERS)
                     run.tell(proposal, problem.evaluate(proposal.row))
                 elif run.waiting:
+                    report.tick()
                     time.sleep(_POLL_SECONDS)
                 else:
                     return run.finish()

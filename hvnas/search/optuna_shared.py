@@ -36,6 +36,7 @@ from hvnas.search.optuna_trials import (
     is_open_or_told,
     is_running,
     key_of,
+    row_of,
     seconds_of,
     to_plain,
     told_by,
@@ -198,10 +199,13 @@ class SharedStudy:
     @quiet_optuna()
     def news(self) -> News:
         """What other processes did since the last call."""
-        told, claimed = [], []
         with self.storage.reporting():
             self._clean()
             trials = self._trials()
+            return self._news(trials)
+
+    def _news(self, trials: Sequence[optuna.trial.FrozenTrial]) -> News:
+        told, claimed = [], []
         now = time.monotonic()
         for trial in trials:
             if trial._trial_id in self._known or ROW not in trial.user_attrs:
@@ -210,16 +214,17 @@ class SharedStudy:
             if is_running(trial):
                 if not mine and trial._trial_id not in self._claims:
                     self._claims[trial._trial_id] = now
-                    claimed.append(trial.user_attrs[ROW])
+                    claimed.append(row_of(trial, len(self._genes)))
                 continue
             self._known.add(trial._trial_id)
             self._claims.pop(trial._trial_id, None)
             if is_complete(trial):
                 self._longest = max(self._longest, seconds_of(trial))
                 if not mine:
-                    told.append(told_by(trial))
+                    told.append(told_by(trial, len(self._genes)))
         self._spent = sum(map(self._counts, trials))
-        return News(np.array(claimed, dtype=np.int16).reshape(-1, len(self._genes)), told)
+        rows = np.concatenate(claimed) if claimed else np.empty((0, len(self._genes)), dtype=np.int16)
+        return News(rows, told)
 
     @property
     def spent(self) -> int:
@@ -234,7 +239,7 @@ class SharedStudy:
     def everything(self) -> Told | None:
         """All finished evaluations of the study in the order of their trials, as one batch."""
         with self.storage.reporting():
-            found = [told_by(trial) for trial in self._trials() if is_complete(trial)]
+            found = [told_by(trial, len(self._genes)) for trial in self._trials() if is_complete(trial)]
         if not found:
             return None
         rows = np.concatenate([one.row for one in found])

@@ -9,18 +9,21 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvnas.search.optuna_journal import open_journal
+from hvnas._waiting import PATIENCE, end_wait_if_stopped, waiting
+from hvnas.search.optuna_journal import StorageError, open_journal
 
 if TYPE_CHECKING:
     import optuna
     from sqlalchemy.engine import URL, Engine
+
+__all__ = ["ENVIRONMENT", "Storage", "StorageError", "masked", "parse_storage"]
 
 # Run folders keep no password: resuming reads the whole URL here.
 ENVIRONMENT = "HVNAS_STORAGE"
@@ -40,12 +43,10 @@ _DRIVERS = {"postgresql": ("psycopg", "psycopg2"), "mysql": ("pymysql", "MySQLdb
 # A claim whose process has been silent for the grace period is given up. Seconds.
 HEARTBEAT_SECONDS, GRACE_SECONDS = 15, 60
 _CONNECT_SECONDS = 10
-_LOCKED_SECONDS = 60
+# SQLite waits in a call that no signal ends, so each one is short. Seconds.
+_LOCKED_SECONDS, _LOCKED_AT_ONCE = 60.0, 0.5
+_LOCKED_PAUSE = 0.05
 _OPENING_TRIES = 6
-
-
-class StorageError(ValueError):
-    """A storage that cannot be reached or does not serve; the message names it, without its password."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Storage:
         own = (optuna.exceptions.UpdateFinishedTrialError, optuna.exceptions.DuplicatedStudyError)
         kinds = (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError, ValueError, KeyError)
         try:
-            yield
+            with nullcontext() if self.url is None else waiting(f"storage {self.reference}: no answer yet"):
+                yield
         except (StorageError, *own):
             raise
         except (*kinds, RuntimeError) as error:
@@ -117,23 +119,28 @@ class Storage:
     def _open_database(self) -> optuna.storages.BaseStorage:
         from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-        for attempt in range(_OPENING_TRIES):
+        started = time.monotonic()
+        attempt = 0
+        while True:
             try:
                 return self._database()
             except (IntegrityError, OperationalError, ProgrammingError) as error:
+                attempt += 1
                 # Processes that begin together all make the tables; the second is told that they are there.
                 made = not isinstance(error, OperationalError) or "already exists" in str(error)
-                if not made or attempt == _OPENING_TRIES - 1:
+                if _is_locked(error):
+                    _wait_for_lock(error, started)
+                elif not made or attempt == _OPENING_TRIES:
                     raise
-                time.sleep(0.1 * (attempt + 1))
-        raise AssertionError("the last attempt returns or raises")
+                else:
+                    time.sleep(0.1 * attempt)
 
     def _database(self) -> optuna.storages.BaseStorage:
         from optuna.storages import RDBStorage
 
         assert self.url is not None
         sqlite = self.url.get_backend_name() == "sqlite"
-        connect = {"timeout": _LOCKED_SECONDS} if sqlite else {"connect_timeout": _CONNECT_SECONDS}
+        connect = {"timeout": _LOCKED_AT_ONCE} if sqlite else {"connect_timeout": _CONNECT_SECONDS}
         try:
             storage = RDBStorage(
                 self.url.render_as_string(hide_password=False),
@@ -182,22 +189,46 @@ def masked(text: str) -> str:
 
 
 def _lock_before_reading(engine: Engine) -> None:
-    """Begin every transaction of SQLite as a writer.
+    """Begin every transaction of SQLite as the only one.
 
     One that reads first and writes later fails at once, however long the timeout, where another process has
-    the same in mind; one that begins as a writer waits its turn.
+    the same in mind; one that begins alone waits its turn, at its beginning and never after.
     """
     from sqlalchemy import event
+    from sqlalchemy.exc import OperationalError
 
     def leave_beginning_to_us(connection: Any, record: Any) -> None:
         connection.isolation_level = None
 
     def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN EXCLUSIVE")
+            except OperationalError as error:
+                if not _is_locked(error):
+                    raise
+                _wait_for_lock(error, started)
+            else:
+                return
 
     event.listen(engine, "connect", leave_beginning_to_us)
     event.listen(engine, "begin", begin)
     engine.dispose()
+
+
+def _is_locked(error: BaseException) -> bool:
+    return "database is locked" in str(error) or "database table is locked" in str(error)
+
+
+def _wait_for_lock(error: Exception, started: float) -> None:
+    """Return where it is worth another try, else raise: `error`, or KeyboardInterrupt."""
+    waited = time.monotonic() - started
+    if waited >= _LOCKED_SECONDS:
+        raise error
+    if waited >= PATIENCE:
+        end_wait_if_stopped()
+    time.sleep(_LOCKED_PAUSE)
 
 
 def _parse_url(text: str) -> Storage:

@@ -32,9 +32,25 @@ def key_of(row: Rows) -> str:
     return f"{int(row_keys(row)[0]):016x}"
 
 
-def told_by(trial: optuna.trial.FrozenTrial) -> Told:
-    row = np.array([trial.user_attrs[ROW]], dtype=np.int16)
-    return Told(row, from_plain(trial.user_attrs[EVALUATION]), trial.system_attrs)
+def row_of(trial: optuna.trial.FrozenTrial, genes: int) -> Rows:
+    """The row int16 [1, genes] of a trial. Raises ValueError naming the trial where that is none."""
+    try:
+        row = np.array([trial.user_attrs[ROW]], dtype=np.int16)
+    except (TypeError, ValueError, OverflowError):
+        row = np.empty((0, 0), dtype=np.int16)
+    if row.shape != (1, genes):
+        raise ValueError(f"trial {trial.number}: row: must be {genes} whole numbers; the trial was damaged")
+    return row
+
+
+def told_by(trial: optuna.trial.FrozenTrial, genes: int) -> Told:
+    """What a finished trial holds. Raises ValueError naming the trial where that is no evaluation."""
+    row = row_of(trial, genes)
+    try:
+        evaluation = from_plain(trial.user_attrs[EVALUATION])
+    except (TypeError, ValueError, KeyError, OverflowError):
+        raise ValueError(f"trial {trial.number}: evaluation: cannot be read; the trial was damaged") from None
+    return Told(row, evaluation, trial.system_attrs)
 
 
 def is_running(trial: optuna.trial.FrozenTrial) -> bool:

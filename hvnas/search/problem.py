@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from hvnas.accuracy.estimator import ImageSize
 from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
 from hvnas.search import metrics
 from hvnas.search.asking import Asked
@@ -50,7 +51,7 @@ _DECIMALS = 9
 _ROUNDING = 1e-10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Screened:
     """What is known of n architectures without their accuracy.
 
@@ -125,6 +126,14 @@ class Problem:
         check_objectives(self.objectives)
         check_constraints(self.constraints)
 
+    def __repr__(self) -> str:
+        kept = "".join(f", {constraint}" for constraint in self.constraints)
+        devices = ", ".join(each.name for each in self.devices)
+        return (
+            f"{type(self).__name__}({self.space.name} on {devices} within {self.budget_ms:g} ms{kept}: "
+            f"{', '.join(map(str, self.objectives))})"
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         """Without what is computed once it is asked for: another process computes it again."""
         from hvnas.space import FastPath
@@ -136,6 +145,14 @@ class Problem:
     def devices(self) -> tuple[DeviceLike, ...]:
         """All of them, the first first."""
         return (self.device, *self.others)
+
+    @property
+    def image_size(self) -> ImageSize | None:
+        """The resolution and classes that every network was put to, None where the space decides."""
+        from hvnas.space import Space
+
+        size = self.space.spec.image_size if isinstance(self.space, Space) else None
+        return None if size is None else ImageSize(*size)
 
     @property
     def cheap(self) -> bool:

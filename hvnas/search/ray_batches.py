@@ -69,7 +69,7 @@ class Spread:
         return zip(parts, self.pool.outcomes((part, accuracy) for part in parts), strict=True)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SpreadProblem(Problem):
     """A problem that leaves its evaluations to `spread`."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from hvnas._waiting import WaitReport, end_wait_if_stopped
 from hvnas.parallel import fitting, room
 from hvnas.parallel.actors import first_line
 from hvnas.parallel.crew import reason_of
@@ -126,9 +127,12 @@ class Desk:
 
     def worth_starting(self) -> bool:
         """Whether there is a network to send: Tune is not started for none."""
+        report = WaitReport("other searches of this study evaluate all networks that are left")
         while self.ready is None and not self.done and self.error is None:
             self.ready = self._look()
             if self.ready is None and not self.done:
+                report.tick()
+                end_wait_if_stopped()
                 time.sleep(_POLL_SECONDS)
         return self.ready is not None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,8 +34,8 @@ class Reach:
 
     min_ms: float
     max_ms: float
-    min_row: Rows
-    max_row: Rows
+    min_row: Rows = field(repr=False)
+    max_row: Rows = field(repr=False)
     empty: bool
     excluded: dict[str, float]
 

@@ -142,6 +142,14 @@ class SearchResult:
             stopped=stopped,
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"SearchResult({self.problem!r},\n"
+            f"  {self.strategy}, seed {self.seed}: {len(self.archive)} on the front of {self.evaluated:,} "
+            f"evaluated in {self.seconds:.1f} s,\n"
+            f"  best={self.best!r})"
+        )
+
     @property
     def evaluated(self) -> int:
         """Distinct canonical architectures."""
@@ -234,6 +242,7 @@ def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
     from hvnas import __version__
 
     space, numbers = problem.space, found.to_json()
+    meaning = getattr(problem.estimator, "meaning", None)
     choices = {gene.name: gene.values[int(i)] for gene, i in zip(space.genes, found.row, strict=True)}
     origin = {
         "space": space.name,
@@ -245,6 +254,7 @@ def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
         "budget_ms": problem.budget_ms,
         "p_within_budget": numbers["p_within_budget"],
         **found.accuracy_json(),
+        **({} if meaning is None else {"accuracy": str(meaning)}),
         **{name: numbers[name] for name in found.more},
         "recipe": problem.recipe,
         "scenario": problem.scenario,

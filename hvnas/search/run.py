@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvnas.accuracy.estimator import ImageSize
 from hvnas.search.archive import Archive
 from hvnas.search.earlier import renew
 from hvnas.search.engines import LOCAL, Engine, resumed_engine, run_strategy, strategy_on
@@ -131,6 +132,7 @@ def search(
 
         choice = resolve_strategy(problem, evals, several=engine.storage is not None)
         strategy = choice.name
+    size = problem.image_size
     config = RunConfig(
         space=reference(space),
         space_hash=problem.space.hash,
@@ -155,6 +157,8 @@ def search(
         other_margins=problem.other_margins,
         engine=engine.name,
         storage=engine.shown_storage,
+        resolution=size and size.resolution,
+        classes=size and size.classes,
     )
     return execute(
         problem,
@@ -211,7 +215,14 @@ def problem_of(config: RunConfig) -> Problem:
         outside="allow" if config.outside == "allow" else "forbid",
         objectives=config.objectives,
         constraints=config.constraints,
+        image_size=_size_of(config),
     )
+
+
+def _size_of(config: RunConfig) -> ImageSize | None:
+    if config.resolution is None or config.classes is None:
+        return None
+    return ImageSize(config.resolution, config.classes)
 
 
 def _check_unchanged(problem: Problem, config: RunConfig, folder: RunFolder) -> None:

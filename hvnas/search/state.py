@@ -16,6 +16,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from hvnas._clean import shortened
 from hvnas._files import replacing
 from hvnas.search.seams import Keys
 
@@ -90,7 +91,9 @@ class FolderCheckpoint(Checkpoint):
             if meta.pop("arrays", len(arrays)) != len(arrays):
                 raise ValueError("an array is missing")
         except _DAMAGE as error:
-            raise ValueError(f"{path}: damaged ({error}); start the run anew under another name") from None
+            raise ValueError(
+                f"{path}: damaged ({shortened(error)}); start the run anew under another name"
+            ) from None
         if None not in (mark, self._mark) and mark != self._mark:
             raise ValueError(
                 f"{self._folder.parent}: its config.yaml was changed after the run began; "
@@ -161,4 +164,11 @@ def writing(
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ValueError(f"{run}: cannot be written: {reason}; {hint}") from None
+        raise ValueError(f"{_refused(run, error)}: cannot be written: {reason}; {hint}") from None
+
+
+def _refused(run: Path, error: OSError) -> Path:
+    """The file of the run that an error is about, the run where it is about a temporary one or none."""
+    path = Path(os.fsdecode(error.filename or run))
+    temporary = any(part.startswith(".") and part.endswith(".part") for part in path.parts)
+    return path if not temporary and run in path.parents else run

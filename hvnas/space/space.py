@@ -98,9 +98,13 @@ class Space:
     def encode(self, arch: Arch) -> Rows:
         """The canonical row of an architecture. Shape [genes].
 
-        The number of classes is outside the encoding. Raises ValueError naming the part that the
-        space does not hold.
+        The number of classes is outside the encoding, and the resolution too where `at` has fixed it: then
+        the row is that of the same layers at this size. Raises ValueError naming the part that the space
+        does not hold.
         """
+        if self.spec.image_size is not None:
+            resolution, classes = self.spec.image_size
+            arch = arch.with_(resolution=resolution, classes=classes)
         row = encode_arch(self.layout, arch)
         canonical = self.canonicalise(row[None])[0]
         if self.decode(canonical).with_(classes=arch.head.out) != arch:
@@ -140,6 +144,17 @@ class Space:
         """List the values that no member has, by field: what they would be part of cannot be built."""
         canonicaliser = self._canonicaliser
         return unused(self.layout, canonicaliser.feasibility, canonicaliser.start_alive)
+
+    def at(self, resolution: int, classes: int) -> Space:
+        """Return the same networks, all at one resolution and with heads for `classes`.
+
+        Networks that cannot be built at that resolution are no members of it; its limits and the models of
+        papers inside are judged at that size. Raises ValueError where no network is left.
+        """
+        try:
+            return Space(self.spec.at(resolution, classes))
+        except ValueError as error:
+            raise ValueError(f"space {self.name} at {resolution} px: {error}") from None
 
     def around(self, arch: Arch, *, also: Sequence[str] = ()) -> Space:
         """The restriction to `arch` and somewhat smaller networks of the same kind.

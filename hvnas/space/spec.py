@@ -67,7 +67,11 @@ class StageSpec:
 
 @dataclass(frozen=True)
 class SpaceSpec:
-    """A space file, resolved: a restriction already holds its parent's presets beside its own."""
+    """A space file, resolved: a restriction already holds its parent's presets beside its own.
+
+    `image_size` is the resolution and the number of classes that every network was put to, None where they
+    are the file's own.
+    """
 
     name: str
     description: str
@@ -84,6 +88,15 @@ class SpaceSpec:
     genes: Mapping[str, Values]
     rules: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
+    image_size: tuple[int, int] | None = None
+
+    def at(self, resolution: int, classes: int) -> SpaceSpec:
+        """Return the same space with every network at one resolution and with heads for `classes`."""
+        heads = tuple(_with_classes(head, classes) for head in self.heads)
+        return replace(self, resolution=(resolution,), heads=heads, image_size=(resolution, classes))
+
+    def __repr__(self) -> str:
+        return f"SpaceSpec({self.name!r}, hash {self.hash})"
 
     @property
     def hash(self) -> str:
@@ -101,6 +114,11 @@ class SpaceSpec:
             dict(self.limits),
         ]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _with_classes(head: Preset, classes: int) -> Preset:
+    assert isinstance(head.block, Block)
+    return Preset(head.name, replace(head.block, out=classes), head.reads)
 
 
 def _plain(block: Block | str | None) -> Any:

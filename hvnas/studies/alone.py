@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import csv_text, read_text, write_atomic
+from hvnas._files import csv_text, from_cell, read_text, write_atomic
 from hvnas.arch import Arch
 from hvnas.train.data import Data, load_data
 from hvnas.train.recipes import Recipe, load_recipe, training_of
@@ -162,8 +162,8 @@ def _outcome(row: dict[str, Any], where: str) -> Outcome:
         return Outcome(
             row["network"],
             int(row["seed"]),
-            row["data"],
-            row["training"],
+            from_cell(row["data"]),
+            from_cell(row["training"]),
             float(row["top1"]),
             float(row["seconds"]),
         )

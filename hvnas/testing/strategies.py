@@ -221,7 +221,7 @@ class Landscape:
 LANDSCAPES = (Landscape("additive"), Landscape("coupled", couplings=1.0), Landscape("gated", 0.5, gated=True))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class WatchedProblem(Problem):
     """A problem that remembers what was evaluated, batch by batch; what is only screened does not count."""
 

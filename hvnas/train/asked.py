@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hvnas.arch import Arch, load_arch
+from hvnas.latency.stated import restated
 from hvnas.train.data import Data, load_data
 from hvnas.train.fitting import fit_arch, least_resolution
 from hvnas.train.folder import BESIDE, TrainFolder, TrainRun, find_training, lasting
@@ -79,8 +80,12 @@ def default_out(source: str, data: str) -> Path:
     return RUNS / (re.sub(r"[^\w.-]+", "-", name)[:LONGEST].strip(".-") or "network")
 
 
-def begin(asked: Asked, out: str | Path) -> TrainFolder:
-    """A folder for a new training, every default resolved. Raises ValueError naming the field at fault."""
+def begin(asked: Asked, out: str | Path, *, latency_device: str | None = None) -> TrainFolder:
+    """A folder for a new training, every default resolved.
+
+    Its network carries the latency that is predicted at the data's size, on `latency_device` or the device
+    that it was found for. Raises ValueError naming the field at fault.
+    """
     folder = TrainFolder(out)
     folder.refuse_if_taken()
     if asked.source is None or asked.data is None:
@@ -90,7 +95,8 @@ def begin(asked: Asked, out: str | Path) -> TrainFolder:
     seed = _at_least(0, "seed", asked.seed or 0)
     data = _data_for(network, asked)
     recipe = _recipe(asked)
-    arch = fit_arch(network, data)
+    beside = Path(asked.source) if Path(asked.source).is_dir() else Path(asked.source).parent
+    arch = restated(fit_arch(network, data), network, device=latency_device, beside=beside)
     taught = asked.teacher not in (None, NO_TEACHER)
     run = TrainRun(
         source=_absolute(asked.source),

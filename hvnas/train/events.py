@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hvnas._files import naming
+
 if TYPE_CHECKING:
     from hvnas.train.loop import Progress, Trainer
 
@@ -33,7 +35,9 @@ class Events:
         from torch.utils.tensorboard import SummaryWriter
 
         make_writer: Any = SummaryWriter
-        self._writer = make_writer(str(folder), purge_step=done + 1, flush_secs=FLUSH_S)
+        self._folder = folder
+        with naming(folder):
+            self._writer = make_writer(str(folder), purge_step=done + 1, flush_secs=FLUSH_S)
 
     def add(self, at: Progress) -> None:
         """Take down what a run reports after a step or an epoch."""
@@ -42,12 +46,14 @@ class Events:
             scalars = {"train/loss": at.loss, "train/lr": at.lr, "train/images_per_s": at.images_per_s}
         else:
             scalars = {"epoch/loss": at.loss, "epoch/top1": at.top1}
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, value, step)
+        with naming(self._folder):
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Write what is left."""
-        self._writer.close()
+        with naming(self._folder):
+            self._writer.close()
 
 
 @contextmanager

@@ -7,10 +7,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import read_text, write_atomic
+from hvnas._files import naming, read_text, write_atomic
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
@@ -158,18 +159,27 @@ class TrainFolder:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: not valid JSON ({error}); restore the file") from None
         if not isinstance(metrics, dict) or not _is_history(metrics.get("history")):
-            raise ValueError(f"{path}: history: must list the epochs with loss and top1; restore the file")
+            raise ValueError(
+                f"{path}: history: must list the epochs with loss and top1, finite numbers; restore the file"
+            )
         return metrics
 
     def log(self, line: str) -> None:
         """Add a line to the folder's log."""
-        with (self.path / LOG).open("a", encoding="utf-8") as file:
+        path = self.path / LOG
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
 
 def _is_history(entries: object) -> bool:
     names = {field.name for field in fields(EpochResult)}
-    return isinstance(entries, list) and all(isinstance(e, dict) and set(e) == names for e in entries)
+    return isinstance(entries, list) and all(
+        isinstance(e, dict) and set(e) == names and all(map(_is_finite, e.values())) for e in entries
+    )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and isfinite(value)
 
 
 def find_training(path: str | Path) -> TrainFolder | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hvnas._clean import clean
 from hvnas._lock import locked
+from hvnas.latency.stated import stated_latency
 from hvnas.nn.weights import save_weights
 from hvnas.train.data import Data
 from hvnas.train.events import OnLine, recorded
@@ -157,6 +158,7 @@ def _metrics(
 ) -> dict[str, Any]:
     run, arch = folder.run, folder.arch
     program = arch.lower()
+    stated = stated_latency(arch, arch.found)
     skipped = data.skipped
     rates = sorted(speed.rates)
     return {
@@ -165,6 +167,7 @@ def _metrics(
         "arch_hash": arch.hash,
         "params": program.params,
         "macs": program.macs,
+        "latency": None if stated is None else stated.to_json(),
         "data": run.data,
         "data_key": run.data_key,
         "resolution": run.resolution,

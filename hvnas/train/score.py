@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvnas.arch import Arch, load_arch
+from hvnas.latency.stated import StatedLatency, stated_latency
 from hvnas.nn import build
 from hvnas.nn.coatnet import fit_biases
 from hvnas.nn.weights import StateDict, check_weights
@@ -21,13 +22,17 @@ from hvnas.train.state import read_model
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was scored: `weights` is the file, `finished` False where its training is not through."""
+    """What was scored: `weights` is the file, `finished` False where its training is not through.
+
+    `latency` is that of the network as it was scored, None where it was found for no device.
+    """
 
     arch: Arch
     data: Data
     weights: Path
     finished: bool
     scores: Scores
+    latency: StatedLatency | None = None
 
 
 def evaluate(
@@ -52,8 +57,9 @@ def evaluate(
     if folder is None:
         _check_named(source, data, weights)
     file, state, finished = _weights(folder, weights)
+    origin = load_arch(source) if folder is None else folder.arch
     loaded, arch = (
-        _of_network(load_arch(source), str(data), resolution, test_size, strict)
+        _of_network(origin, str(data), resolution, test_size, strict)
         if folder is None
         else _of_training(folder, data, resolution, test_size, strict)
     )
@@ -66,7 +72,7 @@ def evaluate(
     scores = scores_of(
         network.to(where), loaded.test, loaded, device=where, progress=lambda done: progress(done, total)
     )
-    return Evaluation(arch, loaded, file, finished, scores)
+    return Evaluation(arch, loaded, file, finished, scores, stated_latency(arch, origin.found))
 
 
 def _of_training(

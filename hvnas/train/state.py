@@ -9,13 +9,18 @@ the old state or the new one.
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from hvnas._clean import shortened
+from hvnas._validation import first_wrong
 from hvnas.nn.weights import check_weights, read_safetensors, save_weights
 from hvnas.train.optim import MovingAverage
 from hvnas.train.peers import Peers
@@ -23,6 +28,7 @@ from hvnas.train.randomness import Randomness
 
 SCHEMA = "hvnas.checkpoint/1"
 KEY = "hvnas"
+_BEGIN_AGAIN = "put a copy of it in its place, or delete it to begin the training again"
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ def save_state(path: Path, parts: Parts, position: Position, identity: dict[str,
         "identity": identity,
         "position": asdict(position),
         "scaler": parts.scaler.state_dict(),
+        "checksum": _checksum(tensors),
     }
     save_weights(tensors, path, metadata={KEY: json.dumps(facts)})
 
@@ -85,12 +92,33 @@ def save_state(path: Path, parts: Parts, position: Position, identity: dict[str,
 def load_state(path: Path, parts: Parts, identity: dict[str, Any]) -> Position:
     """Put the state back, generators included, and say how far the run was.
 
-    Raises ValueError where the file is no checkpoint, or of a run that differs in what it names.
+    Raises ValueError where the file is no checkpoint or was damaged, or of a run that differs in what it
+    names.
     """
     facts = _read_facts(path)
-    _check_identity(path, facts["identity"], identity)
-    tensors = read_safetensors(path)
-    check_weights(parts.model, _below("model.", tensors), where=str(path))
+    try:
+        _check_identity(path, facts["identity"], identity)
+        tensors = read_safetensors(path)
+        if facts.get("checksum") not in (None, _checksum(tensors)):
+            raise ValueError(f"{path}: damaged (its checksum is another); {_BEGIN_AGAIN}")
+        check_weights(parts.model, _below("model.", tensors), where=str(path))
+        return _restore(parts, facts, tensors)
+    except torch.OutOfMemoryError:
+        raise
+    # What torch raises where a part is missing or of another form.
+    except (LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        reason = shortened(f"{type(error).__name__}: {error}")
+        raise ValueError(f"{path}: damaged ({reason}); {_BEGIN_AGAIN}") from None
+
+
+def _restore(parts: Parts, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Position:
+    try:
+        position = TypeAdapter(Position).validate_python(facts["position"])
+    except ValidationError as error:
+        wrong = first_wrong(error)
+        raise TypeError(f"position.{wrong.at}: {wrong.said}") from None
+    if not all(isfinite(entry.loss) and isfinite(entry.top1) for entry in position.history):
+        raise TypeError("history: must hold finite numbers")
     parts.model.load_state_dict(_below("model.", tensors))
     if parts.average is not None:
         parts.average.model.load_state_dict(_below("ema.", tensors))
@@ -98,9 +126,16 @@ def load_state(path: Path, parts: Parts, identity: dict[str, Any]) -> Position:
     _load_optimizer(parts.optimizer, _below("optimizer.", tensors))
     parts.scaler.load_state_dict(facts["scaler"])
     parts.randomness.restore(_below(_prefix(parts.peers.rank), _below("rng.", tensors)))
-    position = facts["position"]
-    history = [EpochResult(**entry) for entry in position.pop("history")]
-    return Position(**position, history=history)
+    return position
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    """CRC-32 of the tensors' bytes, by the order of their names."""
+    checksum = 0
+    for _, tensor in sorted(tensors.items()):
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        checksum = zlib.crc32(data.numpy().data, checksum)
+    return checksum
 
 
 def read_model(path: Path) -> dict[str, Tensor]:
@@ -154,18 +189,19 @@ def _read_facts(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             facts: dict[str, Any] = json.loads((file.metadata() or {})[KEY])
-        if facts["schema"] == SCHEMA:
+        if facts["schema"] == SCHEMA and isinstance(facts["identity"], dict):
             return facts
         reason = f"its schema is {facts['schema']}"
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        reason = str(error)
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
+        reason = shortened(error)
     raise ValueError(f"{path}: not a checkpoint of a training run ({reason}); check the path")
 
 
 def _check_identity(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     for key in sorted({*theirs, *ours}):
         if theirs.get(key) != ours.get(key):
+            was, now = shortened(theirs.get(key)), shortened(ours.get(key))
             raise ValueError(
-                f"{path}: a checkpoint of another run: {key} was {theirs.get(key)}, is {ours.get(key)}; "
+                f"{path}: a checkpoint of another run: {key} was {was}, is {now}; "
                 "continue that run, or choose another file"
             )

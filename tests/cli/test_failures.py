@@ -57,9 +57,18 @@ def test_an_interrupt_elsewhere_is_one_line(hvnas, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), "/root/x: permission denied"),
-        (FileNotFoundError(errno.ENOENT, "No such file", b"/root/x"), "/root/x: no such file"),
-        (OSError(errno.ENOSPC, "No space left on device"), "no space left on device"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/root/x"),
+            "/root/x: permission denied; change the permissions, or choose another path",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file", b"/root/x"),
+            "/root/x: no such file; check the path",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "no space left on device; make room and run the command again",
+        ),
         (OSError("odd"), "odd"),
         (ValueError("width: must be > 0 (net.yaml)"), "width: must be > 0 (net.yaml)"),
         (ValueError(), "ValueError"),
@@ -73,7 +82,10 @@ def test_a_full_disk_exits_with_2(hvnas, tmp_path: Path, monkeypatch: pytest.Mon
     fail_with(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "pareto.csv"))
     result = hvnas(*SEARCH, tmp_path / "run")
     assert result.exit_code == 2
-    assert result.stderr == "hvnas: error: pareto.csv: no space left on device\n"
+    assert (
+        result.stderr
+        == "hvnas: error: pareto.csv: no space left on device; make room and run the command again\n"
+    )
 
 
 def test_bugs_are_not_hidden(hvnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import hvnas.search.session
-from hvnas.cli._signals import Stopping, stopping
+from hvnas._waiting import StopRequest
+from hvnas.cli._signals import stopping
 from hvnas.search.state import Stopped
 
 OPTIONS = "--budget-ms 2 --space efficientformer --device iphone12 --strategy evolution --evals 15000".split()
@@ -125,7 +126,7 @@ def test_stopping_before_anything_is_found(hvnas, tmp_path: Path, monkeypatch: p
 
 def test_handlers_are_put_back() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    asked = Stopping()
+    asked = StopRequest()
     with stopping(asked):
         assert not asked.event.is_set()
         os.kill(os.getpid(), signal.SIGTERM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -166,3 +167,47 @@ def test_a_signal_leaves_a_checkpoint_that_goes_on_to_the_same_curve(
     resumed = train("--epochs", 12, "--out", tmp_path / "run", "--resume", "--json")
     straight = train("--epochs", 12, "--out", tmp_path / "straight", "--json")
     assert json.loads(resumed.stdout)["history"] == json.loads(straight.stdout)["history"]
+
+
+def flip(path: Path) -> None:
+    """Change a byte of the weights: the header comes first."""
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+
+
+def drop_generators(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"rng.cpu", b"rng.cpx", 1))
+
+
+def spoil_history(path: Path) -> None:
+    data = path.read_bytes()
+    assert b"top1" in data
+    path.write_bytes(data.replace(b"top1", b"topp", 1))
+
+
+@pytest.mark.parametrize("damage", [flip, drop_generators, spoil_history])
+def test_a_damaged_checkpoint_is_named_and_stays(train, tmp_path: Path, damage) -> None:
+    assert train().exit_code == 0
+    out = tmp_path / "train"
+    for name in ("model.safetensors", "metrics.json"):
+        (out / name).unlink()
+    damage(out / "checkpoint.safetensors")
+    before = (out / "checkpoint.safetensors").read_bytes()
+    line = error(train("--resume"))
+    assert line.startswith(f"hvnas: error: {out}/checkpoint.safetensors: damaged (")
+    assert "delete it to begin the training again" in line and len(line) < 500
+    assert (out / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_numbers_that_are_not_finite_are_refused(train, tmp_path: Path) -> None:
+    assert train().exit_code == 0
+    for name, field in (("metrics.json", "loss"), ("train.json", "mean")):
+        path = tmp_path / "train" / name
+        whole = path.read_text()
+        path.write_text(re.sub(rf'("{field}":[ \n\[]*)[\d.]+', r"\1NaN", whole, count=1))
+        assert path.read_text() != whole
+        line = error(train("--resume"))
+        assert str(path) in line and "finite" in line
+        path.write_text(whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_a_disk_that_takes_no_more(
         patched.setattr(os, "fsync", fail)
         with pytest.raises(ValueError) as caught:
             toy.run(out, saved_every=0.0)
-    assert line_of(caught).startswith(f"{out}: cannot be written: {os.strerror(code).lower()}; ")
+    assert re.match(rf"{out}(/[\w./]+)?: cannot be written: {os.strerror(code).lower()}; ", line_of(caught))
     assert not (out / "best.yaml").exists()
     assert {path.name for path in out.rglob(".*")} == {".state"}
     toy.run(out)
@@ -190,3 +191,25 @@ def test_the_log_goes_on_after_half_a_line(tmp_path: Path) -> None:
     folder.log("two")
     lines = (tmp_path / "log.txt").read_text().splitlines()
     assert [line[20:] for line in lines] == ["resu", "one", "two"]
+
+
+@pytest.mark.parametrize("file", ["best.yaml", "pareto.csv", "history.csv", "study.journal", "log.txt"])
+def test_a_folder_in_the_place_of_a_file_is_named_and_nothing_is_lost(
+    tmp_path: Path, whole: dict[str, bytes], file: str
+) -> None:
+    out = tmp_path / "run"
+    toy.run(out)
+    (out / file).unlink()
+    (out / file).mkdir()
+    before = files_in(out)
+    with pytest.raises(ValueError) as caught:
+        toy.run(out)
+    assert line_of(caught).startswith(f"{out / file}: cannot be written: is a directory")
+    after = files_in(out)
+    assert {name: data for name, data in after.items() if name != "log.txt"} == {
+        name: data for name, data in before.items() if name != "log.txt"
+    }
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}

@@ -86,7 +86,7 @@ class TestStorageThatFails:
     def test_a_file_that_is_no_journal(self, tmp_path: Path) -> None:
         path = tmp_path / "notes.log"
         path.write_text("not a journal\nat all\n")
-        with pytest.raises(StorageError, match=r"notes\.log: cannot be opened"):
+        with pytest.raises(StorageError, match=r"notes\.log: line 1: not JSON; this is not an Opt"):
             proposer(str(path))
         assert path.read_text() == "not a journal\nat all\n"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hvnas._files import write_atomic
+from hvnas._files import to_cell, write_atomic
 from hvnas._numbers import ms, points
 from hvnas.latency.plots import BAND, save_figure
 from hvnas.latency.scores import scores
@@ -83,7 +83,7 @@ def to_csv(found: Comparison) -> str:
         program, estimate = contender.arch.lower(), contender.predicted
         for seed in np.flatnonzero(np.isfinite(row)).tolist():
             writer.writerow(
-                [contender.role, contender.name, contender.arch.hash, found.data]
+                [contender.role, to_cell(contender.name), contender.arch.hash, to_cell(found.data)]
                 + [program.params, program.macs, f"{found.budget_ms:g}"]
                 + [f"{value:.4f}" for value in (estimate.ms, estimate.low, estimate.high)]
                 + [estimate.inside, f"{took:.4f}", f"{contender.measured.ratio:.4f}"]

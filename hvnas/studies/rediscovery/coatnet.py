@@ -206,8 +206,8 @@ def _draws(
     rng = np.random.default_rng(0)
     mean, covariance = surrogate.joint_columns(values, recipe=recipe)
     shift, spread_ = surrogate.shift.joint(values)
-    alone = rng.multivariate_normal(mean, covariance, DRAWS, method="eigh")
-    gain = rng.multivariate_normal(shift, spread_, DRAWS, method="eigh")
+    alone = rng.multivariate_normal(mean, covariance, DRAWS, method="cholesky")
+    gain = rng.multivariate_normal(shift, spread_, DRAWS, method="cholesky")
     drawn = {"imagenet1k": alone, "capacity": gain, "transfer": alone + gain}
     means = {"imagenet1k": mean, "capacity": shift, "transfer": mean + shift}
     sds = {name: values_.std(axis=0) for name, values_ in drawn.items()}

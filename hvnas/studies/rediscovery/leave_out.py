@@ -27,7 +27,7 @@ BASE = ("weight_bytes", "act_bytes")
 _ABOUT = "differences about "
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SurrogateWithout(Surrogate):
     """The surrogate on what is left of the evidence; `shift` is what large data adds, fitted likewise."""
 

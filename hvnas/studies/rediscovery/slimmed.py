@@ -107,7 +107,7 @@ def with_supernet(
 
     And take the best, by the supernet, of at most `evals` random members with all four patterns, if any.
     """
-    space, device = supernet.folder.space(), setting.device.device
+    space, device = supernet.folder.space().at(*supernet.image_size), setting.device.device
     problem = make_problem(space, device, supernet, budget_ms=UNBOUNDED_MS, margin=0.0, outside="allow")
     rows = space.sample(DRAWN, rng=np.random.default_rng(0))
     least, most = find_reach(problem).min_ms, float(_ms(problem, Moves(space, {}).start()[None])[0])

@@ -1,0 +1,87 @@
+"""What ``import hvnas`` offers is what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import hvnas
+
+IMPORTS = (
+    "",
+    "import hvnas.search",
+    "import hvnas.search.run",
+    "from hvnas.search import Engine",
+    "from hvnas.search.problem import Problem",
+)
+SAME = """
+import inspect, sys
+{first}
+import hvnas
+search = hvnas.search
+assert inspect.isfunction(search)
+assert list(inspect.signature(search).parameters)[:3] == ["space", "device", "budget_ms"]
+assert search.__doc__.startswith("Search `space`")
+import hvnas.search
+import hvnas.search.folder
+import hvnas.search as package
+from hvnas import search as again
+from hvnas.search import search as inner, Engine
+assert hvnas.search is package is again is inner is search
+assert package.Engine is Engine and hvnas.search.folder.RunFolder
+assert not {{"torch", "optuna"}} & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize("first", IMPORTS)
+def test_search_is_one_function_whatever_was_imported(first: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SAME.format(first=first)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_search_can_be_replaced_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = hvnas.search
+    with monkeypatch.context() as patched:
+        patched.setattr(hvnas, "search", print)
+        assert hvnas.search is print
+    assert hvnas.search is own
+
+
+def test_public_objects_are_shown_in_a_few_lines() -> None:
+    result = hvnas.search(budget_ms=2.0, evals=200)
+    arch, problem = result.best.arch, result.problem
+    program, rows = arch.lower(), result.archive.rows
+    shown = [
+        *(
+            result,
+            result.best,
+            result.reach,
+            result.archive,
+            result.archive.evaluations,
+            result.fixed_points[0],
+        ),
+        *(
+            problem,
+            problem.space,
+            problem.space.spec,
+            problem.device,
+            problem.estimator,
+            problem.screen(rows),
+        ),
+        *(arch, program, program.ops[0], problem.device.latency(program)),
+        hvnas.load_estimator("surrogate").estimate([arch] * 2000),
+    ]
+    for one in shown:
+        assert len(repr(one)) < 1000 and repr(one).count("\n") < 10, type(one)
+    assert arch.name in repr(result) and "2 ms" in repr(result) and "iphone12" in repr(result)
+
+
+def test_an_equal_architecture_is_shown_alike() -> None:
+    a, b = hvnas.load_arch("efficientformer_l1"), hvnas.load_arch("efficientformer_l1")
+    assert repr(a) == repr(b) != repr(a.with_(resolution=192))
+    assert np.array_equal(hvnas.load_space("hybrid").encode(a), hvnas.load_space("hybrid").encode(b))
