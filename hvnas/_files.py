@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
 import io
+import json
+import math
 import os
 import re
 import shutil
+import stat
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import yaml
 
+from hvnas._validation import brief, shown
+from hvnas._yaml import MAX_DIGITS, parse_yaml
+
+MAX_COLUMNS = 1000
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 # What spreadsheets begin a formula with, East Asian forms included, behind apostrophes of `to_cell`.
 _FORMULA = re.compile("'*[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
 MAX_BYTES = 8 * 2**20
@@ -24,72 +34,176 @@ MAX_BYTES = 8 * 2**20
 _FULL_BYTES = 64 * 2**10
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Plain data only: no aliases (which can explode), no tags, no duplicate keys."""
+class Line(NamedTuple):
+    """One row of a CSV file: its line in the file, the header being 1, and its cells by column."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent):
-            raise _problem("aliases (*name) are not allowed", event)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, (str, int, float, bool)):
-                raise yaml.MarkedYAMLError(
-                    problem="keys must be plain words", problem_mark=key_node.start_mark
-                )
-            if key in seen:
-                raise _problem(f"the key {key!r} stands twice", key_node)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    number: int
+    cells: dict[str, str]
 
 
-def _problem(what: str, where: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=what, problem_mark=where.start_mark)
-
-
-def read_text(path: str | Path, *, limit: int = MAX_BYTES) -> str:
-    """The text of a UTF-8 file of at most `limit` bytes.
-
-    Raises ValueError naming the file where that cannot be had.
-    """
-    path = Path(path)
+@contextmanager
+def refusing(path: str | Path) -> Iterator[None]:
+    """Make each ValueError inside one line of at most 500 characters that names the file `path`."""
     try:
-        if path.stat().st_size > limit:
+        yield
+    except ValueError as error:
+        said = brief(str(error))
+        named = said if str(path) in said else brief(f"{path}: {said}")
+        raise ValueError(named) from None
+
+
+def open_regular(path: str | Path, *, limit: int | None = None) -> BinaryIO:
+    """A regular file, open for reading bytes; of at most `limit` bytes where that is given.
+
+    Raises ValueError naming the file, also for a folder, and for a pipe or a device, which may not end.
+    """
+    try:
+        status = Path(path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ValueError(f"{path}: is a directory; give a file")
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path}: is a pipe or a device; give a regular file")
+        if limit is not None and status.st_size > limit:
             raise ValueError(f"{path}: larger than {limit // 2**20} MiB; this is not a file of ours")
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not a text file (UTF-8); check the path") from None
+        return Path(path).open("rb")
     except OSError as error:
         raise ValueError(f"{path}: {(error.strerror or str(error)).lower()}; check the path") from None
 
 
+def read_text(path: str | Path, *, limit: int = MAX_BYTES) -> str:
+    """The text of a UTF-8 file of at most `limit` bytes, without a mark of byte order.
+
+    Raises ValueError naming the file where that cannot be had.
+    """
+    with open_regular(path, limit=limit) as file:
+        try:
+            # One byte more: files of /proc and the like have no size.
+            data = file.read(limit + 1)
+        except OSError as error:
+            raise ValueError(f"{path}: {(error.strerror or str(error)).lower()}; check the path") from None
+    if len(data) > limit:
+        raise ValueError(f"{path}: larger than {limit // 2**20} MiB; this is not a file of ours")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path}: text in UTF-16; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text file (UTF-8); check the path") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def read_yaml(path: str | Path, *, schema: str) -> dict[str, Any]:
-    """A YAML mapping whose `schema` field is `schema`.
+    """A YAML mapping whose `schema` field is `schema`; see `hvnas._yaml` for what it may hold.
 
     Raises ValueError, one line, naming the file and what is wrong with it.
     """
     text = read_text(path)
     try:
-        data = yaml.load(text, Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid YAML: {_yaml_problem(error)}") from None
+        data = parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid YAML: {error}") from None
+    if data is None:
+        raise ValueError(f"{path}: is empty; it must hold a mapping with schema: {schema}")
     if not isinstance(data, dict):
         raise ValueError(f"{path}: must hold a mapping with schema: {schema}, found {type(data).__name__}")
     if data.get("schema") != schema:
-        raise ValueError(f"{path}: schema: must be {schema}, got {data.get('schema')!r}")
+        raise ValueError(f"{path}: schema: must be {schema}, got {shown(data.get('schema'))}")
     return data
 
 
-def _yaml_problem(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"{problem} (line {mark.line + 1})" if mark else str(problem)
+def read_json(path: str | Path, *, limit: int = MAX_BYTES) -> Any:
+    """The data of a JSON file: no NaN, no infinity, no key twice in an object.
+
+    Raises ValueError, one line, naming the file and what is wrong with it.
+    """
+    return parse_json(read_text(path, limit=limit), where=path)
+
+
+def parse_json(text: str, *, where: str | Path) -> Any:
+    """The data of JSON text, as `read_json`; `where` names its source in errors."""
+    try:
+        return json.loads(
+            text,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_finite,
+            object_pairs_hook=_unique,
+        )
+    except RecursionError:
+        raise ValueError(f"{where}: not valid JSON: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: not valid JSON: {brief(str(error))}") from None
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits; the longest has {MAX_DIGITS}")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"numbers must be finite, got {text[:MAX_DIGITS]}")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {shown(twice)} stands twice")
+    return data
+
+
+def read_csv(path: str | Path, *, limit: int = MAX_BYTES) -> tuple[list[str], list[Line]]:
+    """The columns of a CSV file and its rows, cells without white space around them.
+
+    Rows with nothing in them are passed over, and cells are as `to_cell` was given them. Where the header is separated by semicolons, as spreadsheets
+    do where the comma is the decimal mark, numbers get a decimal point. Raises ValueError naming file and
+    row: no header, a column that stands twice, a row of another length than the header, quotes that are not
+    closed, cells of more than 131,072 characters, and NUL characters.
+    """
+    text = read_text(path, limit=limit)
+    if "\0" in text:
+        row = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"{path}: row {row}: holds a NUL character; is the file whole?")
+    first = text.partition("\n")[0]
+    semicolons = ";" in first and "," not in first
+    lines = csv.reader(io.StringIO(text), delimiter=";" if semicolons else ",", strict=True)
+    try:
+        header = [name.strip() for name in next(lines, [])]
+        _check_header(header, path)
+        rows = [_line(header, row, lines.line_num, path) for row in lines if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise ValueError(f"{path}: row {lines.line_num}: not valid CSV: {error}") from None
+    if semicolons:
+        rows = [Line(row.number, {k: _pointed(cell) for k, cell in row.cells.items()}) for row in rows]
+    return header, rows
+
+
+def _check_header(header: list[str], path: str | Path) -> None:
+    if not any(header):
+        raise ValueError(f"{path}: is empty; the first row must name the columns")
+    if len(header) > MAX_COLUMNS:
+        raise ValueError(f"{path}: row 1: {len(header)} columns; the most are {MAX_COLUMNS}")
+    if len(header) == 1 and "\t" in header[0]:
+        raise ValueError(f"{path}: row 1: columns are not separated by commas; save the table with commas")
+    for name in header:
+        if header.count(name) > 1:
+            raise ValueError(f"{path}: row 1: {name[:60]}: this column stands twice; keep one")
+
+
+def _line(header: list[str], row: list[str], line: int, path: str | Path) -> Line:
+    if len(row) != len(header):
+        raise ValueError(
+            f"{path}: row {line}: {len(row)} fields where the header has {len(header)}; is the file whole?"
+        )
+    return Line(line, {name: from_cell(cell.strip()) for name, cell in zip(header, row, strict=True)})
+
+
+def _pointed(cell: str) -> str:
+    return cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell) else cell
 
 
 def refuse_unknown(data: Mapping[str, Any], allowed: Iterable[str], prefix: str, where: str) -> None:
@@ -98,7 +212,7 @@ def refuse_unknown(data: Mapping[str, Any], allowed: Iterable[str], prefix: str,
     for key in data:
         if key not in fields:
             raise ValueError(
-                f"{prefix}{key}: unknown field; the fields here are {', '.join(fields)} ({where})"
+                f"{prefix}{str(key)[:60]}: unknown field; the fields here are {', '.join(fields)} ({where})"
             )
 
 

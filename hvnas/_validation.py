@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
 _PREFIX = "Value error, "
 # What these say names the value, or there is none to name.
@@ -27,8 +28,30 @@ class Wrong(NamedTuple):
 def first_wrong(error: ValidationError) -> Wrong:
     """The first mistake of a validation."""
     first = error.errors()[0]
-    shown = "" if first["type"] in _OWN else f", got {first['input']!r}"
-    return Wrong(tuple(map(str, first["loc"])), plain(first["msg"]) + shown)
+    value = "" if first["type"] in _OWN else f", got {shown(first['input'])}"
+    return Wrong(tuple(str(part)[:60] for part in first["loc"]), plain(first["msg"]) + value)
+
+
+def validated(adapter: TypeAdapter[Any], data: Any) -> Any:
+    """`data` of a file as the type of `adapter`; neither text nor a boolean stands for a number.
+
+    Raises pydantic's ValidationError; see `first_wrong`.
+    """
+    # Only JSON is validated strictly with lists for tuples and mappings for dataclasses.
+    return adapter.validate_json(json.dumps(data), strict=True)
+
+
+def shown(value: object, *, most: int = 80) -> str:
+    """A value as messages show it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def brief(message: str, *, most: int = 500) -> str:
+    """`message` in one line; of a long one the middle is left out, since either end may name the file."""
+    line = " ".join(message.split())
+    line = "".join(char if char.isprintable() else "\ufffd" for char in line)
+    return line if len(line) <= most else f"{line[: most // 2]} ... {line[5 - most // 2 :]}"
 
 
 def plain(message: str) -> str:

@@ -8,12 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import dump_yaml, read_yaml, refuse_unknown, write_atomic
+from hvnas._files import dump_yaml, read_yaml, refuse_unknown, refusing, write_atomic
 from hvnas._names import unknown_name
-from hvnas._validation import first_wrong
+from hvnas._validation import first_wrong, shown, validated
 from hvnas.arch.arch import INNER, Arch, Run, Stage
 from hvnas.blocks import Block, block_class, list_blocks
 from hvnas.blocks.base import is_shown
+from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, check_number
 from hvnas.paths import data_dir
 
 SCHEMA = "hvnas.arch/1"
@@ -26,11 +27,10 @@ def load_arch(name: str | Path) -> Arch:
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        path = models_dir() / f"{name}.yaml"
-        if Path(name).name != str(name) or not path.is_file():
+        if str(name) not in list_models():
             raise ValueError(unknown_name("model", str(name), list_models(), "a path to a .yaml file"))
-        return _load_model(path)
-    return from_dict(read_yaml(path, schema=SCHEMA), where=str(path))
+        return _load_model(models_dir() / f"{name}.yaml")
+    return _read(path)
 
 
 def models_dir() -> Path:
@@ -46,7 +46,12 @@ def list_models() -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def _load_model(path: Path) -> Arch:
-    return from_dict(read_yaml(path, schema=SCHEMA), where=str(path))
+    return _read(path)
+
+
+def _read(path: Path) -> Arch:
+    with refusing(path):
+        return from_dict(read_yaml(path, schema=SCHEMA), where=str(path))
 
 
 def save_arch(arch: Arch, path: str | Path) -> None:
@@ -111,11 +116,10 @@ def from_dict(data: Mapping[str, Any], *, where: str) -> Arch:
     )
     refuse_unknown(data, allowed, "", where)
     resolution = data.get("resolution", 224)
-    if not isinstance(resolution, int) or isinstance(resolution, bool) or not 1 <= resolution <= 4096:
-        raise ValueError(f"resolution: must be a whole number from 1 to 4096, got {resolution!r} ({where})")
-    stages = data.get("stages")
-    if not isinstance(stages, list) or not 1 <= len(stages) <= 16:
-        raise ValueError(f"stages: must be a list of 1 to 16 stages ({where})")
+    _check("resolution", resolution, "resolution", where)
+    stages, most = data.get("stages"), LIMITS["stages"][1]
+    if not isinstance(stages, list) or not 1 <= len(stages) <= most:
+        raise ValueError(f"stages: must be a list of 1 to {most:g} stages ({where})")
     for key in ("published", "found"):
         if data.get(key) is not None and not isinstance(data[key], dict):
             raise ValueError(f"{key}: must be a mapping, got {type(data[key]).__name__} ({where})")
@@ -129,6 +133,7 @@ def from_dict(data: Mapping[str, Any], *, where: str) -> Arch:
         published=data.get("published"),
         found=data.get("found"),
     )
+    _check_size(arch, where)
     try:
         for _ in arch.states():
             pass
@@ -140,9 +145,27 @@ def from_dict(data: Mapping[str, Any], *, where: str) -> Arch:
 def _tokens(value: Any, where: str) -> tuple[int, int] | None:
     if value is None:
         return None
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(v, int) and v > 0 for v in value):
-        return value[0], value[1]
-    raise ValueError(f"tokens: must be [count, dimension], two whole numbers > 0, got {value!r} ({where})")
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(
+            f"tokens: must be [count, dimension], two whole numbers, got {shown(value)} ({where})"
+        )
+    for limits, number, place in zip(("tokens", "width"), value, ("count", "dimension"), strict=True):
+        _check(limits, number, f"tokens: {place}", where)
+    return value[0], value[1]
+
+
+def _check(field: str, value: object, place: str, where: str) -> None:
+    try:
+        check_number(field, value, shown=place)
+    except ValueError as error:
+        raise ValueError(f"{error} ({where})") from None
+
+
+def _check_size(arch: Arch, where: str) -> None:
+    """Raise ValueError for more blocks than a network may have."""
+    blocks = sum(run.depth for stage in arch.stages for _, run in stage.runs)
+    if blocks > MOST_BLOCKS:
+        raise ValueError(f"stages: hold {blocks} blocks; the most are {MOST_BLOCKS} ({where})")
 
 
 def _stage(data: Any, field: str, where: str) -> Stage:
@@ -152,8 +175,8 @@ def _stage(data: Any, field: str, where: str) -> Stage:
     down = data.get("downsample")
     if isinstance(down, dict):
         down = block_from_dict(down, field=f"{field}.downsample", role="downsample", where=where)
-    elif down not in (None, INNER):
-        raise ValueError(f"{field}.downsample: must be a block, null or inner, got {down!r} ({where})")
+    elif down is not None and down != INNER:
+        raise ValueError(f"{field}.downsample: must be a block, null or inner, got {shown(down)} ({where})")
     runs = {name: _run(data.get(name), f"{field}.{name}", where) for name in ("local", "global")}
     try:
         return Stage(downsample=down, local=runs["local"], global_=runs["global"])
@@ -168,8 +191,7 @@ def _run(data: Any, field: str, where: str) -> Run | None:
         raise ValueError(f"{field}: must be a mapping, got {type(data).__name__} ({where})")
     fields = dict(data)
     depth = fields.pop("depth", 1)
-    if not isinstance(depth, int) or isinstance(depth, bool) or not 0 <= depth <= 256:
-        raise ValueError(f"{field}.depth: must be a whole number from 0 to 256, got {depth!r} ({where})")
+    _check("depth", depth, f"{field}.depth", where)
     if depth == 0:
         return None
     cls = _block_type(fields, field, "body", where)
@@ -183,7 +205,7 @@ def _run(data: Any, field: str, where: str) -> Run | None:
     shared = fields | {name: values[0] for name, values in vary.items()}
     block = block_from_dict(shared, field=field, role="body", where=where)
     for name, values in vary.items():
-        for value in values:
+        for value in {repr(value): value for value in values}.values():
             block_from_dict(shared | {name: value}, field=field, role="body", where=where)
     named = {_shown(cls, f.name): f.name for f in dataclasses.fields(cls)}
     return Run(
@@ -195,7 +217,7 @@ def _block_type(fields: Any, field: str, role: str, where: str) -> type[Block]:
     if not isinstance(fields, dict) or "type" not in fields:
         raise ValueError(f"{field}: must be a mapping with a type ({where})")
     names = list_blocks(role)
-    if fields["type"] not in names:
+    if not isinstance(fields["type"], str) or fields["type"] not in names:
         raise ValueError(f"{field}.type: {unknown_name('block', str(fields['type']), names)} ({where})")
     return block_class(fields["type"])
 
@@ -211,7 +233,7 @@ def block_from_dict(data: Any, *, field: str, role: str, where: str) -> Block:
     if "out" not in fields and role != "head":
         raise ValueError(f"{field}.width: missing ({where})")
     try:
-        block: Block = _adapter(cls.type).validate_python(fields)
+        block: Block = validated(_adapter(cls.type), fields)
         return block
     except ValidationError as error:
         wrong = first_wrong(error)

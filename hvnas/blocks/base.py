@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
+from hvnas.blocks.limits import LIMITS, MOST_VALUES, OTHER, out_of_limits
 from hvnas.ops import TOKENS, Lowered, State
-
-AT_LEAST_ONE = frozenset(
-    """
-    out kernel stride groups count pool heads former_heads key_dim head_dim attn_ratio
-    """.split()
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,12 +25,13 @@ class Block:
     out: int
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            least = 1 if field.name in AT_LEAST_ONE else 0
-            if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= least):
-                shown = "width" if field.name == "out" else field.name
-                raise ValueError(f"{shown} must be a finite number >= {least}, got {value}")
+        kind: Any = type(self)  # mypy takes a class of dataclasses for one that cannot be hashed
+        for name, shown, least, most in _numbers(kind):
+            value = getattr(self, name)
+            if isinstance(value, tuple):
+                _check_each(shown, value, least, most)
+            elif not isinstance(value, (str, bool)) and not least <= value <= most:
+                raise ValueError(out_of_limits(shown, value, least, most))
 
     @property
     def two_branch(self) -> bool:
@@ -53,6 +48,22 @@ class Block:
     def with_(self, **fields: Any) -> Block:
         """A copy with other fields."""
         return dataclasses.replace(self, **fields)
+
+
+@lru_cache(maxsize=256)
+def _numbers(kind: Any) -> tuple[tuple[str, str, float, float], ...]:
+    """The fields that may hold numbers: each with its name in files and its limits."""
+    names = {f.name: f.name for f in dataclasses.fields(kind) if str(f.type) not in ("str", "bool")}
+    names["out"] = "classes" if kind.role == "head" else "width"
+    return tuple((name, shown, *LIMITS.get(shown, OTHER)) for name, shown in names.items())
+
+
+def _check_each(shown: str, values: tuple[Any, ...], least: float, most: float) -> None:
+    if len(values) > MOST_VALUES:
+        raise ValueError(f"{shown}: {len(values)} values; the most are {MOST_VALUES}")
+    for value in values:
+        if isinstance(value, (int, float)) and not least <= value <= most:
+            raise ValueError(out_of_limits(shown, value, least, most))
 
 
 def option(default: Any) -> Any:

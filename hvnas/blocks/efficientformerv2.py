@@ -81,8 +81,6 @@ class Attn4D(Block):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_odd("kernel", self.kernel)
-        if self.attn_stride < 1:
-            raise ValueError(f"attn_stride must be >= 1, got {self.attn_stride}")
 
     def lower(self, state: State) -> Lowered:
         tape = Tape(state)

@@ -11,6 +11,8 @@ from hvnas.ops import Lowered, State, Tape, Value
 
 def make_divisible(value: float, divisor: int = 8) -> int:
     """`value` rounded to a multiple of `divisor`, never below 90 % of it (MobileNetV2's rule, 1801.04381)."""
+    if value <= 0:
+        raise ValueError("expand must be > 0: the block has nothing between its convolutions else")
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
 

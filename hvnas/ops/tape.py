@@ -14,6 +14,7 @@ from hvnas.ops.op import Op, Shape
 
 MAP = -1
 TOKENS = -2
+_NO_CHANNELS = "a layer is left without channels; raise expand or the width"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,8 @@ class Tape:
         pad = kernel // 2 if padding is None else padding
         rows = conv_out(height, kernel, stride, pad)
         columns = rows if width == height else conv_out(width, kernel, stride, pad)
+        if out < 1:
+            raise ValueError(_NO_CHANNELS)
         if rows < 1 or columns < 1:
             raise ValueError(f"a {height} x {width} map is too small for a {kernel} x {kernel} convolution")
         shape = (out, rows, columns)
@@ -128,6 +131,8 @@ class Tape:
 
     def linear(self, x: Value, out: int, *, bias: bool = True) -> Value:
         """Linear layer on the last axis of ``(N, d)``."""
+        if out < 1:
+            raise ValueError(_NO_CHANNELS)
         return self.emit("linear", x, (*x.shape[:-1], out), bias=bias)
 
     def matmul(self, a: Value, b: Value) -> Value:

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import read_yaml, refuse_unknown
+from hvnas._files import read_yaml, refuse_unknown, refusing
 from hvnas._names import unknown_name
+from hvnas._validation import shown
 from hvnas.arch import INNER, block_from_dict, block_to_dict
 from hvnas.blocks import Block
+from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, MOST_VALUES, check_number
 from hvnas.paths import data_dir
 
 SCHEMA = "hvnas.space/1"
 SAME = "same"
 RULES = ("4d_before_3d", "growing_widths")
 _PLACEHOLDER = 64
+MOST_PARENTS = 16
+MOST_STAGES = 8
+# Blocks, depths and values of a gene that may stand together in one run: tables hold a number for each.
+MOST_CHOICES = 1_000_000
 
 Values = tuple[Any, ...]
 
@@ -125,20 +132,52 @@ def list_spaces() -> tuple[str, ...]:
 
 def load_spec(name: str | Path) -> SpaceSpec:
     """A shipped space by name, or one by YAML path. Raises ValueError naming file and field."""
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = data_dir("search_spaces") / f"{name}.yaml"
-        if Path(name).name != str(name) or not path.is_file():
-            raise ValueError(unknown_name("space", str(name), list_spaces(), "a path to a .yaml file"))
-    data = read_yaml(path, schema=SCHEMA)
-    if data.get("parent") is not None:
-        return _restrict(load_spec(_parent(data["parent"], path)), data, str(path))
-    return _full(data, str(path))
+    path = _path(name)
+    files = [(path, _read(path))]
+    while (parent := files[-1][1].get("parent")) is not None:
+        path = files[-1][0]
+        with refusing(path):
+            files.append(_read_parent(parent, path, [known for known, _ in files]))
+    path, data = files.pop()
+    with refusing(path):
+        spec = _full(data, str(path))
+    while files:
+        path, data = files.pop()
+        with refusing(path):
+            spec = _restrict(spec, data, str(path))
+            _check_size(spec, str(path))
+    return spec
+
+
+def _path(name: str | Path) -> Path:
+    if Path(name).suffix in (".yaml", ".yml"):
+        return Path(name)
+    if str(name) not in list_spaces():
+        raise ValueError(unknown_name("space", str(name), list_spaces(), "a path to a .yaml file"))
+    return data_dir("search_spaces") / f"{name}.yaml"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with refusing(path):
+        return read_yaml(path, schema=SCHEMA)
+
+
+def _read_parent(name: Any, path: Path, known: Sequence[Path]) -> tuple[Path, dict[str, Any]]:
+    """The file of the parent of `path`, whose own children are `known`, and what it holds."""
+    try:
+        parent = _path(_parent(name, path))
+        if parent.resolve() in [child.resolve() for child in known]:
+            raise ValueError("is the file itself or a restriction of it; name another space")
+        if len(known) >= MOST_PARENTS:
+            raise ValueError(f"more than {MOST_PARENTS} spaces, each the parent of the next; name the first")
+        return parent, _read(parent)
+    except ValueError as error:
+        raise ValueError(f"parent: {error} ({path})") from None
 
 
 def _parent(name: Any, path: Path) -> str | Path:
     if not isinstance(name, str):
-        raise ValueError(f"parent: must be a name or a path, got {name!r} ({path})")
+        raise ValueError(f"must be a name or a path, got {shown(name)}")
     beside = path.parent / name
     return beside if beside.suffix in (".yaml", ".yml") else name
 
@@ -156,7 +195,7 @@ def _full(data: dict[str, Any], where: str) -> SpaceSpec:
     for key in ("resolution", "stems", "stem_width", "heads", "downsamples", "blocks", "stages"):
         if key not in data:
             raise ValueError(f"{key}: missing ({where})")
-    genes = {name: _values(v, f"genes.{name}", where) for name, v in data.get("genes", {}).items()}
+    genes = _genes(data, where)
     varying = [name for name, values in genes.items() if any(isinstance(v, tuple) for v in values)]
     if len(varying) > 1:
         raise ValueError(f"genes: only one gene may list profiles, got {', '.join(varying)} ({where})")
@@ -166,23 +205,72 @@ def _full(data: dict[str, Any], where: str) -> SpaceSpec:
     for i, stage in enumerate(stages):
         _check_names(stage.local + stage.global_, blocks, f"stages.{i}", "block", where)
         _check_names(stage.downsample, downsamples, f"stages.{i}.downsample", "downsample", where)
-    return SpaceSpec(
+    spec = SpaceSpec(
         name=str(data.get("name", Path(where).stem)),
         description=str(data.get("description", "")),
         parent=None,
-        resolution=_ints(data["resolution"], "resolution", where),
+        resolution=_ints(data["resolution"], "resolution", where, field="resolution"),
         stages=stages,
-        counts=_ints(data.get("counts", [len(stages)]), "counts", where),
+        counts=_counts(data.get("counts", [len(stages)]), len(stages), where),
         stems=tuple(_presets(data["stems"], "stems", "stem", where, ()).values()),
-        stem_width=_values(data["stem_width"], "stem_width", where),
+        stem_width=_widths(data["stem_width"], "stem_width", where),
         heads=tuple(_presets(data["heads"], "heads", "head", where, ()).values()),
-        tokens=_values(data.get("tokens", [None]), "tokens", where),
+        tokens=_tokens(data.get("tokens", [None]), where),
         downsamples=downsamples,
         blocks=blocks,
         genes=genes,
         rules=_rules(data.get("rules", []), where),
         limits=_limits(data.get("limits", {}), where),
     )
+    _check_size(spec, where)
+    return spec
+
+
+def _check_size(spec: SpaceSpec, where: str) -> None:
+    """Raise ValueError where members could have too many blocks, or a run has too many choices."""
+    blocks = sum(max(stage.local_depth) + max(stage.global_depth) for stage in spec.stages)
+    if blocks > MOST_BLOCKS:
+        raise ValueError(
+            f"stages: their largest depths come to {blocks} blocks; the most are {MOST_BLOCKS} ({where})"
+        )
+    values = max([1, *map(len, spec.genes.values())])
+    for i, stage in enumerate(spec.stages):
+        runs = {"local": (stage.local, stage.local_depth), "global": (stage.global_, stage.global_depth)}
+        for name, (types, depths) in runs.items():
+            if (choices := len(types) * len(depths) * values) > MOST_CHOICES:
+                raise ValueError(
+                    f"stages.{i}.{name}: {len(types)} blocks, {len(depths)} depths and {values} values of a "
+                    f"gene come to {choices} choices; the most are {MOST_CHOICES}: shorten a list ({where})"
+                )
+
+
+def _mapping(data: Any, at: str, where: str) -> Mapping[str, Any]:
+    if not isinstance(data, dict):
+        raise ValueError(f"{at}: must be a mapping, got {shown(data)} ({where})")
+    return data
+
+
+def _genes(data: Mapping[str, Any], where: str) -> dict[str, Values]:
+    """The values of every gene; a gene is a field of blocks and has that field's limits."""
+    genes = {}
+    for name, listed in _mapping(data.get("genes", {}), "genes", where).items():
+        genes[str(name)] = values = _values(listed, f"genes.{name}", where)
+        for value in values:
+            each = value if isinstance(value, tuple) else (value,)
+            if not each or len(each) > MOST_VALUES:
+                raise ValueError(f"genes.{name}: a profile has 1 to {MOST_VALUES} values ({where})")
+            for entry in each:
+                # Fields of other blocks may be of text.
+                if name in LIMITS or not isinstance(entry, (str, bool)):
+                    _check(str(name), entry, f"genes.{name}", where)
+    return genes
+
+
+def _check(field: str, value: object, at: str, where: str) -> None:
+    try:
+        check_number(field, value, shown=at)
+    except ValueError as error:
+        raise ValueError(f"{error} ({where})") from None
 
 
 def _check_names(names: tuple[str, ...], known: Mapping[str, Preset], at: str, what: str, where: str) -> None:
@@ -192,8 +280,8 @@ def _check_names(names: tuple[str, ...], known: Mapping[str, Preset], at: str, w
 
 
 def _presets(data: Any, key: str, role: str, where: str, genes: tuple[str, ...]) -> dict[str, Preset]:
-    if not isinstance(data, dict) or not data:
-        raise ValueError(f"{key}: must be a mapping of names to blocks ({where})")
+    if not isinstance(data, dict) or not 1 <= len(data) <= MOST_VALUES:
+        raise ValueError(f"{key}: must be a mapping of 1 to {MOST_VALUES} names to blocks ({where})")
     return {
         str(name): _preset(str(name), value, f"{key}.{name}", role, where, genes)
         for name, value in data.items()
@@ -201,15 +289,15 @@ def _presets(data: Any, key: str, role: str, where: str, genes: tuple[str, ...])
 
 
 def _preset(name: str, data: Any, at: str, role: str, where: str, genes: tuple[str, ...]) -> Preset:
-    if role == "downsample" and data in (None, INNER):
+    if role == "downsample" and (data is None or data == INNER):
         return Preset(name, data)
     if not isinstance(data, dict):
-        raise ValueError(f"{at}: must be a mapping with a type, got {data!r} ({where})")
+        raise ValueError(f"{at}: must be a mapping with a type, got {shown(data)} ({where})")
     fields = dict(data)
     reads = fields.pop("reads", [])
     if not isinstance(reads, list) or any(gene not in genes for gene in reads):
         raise ValueError(
-            f"{at}.reads: must list genes among {', '.join(genes) or 'none'}, got {reads!r} ({where})"
+            f"{at}.reads: must list genes among {', '.join(genes) or 'none'}, got {shown(reads)} ({where})"
         )
     if role != "head":
         fields["width"] = fields.get("width", _PLACEHOLDER)
@@ -223,33 +311,37 @@ def _preset(name: str, data: Any, at: str, role: str, where: str, genes: tuple[s
 def _stages(
     data: Mapping[str, Any], parent: SpaceSpec | None, where: str, added: tuple[str, ...] = ()
 ) -> tuple[StageSpec, ...]:
-    shared = data.get("stage", {})
+    shared = _mapping(data.get("stage", {}), "stage", where)
     refuse_unknown(shared, _STAGE_KEYS, "stage.", where)
     listed = data.get("stages", [{}] * len(parent.stages) if parent else None)
-    if not isinstance(listed, list) or not 1 <= len(listed) <= 8:
-        raise ValueError(f"stages: must be a list of 1 to 8 mappings ({where})")
+    most = len(parent.stages) if parent else MOST_STAGES
+    if not isinstance(listed, list) or not 1 <= len(listed) <= most:
+        raise ValueError(f"stages: must be a list of 1 to {most} mappings ({where})")
     result = []
     for i, own in enumerate(listed):
-        if not isinstance(own, dict):
-            raise ValueError(f"stages.{i}: must be a mapping, got {own!r} ({where})")
+        own = _mapping(own, f"stages.{i}", where)
         refuse_unknown(own, _STAGE_KEYS, f"stages.{i}.", where)
         inherited = _stage_dict(parent.stages[i]) if parent and i < len(parent.stages) else {}
         result.append(
-            _stage({**inherited, **_narrowed(shared, inherited, added), **own}, f"stages.{i}", where)
+            _stage({**inherited, **_narrowed(shared, inherited, added, where), **own}, f"stages.{i}", where)
         )
     return tuple(result)
 
 
 def _narrowed(
-    shared: Mapping[str, Any], inherited: Mapping[str, Any], added: tuple[str, ...]
+    shared: Mapping[str, Any], inherited: Mapping[str, Any], added: tuple[str, ...], where: str
 ) -> dict[str, Any]:
     """A restriction's shared lists, cut to what each stage of the parent offers and what is `added`."""
     if not inherited:
         return dict(shared)
     return {
-        key: [v for v in values if v in inherited[key] or (key in _RUNS and v in added)]
-        for key, values in shared.items()
+        key: [v for v in _values(listed, f"stage.{key}", where) if _is_among(v, inherited[key], key, added)]
+        for key, listed in shared.items()
     }
+
+
+def _is_among(value: Any, inherited: Sequence[Any], key: str, added: tuple[str, ...]) -> bool:
+    return value in inherited or (key in _RUNS and value in added)
 
 
 def _stage_dict(stage: StageSpec) -> dict[str, Any]:
@@ -262,12 +354,12 @@ def _stage(data: Mapping[str, Any], at: str, where: str) -> StageSpec:
             raise ValueError(f"{at}.{key}: missing ({where})")
     return StageSpec(
         downsample=_names(data["downsample"], f"{at}.downsample", where),
-        width=_ints(data["width"], f"{at}.width", where),
+        width=_ints(data["width"], f"{at}.width", where, field="width"),
         local=_names(data["local"], f"{at}.local", where),
-        local_depth=_ints(data["local_depth"], f"{at}.local_depth", where, least=0),
+        local_depth=_ints(data["local_depth"], f"{at}.local_depth", where, field="depth"),
         global_=_names(data["global"], f"{at}.global", where),
-        global_depth=_ints(data["global_depth"], f"{at}.global_depth", where, least=0),
-        global_width=_values(data.get("global_width", [SAME]), f"{at}.global_width", where),
+        global_depth=_ints(data["global_depth"], f"{at}.global_depth", where, field="depth"),
+        global_width=_widths(data.get("global_width", [SAME]), f"{at}.global_width", where),
     )
 
 
@@ -285,7 +377,7 @@ def _restrict(parent: SpaceSpec, data: dict[str, Any], where: str) -> SpaceSpec:
         names = narrower(key, tuple(p.name for p in wide))
         return tuple(p for p in wide if p.name in names)
 
-    own_genes = data.get("genes", {})
+    own_genes = _mapping(data.get("genes", {}), "genes", where)
     refuse_unknown(own_genes, tuple(parent.genes), "genes.", where)
     genes = {
         name: _subset(_values(own_genes[name], f"genes.{name}", where), wide, f"genes.{name}", where)
@@ -338,46 +430,86 @@ def _subset(values: Values, wide: Values, at: str, where: str) -> Values:
     for value in values:
         if value not in wide:
             raise ValueError(
-                f"{at}: {value!r} is not in the parent space; a restriction narrows lists ({where})"
+                f"{at}: {shown(value)} is not in the parent space; a restriction narrows lists ({where})"
             )
     return values
 
 
 def _values(data: Any, at: str, where: str) -> Values:
-    if not isinstance(data, list) or not data:
-        raise ValueError(f"{at}: must be a list with at least one value, got {data!r} ({where})")
+    """A list of plain values that differ; a list in it becomes a tuple of plain values."""
+    if not isinstance(data, (list, tuple)) or not data:
+        raise ValueError(f"{at}: must be a list with at least one value, got {shown(data)} ({where})")
+    if len(data) > MOST_VALUES:
+        raise ValueError(f"{at}: has {len(data)} values; the most are {MOST_VALUES} ({where})")
     values = tuple(tuple(v) if isinstance(v, list) else v for v in data)
+    for value in values:
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, (list, dict)):
+                raise ValueError(f"{at}: must hold plain values, got {shown(each)} ({where})")
     if len({repr(v) for v in values}) != len(values):
         raise ValueError(f"{at}: a value stands twice ({where})")
     return values
 
 
-def _ints(data: Any, at: str, where: str, *, least: int = 1) -> tuple[int, ...]:
+def _ints(data: Any, at: str, where: str, *, field: str) -> tuple[int, ...]:
+    """Whole numbers within the limits of `field`."""
     values = _values(data, at, where)
     for value in values:
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{at}: must be whole numbers >= {least}, got {value!r} ({where})")
+        _check(field, value, at, where)
+    return values
+
+
+def _counts(data: Any, most: int, where: str) -> tuple[int, ...]:
+    values = _values(data, "counts", where)
+    for value in values:
+        if type(value) is not int or not 1 <= value <= most:
+            raise ValueError(
+                f"counts: must be whole numbers from 1 to {most}, the stages there are, "
+                f"got {shown(value)} ({where})"
+            )
+    return values
+
+
+def _widths(data: Any, at: str, where: str) -> Values:
+    values = _values(data, at, where)
+    for value in values:
+        if value != SAME:
+            _check("width", value, at, where)
+    return values
+
+
+def _tokens(data: Any, where: str) -> Values:
+    values = _values(data, "tokens", where)
+    for value in values:
+        if value is None:
+            continue
+        if not isinstance(value, tuple) or len(value) != 2:
+            raise ValueError(f"tokens: must be null or [count, dimension], got {shown(value)} ({where})")
+        for limits, number, place in zip(("tokens", "width"), value, ("count", "dimension"), strict=True):
+            _check(limits, number, f"tokens: {place}", where)
     return values
 
 
 def _names(data: Any, at: str, where: str) -> tuple[str, ...]:
     values = _values(data, at, where)
     if any(not isinstance(v, str) for v in values):
-        raise ValueError(f"{at}: must be names of presets, got {list(values)!r} ({where})")
+        raise ValueError(f"{at}: must be names of presets, got {shown(list(values))} ({where})")
     return values
 
 
 def _rules(data: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(data, list):
+        raise ValueError(f"rules: must be a list of rules, got {shown(data)} ({where})")
     for rule in data:
         if rule not in RULES:
             raise ValueError(f"rules: {unknown_name('rule', str(rule), RULES)} ({where})")
-    return tuple(data)
+    return tuple(dict.fromkeys(data))
 
 
 def _limits(data: Any, where: str) -> dict[str, float]:
-    for name, limit in data.items():
+    for name, limit in _mapping(data, "limits", where).items():
         if name not in ("params", "macs"):
             raise ValueError(f"limits.{name}: unknown limit; there are: params, macs ({where})")
-        if not isinstance(limit, (int, float)) or not limit > 0:
-            raise ValueError(f"limits.{name}: must be a number > 0, got {limit!r} ({where})")
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit < math.inf:
+            raise ValueError(f"limits.{name}: must be a finite number > 0, got {shown(limit)} ({where})")
     return {name: float(limit) for name, limit in data.items()}

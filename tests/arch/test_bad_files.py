@@ -46,15 +46,21 @@ WRONG_FIELDS = {
     "depth -1": (edited((*LOCAL, "depth"), -1), r"stages\.2\.local\.depth: must be .* from 0 .* got -1"),
     "depth true": (edited((*LOCAL, "depth"), True), r"stages\.2\.local\.depth: .* got True"),
     "depth too large": (edited((*LOCAL, "depth"), 10**9), r"stages\.2\.local\.depth: .* to 256"),
-    "width 0": (edited((*LOCAL, "width"), 0), r"stages\.2\.local: width must be .* >= 1, got 0"),
+    "width 0": (edited((*LOCAL, "width"), 0), r"stages\.2\.local: width must be .* from 1 to 65536, got 0"),
     "width is text": (edited((*LOCAL, "width"), "wide"), r"stages\.2\.local\.width: .* got 'wide'"),
     "width missing": (without(*LOCAL, "width"), r"stages\.2\.local\.width: missing"),
     "another width": (
         edited((*LOCAL, "width"), 220),
         r"stages\.2\.local\.0 \(mb4d\): .*220; make them equal",
     ),
-    "expand nan": (edited((*LOCAL, "expand"), math.nan), r"stages\.2\.local: expand must be a finite .* nan"),
-    "expand inf": (edited((*LOCAL, "expand"), math.inf), r"stages\.2\.local: expand must be a finite .* inf"),
+    "expand nan": (
+        edited((*LOCAL, "expand"), math.nan),
+        r"stages\.2\.local: expand must be a number from 0 to 64, got nan",
+    ),
+    "expand inf": (
+        edited((*LOCAL, "expand"), math.inf),
+        r"stages\.2\.local: expand must be a number from 0 to 64, got inf",
+    ),
     "even pool": (edited((*LOCAL, "pool"), 2), r"stages\.2\.local: pool must be odd"),
     "profile of another length": (
         edited((*LOCAL, "expand"), [4, 3]),
@@ -77,7 +83,7 @@ WRONG_FIELDS = {
     "tokens": (edited(("tokens",), [3]), r"tokens: must be \[count, dimension\]"),
     "no stem": (without("stem"), r"stem: must be a mapping with a type"),
     "no head": (without("head"), r"head: must be a mapping with a type"),
-    "classes 0": (edited(("head", "classes"), 0), r"head: .* must be .* >= 1, got 0"),
+    "classes 0": (edited(("head", "classes"), 0), r"head: classes must be .* from 1 to 1000000, got 0"),
     "published": (edited(("published",), "much"), r"published: must be a mapping, got str"),
     "wrong schema": (edited(("schema",), "hvnas.arch/99"), r"schema: must be hvnas\.arch/1, got 'hvnas"),
     "no schema": (without("schema"), r"schema: must be hvnas\.arch/1, got None"),
@@ -91,7 +97,7 @@ def one_line(path: Path) -> str:
     message = str(caught.value)
     assert "\n" not in message
     assert path.name in message
-    assert len(message) < 2000
+    assert len(message) <= 500
     return message
 
 
@@ -123,20 +129,26 @@ def explosion() -> str:
 
 WRONG_TEXTS = {
     "truncated": ("schema: hvnas.arch/1\nstem: {type: conv_stem, width: 4", r"not valid YAML: .*\(line \d"),
-    "empty": ("", r"must hold a mapping with schema: hvnas\.arch/1, found NoneType"),
+    "empty": ("", r"is empty; it must hold a mapping with schema: hvnas\.arch/1"),
     "a list": ("- 1\n- 2\n", r"must hold a mapping .* found list"),
     "python tag": ("schema: !!python/object/apply:os.system ['true']\n", r"not valid YAML: .*\(line 1\)"),
-    "own tag": ("schema: !mine 1\n", r"not valid YAML: .*!mine"),
+    "own tag": ("schema: !mine 1\n", r"tags \(!mine\) are not allowed \(line 1\)"),
     "aliases": (explosion(), r"aliases \(\*name\) are not allowed \(line 3\)"),
-    "merge key": ("schema: hvnas.arch/1\na: &a {b: 1}\nc: {<<: *a}\n", r"aliases .* not allowed \(line 3\)"),
+    "merge key": (
+        "schema: hvnas.arch/1\na: &a {b: 1}\nc: {<<: *a}\n",
+        r"merge keys \(<<\) are not allowed \(line 3\)",
+    ),
     "duplicate key": (
         "schema: hvnas.arch/1\nstem: {}\nstem: {}\n",
         r"the key 'stem' stands twice \(line 3\)",
     ),
-    "key is a list": ("schema: hvnas.arch/1\n? [1, 2]\n: 3\n", r"keys must be plain words|unhashable"),
-    "two documents": ("schema: hvnas.arch/1\n---\nschema: hvnas.arch/1\n", r"not valid YAML"),
+    "key is a list": ("schema: hvnas.arch/1\n? [1, 2]\n: 3\n", r"keys must be plain words \(line 2\)"),
+    "two documents": (
+        "schema: hvnas.arch/1\n---\nschema: hvnas.arch/1\n",
+        r"several documents; one is expected \(line 2\)",
+    ),
     "nested deeply": ("schema: " + "[" * 20_000, r"not valid YAML: nested too deeply"),
-    "impossible date": ("schema: 2024-99-99\n", r"not valid YAML: .*month"),
+    "impossible date": ("schema: 2024-99-99\n", r"schema: must be hvnas\.arch/1, got '2024-99-99'"),
 }
 
 

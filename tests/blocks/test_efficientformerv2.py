@@ -82,7 +82,7 @@ def test_refuses_even_kernels(block: type) -> None:
 
 
 def test_refuses() -> None:
-    with pytest.raises(ValueError, match="attn_stride must be >= 1"):
+    with pytest.raises(ValueError, match="attn_stride must be a number from 1 to 64, got 0"):
         Attn4D(out=64, attn_stride=0)
     with pytest.raises(ValueError, match="keeps its width"):
         UnifiedFFN(out=64).lower(State(map=(32, 7, 7)))

@@ -97,7 +97,7 @@ WRONG = {
     "unknown field": ({"stem": {}}, r"stem: unknown field"),
     "no values": ({"resolution": []}, r"resolution: must be a list with at least one value"),
     "value twice": ({"counts": [1, 1]}, r"counts: a value stands twice"),
-    "not whole": ({"resolution": [32.5]}, r"resolution: must be whole numbers >= 1, got 32\.5"),
+    "not whole": ({"resolution": [32.5]}, r"resolution: must be a whole number from 1 to 4096, got 32\.5"),
     "unknown block": (
         {"blocks": {"mb4d": {"type": "mb4e"}}},
         r"blocks\.mb4d\.type: unknown block 'mb4e'; did you mean 'mb4d'",
@@ -114,10 +114,10 @@ WRONG = {
     ),
     "rule": ({"rules": ["3d_first"]}, r"rules: unknown rule '3d_first'"),
     "limit": ({"limits": {"ms": 3}}, r"limits\.ms: unknown limit; there are: params, macs"),
-    "limit nan": ({"limits": {"macs": float("nan")}}, r"limits\.macs: must be a number > 0, got nan"),
+    "limit nan": ({"limits": {"macs": float("nan")}}, r"limits\.macs: must be a finite number > 0, got nan"),
     "stages": ({"stages": [{} for _ in range(9)]}, r"stages: must be a list of 1 to 8 mappings"),
     "stage": ({"stages": [{}, 4]}, r"stages\.1: must be a mapping, got 4"),
-    "no stems": ({"stems": {}}, r"stems: must be a mapping of names to blocks"),
+    "no stems": ({"stems": {}}, r"stems: must be a mapping of 1 to 256 names to blocks"),
     "schema": ({"schema": "hvnas.arch/1"}, r"schema: must be hvnas\.space/1, got 'hvnas\.arch/1'"),
 }
 
