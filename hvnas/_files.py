@@ -159,10 +159,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def read_csv(path: str | Path, *, limit: int = MAX_BYTES) -> tuple[list[str], list[Line]]:
     """The columns of a CSV file and its rows, cells without white space around them.
 
-    Rows with nothing in them are passed over, and cells are as `to_cell` was given them. Where the header is separated by semicolons, as spreadsheets
-    do where the comma is the decimal mark, numbers get a decimal point. Raises ValueError naming file and
-    row: no header, a column that stands twice, a row of another length than the header, quotes that are not
-    closed, cells of more than 131,072 characters, and NUL characters.
+    Rows with nothing in them are passed over, and cells are as `to_cell` was given them. Where the header is
+    separated by semicolons, as spreadsheets do where the comma is the decimal mark, numbers get a decimal
+    point. Raises ValueError naming file and row: no header, a column that stands twice, a row of another
+    length than the header, quotes that are not closed, cells of more than 131,072 characters, and NUL
+    characters.
     """
     text = read_text(path, limit=limit)
     if "\0" in text:
