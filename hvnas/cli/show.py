@@ -52,13 +52,14 @@ def run(
 def _load(name: str) -> Arch:
     """A fixed point, a file, or the best of a run."""
     from hvnas.arch import list_models, load_arch
-    from hvnas.train.folder import find_training
 
     folder = Path(name)
     if name in list_models() or not folder.is_dir():
         return load_arch(name)
     if (folder / _BEST).is_file():
         return load_arch(folder / _BEST)
+    from hvnas.train.folder import find_training  # torch comes with it
+
     training = find_training(folder)
     if training is None:
         raise ValueError(

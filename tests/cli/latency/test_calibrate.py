@@ -70,11 +70,12 @@ def test_too_few(hvnas, own_csv, tmp_path: Path) -> None:
 def test_a_full_disk_names_the_file_that_was_asked_for(
     hvnas, own_csv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, text: str) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", f"{path}.part")
-
-    monkeypatch.setattr("hvnas.latency.write.write_atomic", full)
     out = tmp_path / "mine.yaml"
+
+    def full(files: dict[Path, str]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", f"{out}.part")
+
+    monkeypatch.setattr("hvnas.latency.write.write_together", full)
     result = hvnas(*ASK, "--measurements", own_csv(), "--out", out)
     assert result.exit_code == 2
     assert result.stderr == f"hvnas: error: {out}: cannot be written: no space left on device\n"
