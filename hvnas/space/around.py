@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from hvnas.arch import Arch
 from hvnas.space.layout import Layout, is_profile
-from hvnas.space.spec import SpaceSpec, StageSpec, Values
+from hvnas.space.lists import Values
+from hvnas.space.spec import SpaceSpec, StageSpec
 
 if TYPE_CHECKING:
     from hvnas.space.space import Space

@@ -9,7 +9,8 @@ from typing import Any
 
 from hvnas.arch import INNER, Run
 from hvnas.blocks import Block
-from hvnas.space.spec import SAME, Preset, SpaceSpec, Values
+from hvnas.space.lists import Values
+from hvnas.space.spec import SAME, Preset, SpaceSpec
 
 SLOTS = ("local", "global")
 

@@ -19,8 +19,9 @@ from hvnas._names import unknown_name
 from hvnas._validation import shown
 from hvnas.arch import INNER, block_from_dict, block_to_dict
 from hvnas.blocks import Block
-from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, MOST_VALUES, check_number
+from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, MOST_VALUES
 from hvnas.paths import data_dir
+from hvnas.space.lists import Values, check_in_file, read_ints, read_values
 
 SCHEMA = "hvnas.space/1"
 SAME = "same"
@@ -30,8 +31,6 @@ MOST_PARENTS = 16
 MOST_STAGES = 8
 # Blocks, depths and values of a gene that may stand together in one run: tables hold a number for each.
 MOST_CHOICES = 1_000_000
-
-Values = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ def _full(data: dict[str, Any], where: str) -> SpaceSpec:
         name=str(data.get("name", Path(where).stem)),
         description=str(data.get("description", "")),
         parent=None,
-        resolution=_ints(data["resolution"], "resolution", where, field="resolution"),
+        resolution=read_ints(data["resolution"], "resolution", where, field="resolution"),
         stages=stages,
         counts=_counts(data.get("counts", [len(stages)]), len(stages), where),
         stems=tuple(_presets(data["stems"], "stems", "stem", where, ()).values()),
@@ -254,7 +253,7 @@ def _genes(data: Mapping[str, Any], where: str) -> dict[str, Values]:
     """The values of every gene; a gene is a field of blocks and has that field's limits."""
     genes = {}
     for name, listed in _mapping(data.get("genes", {}), "genes", where).items():
-        genes[str(name)] = values = _values(listed, f"genes.{name}", where)
+        genes[str(name)] = values = read_values(listed, f"genes.{name}", where)
         for value in values:
             each = value if isinstance(value, tuple) else (value,)
             if not each or len(each) > MOST_VALUES:
@@ -262,15 +261,8 @@ def _genes(data: Mapping[str, Any], where: str) -> dict[str, Values]:
             for entry in each:
                 # Fields of other blocks may be of text.
                 if name in LIMITS or not isinstance(entry, (str, bool)):
-                    _check(str(name), entry, f"genes.{name}", where)
+                    check_in_file(str(name), entry, f"genes.{name}", where)
     return genes
-
-
-def _check(field: str, value: object, at: str, where: str) -> None:
-    try:
-        check_number(field, value, shown=at)
-    except ValueError as error:
-        raise ValueError(f"{error} ({where})") from None
 
 
 def _check_names(names: tuple[str, ...], known: Mapping[str, Preset], at: str, what: str, where: str) -> None:
@@ -335,7 +327,9 @@ def _narrowed(
     if not inherited:
         return dict(shared)
     return {
-        key: [v for v in _values(listed, f"stage.{key}", where) if _is_among(v, inherited[key], key, added)]
+        key: [
+            v for v in read_values(listed, f"stage.{key}", where) if _is_among(v, inherited[key], key, added)
+        ]
         for key, listed in shared.items()
     }
 
@@ -354,11 +348,11 @@ def _stage(data: Mapping[str, Any], at: str, where: str) -> StageSpec:
             raise ValueError(f"{at}.{key}: missing ({where})")
     return StageSpec(
         downsample=_names(data["downsample"], f"{at}.downsample", where),
-        width=_ints(data["width"], f"{at}.width", where, field="width"),
+        width=read_ints(data["width"], f"{at}.width", where, field="width"),
         local=_names(data["local"], f"{at}.local", where),
-        local_depth=_ints(data["local_depth"], f"{at}.local_depth", where, field="depth"),
+        local_depth=read_ints(data["local_depth"], f"{at}.local_depth", where, field="depth"),
         global_=_names(data["global"], f"{at}.global", where),
-        global_depth=_ints(data["global_depth"], f"{at}.global_depth", where, field="depth"),
+        global_depth=read_ints(data["global_depth"], f"{at}.global_depth", where, field="depth"),
         global_width=_widths(data.get("global_width", [SAME]), f"{at}.global_width", where),
     )
 
@@ -370,7 +364,7 @@ def _restrict(parent: SpaceSpec, data: dict[str, Any], where: str) -> SpaceSpec:
     def narrower(key: str, wide: Values) -> Values:
         if key not in data:
             return wide
-        values = _values(data[key], key, where)
+        values = read_values(data[key], key, where)
         return _subset(values, wide, key, where)
 
     def chosen(key: str, wide: tuple[Preset, ...]) -> tuple[Preset, ...]:
@@ -380,7 +374,7 @@ def _restrict(parent: SpaceSpec, data: dict[str, Any], where: str) -> SpaceSpec:
     own_genes = _mapping(data.get("genes", {}), "genes", where)
     refuse_unknown(own_genes, tuple(parent.genes), "genes.", where)
     genes = {
-        name: _subset(_values(own_genes[name], f"genes.{name}", where), wide, f"genes.{name}", where)
+        name: _subset(read_values(own_genes[name], f"genes.{name}", where), wide, f"genes.{name}", where)
         if name in own_genes
         else wide
         for name, wide in parent.genes.items()
@@ -435,32 +429,8 @@ def _subset(values: Values, wide: Values, at: str, where: str) -> Values:
     return values
 
 
-def _values(data: Any, at: str, where: str) -> Values:
-    """A list of plain values that differ; a list in it becomes a tuple of plain values."""
-    if not isinstance(data, (list, tuple)) or not data:
-        raise ValueError(f"{at}: must be a list with at least one value, got {shown(data)} ({where})")
-    if len(data) > MOST_VALUES:
-        raise ValueError(f"{at}: has {len(data)} values; the most are {MOST_VALUES} ({where})")
-    values = tuple(tuple(v) if isinstance(v, list) else v for v in data)
-    for value in values:
-        for each in value if isinstance(value, tuple) else (value,):
-            if isinstance(each, (list, dict)):
-                raise ValueError(f"{at}: must hold plain values, got {shown(each)} ({where})")
-    if len({repr(v) for v in values}) != len(values):
-        raise ValueError(f"{at}: a value stands twice ({where})")
-    return values
-
-
-def _ints(data: Any, at: str, where: str, *, field: str) -> tuple[int, ...]:
-    """Whole numbers within the limits of `field`."""
-    values = _values(data, at, where)
-    for value in values:
-        _check(field, value, at, where)
-    return values
-
-
 def _counts(data: Any, most: int, where: str) -> tuple[int, ...]:
-    values = _values(data, "counts", where)
+    values = read_values(data, "counts", where)
     for value in values:
         if type(value) is not int or not 1 <= value <= most:
             raise ValueError(
@@ -471,27 +441,27 @@ def _counts(data: Any, most: int, where: str) -> tuple[int, ...]:
 
 
 def _widths(data: Any, at: str, where: str) -> Values:
-    values = _values(data, at, where)
+    values = read_values(data, at, where)
     for value in values:
         if value != SAME:
-            _check("width", value, at, where)
+            check_in_file("width", value, at, where)
     return values
 
 
 def _tokens(data: Any, where: str) -> Values:
-    values = _values(data, "tokens", where)
+    values = read_values(data, "tokens", where)
     for value in values:
         if value is None:
             continue
         if not isinstance(value, tuple) or len(value) != 2:
             raise ValueError(f"tokens: must be null or [count, dimension], got {shown(value)} ({where})")
         for limits, number, place in zip(("tokens", "width"), value, ("count", "dimension"), strict=True):
-            _check(limits, number, f"tokens: {place}", where)
+            check_in_file(limits, number, f"tokens: {place}", where)
     return values
 
 
 def _names(data: Any, at: str, where: str) -> tuple[str, ...]:
-    values = _values(data, at, where)
+    values = read_values(data, at, where)
     if any(not isinstance(v, str) for v in values):
         raise ValueError(f"{at}: must be names of presets, got {shown(list(values))} ({where})")
     return values

@@ -329,7 +329,9 @@ def make_training(folder: Path, *, name: str, finished: bool) -> Path:
 def test_a_training_is_told(tmp_path: Path) -> None:
     report = make_report([make_training(tmp_path / "mine", name="net", finished=True)])
     (network,) = report.networks
-    assert network.trained == f"top-1 96.66 on digits at 32 px ({hostile.MARKUP}, 18 of 18 epochs)"
+    assert (
+        network.trained == f"top-1 96.66 on digits at 32 px, 10 classes ({hostile.MARKUP}, 18 of 18 epochs)"
+    )
     page = render_page(report, command="")
     assert "<script>alert" not in page and "top-1 96.66 on digits" in Elements(page).text
 
