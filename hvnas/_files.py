@@ -6,39 +6,27 @@ import codecs
 import csv
 import errno
 import io
-import json
-import math
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import yaml
 
 from hvnas._validation import brief, shown
-from hvnas._yaml import MAX_DIGITS, parse_yaml
+from hvnas._yaml import parse_yaml
 
-MAX_COLUMNS = 1000
-DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
+MAX_BYTES = 8 * 2**20
 # What spreadsheets begin a formula with, East Asian forms included, behind apostrophes of `to_cell`.
 _FORMULA = re.compile("'*[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
-MAX_BYTES = 8 * 2**20
 # A disk with less is full: file systems give blocks of that size.
 _FULL_BYTES = 64 * 2**10
-
-
-class Line(NamedTuple):
-    """One row of a CSV file: its line in the file, the header being 1, and its cells by column."""
-
-    number: int
-    cells: dict[str, str]
 
 
 @contextmanager
@@ -109,102 +97,6 @@ def read_yaml(path: str | Path, *, schema: str) -> dict[str, Any]:
     if data.get("schema") != schema:
         raise ValueError(f"{path}: schema: must be {schema}, got {shown(data.get('schema'))}")
     return data
-
-
-def read_json(path: str | Path, *, limit: int = MAX_BYTES) -> Any:
-    """The data of a JSON file: no NaN, no infinity, no key twice in an object.
-
-    Raises ValueError, one line, naming the file and what is wrong with it.
-    """
-    return parse_json(read_text(path, limit=limit), where=path)
-
-
-def parse_json(text: str, *, where: str | Path) -> Any:
-    """The data of JSON text, as `read_json`; `where` names its source in errors."""
-    try:
-        return json.loads(
-            text,
-            parse_int=_whole,
-            parse_float=_finite,
-            parse_constant=_finite,
-            object_pairs_hook=_unique,
-        )
-    except RecursionError:
-        raise ValueError(f"{where}: not valid JSON: nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"{where}: not valid JSON: {brief(str(error))}") from None
-
-
-def _whole(text: str) -> int:
-    if len(text) > MAX_DIGITS:
-        raise ValueError(f"a number of {len(text)} digits; the longest has {MAX_DIGITS}")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"numbers must be finite, got {text[:MAX_DIGITS]}")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the key {shown(twice)} stands twice")
-    return data
-
-
-def read_csv(path: str | Path, *, limit: int = MAX_BYTES) -> tuple[list[str], list[Line]]:
-    """The columns of a CSV file and its rows, cells without white space around them.
-
-    Rows with nothing in them are passed over, and cells are as `to_cell` was given them. Where the header is
-    separated by semicolons, as spreadsheets do where the comma is the decimal mark, numbers get a decimal
-    point. Raises ValueError naming file and row: no header, a column that stands twice, a row of another
-    length than the header, quotes that are not closed, cells of more than 131,072 characters, and NUL
-    characters.
-    """
-    text = read_text(path, limit=limit)
-    if "\0" in text:
-        row = text.count("\n", 0, text.index("\0")) + 1
-        raise ValueError(f"{path}: row {row}: holds a NUL character; is the file whole?")
-    first = text.partition("\n")[0]
-    semicolons = ";" in first and "," not in first
-    lines = csv.reader(io.StringIO(text), delimiter=";" if semicolons else ",", strict=True)
-    try:
-        header = [name.strip() for name in next(lines, [])]
-        _check_header(header, path)
-        rows = [_line(header, row, lines.line_num, path) for row in lines if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise ValueError(f"{path}: row {lines.line_num}: not valid CSV: {error}") from None
-    if semicolons:
-        rows = [Line(row.number, {k: _pointed(cell) for k, cell in row.cells.items()}) for row in rows]
-    return header, rows
-
-
-def _check_header(header: list[str], path: str | Path) -> None:
-    if not any(header):
-        raise ValueError(f"{path}: is empty; the first row must name the columns")
-    if len(header) > MAX_COLUMNS:
-        raise ValueError(f"{path}: row 1: {len(header)} columns; the most are {MAX_COLUMNS}")
-    if len(header) == 1 and "\t" in header[0]:
-        raise ValueError(f"{path}: row 1: columns are not separated by commas; save the table with commas")
-    for name in header:
-        if header.count(name) > 1:
-            raise ValueError(f"{path}: row 1: {name[:60]}: this column stands twice; keep one")
-
-
-def _line(header: list[str], row: list[str], line: int, path: str | Path) -> Line:
-    if len(row) != len(header):
-        raise ValueError(
-            f"{path}: row {line}: {len(row)} fields where the header has {len(header)}; is the file whole?"
-        )
-    return Line(line, {name: from_cell(cell.strip()) for name, cell in zip(header, row, strict=True)})
-
-
-def _pointed(cell: str) -> str:
-    return cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell) else cell
 
 
 def refuse_unknown(data: Mapping[str, Any], allowed: Iterable[str], prefix: str, where: str) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,22 @@ def _make_torchvision_importable() -> torch.library.Library | None:
 
 # torch forgets the operators once the library is collected.
 _TORCHVISION = _make_torchvision_importable()
+
+
+@pytest.fixture(scope="session")
+def limited_to() -> Callable[[int], AbstractContextManager[None]]:
+    """``with limited_to(size):`` no file may grow beyond `size` bytes, as on a full disk."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture(scope="session")

@@ -5,28 +5,17 @@ from __future__ import annotations
 import csv
 import errno
 import io
-import resource
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from hvnas._files import csv_text, from_cell, naming, replacing, to_cell, write_atomic, write_together
 
+Limit = Callable[[int], AbstractContextManager[None]]
 NAMES = ["=1+1", "+cmd|' /C calc'!A0", "-x", "@SUM(A1)", "\tx", "\rx", "'=x", "''@", "＝1", "-", "=", "+1+2"]
-
-
-@contextmanager
-def limited_to(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -85,7 +74,7 @@ class TestWhatCannotBeWritten:
         (disk / "other").write_text("before")
         self.check(write, disk / "file", errno.ENOSPC)
 
-    def test_a_limit_on_files(self, write: Callable[[Path], None], tmp_path: Path) -> None:
+    def test_a_limit_on_files(self, write: Callable[[Path], None], tmp_path: Path, limited_to: Limit) -> None:
         (tmp_path / "file").write_text("before")
         (tmp_path / "other").write_text("before")
         with limited_to(100_000):

@@ -116,7 +116,7 @@ def from_dict(data: Mapping[str, Any], *, where: str) -> Arch:
     )
     refuse_unknown(data, allowed, "", where)
     resolution = data.get("resolution", 224)
-    _check("resolution", resolution, "resolution", where)
+    check_number("resolution", resolution, "resolution", where)
     stages, most = data.get("stages"), LIMITS["stages"][1]
     if not isinstance(stages, list) or not 1 <= len(stages) <= most:
         raise ValueError(f"stages: must be a list of 1 to {most:g} stages ({where})")
@@ -150,15 +150,8 @@ def _tokens(value: Any, where: str) -> tuple[int, int] | None:
             f"tokens: must be [count, dimension], two whole numbers, got {shown(value)} ({where})"
         )
     for limits, number, place in zip(("tokens", "width"), value, ("count", "dimension"), strict=True):
-        _check(limits, number, f"tokens: {place}", where)
+        check_number(limits, number, f"tokens: {place}", where)
     return value[0], value[1]
-
-
-def _check(field: str, value: object, place: str, where: str) -> None:
-    try:
-        check_number(field, value, shown=place)
-    except ValueError as error:
-        raise ValueError(f"{error} ({where})") from None
 
 
 def _check_size(arch: Arch, where: str) -> None:
@@ -191,7 +184,7 @@ def _run(data: Any, field: str, where: str) -> Run | None:
         raise ValueError(f"{field}: must be a mapping, got {type(data).__name__} ({where})")
     fields = dict(data)
     depth = fields.pop("depth", 1)
-    _check("depth", depth, f"{field}.depth", where)
+    check_number("depth", depth, f"{field}.depth", where)
     if depth == 0:
         return None
     cls = _block_type(fields, field, "body", where)

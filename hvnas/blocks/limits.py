@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hvnas._validation import shown
+
 Limits = tuple[float, float]
 
 _COUNT: Limits = (1, 65_536)
@@ -67,8 +69,8 @@ MOST_VALUES = 256
 MOST_BLOCKS = 1024
 
 
-def check_number(field: str, value: object, *, shown: str) -> None:
-    """Raise ValueError, beginning with `shown`, where `value` is no number within the limits of `field`.
+def check_number(field: str, value: object, at: str, where: str) -> None:
+    """Raise ValueError, naming `at` and the file `where`, for a number out of the limits of `field`.
 
     Limits that are whole are those of whole numbers.
     """
@@ -77,14 +79,9 @@ def check_number(field: str, value: object, *, shown: str) -> None:
     kinds = (int,) if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
         what = "a whole number" if whole else "a number"
-        raise ValueError(f"{shown}: must be {what} from {least:g} to {most:.15g}, got {_short(value)}")
+        raise ValueError(f"{at}: must be {what} from {least:g} to {most:.15g}, got {shown(value)} ({where})")
 
 
-def out_of_limits(shown: str, value: float, least: float, most: float) -> str:
+def out_of_limits(name: str, value: float, least: float, most: float) -> str:
     """The sentence for a number that is beyond its limits."""
-    return f"{shown} must be a number from {least:g} to {most:.15g}, got {value:.15g}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return f"{name} must be a number from {least:g} to {most:.15g}, got {value:.15g}"

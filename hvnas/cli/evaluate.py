@@ -59,7 +59,7 @@ def run(
 
 
 def _facts(found: Evaluation) -> dict[str, Any]:
-    skipped = found.data.test.skipped
+    skipped, program = found.data.test.skipped, found.arch.lower()
     return {
         "network": found.arch.name,
         "arch_hash": found.arch.hash,
@@ -68,8 +68,8 @@ def _facts(found: Evaluation) -> dict[str, Any]:
         "data": found.data.name,
         "resolution": found.data.resolution,
         **vars(found.scores),
-        "params": found.arch.lower().params,
-        "macs": found.arch.lower().macs,
+        "params": program.params,
+        "macs": program.macs,
         "latency": None if found.latency is None else found.latency.to_json(),
         "skipped": {"count": len(skipped), "images": [list(entry) for entry in skipped]},
     }

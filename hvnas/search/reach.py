@@ -63,13 +63,13 @@ class InfeasibleBudget(ValueError):
         self.stopped = stopped
 
 
-def find_reach(problem: Problem) -> Reach:
+def find_reach(problem: Problem, *, known: Rows | None = None) -> Reach:
     """Find the smallest and largest latency among the networks that `problem` allows.
 
     Random encodings, then descent gene by gene from the best of them; the papers' models inside the space
     count as well. Where nothing allowed, or nothing within the budget, came up, an evolution towards what
     is allowed goes on from there. Accuracy plays no part. What this returns was found: there may be
-    networks beyond it.
+    networks beyond it. `known` are the rows of the papers' models (see `known_rows`), where they are there.
     """
     space = problem.space
     rng = np.random.default_rng(_SEED)
@@ -79,7 +79,7 @@ def find_reach(problem: Problem) -> Reach:
     samples = space.canonicalise(drawn.astype(np.int16))
     shares = _excluded(problem, samples)
     starts = distinct(np.concatenate([samples, space.canonicalise(corners)]))
-    known = known_rows(space)
+    known = known_rows(space) if known is None else known
     low, low_cost = _lowest(problem, starts, known, rng)
     high, high_cost = _descend(problem, starts, sign=-1)
     if high_cost[0] > 0:

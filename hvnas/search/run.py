@@ -301,13 +301,14 @@ def _prepared(
     problem: Problem, config: RunConfig, engine: Engine, reach: Reach | None
 ) -> tuple[Problem, Reach]:
     """The problem with its seeds, and its reach; ValueError for what must not leave a folder behind."""
-    reach = reach or find_reach(problem)
+    known = known_rows(problem.space)
+    reach = reach or find_reach(problem, known=known)
     check_budget(problem, reach)
     check = getattr(strategy_on(config.strategy, engine), "check", None)
     if check is not None:
         check(problem)
     # The fastest architecture is a seed so that every strategy knows something feasible.
-    seeds = [reach.min_row[None], *([known_rows(problem.space)] if config.fixed_points else [])]
+    seeds = [reach.min_row[None], *([known] if config.fixed_points else [])]
     problem = problem.with_seeds(np.concatenate(seeds))
     _check_recipe(problem)
     return problem, reach

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hvnas.space.canonical import Canonicaliser
 from hvnas.space.layout import SLOTS
-from hvnas.space.stage import ABSENT, CEIL, FLOOR, KEEP, Situation
+from hvnas.space.stage import ABSENT, Situation, side_after
 
 
 def count_encodings(canonicaliser: Canonicaliser) -> int:
@@ -78,11 +78,10 @@ class _Counter:
         result: Counter[tuple[_Before, bool]] = Counter()
         situation = Situation(before.kind, last, bool(before.size % 2), before.seen_3d)
         groups = self.groups(min(i, 1) if self._shared(i) else i, situation, before.floor)
-        sizes = {KEEP: before.size, CEIL: (before.size + 1) // 2, FLOOR: before.size // 2}
         for (sizing, kind, is_3d, match, width), ways in groups.items():
-            if sizes[sizing] < 1:
-                continue
-            result[_Before(sizes[sizing], kind, before.seen_3d or is_3d, width), match] += ways
+            size = side_after(before.size, sizing)
+            if size >= 1:
+                result[_Before(size, kind, before.seen_3d or is_3d, width), match] += ways
         return result
 
     def _shared(self, i: int) -> bool:

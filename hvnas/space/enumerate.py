@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hvnas.space.canonical import Canonicaliser, Ints, Rows
 from hvnas.space.layout import SLOTS, SlotColumns
-from hvnas.space.stage import ABSENT, CEIL, KEEP, Combination, Situation, gene_tables
+from hvnas.space.stage import ABSENT, Combination, Situation, gene_tables, side_after
 
 if TYPE_CHECKING:
     from hvnas.space.space import Space
@@ -157,9 +157,8 @@ class Enumeration:
 
     def _after(self, i: int, before: _Before, combination: Combination, final: int, stem: int) -> _Before:
         rules = self._c.rules[i]
-        sizing = combination.sizing
         is_3d = combination.global_ != ABSENT and bool(rules.is_3d[combination.global_])
-        size = before.size if sizing == KEEP else (before.size + (sizing == CEIL)) // 2
+        size = side_after(before.size, combination.sizing)
         return _Before(size, combination.kind, before.seen_3d or is_3d, final, stem)
 
     def _widths(

@@ -8,7 +8,7 @@ from itertools import product
 from typing import NamedTuple
 
 from hvnas.space.layout import SLOTS, Layout
-from hvnas.space.stage import ABSENT, CEIL, KEEP, Combination, Effect, Situation, StageRules
+from hvnas.space.stage import ABSENT, Combination, Effect, Situation, StageRules, side_after
 from hvnas.space.traits import IDLE, KINDS, MAP
 
 
@@ -25,7 +25,7 @@ class Arriving(NamedTuple):
 
     def after(self, effect: Effect) -> Arriving:
         """What a combination with this effect leaves."""
-        size = self.size if effect.sizing == KEEP else (self.size + (effect.sizing == CEIL)) // 2
+        size = side_after(self.size, effect.sizing)
         return Arriving(size, effect.kind, self.seen_3d or effect.is_3d)
 
 

@@ -10,14 +10,6 @@ from hvnas.blocks.limits import MOST_VALUES, check_number
 Values = tuple[Any, ...]
 
 
-def check_in_file(field: str, value: object, at: str, where: str) -> None:
-    """Raise ValueError, naming `at` and the file `where`, for a number out of the limits of `field`."""
-    try:
-        check_number(field, value, shown=at)
-    except ValueError as error:
-        raise ValueError(f"{error} ({where})") from None
-
-
 def read_values(data: Any, at: str, where: str) -> Values:
     """A list of plain values that differ; a list in it becomes a tuple of plain values."""
     if not isinstance(data, (list, tuple)) or not data:
@@ -38,5 +30,5 @@ def read_ints(data: Any, at: str, where: str, *, field: str) -> tuple[int, ...]:
     """Whole numbers within the limits of `field`."""
     values = read_values(data, at, where)
     for value in values:
-        check_in_file(field, value, at, where)
+        check_number(field, value, at, where)
     return values

@@ -19,9 +19,9 @@ from hvnas._names import unknown_name
 from hvnas._validation import shown
 from hvnas.arch import INNER, block_from_dict, block_to_dict
 from hvnas.blocks import Block
-from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, MOST_VALUES
+from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, MOST_VALUES, check_number
 from hvnas.paths import data_dir
-from hvnas.space.lists import Values, check_in_file, read_ints, read_values
+from hvnas.space.lists import Values, read_ints, read_values
 
 SCHEMA = "hvnas.space/1"
 SAME = "same"
@@ -261,7 +261,7 @@ def _genes(data: Mapping[str, Any], where: str) -> dict[str, Values]:
             for entry in each:
                 # Fields of other blocks may be of text.
                 if name in LIMITS or not isinstance(entry, (str, bool)):
-                    check_in_file(str(name), entry, f"genes.{name}", where)
+                    check_number(str(name), entry, f"genes.{name}", where)
     return genes
 
 
@@ -444,7 +444,7 @@ def _widths(data: Any, at: str, where: str) -> Values:
     values = read_values(data, at, where)
     for value in values:
         if value != SAME:
-            check_in_file("width", value, at, where)
+            check_number("width", value, at, where)
     return values
 
 
@@ -456,7 +456,7 @@ def _tokens(data: Any, where: str) -> Values:
         if not isinstance(value, tuple) or len(value) != 2:
             raise ValueError(f"tokens: must be null or [count, dimension], got {shown(value)} ({where})")
         for limits, number, place in zip(("tokens", "width"), value, ("count", "dimension"), strict=True):
-            check_in_file(limits, number, f"tokens: {place}", where)
+            check_number(limits, number, f"tokens: {place}", where)
     return values
 
 

@@ -20,6 +20,11 @@ UNKNOWN = -2
 KEEP, CEIL, FLOOR = range(3)  # how a downsample changes the size of the map
 
 
+def side_after(side: int, sizing: int) -> int:
+    """The side of a map behind a downsample that changes it so."""
+    return side if sizing == KEEP else (side + (sizing == CEIL)) // 2
+
+
 class Situation(NamedTuple):
     """What decides which combinations are valid, besides the combination."""
 

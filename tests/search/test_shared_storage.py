@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +54,9 @@ class TestStorageThatFails:
                 step(run)
         assert "\n" not in str(e.value)
 
-    def test_a_full_disk(self, tmp_path: Path) -> None:
+    def test_a_full_disk(
+        self, tmp_path: Path, limited_to: Callable[[int], AbstractContextManager[None]]
+    ) -> None:
         path = tmp_path / "study.journal"
         run = proposer(f"journal:{path}")
         step(run)
@@ -89,17 +90,6 @@ class TestStorageThatFails:
         with pytest.raises(StorageError, match=r"notes\.log: line 1: not JSON; this is not an Opt"):
             proposer(str(path))
         assert path.read_text() == "not a journal\nat all\n"
-
-
-@contextmanager
-def limited_to(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class TestAddress:
