@@ -4,8 +4,8 @@
 
 Every file is read by the door that the commands read it by, and must be read or refused within a second of
 processor time, in one line of at most 500 characters that names the file. Anything else is a fault: it is
-counted, the first ones of each reader are shown, and the exit status is 1. Files are numbered: `--only READER`
-tries one reader, `--keep FOLDER` writes the files that led to faults there.
+counted, the first ones of each reader are shown, and the exit status is 1. `--only READER` tries one reader,
+`--keep FOLDER` writes the files that led to faults there.
 
 Readers run in a process of their own, which is killed where it does not answer.
 """

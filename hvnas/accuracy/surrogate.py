@@ -6,7 +6,6 @@ Fitted when loaded, from the evidence and the hyperparameters that ship as text 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hvnas._files import read_text
+from hvnas._files import read_json, refusing
 from hvnas.accuracy.assumed import assumptions
 from hvnas.accuracy.columns import COLUMNS, NAMES
 from hvnas.accuracy.estimator import Estimate, check_scenario, register_estimator, values_of
@@ -116,14 +115,15 @@ class Surrogate:
 def load_surrogate(folder: Path = DATA) -> Surrogate:
     """The surrogate that ships."""
     path = folder / "surrogate.json"
-    try:
-        stored = json.loads(read_text(path))
-        thetas = read_thetas(stored["theta"])
-        folds = {fold: read_fold(found) for fold, found in stored["folds"].items()}
-        sd_scale = float(stored["sd_scale"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}; run scripts/fit_surrogate.py") from None
-    return Surrogate(load_evidence(folder / "evidence.csv"), thetas, sd_scale, stored["error"], folds)
+    with refusing(path):
+        stored = read_json(path)
+        try:
+            thetas = read_thetas(stored["theta"])
+            folds = {fold: read_fold(found) for fold, found in stored["folds"].items()}
+            sd_scale, error = float(stored["sd_scale"]), dict(stored["error"])
+        except (LookupError, TypeError, ValueError, AttributeError) as wrong:
+            raise ValueError(f"{type(wrong).__name__}: {wrong}; run scripts/fit_surrogate.py") from None
+    return Surrogate(load_evidence(folder / "evidence.csv"), thetas, sd_scale, error, folds)
 
 
 def read_thetas(stored: Mapping[str, Mapping[str, float]]) -> Thetas:

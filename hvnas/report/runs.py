@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from hvnas._files import from_cell, read_text
+from hvnas._csv import LARGEST, Row
+from hvnas._files import read_csv, read_text, refusing
+from hvnas._validation import shown
 from hvnas.search.folder import CONFIG, FRONT, HISTORY, LOG, RunConfig, RunFolder
 from hvnas.search.history import FIELDS, Moment
 from hvnas.search.objectives import TOP1, Objective, parse_objective
@@ -20,6 +19,8 @@ from hvnas.search.seams import Floats, Rows
 
 # Of a front of many costs, some hundred bytes a member.
 _LIMIT = 256 * 2**20
+# Proxies of deep networks come to large numbers.
+_SCORE = 1e100
 _ENDED = re.compile(r" (finished|stopped): (\d+) evaluated, ")
 
 
@@ -75,7 +76,11 @@ def load_runs(folders: list[Path]) -> tuple[Run, ...]:
 
 def load_run(folder: str | Path) -> Run:
     """The run in `folder`. Raises ValueError, one line, naming what is missing or damaged and where."""
-    folder = Path(folder)
+    with refusing(folder):
+        return _load(Path(folder))
+
+
+def _load(folder: Path) -> Run:
     config = RunFolder(folder).config()
     for name in (FRONT, HISTORY, LOG):
         if not (folder / name).is_file():
@@ -83,9 +88,9 @@ def load_run(folder: str | Path) -> Run:
                 f"{folder}: has no {name}: its search has not ended; hvnas resume {folder} ends it"
             )
     objectives = _objectives(config, folder / CONFIG)
-    table = _read(folder / FRONT)
-    unit = "score" if "score" in table.header else "points"
-    top1 = table.column("score" if unit == "score" else TOP1)
+    table = _Table.read(folder / FRONT)
+    unit = "score" if "score" in table.columns else "points"
+    top1 = table.column("score", most=_SCORE) if unit == "score" else table.column(TOP1)
     sd = np.zeros(len(top1)) if unit == "score" else table.column("top1_sd")
     found = {TOP1: top1 - sd}
     keys = [str(objective) for objective in objectives]
@@ -123,50 +128,31 @@ def _objectives(config: RunConfig, path: Path) -> tuple[Objective, ...]:
 
 @dataclass(frozen=True)
 class _Table:
-    """The lines of a CSV file under its header."""
+    """The rows of a CSV file, one or more."""
 
     path: Path
-    header: list[str]
-    lines: list[list[str]]
+    rows: list[Row]
+
+    @classmethod
+    def read(cls, path: Path) -> _Table:
+        """Raises ValueError, one line, naming file and row."""
+        return cls(path, list(read_csv(path, optional=None, limit=_LIMIT)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.rows[0].cells)
 
     def cells(self, name: str) -> list[str]:
         """A column as it is written."""
-        if name not in self.header:
-            raise ValueError(f"{self.path}: has no column {name}; it is damaged, or of another version")
-        place = self.header.index(name)
-        return [line[place] for line in self.lines]
+        if name not in self.columns:
+            raise ValueError(f"{self.path}: {name}: missing column; it is damaged, or of another version")
+        return [row.cells[name] for row in self.rows]
 
-    def numbers(self, name: str, accept: Callable[[float], bool]) -> Iterator[float]:
-        """A column as numbers, those that `accept` takes."""
-        for number, cell in enumerate(self.cells(name), start=2):
-            try:
-                value = float(cell)
-            except ValueError:
-                value = None
-            if value is None or not accept(value):
-                raise ValueError(f"{self.path}: line {number}: {name}: {cell!r} is no number; it is damaged")
-            yield value
-
-    def column(self, name: str) -> Floats:
+    def column(self, name: str, *, most: float = LARGEST) -> Floats:
         """A column of finite numbers."""
-        return np.array(list(self.numbers(name, math.isfinite)))
-
-
-def _read(path: Path) -> _Table:
-    """A CSV file with at least one line under its header, all of one length."""
-    try:
-        header, *lines = list(csv.reader(io.StringIO(read_text(path, limit=_LIMIT)), strict=True)) or [[]]
-    except csv.Error as error:
-        raise ValueError(f"{path}: damaged: {error}") from None
-    if not lines:
-        raise ValueError(f"{path}: holds no line; it is damaged")
-    for number, line in enumerate(lines, start=2):
-        if len(line) != len(header):
-            raise ValueError(
-                f"{path}: line {number}: {len(line)} cells under {len(header)} names; it is damaged"
-            )
-    header, *lines = [list(map(from_cell, line)) for line in (header, *lines)]
-    return _Table(path, header, lines)
+        self.cells(name)
+        return np.array([row.number_of(name, least=-most, most=most) for row in self.rows])
 
 
 def _encoding(table: _Table) -> Rows:
@@ -175,15 +161,25 @@ def _encoding(table: _Table) -> Rows:
     try:
         return np.array([int(i) for i in cell.split()], dtype=np.int16)
     except (ValueError, OverflowError):
-        raise ValueError(f"{table.path}: encoding: {cell!r} is no row; it is damaged") from None
+        raise table.rows[-1].refusal("encoding", f"{shown(cell)} is no row; the file is damaged") from None
 
 
 def _history(path: Path) -> tuple[Moment, ...]:
-    table = _read(path)
-    # A score has no hypervolume, and an empty front no best: nan there.
-    every = [list(table.numbers(name, lambda value: not math.isinf(value))) for name in FIELDS]
-    moments = zip(*every, strict=True)
-    return tuple(Moment(int(e), s, volume, int(n), best) for e, s, volume, n, best in moments)
+    return tuple(
+        Moment(
+            row.whole("evaluated", least=0, most=10**15),
+            row.number_of("seconds", least=0),
+            _number(row, "hypervolume"),
+            row.whole("front", least=0),
+            _number(row, "best"),
+        )
+        for row in read_csv(path, FIELDS, limit=_LIMIT)
+    )
+
+
+def _number(row: Row, name: str) -> float:
+    """A score has no hypervolume, and an empty front no best: nan there."""
+    return math.nan if row.cells[name] == "nan" else row.number_of(name, least=-_SCORE, most=_SCORE)
 
 
 def _ending(log: Path) -> tuple[bool, int]:
@@ -192,4 +188,6 @@ def _ending(log: Path) -> tuple[bool, int]:
     if not endings:
         raise ValueError(f"{log}: tells of no end; hvnas resume {log.parent} ends the search")
     how, evaluated = endings[-1]
+    if len(evaluated) > 18:
+        raise ValueError(f"{log}: {shown(evaluated)} evaluated: no search does; the file is damaged")
     return how == "stopped", int(evaluated)

@@ -60,10 +60,14 @@ class Archive:
 
     @staticmethod
     def stored(arrays: Mapping[str, np.ndarray], *, evaluated: int) -> Archive:
-        """The archive whose `arrays` these are."""
-        archive = Archive(arrays["front.rows"].shape[1])
-        archive.rows = arrays["front.rows"]
-        archive.evaluations = Evaluations.stored(arrays, prefix="front.")
+        """The archive whose `arrays` these are. Raises KeyError and ValueError as `Evaluations.stored`."""
+        rows, evaluations = arrays["front.rows"], Evaluations.stored(arrays, prefix="front.")
+        if rows.ndim != 2 or len(rows) != len(evaluations) or rows.dtype != np.int16:
+            raise ValueError(f"front.rows: are not {len(evaluations)} encodings")
+        if not np.isfinite(evaluations.costs).all() or not len(rows) <= int(evaluated):
+            raise ValueError("front: holds what no search finds")
+        archive = Archive(rows.shape[1])
+        archive.rows, archive.evaluations = rows, evaluations
         archive.evaluated = evaluated
         return archive
 

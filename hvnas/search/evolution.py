@@ -55,7 +55,8 @@ class Evolution:
         if state is None:
             run.start()
         else:
-            run.restore(state)
+            with checkpoint.restoring():
+                run.restore(state)
         while not run.finished:
             progress.advanced(run.archive, evals=evals)
             if checkpoint.due():

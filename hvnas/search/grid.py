@@ -59,7 +59,8 @@ class Grid:
         run = _Run(problem, evals=evals, seed=seed)
         state = checkpoint.load()
         if state is not None:
-            run.restore(state)
+            with checkpoint.restoring():
+                run.restore(state)
         while not run.finished:
             run.step()
             progress.advanced(run.archive, evals=evals)

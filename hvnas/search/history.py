@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,8 +87,10 @@ class History:
         return [[getattr(moment, name) for name in FIELDS] for moment in self.moments]
 
     def restore(self, stored: Sequence[Sequence[float]]) -> None:
-        """Go on after what `stored` returned."""
-        self.moments = [Moment(int(e), s, v, int(f), b) for e, s, v, f, b in stored]
+        """Go on after what `stored` returned. Raises ValueError for what it cannot have been."""
+        self.moments = [Moment(int(e), float(s), float(v), int(f), float(b)) for e, s, v, f, b in stored]
+        if not all(0 <= moment.seconds < inf for moment in self.moments):
+            raise ValueError("history: holds seconds that are none")
         self.before = self.moments[-1].seconds if self.moments else 0.0
 
 

@@ -58,7 +58,8 @@ class OptunaStrategy:
         try:
             state = checkpoint.load()
             if state is not None:
-                run.replay(state)
+                with checkpoint.restoring():
+                    run.replay(state)
             report = WaitReport(_OTHERS)
             while True:
                 proposal = run.ask()

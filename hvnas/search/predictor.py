@@ -62,7 +62,8 @@ class Predictor:
         run = _Run(self, problem, evals=evals, seed=seed)
         state = checkpoint.load()
         if state is not None:
-            run.restore(state)
+            with checkpoint.restoring():
+                run.restore(state)
         while run.step():
             progress.advanced(run.archive, evals=evals)
             if checkpoint.due():

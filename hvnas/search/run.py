@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hvnas.accuracy.estimator import ImageSize
+from hvnas._files import refusing
+from hvnas.accuracy.estimator import ImageSize, check_scenario
 from hvnas.search.archive import Archive
 from hvnas.search.earlier import renew
 from hvnas.search.engines import LOCAL, Engine, resumed_engine, run_strategy, strategy_on
 from hvnas.search.estimator_files import estimator_hash, estimator_reference
-from hvnas.search.folder import RunConfig, RunFolder, versions
+from hvnas.search.folder import CONFIG, RunConfig, RunFolder, versions
 from hvnas.search.history import History, reference_of
 from hvnas.search.making import AnyDevice, DeviceSet, make_problem, reference
 from hvnas.search.objectives import Constraint, Objective
@@ -35,6 +36,7 @@ from hvnas.search.result import SearchResult
 from hvnas.search.seams import DeviceLike, EstimatorLike, Progress, Silent, SpaceLike
 from hvnas.search.session import Session, no_log
 from hvnas.search.state import Checkpoint, State, Stopped
+from hvnas.train.recipes import load_recipe
 
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
@@ -188,8 +190,12 @@ def resume(
     started = time.perf_counter()
     folder = RunFolder(Path(out))
     config = folder.config()
-    problem = problem_of(config)
-    _check_unchanged(problem, config, folder)
+    with refusing(folder.path / CONFIG):
+        problem = problem_of(config)
+        strategy_entry(config.strategy)
+        load_recipe(config.recipe)
+        check_scenario(config.scenario)
+        _check_unchanged(problem, config, folder)
     return execute(
         problem,
         config,
@@ -328,7 +334,10 @@ def _archive(problem: Problem, config: RunConfig, engine: Engine, session: Sessi
     """The front of the strategy, or of the finished state, and whether the run was asked to stop."""
     state = session.load()
     if state is not None and state.meta.get("finished"):
-        return Archive.stored(state.arrays, evaluated=state.meta["evaluated"]), False
+        with session.restoring():
+            archive = Archive.stored(state.arrays, evaluated=state.meta["evaluated"])
+            _check_rows(problem, archive)
+        return archive, False
     try:
         archive = run_strategy(problem, config, engine, session)
     except Stopped:
@@ -338,6 +347,13 @@ def _archive(problem: Problem, config: RunConfig, engine: Engine, session: Sessi
     session.history.note(archive, last=True)
     session.finish(State(arrays=archive.arrays(), meta={"finished": True, "evaluated": archive.evaluated}))
     return archive, False
+
+
+def _check_rows(problem: Problem, archive: Archive) -> None:
+    """Raise ValueError unless the archive's rows are of the space."""
+    sizes = np.array([len(gene.values) for gene in problem.space.genes])
+    if archive.rows.shape[1] != len(sizes) or not ((archive.rows >= 0) & (archive.rows < sizes)).all():
+        raise ValueError("front.rows: are no rows of the space")
 
 
 def _nothing_found(problem: Problem, reach: Reach, archive: Archive, *, stopped: bool) -> InfeasibleBudget:
@@ -355,9 +371,6 @@ def _nothing_found(problem: Problem, reach: Reach, archive: Archive, *, stopped:
 
 def _check_recipe(problem: Problem) -> None:
     """Raise ValueError for what the estimator cannot do, which must not leave a folder behind."""
-    from hvnas.accuracy.estimator import check_scenario
-    from hvnas.train.recipes import load_recipe
-
     load_recipe(problem.recipe)
     check_scenario(problem.scenario)
     if problem.cheap:

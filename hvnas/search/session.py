@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -74,8 +75,13 @@ class Session(Checkpoint):
         """The state, with the history restored from it."""
         state = self.checkpoint.load()
         if state is not None:
-            self.history.restore(state.meta.get("history", []))
+            with self.restoring():
+                self.history.restore(state.meta.get("history", []))
         return state
+
+    def restoring(self) -> AbstractContextManager[None]:
+        """Passed on to the checkpoint."""
+        return self.checkpoint.restoring()
 
     def save(self, state: State) -> None:
         """Keep the state and the history; raises Stopped where the run is to stop."""

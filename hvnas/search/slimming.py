@@ -156,17 +156,21 @@ class _Run:
 
         state = self.checkpoint.load()
         if state is not None:
-            evaluations = Evaluations.stored(state.arrays)
-            pairs = zip(state.arrays["rows"], state.arrays["inherited"], strict=True)
-            for i, (row, top1) in enumerate(pairs):
-                self.stored[row.tobytes()] = _Measured(row, float(top1), evaluations.take(np.array([i])))
-            scores: Scores = state.meta["scores"]
-            return scores
+            with self.checkpoint.restoring():
+                return self._stored_scores(state)
         net, data = self.estimator.net, self.estimator.data
         importance = importance_of(net)
         if importance is None:
             importance = train_importance(net, data, steps=self.settings.steps, seed=seed)
         return importance.scores()
+
+    def _stored_scores(self, state: State) -> Scores:
+        evaluations = Evaluations.stored(state.arrays)
+        pairs = zip(state.arrays["rows"], state.arrays["inherited"], strict=True)
+        for i, (row, top1) in enumerate(pairs):
+            self.stored[row.tobytes()] = _Measured(row, float(top1), evaluations.take(np.array([i])))
+        scores: Scores = state.meta["scores"]
+        return scores
 
     # the way
 

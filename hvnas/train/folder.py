@@ -11,7 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import naming, read_text, write_atomic
+from hvnas._files import naming, read_json, write_atomic
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
@@ -154,10 +154,7 @@ class TrainFolder:
     def metrics(self) -> dict[str, Any]:
         """What came of the training. Raises ValueError where that is not known."""
         path = self.path / METRICS
-        try:
-            metrics: dict[str, Any] = json.loads(read_text(path))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: not valid JSON ({error}); restore the file") from None
+        metrics: dict[str, Any] = read_json(path)
         if not isinstance(metrics, dict) or not _is_history(metrics.get("history")):
             raise ValueError(
                 f"{path}: history: must list the epochs with loss and top1, finite numbers; restore the file"

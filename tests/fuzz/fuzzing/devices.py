@@ -60,7 +60,7 @@ def _read_device(path: Path) -> None:
     device = load_device(path.with_suffix(".yaml"))
     found = device.latency(NETWORK)
     assert all(map(math.isfinite, (found.ms, found.low, found.high))), found
-    assert found.ms > 0 and 0 <= device.default_margin(2.0)
+    assert found.ms > 0 and device.default_margin(2.0) >= 0
 
 
 def _calibrated(folder: Path) -> list[tuple[Path, str]]:
@@ -111,9 +111,10 @@ def _imported(form: str, *options: str) -> Callable[[Path], object]:
     return read
 
 
-FACTS = tuple(
-    "--key efficientvit_b0 --device a --os b --runtime-version 1 --precision float32 --batch 1 --resolution 224".split()
-)
+FACTS = (
+    "--key efficientvit_b0 --device a --os b --runtime-version 1 --precision float32 --batch 1"
+    " --resolution 224"
+).split()
 XCODE = DATA / "spike_segformer-you.mlperf/report.json"
 
 

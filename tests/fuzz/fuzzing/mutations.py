@@ -19,11 +19,11 @@ Mutation = Callable[[bytes, random.Random], bytes]
 
 # Written into text where a number or a word stands.
 TOKENS = (
-    "nan inf -inf -1 0 1e308 -1e308 1e999 1e-400 0x1F 1_000 1:30 3.5.1 true null ~ 1e400 999999999999999999999 "
-    "!!bool !!int !!python/object:os.system !!binary &a *a <<: [ ] { } # ' \" , ; : - | > % @ `"
-).split() + [
+    *"nan inf -inf -1 0 1e308 -1e308 1e999 1e-400 0x1F 1_000 1:30 3.5.1 true null ~ 1e400".split(),
+    *"!!bool !!int !!python/object:os.system !!binary &a *a <<: [ ] { } # ' \" , ; : - | > % @ `".split(),
     "",
     " ",
+    "9" * 21,
     "9" * 5000,
     "1" + "0" * 400,
     "x" * 200_000,
@@ -37,8 +37,8 @@ TOKENS = (
     "[" * 3000,
     "{a: " * 1000,
     "&x [*x, *x]",
-    "٣",
-]
+    "\u0663",
+)
 
 
 def mutate(data: bytes, kind: str, rng: random.Random) -> bytes:

@@ -1,4 +1,4 @@
-"""What an answer to a damaged file must be like: quick, and read or refused in one short line that names it."""
+"""What an answer to a damaged file must be like: quick, the file read, or refused in one short line."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def _warned(warned: Sequence[warnings.WarningMessage]) -> str | None:
     if not found:
         return None
     first = found[0]
-    return f"warns: {first.category.__name__}: {str(first.message)[:120]!r} at {_short(first.filename)}:{first.lineno}"
+    where = f"{_short(first.filename)}:{first.lineno}"
+    return f"warns: {first.category.__name__}: {str(first.message)[:120]!r} at {where}"
 
 
 def _where(error: BaseException) -> str:
