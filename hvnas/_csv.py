@@ -234,6 +234,12 @@ def _check_header(
         raise ValueError(f"{path}: is empty; {first}")
     if len(header) == 1 and any(char in header[0] for char in ";\t"):
         raise ValueError(f"{where}: columns are not separated by commas; save the table with commas")
+    there = set(header)
+    missing = [name for name in columns if name not in there]
+    said = f"missing column; there must be {_listed(columns)}"
+    # Where more columns may be there, what is missing says more than what is unknown.
+    if missing and optional != ():
+        raise ValueError(f"{where}: {missing[0]}: {said}")
     known = None if optional is None else {*columns, *optional}
     seen: set[str] = set()
     for name in header:
@@ -242,11 +248,10 @@ def _check_header(
         seen.add(name)
         if not name or (known is not None and name not in known):
             others = (*columns, *(optional or ()))
-            said = advice(name) if advice else f"the columns are {_listed(others)}"
-            raise ValueError(f"{where}: {_named(name)}: unknown column; {said}")
-    for name in columns:
-        if name not in seen:
-            raise ValueError(f"{where}: {name}: missing column; there must be {_listed(columns)}")
+            cure = advice(name) if advice else f"the columns are {_listed(others)}"
+            raise ValueError(f"{where}: {_named(name)}: unknown column; {cure}")
+    if missing:
+        raise ValueError(f"{where}: {missing[0]}: {said}")
 
 
 def _named(name: str) -> str:
