@@ -35,4 +35,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             tensors[name] = flat.view(shape)
         return tensors
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({type(error).__name__}); export it again") from None
+        raise ValueError(
+            f"{path}: not a whole safetensors file ({type(error).__name__}); export it again"
+        ) from None

@@ -13,6 +13,7 @@ from typing import Any
 
 from hvnas._files import naming, read_json, write_atomic
 from hvnas.arch import Arch, load_arch, save_arch
+from hvnas.blocks.limits import check_number
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
 from hvnas.train.recipes import Recipe, recipe_from_dict
@@ -123,7 +124,10 @@ class TrainFolder:
         """What is trained here. Raises ValueError naming file and field."""
         if not self.holds_run:
             raise ValueError(f"{self.path}: holds no training ({RUN} is missing); train one with hvnas train")
-        return read_record(self.path / RUN, TrainRun, schema=SCHEMA)
+        run = read_record(self.path / RUN, TrainRun, schema=SCHEMA)
+        for name in ("resolution", "classes"):
+            check_number(name, getattr(run, name), name, str(self.path / RUN))
+        return run
 
     @cached_property
     def arch(self) -> Arch:

@@ -118,13 +118,20 @@ def _study(folder: Path) -> list[tuple[Path, str]]:
 
 
 add(Reader(name="arch", make=_archs, read=_read_arch))
-add(Reader(name="arch-show", make=_found, read=lambda path: command("show", path, "--device", "iphone12")))
+add(
+    Reader(
+        name="arch-show",
+        make=_found,
+        read=lambda path: command("show", path, "--device", "iphone12"),
+        share=0.3,
+    )
+)
 add(
     Reader(
         name="arch-show-json",
         make=_found,
         read=lambda path: command("show", path, "--device", "iphone12", "--json"),
-        share=0.3,
+        share=0.1,
     )
 )
 add(
@@ -132,13 +139,13 @@ add(
         name="arch-report",
         make=_found,
         read=lambda path: command("report", path, "--out", path.parent / "page.html"),
-        share=0.3,
+        share=0.1,
     )
 )
-add(Reader(name="arch-verify", make=_found, read=lambda path: command("verify", path), share=0.3))
+add(Reader(name="arch-verify", make=_found, read=lambda path: command("verify", path), share=0.03))
 add(Reader(name="space", make=_spaces, read=_read_space))
-add(Reader(name="space-check", make=_spaces, read=lambda path: command("spaces", "check", path), share=0.5))
-add(Reader(name="space-show", make=_spaces, read=lambda path: command("spaces", "show", path), share=0.5))
+add(Reader(name="space-check", make=_spaces, read=lambda path: command("spaces", "check", path), share=0.15))
+add(Reader(name="space-show", make=_spaces, read=lambda path: command("spaces", "show", path), share=0.15))
 add(Reader(name="block-key", make=_block_key, read=load_block_key))
 add(
     Reader(
@@ -148,4 +155,4 @@ add(
     )
 )
 add(Reader(name="study", make=_study, read=lambda path: count_rows(load_study(path))))
-add(Reader(name="study-ablate", make=_study, read=lambda path: command("ablate", path, "--json"), share=0.2))
+add(Reader(name="study-ablate", make=_study, read=lambda path: command("ablate", path, "--json"), share=0.1))

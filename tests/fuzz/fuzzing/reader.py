@@ -73,10 +73,10 @@ def command(*arguments: str | Path) -> str:
     """What ``hvnas ARGUMENTS`` prints. Raises ValueError with what it says where it fails."""
     out, errors = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(errors):
-        code = app(list(map(str, arguments)), standalone_mode=False)
+        app(list(map(str, arguments)), standalone_mode=False)
     said = errors.getvalue()
     if "Traceback" in said:
         raise AssertionError(said[-400:])
-    if code:
+    if _LABEL in said:
         raise ValueError(said[said.rfind(_LABEL) + len(_LABEL) :].rstrip("\n"))
     return out.getvalue()

@@ -69,6 +69,15 @@ def _share(path: Path, *, evals: int) -> None:
     strategy.run(LANDSCAPE.problem(), evals=evals, seed=0, progress=Silent(), checkpoint=Checkpoint())
 
 
+def _join(path: Path) -> None:
+    """Read what others evaluated, and propose one more network."""
+    run = OptunaStrategy("nsga2", storage=f"journal:{path}").proposer(LANDSCAPE.problem(), evals=7, seed=0)
+    try:
+        run.ask()
+    finally:
+        run.close()
+
+
 add(Reader(name="run", make=_run, read=_read_run, of_folder=True))
 add(
     Reader(
@@ -90,4 +99,4 @@ add(
         of_folder=True,
     )
 )
-add(Reader(name="journal", make=_journal, read=lambda path: _share(path, evals=7), share=0.5))
+add(Reader(name="journal", make=_journal, read=_join, share=0.5))

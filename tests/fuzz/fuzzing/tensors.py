@@ -25,7 +25,10 @@ def damaged_arrays(data: bytes, rng: random.Random) -> bytes:
         return data[: rng.randrange(len(data) + 1)]
     name = rng.choice([*arrays, META, META, META])
     if name == META:
-        tree = json.loads(bytes(arrays[META]) or b"{}")
+        try:
+            tree = json.loads(bytes(arrays[META]))
+        except (KeyError, ValueError, RecursionError):
+            tree = {}
         arrays[META] = np.frombuffer(json_text(damaged(tree, rng), rng).encode(), dtype=np.uint8)
     elif rng.random() < 0.2:
         del arrays[name]
@@ -52,7 +55,8 @@ def _other(array: np.ndarray, rng: random.Random) -> np.ndarray:
     if what == 5:
         return np.array([{"a": print}], dtype=object)
     if what == 6:
-        return array.astype(rng.choice(["f2", "u1", "i8", "f8", "c8"]))
+        with np.errstate(all="ignore"):
+            return array.astype(rng.choice(["f2", "u1", "i8", "f8", "c8"]))
     changed = array.astype(np.float64) if what == 7 else array.copy()
     if changed.size:
         value: Any = (
@@ -71,12 +75,17 @@ def damaged_safetensors(data: bytes, rng: random.Random) -> bytes:
         body = data[8 + length :]
     except ValueError:
         return data[: rng.randrange(len(data) + 1)]
-    texts = [key for key, value in header.get("__metadata__", {}).items() if value.startswith("{")]
+    known = header.get("__metadata__") if isinstance(header, dict) else None
+    known = known if isinstance(known, dict) else {}
+    texts = [key for key, value in known.items() if isinstance(value, str) and value.startswith("{")]
     what = rng.random()
     if texts and what < 0.6:
         key = rng.choice(texts)
-        tree = json.loads(header["__metadata__"][key])
-        header["__metadata__"][key] = json_text(damaged(tree, rng), rng)
+        try:
+            tree = json.loads(known[key])
+        except (ValueError, RecursionError):
+            tree = {}
+        known[key] = json_text(damaged(tree, rng), rng)
     elif what < 0.8:
         body = _other_numbers(body, rng)
     else:
