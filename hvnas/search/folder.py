@@ -19,6 +19,7 @@ from typing import Any
 
 from hvnas._files import csv_text, dump_yaml, read_yaml, refuse_unknown, sync_folder, write_atomic
 from hvnas._lock import locked
+from hvnas._numbers import took
 from hvnas._validation import first_wrong
 from hvnas.arch import save_arch, to_dict
 from hvnas.search.history import history_csv
@@ -178,10 +179,11 @@ class RunFolder:
         ):
             self._write_aside(Path(aside), replace(result, front=front))
             self._put_in_place(Path(aside))
+        self.log(f"limit: {result.limit}")
         ended = "stopped" if result.stopped else "finished"
         self.log(
             f"{ended}: {result.evaluated} evaluated, {len(result.archive)} on the front, "
-            f"{result.seconds:.1f} s"
+            f"{took(result.seconds, parts=result.parts)}"
         )
         return replace(result, front=front, out=self.path)
 
