@@ -177,9 +177,11 @@ def _print_refused(screen: Screen, problem: Problem) -> None:
 
 
 def _print_files(screen: Screen, result: SearchResult) -> None:
+    from hvnas.search.folder import ARCHS, RunFolder
+    from hvnas.search.shown import networks
+
     if result.out is None:
         return
     screen.heading(f"Written to {result.out}")
-    names = sorted(path.name for path in result.out.iterdir() if not path.name.startswith("."))
-    archs = f" ({len(result.front)} networks)"
-    screen.line("  " + ", ".join(f"{name}{archs}" if name == "archs" else name for name in names))
+    counts = {ARCHS: f" ({networks(len(result.front))})"}
+    screen.line("  " + ", ".join(f"{name}{counts.get(name, '')}" for name in RunFolder(result.out).files()))

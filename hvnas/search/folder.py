@@ -24,6 +24,7 @@ from hvnas._validation import first_wrong
 from hvnas.arch import save_arch, to_dict
 from hvnas.search.history import history_csv
 from hvnas.search.result import Found, SearchResult, describe, with_origin
+from hvnas.search.slimming_path import FIGURE, PATH
 from hvnas.search.state import FolderCheckpoint, writing
 from hvnas.search.study import write_study
 
@@ -164,6 +165,11 @@ class RunFolder:
             # A line that was cut stays alone on its line.
             start = "" if file.read() in (b"", b"\n") else "\n"
             file.write(f"{start}{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n".encode())
+
+    def files(self) -> list[str]:
+        """The names of what searches write here that is there, sorted; what others put here is not theirs."""
+        names = (CONFIG, BEST, FRONT, HISTORY, STUDY, LOG, ARCHS, PATH, FIGURE)
+        return sorted(name for name in names if (self.path / name).exists())
 
     def write(self, result: SearchResult) -> SearchResult:
         """Write front, study and best; returns the result with the files' paths.

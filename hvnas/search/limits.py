@@ -2,7 +2,8 @@
 
 A network sits on a bound where it uses up 97 % of it or more, the margin included where the bound is one of
 latency, and on a bound of accuracy within half a point. A budget that is more than the slowest network needs
-bounds nothing: then the space itself ends there.
+bounds nothing: then the space itself ends there. The best network is bounded by what is known, too, where the
+accuracy of those that would be better is a guess.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Limit:
     """The names of the bounds that the best network sits on, and the slowest and the fastest of the front.
 
     They are ``budget``; ``params`` and ``macs``, of which the space or a gate allows no more; a constraint as
-    it is written, such as ``params<=6000000``; ``space``, whose slowest network it is; and ``floor``, the
-    time that every network takes on the device. `text` says it in one line.
+    it is written, such as ``params<=6000000``; ``space``, whose slowest network it is; ``floor``, the time
+    that every network takes on the device; and ``guess``, beyond which accuracies are guesses. `text` says it
+    in one line.
     """
 
     best: tuple[str, ...]
@@ -82,11 +84,11 @@ def find_limit(problem: Problem, reach: Reach, archive: Archive, *, best: int) -
     bounds += [_constraint_bound(problem, c, screened, evaluations.objective) for c in problem.constraints]
     bounds.append(_time_bound(problem, reach, evaluations.ms))
     slow, fast = int(np.argmax(evaluations.ms)), int(np.argmin(evaluations.ms))
-    every = [*bounds, *_floor(problem, archive, fast)]
+    every = [*bounds, *_floor(problem, archive, fast), *_guess(len(archive), best)]
     sits = {place: [bound for bound in every if bound.on[place]] for place in (best, slow, fast)}
     said = [_ends(sits[best], best, evaluations.ms) or _none(bounds, best)]
-    if slow != best and sits[slow] != sits[best]:
-        said.append(f"at the slow end {_joined(sits[slow], slow) or 'none'}")
+    if sits[slow] and sits[slow] != sits[best]:
+        said.append(f"at the slow end {_joined(sits[slow], slow)}")
     at_fast = [bound for bound in sits[fast] if bound not in sits[best]]
     if at_fast:
         said.append(f"at the fast end {_joined(at_fast, fast)}")
@@ -118,17 +120,17 @@ def _ends(bounds: Sequence[Bound], place: int, ms: Floats) -> str:
 
 def _none(bounds: Sequence[Bound], place: int) -> str:
     """What there is to say where the best network sits on no bound."""
-    return f"none: the best network is clear of {_joined(bounds, place)}" if bounds else "none"
+    return f"none, the best network is clear of {', '.join(bound.at(place) for bound in bounds)}"
 
 
 def _time_bound(problem: Problem, reach: Reach, ms: Floats) -> Bound:
-    """The budget; or the space's slowest network, where that is within the budget."""
-    budget, reserve = problem.budget_ms, 1 + problem.margin
-    if reach.max_ms * reserve <= budget:
-        slowest, name = reach.max_ms, problem.space.name
+    """The budget; or the slowest network within reach, where that is within the budget."""
+    budget, reserve, slowest = problem.budget_ms, 1 + problem.margin, reach.max_ms
+    # What a search finds may be slower than what was found to be within reach.
+    if slowest * reserve <= budget and ms.max() <= slowest:
         return Bound(
             "space",
-            f"the slowest network of {name}",
+            "the slowest network within reach",
             ms >= _SITS * slowest,
             lambda place: f"{numbers.ms(ms[place])} of {numbers.ms(slowest)} ms",
             of_time=True,
@@ -192,6 +194,15 @@ def _constraint_bound(
         lambda place: f"{numbers.plain(values[place])} {unit}".rstrip(),
         of_time=what.metric == LATENCY and what.device is None,
     )
+
+
+def _guess(members: int, best: int) -> list[Bound]:
+    """What is known, where the best network is not the last of the front."""
+    beyond = members - 1 - best
+    if not beyond:
+        return []
+    on = np.arange(members) == best
+    return [Bound("guess", "what is known", on, lambda _: f"beyond it {beyond} accuracies are guesses", True)]
 
 
 def _floor(problem: Problem, archive: Archive, fastest: int) -> list[Bound]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -110,28 +109,8 @@ def _lowest(problem: Problem, starts: Rows, known: Rows, rng: np.random.Generato
         return low, cost
     if cost[0] == 0 and cost[1] > _HOPELESS * problem.budget_ms:
         return low, cost
-    if cost[0] > 0:
-        nearest = _nearest_to_hopeless(problem, distinct(np.concatenate([starts, known])))
-        if nearest is not None:
-            return nearest, _costs(problem, nearest[None], 1)[0]
     rows = _evolved(problem, distinct(np.concatenate([low[None], known, starts])), rng)
     return _descend(problem, rows, sign=1)
-
-
-def _nearest_to_hopeless(problem: Problem, rows: Rows) -> Rows | None:
-    """The row that comes nearest to a constraint that asks, were it the only one, for less than half or more
-    than twice of what the rows, and descent from them, come to; None without such a constraint.
-    """
-    for i, constraint in enumerate(problem.screening, start=1):
-
-        def excess(rows: Rows, i: int = i) -> Floats:
-            over = np.maximum(problem.screen(rows).over[:, i], 0.0)
-            return np.stack([over, np.zeros(len(rows))], axis=1)
-
-        nearest, cost = _descended(problem, rows, excess)
-        if cost[0] > (1.0 if constraint.relation == "<=" else 0.5):
-            return nearest
-    return None
 
 
 def _evolved(problem: Problem, rows: Rows, rng: np.random.Generator) -> Rows:
@@ -251,13 +230,8 @@ def _order(costs: Floats) -> np.ndarray:
 
 
 def _descend(problem: Problem, rows: Rows, *, sign: int) -> tuple[Rows, Floats]:
-    """The best encoding by `_costs` that `_descended` reaches, with its costs."""
-    return _descended(problem, rows, lambda rows: _costs(problem, rows, sign))
-
-
-def _descended(problem: Problem, rows: Rows, costs_of: Callable[[Rows], Floats]) -> tuple[Rows, Floats]:
-    """The best encoding reached from the best few of `rows` by changing one gene at a time, and its costs."""
-    costs = costs_of(rows)
+    """The best encoding reached from the best few of `rows` by changing one gene at a time."""
+    costs = _costs(problem, rows, sign)
     order = _order(costs)[:_BEAM]
     beam, beam_costs = rows[order], costs[order]
     for _ in range(_PASSES):
@@ -267,7 +241,7 @@ def _descended(problem: Problem, rows: Rows, costs_of: Callable[[Rows], Floats])
             if len(tried) == 0:
                 continue
             candidates = distinct(np.concatenate([beam, tried]))
-            costs = costs_of(candidates)
+            costs = _costs(problem, candidates, sign)
             order = _order(costs)[:_BEAM]
             beam, beam_costs = candidates[order], costs[order]
         if tuple(beam_costs[0]) == tuple(before):
