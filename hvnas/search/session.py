@@ -76,7 +76,7 @@ class Session(Checkpoint):
         state = self.checkpoint.load()
         if state is not None:
             with self.restoring():
-                self.history.restore(state.meta.get("history", []))
+                self.history.restore(state.meta, finished=bool(state.meta.get("finished")))
         return state
 
     def restoring(self) -> AbstractContextManager[None]:
@@ -85,7 +85,7 @@ class Session(Checkpoint):
 
     def save(self, state: State) -> None:
         """Keep the state and the history; raises Stopped where the run is to stop."""
-        meta = {**state.meta, "history": self.history.stored()}
+        meta = {**state.meta, **self.history.stored()}
         self.checkpoint.save(State(arrays=state.arrays, meta=meta, keys=state.keys))
         self._tell()
         if self.stop.is_set():
