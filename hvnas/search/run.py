@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvnas._validation import MOST_SEED, check_whole
 from hvnas.accuracy.estimator import ImageSize
 from hvnas.search.archive import Archive
 from hvnas.search.earlier import renew
@@ -389,6 +390,6 @@ def _default_evals(problem: Problem, strategy: str) -> int:
 
 
 def _check_counts(evals: int | None, seed: int) -> None:
-    for name, value, least in (("evals", 1 if evals is None else evals, 1), ("seed", seed, 0)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}: must be a whole number >= {least}, got {value!r}; give another")
+    if evals is not None:
+        check_whole("evals", evals, least=1)
+    check_whole("seed", seed, least=0, most=MOST_SEED)
