@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import reprlib
 from itertools import islice
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 _PREFIX = "Value error, "
+# Of all random generators the least that one takes.
+MOST_SEED = 2**32 - 1
 # What these say names the value, or there is none to name.
 _OWN = ("value_error", "missing", "json_invalid")
 
@@ -74,6 +77,14 @@ class _Short(reprlib.Repr):
 
 
 _SHORT = _Short()
+
+
+def check_whole(name: str, value: object, *, least: int, most: int | None = None) -> None:
+    """Raise ValueError, naming the option `name`, for what is no whole number from `least` to `most`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise ValueError(f"{name}: must be a whole number >= {least}, got {shown(value)}; give another")
+    if most is not None and int(value) > most:
+        raise ValueError(f"{name}: must be a whole number <= {most}, got {shown(value)}; give another")
 
 
 def brief(message: str, *, most: int = 500) -> str:

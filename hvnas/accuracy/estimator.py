@@ -83,13 +83,17 @@ class AccuracyEstimator(Protocol):
 
 
 class ImageSize(NamedTuple):
-    """The size of the images, in pixels a side, and the number of classes that networks are scored for."""
+    """The size of the images, in pixels a side, and the number of classes that networks are put to.
 
-    resolution: int
-    classes: int
+    What is None is each network's own.
+    """
+
+    resolution: int | None = None
+    classes: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.resolution} px, {self.classes} classes"
+        said = (self.resolution, f"{self.resolution} px"), (self.classes, f"{self.classes} classes")
+        return ", ".join(text for value, text in said if value is not None)
 
 
 @runtime_checkable
@@ -105,6 +109,21 @@ class SizedEstimator(Protocol):
 def image_size_of(estimator: object) -> ImageSize | None:
     """The size that `estimator` puts networks to, None where it takes them as they are."""
     return estimator.image_size if isinstance(estimator, SizedEstimator) else None
+
+
+@runtime_checkable
+class HeadedEstimator(Protocol):
+    """An estimator whose evidence is of heads of one size: it reads every network with such a head."""
+
+    @property
+    def read_classes(self) -> int | None:
+        """The number of classes of that head; None where networks are read as they are."""
+        ...
+
+
+def read_classes_of(estimator: object) -> int | None:
+    """The classes of the head with which `estimator` reads every network, None where it is each one's own."""
+    return estimator.read_classes if isinstance(estimator, HeadedEstimator) else None
 
 
 @runtime_checkable
@@ -181,7 +200,7 @@ def _family(name: str) -> Family | None:
 
 
 def list_estimators() -> tuple[str, ...]:
-    """Names that `load_estimator` takes, those of other packages' entry points included.
+    """List the names that `load_estimator` takes, those of other packages' entry points included.
 
     A family stands with a colon and what to write behind it: ``supernet:DIR``.
     """
@@ -208,14 +227,18 @@ def _located(name: str) -> Located:
     return Located(name)
 
 
-@cache
 def load_estimator(name: str = "surrogate") -> AccuracyEstimator:
-    """The estimator called `name`, made once. Raises ValueError naming those that exist.
+    """Load the estimator called `name`, which is made once. Raises ValueError naming those that exist.
 
     Several names joined by ``+``, such as ``surrogate+zico``, make one that ranks by all of them; see
     `hvnas.accuracy.combine`. Behind the name of a family and a colon stand options, such as
     ``train:data=digits,epochs=3``; see `hvnas.accuracy.short_training`.
     """
+    return _made(name)
+
+
+@cache
+def _made(name: str) -> AccuracyEstimator:
     if _AND in name:
         from hvnas.accuracy.combine import RankMean
 
