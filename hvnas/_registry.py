@@ -78,10 +78,15 @@ class Registry(dict[str, T]):
         points = self._entry_points()
         return tuple(sorted({*self, *(point.name for point in points if self.named)}))
 
+    def has(self, name: str) -> bool:
+        """Whether there is a member of that name, or an entry point."""
+        return name in self or name in self.names()
+
     def __missing__(self, name: str) -> T:
         for point in self._entry_points():
             if self.named and point.name == name:
-                return self._loaded(point)
+                loaded = self._loaded(point)
+                return self.get(name, loaded)  # the module may have registered it itself, with more said
         if name in self:
             return self[name]
         raise ValueError(self.unknown(name, self.names()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,47 @@ def test_a_broken_entry_point_is_told_and_hides_no_other(install: Install, code:
     message = str(told.value)
     assert says in message
     assert len(message) <= 500 and message.isprintable()
+
+
+def lates(thing: object) -> Iterator[Late]:
+    if isinstance(thing, Late):
+        yield thing
+    elif isinstance(thing, dict):
+        for value in thing.values():
+            yield from lates(value)
+    elif is_dataclass(thing) and not isinstance(thing, type):
+        for field in fields(thing):
+            yield from lates(getattr(thing, field.name))
+
+
+HOMES = (
+    "accuracy.estimator",
+    "accuracy.proxies.registry",
+    "blocks.base",
+    "latency.columns",
+    "latency.importing.reading",
+    "latency.measure.backends",
+    "latency.registry",
+    "nn.base",
+    "nn.foreign.base",
+    "ops.counting",
+    "search.registry",
+    "supernet.schemes",
+    "train.data.registry",
+)
+
+
+def test_what_is_named_by_a_string_is_there(repo_root: Path) -> None:
+    written = [
+        path for path in (repo_root / "hvnas").rglob("*.py") if "Late(" in path.read_text(encoding="utf-8")
+    ]
+    names = {".".join(path.relative_to(repo_root / "hvnas").with_suffix("").parts) for path in written}
+    assert names - {"_registry"} <= set(HOMES)
+    found = [late for home in HOMES for late in lates(vars(importlib.import_module(f"hvnas.{home}")))]
+    assert len(found) > 30
+    for late in found:
+        assert callable(late.load()), late
+        assert not isinstance(late.load(), Late), late
 
 
 BLOCK = """

@@ -41,7 +41,7 @@ def load_device(name: str | Path) -> Device:
         return read_device(path)
     if str(name) in _shipped():
         return read_device(_shipped()[str(name)])
-    if str(name) not in list_devices():
+    if not _DEVICES.has(str(name)):
         raise ValueError(_DEVICES.unknown(str(name), list_devices(), "a path to a .yaml file"))
     made = _DEVICES[str(name)]()
     return made if isinstance(made, Device) else read_device(made)

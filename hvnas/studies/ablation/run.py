@@ -126,10 +126,10 @@ class _Job:
     @classmethod
     def of(cls, study: Study, part: Part, judge: Judge, *, device: str | None, scenario: str | None) -> _Job:
         from hvnas.accuracy.estimator import check_scenario
-        from hvnas.ops.counting import PARAMS_RULES, list_macs_rules
+        from hvnas.ops.counting import list_macs_rules, list_params_rules
         from hvnas.train.recipes import load_recipe
 
-        for rule, known in (("macs_rule", list_macs_rules()), ("params_rule", tuple(PARAMS_RULES))):
+        for rule, known in (("macs_rule", list_macs_rules()), ("params_rule", list_params_rules())):
             if getattr(part, rule) not in known:
                 raise ValueError(f"{study.where}: {part.name}: {rule}: must be one of {', '.join(known)}")
         scenarios = (scenario,) if scenario and part.scenarios else part.scenarios
