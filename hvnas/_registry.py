@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from operator import attrgetter
@@ -114,14 +115,31 @@ class Registry(dict[str, T]):
             self.broken.append(str(error))
             LOGGER.warning("%s", error)
 
-    def _loaded(self, point: EntryPoint) -> T:
-        try:
-            member: T = point.load()
+    def _loaded(self, point: EntryPoint) -> Any:
+        """What an entry point names; a function blames it for what goes wrong when it is called."""
+        with self._blamed(point, "does not load"):
+            member = point.load()
+        if not self.named:
             return member
+
+        def call(*arguments: Any) -> Any:
+            with self._blamed(point, "fails", but=(ValueError, OSError)):
+                return member(*arguments)
+
+        return call
+
+    @contextmanager
+    def _blamed(
+        self, point: EntryPoint, does: str, *, but: tuple[type[Exception], ...] = ()
+    ) -> Iterator[None]:
+        try:
+            yield
+        except but:
+            raise
         except (Exception, SystemExit) as error:  # another package's code may raise anything
             package = f" of the package {point.dist.name}" if point.dist else ""
             reason = brief(f"{type(error).__name__}: {error}", most=_REASON)
             raise ValueError(
-                f"entry point {point.name!r}{package} in the group {self.group} does not load: {reason}; "
+                f"entry point {point.name!r}{package} in the group {self.group} {does}: {reason}; "
                 "update that package or remove it"
             ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -228,3 +229,58 @@ def test_strategies_of_other_packages(install: Install, tmp_path: Path) -> None:
     assert {"theirs", "evolution", "tpe"} <= set(names.split())
     assert evals == "5"
     assert "ZeroDivisionError" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_devices_of_other_packages(install: Install, tmp_path: Path, repo_root: Path) -> None:
+    file = repo_root / "latency_tables" / "iphone12.yaml"
+    code = (
+        f"def mine(): return {str(file)!r}\n"
+        "def lacking(): import no_such_module\n"
+        "def gone(): return '/no/such/device.yaml'\n"
+    )
+    points = {name: f"their_devices:{name}" for name in ("mine", "lacking", "gone", "absent")}
+    install("hvnas.devices", modules={"their_devices": code}, points=points)
+    done = in_python(
+        "sys.argv = ['hvnas', 'devices', '--json']\nfrom hvnas.cli import main\nmain()", tmp_path
+    )
+    assert [row["name"] for row in json.loads(done.stdout)].count("iphone12") == 2, done.stderr
+    told = done.stderr.splitlines()
+    assert [line.partition(" ")[0] for line in told] == ["absent", "gone", "lacking"]
+    assert "entry point 'absent' of the package elsewhere in the group hvnas.devices does not load" in told[0]
+    assert "/no/such/device.yaml" in told[1]
+    assert "fails: ModuleNotFoundError: No module named 'no_such_module'" in told[2]
+    one = in_python("import hvnas\nprint(hvnas.load_device('mine').name)", tmp_path)
+    assert one.stdout == "iphone12\n", one.stderr
+
+
+def test_estimators_of_other_packages(install: Install, tmp_path: Path) -> None:
+    code = (
+        "from hvnas.accuracy.estimator import register_estimator_family\n"
+        "class Mine:\n    def __init__(self, text=''): self.text = text\n"
+        "def lacking(): return 1 / 0\n"
+        "@register_estimator_family('family', argument='WORD')\n"
+        "def family(text): return Mine(text)\n"
+    )
+    install(
+        "hvnas.estimators",
+        modules={"their_estimators": code},
+        points={"mine": "their_estimators:Mine", "lacking": "their_estimators:lacking"},
+    )
+    install("hvnas.estimator_families", modules={}, points={"family": "their_estimators:family"})
+    done = in_python(
+        "from hvnas.accuracy import list_estimators, load_estimator\n"
+        "from hvnas.accuracy.estimator import locate_estimator\n"
+        "print(*list_estimators())\n"
+        "print(type(load_estimator('mine')).__name__, load_estimator('family:a').text)\n"
+        "print(*list_estimators())\nprint(locate_estimator('family:a').name)\n"
+        "for name in ('lacking', 'lakcing'):\n"
+        "    try: load_estimator(name)\n    except ValueError as e: print(e)\n",
+        tmp_path,
+    )
+    before, made, after, located, lacking, unknown = done.stdout.splitlines()
+    assert {"mine", "lacking", "family:OPTIONS", "surrogate", "synthetic:OPTIONS"} <= set(before.split())
+    assert made == "Mine a"
+    assert "family:WORD" in after.split()
+    assert located == "family:a"
+    assert "entry point 'lacking' of the package elsewhere" in lacking and "ZeroDivisionError" in lacking
+    assert unknown.startswith("unknown estimator 'lakcing'; did you mean 'lacking'?")
