@@ -20,8 +20,6 @@ from hvnas.accuracy.estimator import (
     Array,
     Estimate,
     ImageSize,
-    register_estimator,
-    register_estimator_family,
 )
 from hvnas.accuracy.halving import run_all
 from hvnas.accuracy.options import read_options
@@ -225,13 +223,6 @@ class ShortTrainingEstimator:
         )
 
 
-@register_estimator(NAME)
-def make_default() -> ShortTrainingEstimator:
-    """Three epochs on digits at 32 px."""
-    return ShortTrainingEstimator()
-
-
-@register_estimator_family(NAME, argument="NAME=VALUE,…")
 def from_options(text: str) -> ShortTrainingEstimator:
     """The estimator of ``train:data=digits,epochs=3``, given what stands behind the colon."""
     return ShortTrainingEstimator(parse_options(text))

@@ -17,7 +17,7 @@ import numpy as np
 from hvnas._files import read_json, refusing
 from hvnas.accuracy.assumed import assumptions
 from hvnas.accuracy.columns import COLUMNS, NAMES
-from hvnas.accuracy.estimator import Estimate, check_scenario, register_estimator, values_of
+from hvnas.accuracy.estimator import Estimate, check_scenario, values_of
 from hvnas.accuracy.evidence import DATA, Evidence, covariates, load_evidence
 from hvnas.accuracy.features import Array, derive
 from hvnas.accuracy.fit import Fit
@@ -123,7 +123,6 @@ class Surrogate:
         return np.hstack([features, np.broadcast_to(known, (len(features), len(known)))])
 
 
-@register_estimator("surrogate")
 def load_surrogate(folder: Path = DATA) -> Surrogate:
     """The surrogate that ships."""
     path = folder / "surrogate.json"

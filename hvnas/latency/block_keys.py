@@ -133,7 +133,7 @@ def _role(fields: Any) -> str:
     name = fields.get("type") if isinstance(fields, dict) else None
     try:
         return block_class(name).role if isinstance(name, str) else "body"
-    except KeyError:
+    except ValueError:
         return "body"
 
 

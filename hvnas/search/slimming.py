@@ -31,7 +31,6 @@ from hvnas.search.batches import rows_at_once
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.problem import Problem
 from hvnas.search.reach import UNBOUNDED_MS
-from hvnas.search.registry import register_strategy
 from hvnas.search.seams import Floats, Progress, Rows
 from hvnas.search.slimming_path import Size, Step, keep_path
 from hvnas.search.state import Checkpoint, State
@@ -74,22 +73,9 @@ class Slimming:
         return run.archive
 
 
-def _joint() -> Slimming:
+def joint() -> Slimming:
+    """The settings of EfficientFormerV2's joint search."""
     return Slimming(by="score")
-
-
-register_strategy(
-    "slimming",
-    adaptive=False,
-    default_evals=200,
-    summary="a supernet's largest network, slimmed by the least top-1 per ms (EfficientFormer)",
-)(Slimming)
-register_strategy(
-    "slimming-joint",
-    adaptive=False,
-    default_evals=400,
-    summary="slimming by size and latency, every depth, width and expansion (EfficientFormerV2)",
-)(_joint)
 
 
 def _inherited(problem: Problem) -> InheritedEstimator:

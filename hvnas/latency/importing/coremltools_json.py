@@ -19,14 +19,12 @@ from hvnas.latency.importing.reading import (
     from_samples,
     positive_samples,
     read_json,
-    register_format,
 )
 
 _SCRIPT = "measure_coreml.py"
 _TEXT = ("model", "device", "os", "compute_units")
 
 
-@register_format("coremltools", writer=f"{_SCRIPT} on a Mac: MLModelBenchmarker of coremltools >= 9")
 def read(path: Path) -> Sequence[Reading]:
     """The median prediction. Raises ValueError naming the file and the field that is not as it should be."""
     data = read_json(path, writer=_SCRIPT)

@@ -21,7 +21,6 @@ from hvnas.latency.importing.reading import (
     from_samples,
     is_time,
     read_json,
-    register_format,
 )
 
 MIN_RUNS = 5
@@ -34,7 +33,6 @@ _STAMP = re.compile(r"_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(?:_\d+)?$")
 Event = dict[str, Any]
 
 
-@register_format("ort-profile", writer="ONNX Runtime, SessionOptions.enable_profiling")
 def read(path: Path) -> Sequence[Reading]:
     """The median run after warm-up: the first tenth of the runs, and at least the first.
 

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from hvnas._files import read_text
-from hvnas._names import unknown_name
+from hvnas._registry import Late, Registry
 from hvnas.latency.measurements import Statistic
 
 # Profiles hold every op of every run.
@@ -63,7 +63,7 @@ class Format:
     read: Callable[[Path], Sequence[Reading]]
 
 
-_FORMATS: dict[str, Format] = {}
+_FORMATS: Registry[Format] = Registry("format")
 
 # Tools that people ask for, and why their output is not read.
 UNSUPPORTED = {
@@ -82,9 +82,7 @@ def register_format(
     """Decorator: `read(path)`, which gives a file's readings, reads the format `name`."""
 
     def register(read: Callable[[Path], Sequence[Reading]]) -> Callable[[Path], Sequence[Reading]]:
-        if name in _FORMATS:
-            raise ValueError(f"a format named {name!r} is registered already; choose another name")
-        _FORMATS[name] = Format(name, writer, read)
+        _FORMATS.add(name, Format(name, writer, read))
         return read
 
     return register
@@ -92,19 +90,19 @@ def register_format(
 
 def list_formats() -> tuple[Format, ...]:
     """The formats there are, by name."""
-    return tuple(_FORMATS[name] for name in sorted(_FORMATS))
+    return tuple(_FORMATS[name] for name in _FORMATS.names())
 
 
 def load_format(name: str) -> Format:
     """The format called `name`. Raises ValueError with those there are, and why some are not."""
-    if name in _FORMATS:
+    if _FORMATS.has(name):
         return _FORMATS[name]
-    known = [form.name for form in list_formats()]
+    known = _FORMATS.names()
     if name.casefold() in UNSUPPORTED:
         reason = UNSUPPORTED[name.casefold()]
         raise ValueError(f"{name} is not supported: {reason}. Supported: {', '.join(known)}")
     others = "; ".join(f"{other} ({why})" for other, why in UNSUPPORTED.items())
-    raise ValueError(f"{unknown_name('format', name, known)}. Known, but not supported: {others}")
+    raise ValueError(f"{_FORMATS.unknown(name, known)}. Known, but not supported: {others}")
 
 
 def from_samples(samples_ms: Sequence[float]) -> dict[str, Any]:
@@ -147,3 +145,23 @@ def read_json(path: Path, *, writer: str) -> Any:
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{path}: not the whole of a JSON file of {writer}: {reason}") from None
+
+
+register_format("coremltools", writer="measure_coreml.py on a Mac: MLModelBenchmarker of coremltools >= 9")(
+    Late("hvnas.latency.importing.coremltools_json:read")
+)
+register_format("csv", writer="you, or another import: the columns of hvnas.latency.measurements")(
+    Late("hvnas.latency.importing.csv_rows:read")
+)
+register_format("ort-profile", writer="ONNX Runtime, SessionOptions.enable_profiling")(
+    Late("hvnas.latency.importing.ort_profile:read")
+)
+register_format("tflite-csv", writer="TFLite's benchmark_model --enable_op_profiling, its CSV")(
+    Late("hvnas.latency.importing.tflite_csv:read")
+)
+register_format("tflite-text", writer="TFLite's benchmark_model, its standard output or log")(
+    Late("hvnas.latency.importing.tflite_text:read")
+)
+register_format("xcode", writer="Xcode's performance report, exported: NAME.mlperf or its report.json")(
+    Late("hvnas.latency.importing.xcode:read")
+)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvnas._files import read_text
-from hvnas.latency.importing.reading import OpTime, Reading, register_format, rounded
+from hvnas.latency.importing.reading import OpTime, Reading, rounded
 
 _PART = "Operator-wise Profiling Info for Regular Benchmark Runs"
 _HEADER = re.compile(
@@ -35,7 +35,6 @@ class _Node:
     ms: float
 
 
-@register_format("tflite-csv", writer="TFLite's benchmark_model --enable_op_profiling, its CSV")
 def read(path: Path) -> Sequence[Reading]:
     """The mean run: what the ops of a run take together, as the tool sums them up.
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hvnas._files import read_text
-from hvnas.latency.importing.reading import Fact, Reading, register_format, rounded
+from hvnas.latency.importing.reading import Fact, Reading, rounded
 from hvnas.latency.measurements import Statistic
 
 _NUMBER = r"([-+.\w]+)"
@@ -26,7 +26,6 @@ _DELEGATE = re.compile(r"\bUse (\w+): \[(?:1|true)\]|\bExplicitly applied (\w+) 
 _FAILED = re.compile(r"Failed to apply (\w+) delegate")
 
 
-@register_format("tflite-text", writer="TFLite's benchmark_model, its standard output or log")
 def read(path: Path) -> Sequence[Reading]:
     """The median of the timed runs where the tool prints it, else their mean.
 

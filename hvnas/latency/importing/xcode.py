@@ -19,7 +19,6 @@ from hvnas.latency.importing.reading import (
     from_samples,
     positive_samples,
     read_json,
-    register_format,
 )
 
 VERSION = 1
@@ -27,7 +26,6 @@ REPORT = "report.json"
 SUFFIX = ".mlperf"
 
 
-@register_format("xcode", writer="Xcode's performance report, exported: NAME.mlperf or its report.json")
 def read(path: Path) -> Sequence[Reading]:
     """The median prediction. Raises ValueError naming the file and the field that is not as it should be."""
     path = path / REPORT if path.is_dir() else path

@@ -12,7 +12,7 @@ import numpy as np
 
 from hvnas.arch import Arch
 from hvnas.latency.block_keys import BlockKey
-from hvnas.latency.measure.backends import Runtime, Sampler, register_backend
+from hvnas.latency.measure.backends import Runtime, Sampler
 from hvnas.latency.measure.clock import clock_for
 from hvnas.ops import Op
 
@@ -130,8 +130,3 @@ def _kernel_ms(profile: Path) -> list[float]:
             runs.append(pending)
             pending = 0.0
     return runs
-
-
-@register_backend("onnxruntime")
-def _onnxruntime(threads: int) -> OnnxRuntime:
-    return OnnxRuntime(threads)

@@ -128,7 +128,7 @@ class _Job:
     @classmethod
     def of(cls, study: Study, part: Part, judge: Judge, *, device: str | None, scenario: str | None) -> _Job:
         from hvnas.accuracy.estimator import check_scenario
-        from hvnas.ops.counting import PARAMS_RULES, list_macs_rules
+        from hvnas.ops.counting import list_macs_rules, list_params_rules
         from hvnas.train.recipes import load_recipe
 
         if scenario:
@@ -137,7 +137,7 @@ class _Job:
         recipe = study.recipe(part.recipe)
         asked = load_device(device) if device else None
         with refusing(study.where):
-            for rule, known in (("macs_rule", list_macs_rules()), ("params_rule", tuple(PARAMS_RULES))):
+            for rule, known in (("macs_rule", list_macs_rules()), ("params_rule", list_params_rules())):
                 if getattr(part, rule) not in known:
                     raise ValueError(f"{part.name}: {rule}: must be one of {', '.join(known)}")
             for name in scenarios:
