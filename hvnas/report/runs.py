@@ -221,6 +221,7 @@ def _ending(path: Path, log: str) -> tuple[bool, int, int]:
     how, evaluated, parts = endings[-1]
     if len(evaluated) > 18 or len(parts) > 18:
         raise ValueError(
-            f"{path}: {shown(evaluated)} evaluated in {shown(parts or 1)} parts: no search does; the file is damaged"
+            f"{path}: {shown(evaluated)} evaluated in {shown(parts or 1)} parts: no search does; "
+            "the file is damaged"
         )
     return how == "stopped", int(evaluated), int(parts or 1)

@@ -98,7 +98,8 @@ class History:
     def restore(self, stored: Mapping[str, Any], *, finished: bool = False) -> None:
         """Go on after what `stored` returned; of a `finished` run nothing is left to go on with.
 
-        Checkpoints of earlier versions hold the moments alone. Raises ValueError for what it cannot have been.
+        Checkpoints of earlier versions hold the moments alone. Raises ValueError for what it cannot have
+        been.
         """
         moments = stored.get("history", [])
         self.moments = [Moment(int(e), float(s), float(v), int(f), float(b)) for e, s, v, f, b in moments]
