@@ -341,6 +341,8 @@ def _archive(problem: Problem, config: RunConfig, engine: Engine, session: Sessi
         with session.restoring():
             archive = Archive.stored(state.arrays, evaluated=state.meta["evaluated"])
             _check_rows(problem, archive)
+        if not session.history.moments:  # a state of version 0.1.0 knows nothing of how the search went
+            session.history.close(archive)
         return archive, False
     try:
         archive = run_strategy(problem, config, engine, session)
