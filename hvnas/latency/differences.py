@@ -5,14 +5,12 @@ A CSV row each. They say what a single cost is where whole networks, which diffe
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hvnas._csv import Row
-from hvnas._files import read_csv, to_cell
+from hvnas._files import csv_text, read_csv
 from hvnas.latency.columns import list_columns
 from hvnas.latency.rows import LONGEST_MS, SHORTEST_MS
 
@@ -53,14 +51,13 @@ def read_differences(path: str | Path) -> tuple[Difference, ...]:
 
 def write_differences(rows: Sequence[Difference]) -> str:
     """The text that `read_differences` reads."""
-    names = list(rows[0].values)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*FIELDS, *names])
-    for row in rows:
-        fixed = [f"{v:g}" if isinstance(v := getattr(row, name), float) else v for name in FIELDS]
-        writer.writerow([*map(to_cell, fixed), *(f"{row.values[name]:.0f}" for name in names)])
-    return out.getvalue()
+    lines = (
+        {name: getattr(row, name) for name in FIELDS}
+        | {"ms": f"{row.ms:g}", "of_ms": f"{row.of_ms:g}"}
+        | {name: f"{value:.0f}" for name, value in row.values.items()}
+        for row in rows
+    )
+    return csv_text(lines, [*FIELDS, *rows[0].values])
 
 
 def _row(row: Row) -> Difference:

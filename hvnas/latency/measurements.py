@@ -6,9 +6,7 @@ it comparable, so a file holds the rows of one protocol only.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from typing import Any, Literal, cast, get_args
 
 from hvnas._clean import shortened
 from hvnas._csv import Row
-from hvnas._files import read_csv, to_cell, write_atomic
+from hvnas._files import csv_text, read_csv, write_atomic
 from hvnas._validation import shown
 from hvnas.latency.rows import LARGEST_SIDE, LONGEST_MS, SHORTEST_MS
 
@@ -152,13 +150,8 @@ def write_measurements(path: str | Path, rows: Sequence[ModelMeasurement]) -> No
     if not rows:
         raise ValueError(f"{path}: there are no rows to write")
     check_rows(rows, [f"{path}: row {i}" for i in range(2, len(rows) + 2)])
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(FIELDS)
-    for row in rows:
-        writer.writerow(["" if value is None else to_cell(value) for value in dataclasses.astuple(row)])
     try:
-        write_atomic(path, out.getvalue())
+        write_atomic(path, csv_text(map(dataclasses.asdict, rows), FIELDS))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ValueError(f"{path}: cannot be written: {reason}; nothing was written") from None

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hvnas._csv import Row
-from hvnas._files import read_csv, to_cell
+from hvnas._files import csv_text, read_csv
 from hvnas.latency.columns import list_columns
 
 TEXT_FIELDS = ("network", "model", "family", "cohort", "protocol", "device", "source")
@@ -56,14 +54,13 @@ def read_rows(path: str | Path) -> tuple[Measurement, ...]:
 
 def write_rows(rows: Sequence[Measurement]) -> str:
     """The text that `read_rows` reads."""
-    names = list(rows[0].values)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*FIELDS, *names])
-    for row in rows:
-        fixed = [f"{row.ms:g}" if name == "ms" else to_cell(getattr(row, name)) for name in FIELDS]
-        writer.writerow([*fixed, *(f"{row.values[name]:.0f}" for name in names)])
-    return out.getvalue()
+    lines = (
+        {name: getattr(row, name) for name in FIELDS}
+        | {"ms": f"{row.ms:g}"}
+        | {name: f"{value:.0f}" for name, value in row.values.items()}
+        for row in rows
+    )
+    return csv_text(lines, [*FIELDS, *rows[0].values])
 
 
 def _advice_on_column(name: str) -> str:

@@ -200,7 +200,7 @@ def resume(
         strategy_entry(config.strategy)
         load_recipe(config.recipe)
         check_scenario(config.scenario)
-        _check_unchanged(problem, config, folder)
+    _check_unchanged(problem, config, folder)
     return execute(
         problem,
         config,

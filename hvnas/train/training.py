@@ -13,8 +13,8 @@ from hvnas._files import refuse_unknown
 from hvnas._validation import first_wrong, shown, validated
 from hvnas.blocks.limits import LIMITS
 
-# Of every number in a training section; sides of images have their own.
-MOST = 1_000_000
+# Of whole numbers in a training section, and of others: what float32 holds. Sides of images have their own.
+MOST, MOST_REAL = 1_000_000, 1e38
 _MOST_PIXELS = LIMITS["resolution"][1]
 
 
@@ -288,14 +288,14 @@ def training_from_dict(data: Any, *, where: str) -> Training:
         place = ".".join(["training", *wrong.place])
         raise ValueError(f"{where}: {place}: {wrong.said}") from None
     if place := _beyond(asdict(training), "training"):
-        raise ValueError(f"{where}: {place}: must be at most {MOST:,}")
+        raise ValueError(f"{where}: {place}: must be at most {MOST:,}, or {MOST_REAL:g} where it is no count")
     return training
 
 
 def _beyond(data: Any, place: str) -> str:
     """The place of the first number that is larger than any may be, empty where there is none."""
     if isinstance(data, int | float):
-        return place if data > MOST else ""
+        return place if data > (MOST if isinstance(data, int) else MOST_REAL) else ""
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, tuple) else ()
     return next((found for key, value in items if (found := _beyond(value, f"{place}.{key}"))), "")
 

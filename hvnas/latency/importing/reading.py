@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +11,16 @@ from typing import Any
 
 from hvnas._files import read_text
 from hvnas._registry import Late, Registry
+from hvnas._validation import shown
 from hvnas.latency.measurements import Statistic
+from hvnas.latency.rows import LARGEST_SIDE
 
-# Profiles hold every op of every run.
-MAX_BYTES = 256 * 2**20
+LONGEST_LINE = 32_767
 # Microseconds of three years: nothing that is longer was measured.
 LONGEST = 1e14
 # Makes the median absolute deviation of a normal distribution its standard deviation: 1 / Phi^-1(3/4).
 MAD_TO_SD = 1.4826
+_PAIR = re.compile(r"(?<!\w)(\w++)=([-+.\w]++)")
 
 Fact = str | int | None
 
@@ -133,18 +135,8 @@ def positive_samples(samples: Any, where: str) -> list[float]:
         raise ValueError(f"{where}: must be a list of times; is the file whole?")
     for sample in samples:
         if not is_time(sample) or sample == 0:
-            raise ValueError(f"{where}: must hold times > 0, got {sample!r}")
+            raise ValueError(f"{where}: must hold times > 0, got {shown(sample)}")
     return [float(sample) for sample in samples]
-
-
-def read_json(path: Path, *, writer: str) -> Any:
-    """The data of a JSON file. Raises ValueError, one line, naming the file."""
-    text = read_text(path, limit=MAX_BYTES)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"{path}: not the whole of a JSON file of {writer}: {reason}") from None
 
 
 register_format("coremltools", writer="measure_coreml.py on a Mac: MLModelBenchmarker of coremltools >= 9")(
@@ -165,3 +157,27 @@ register_format("tflite-text", writer="TFLite's benchmark_model, its standard ou
 register_format("xcode", writer="Xcode's performance report, exported: NAME.mlperf or its report.json")(
     Late("hvnas.latency.importing.xcode:read")
 )
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a tool's text. Raises ValueError naming the file, and the line that is no tool's."""
+    lines = read_text(path).split("\n")
+    for number, line in enumerate(lines, start=1):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(
+                f"{path}: line {number}: {len(line):,} characters; the longest line has {LONGEST_LINE:,}"
+            )
+    return lines
+
+
+def pairs(text: str) -> dict[str, str]:
+    """What ``name=value`` says in a line, as ``count=50 avg=33071.8``."""
+    return dict(_PAIR.findall(text))
+
+
+def image_facts(sizes: Sequence[Any]) -> dict[str, Fact]:
+    """Batch and resolution of an input [batch, 3, side, side]; nothing of any other."""
+    if len(sizes) != 4 or not all(type(size) is int and 1 <= size <= LARGEST_SIDE for size in sizes):
+        return {}
+    batch, channels, height, width = sizes
+    return {"batch": batch, "resolution": height} if channels == 3 and height == width else {}

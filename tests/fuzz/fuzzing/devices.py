@@ -130,7 +130,7 @@ add(
         read=lambda path: command(
             *("latency", "predict", "--arch", "coatnet_0", "--device", path.with_suffix(".yaml"), "--json")
         ),
-        share=0.3,
+        share=0.15,
     )
 )
 add(Reader(name="device-rows", make=copied(TABLES / "iphone12.csv", "csv"), read=read_rows, share=0.5))
@@ -160,7 +160,7 @@ add(
             *("latency", "calibrate", "--device", "iphone12", "--measurements", path, "--force", "--json"),
             *("--force-protocol", "--out", path.parent / "own.yaml"),
         ),
-        share=0.2,
+        share=0.1,
     )
 )
 add(
@@ -170,7 +170,7 @@ add(
         read=lambda path: command(
             *("latency", "validate", "--device", "iphone12", "--measurements", path, "--no-store", "--json"),
         ),
-        share=0.2,
+        share=0.1,
     )
 )
 add(Reader(name="suite", make=_suite, read=read_suite))

@@ -263,6 +263,7 @@ _BYTES: tuple[Mutation, ...] = (flip, cut, remove, double, insert, whole)
 _WORDS = tuple(map(_text, (move_lines, replace_token, replace_token, insert_token, long_line)))
 _LINES = (*_BYTES, *_WORDS)
 _MUTATIONS: dict[str, tuple[Mutation, ...]] = {
+    "bytes": _BYTES,
     "text": _LINES,
     "yaml": (*_LINES, *[_yaml] * 12),
     "json": (*_LINES, *[_json] * 12),

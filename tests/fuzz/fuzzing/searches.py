@@ -64,14 +64,24 @@ def _journal(folder: Path) -> list[tuple[Path, str]]:
     return [(path, "jsonl")]
 
 
+def _database(folder: Path) -> list[tuple[Path, str]]:
+    path = folder / "shared.db"
+    kept(folder, "database", lambda: _share(path, evals=3))
+    return [(path, "bytes")]
+
+
+def _storage(path: Path) -> str:
+    return f"sqlite:///{path}" if path.suffix == ".db" else f"journal:{path}"
+
+
 def _share(path: Path, *, evals: int) -> None:
-    strategy = OptunaStrategy("nsga2", storage=f"journal:{path}")
+    strategy = OptunaStrategy("nsga2", storage=_storage(path))
     strategy.run(LANDSCAPE.problem(), evals=evals, seed=0, progress=Silent(), checkpoint=Checkpoint())
 
 
 def _join(path: Path) -> None:
     """Read what others evaluated, and propose one more network."""
-    run = OptunaStrategy("nsga2", storage=f"journal:{path}").proposer(LANDSCAPE.problem(), evals=7, seed=0)
+    run = OptunaStrategy("nsga2", storage=_storage(path)).proposer(LANDSCAPE.problem(), evals=7, seed=0)
     try:
         run.ask()
     finally:
@@ -84,7 +94,7 @@ add(
         name="run-report",
         make=_run,
         read=lambda path: command("report", path.parent),
-        share=0.15,
+        share=0.1,
         of_folder=True,
     )
 )
@@ -95,8 +105,9 @@ add(
         name="run-show",
         make=_best,
         read=lambda path: command("show", path.parent, "--device", "iphone12"),
-        share=0.3,
+        share=0.15,
         of_folder=True,
     )
 )
+add(Reader(name="database", make=_database, read=_join, share=0.05))
 add(Reader(name="journal", make=_journal, read=_join, share=0.5))

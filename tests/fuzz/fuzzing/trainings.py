@@ -131,7 +131,7 @@ add(
         name="training-show",
         make=_training,
         read=lambda path: command("show", path.parent, "--device", "iphone12"),
-        share=0.2,
+        share=0.1,
         of_folder=True,
     )
 )
