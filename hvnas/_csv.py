@@ -113,6 +113,8 @@ def number(
         if len(text) < 40 and _DECIMAL_COMMA.fullmatch(text):
             hint = f" with a decimal point, as {text.replace(',', '.')}"
         raise ValueError(f"must be a number{of}{hint}, got {shown(text)}") from None
+    if least <= value <= most and (above is None or value > above):
+        return value
     got = shown_number(text)
     if not math.isfinite(value):
         raise ValueError(f"must be a finite number{of}, got {got}")
@@ -120,9 +122,7 @@ def number(
         raise ValueError(f"must be > {above:g}, got {got}")
     if value < least:
         raise ValueError(f"must be >= {least:g}, got {got}")
-    if value > most:
-        raise ValueError(f"must be at most {most:g}, got {got}")
-    return value
+    raise ValueError(f"must be at most {most:g}, got {got}")
 
 
 def shown_number(text: str) -> str:
@@ -203,7 +203,7 @@ def _long_cell(text: str, mark: str, path: str, header: list[str], line: int) ->
     for _ in range(line - 1):
         start = text.index("\n", start) + 1
     at = _column_of_long_cell(text[start:], mark)
-    column = shown(header[at], most=60) if at < len(header) else f"column {at + 1}"
+    column = shown_number(header[at]) if at < len(header) else f"column {at + 1}"
     return (
         f"{path}: row {line}: {column}: a cell of more than {MAX_CELL:,} characters; is a quote not closed?"
     )

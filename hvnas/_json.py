@@ -54,8 +54,8 @@ def _no_number(name: str) -> Any:
 
 
 def _check_depth(value: Any) -> None:
-    for depth, _ in enumerate(_levels(value)):
-        if depth > MAX_DEPTH:
+    for depth, level in enumerate(_levels(value)):
+        if depth >= MAX_DEPTH and not {list, dict}.isdisjoint(map(type, level)):
             raise ValueError
 
 
@@ -78,8 +78,8 @@ def _levels(value: Any) -> Iterator[list[Any]]:
     while level:
         yield level
         # Long lists of numbers are nothing to go through one by one.
-        found = {list, dict}.isdisjoint(set(map(type, level)))
-        open_ = [] if found else [v for v in level if type(v) in (list, dict)]
+        is_flat = {list, dict}.isdisjoint(map(type, level))
+        open_ = [] if is_flat else [v for v in level if type(v) in (list, dict)]
         level = list(chain.from_iterable(v.values() if type(v) is dict else v for v in open_))
 
 
