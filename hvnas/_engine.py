@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 
 from hvnas._request import Option
+from hvnas._validation import check_whole
 
 EngineName = Literal["local", "ray"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -30,12 +31,11 @@ def check_ray_options(
         from hvnas._names import unknown_name
 
         raise ValueError(unknown_name("engine", engine, ENGINES))
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers: must be a whole number >= 1, got {workers}; leave it out for the default")
+    if workers is not None:
+        check_whole("workers", workers, least=1)
     if engine != "ray" and (address is not None or workers is not None):
         raise ValueError("address and workers: are Ray's; add --engine ray (in Python, engine='ray')")
-    if max_retries < 0:
-        raise ValueError(f"max_retries: must be >= 0, got {max_retries}; 0 tries once")
+    check_whole("max_retries", max_retries, least=0)
     for name, value in ((f"cpus_per_{per}", cpus), (f"gpus_per_{per}", gpus)):
         if not 0 <= value <= MOST:
             raise ValueError(f"{name}: must be from 0 to {MOST}, got {value}; give 1, or a fraction")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 _PREFIX = "Value error, "
+# Of all random generators the least that one takes.
+MOST_SEED = 2**32 - 1
 # What these say names the value, or there is none to name.
 _OWN = ("value_error", "missing", "json_invalid")
 
@@ -45,6 +48,14 @@ def shown(value: object, *, most: int = 80) -> str:
     """A value as messages show it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def check_whole(name: str, value: object, *, least: int, most: int | None = None) -> None:
+    """Raise ValueError, naming the option `name`, for what is no whole number from `least` to `most`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise ValueError(f"{name}: must be a whole number >= {least}, got {shown(value)}; give another")
+    if most is not None and int(value) > most:
+        raise ValueError(f"{name}: must be a whole number <= {most}, got {shown(value)}; give another")
 
 
 def brief(message: str, *, most: int = 500) -> str:

@@ -83,13 +83,17 @@ class AccuracyEstimator(Protocol):
 
 
 class ImageSize(NamedTuple):
-    """The size of the images, in pixels a side, and the number of classes that networks are scored for."""
+    """The size of the images, in pixels a side, and the number of classes that networks are put to.
 
-    resolution: int
-    classes: int
+    What is None is each network's own.
+    """
+
+    resolution: int | None = None
+    classes: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.resolution} px, {self.classes} classes"
+        said = (self.resolution, f"{self.resolution} px"), (self.classes, f"{self.classes} classes")
+        return ", ".join(text for value, text in said if value is not None)
 
 
 @runtime_checkable
@@ -105,6 +109,21 @@ class SizedEstimator(Protocol):
 def image_size_of(estimator: object) -> ImageSize | None:
     """The size that `estimator` puts networks to, None where it takes them as they are."""
     return estimator.image_size if isinstance(estimator, SizedEstimator) else None
+
+
+@runtime_checkable
+class HeadedEstimator(Protocol):
+    """An estimator whose evidence is of heads of one size: it reads every network with such a head."""
+
+    @property
+    def read_classes(self) -> int | None:
+        """The number of classes of that head; None where networks are read as they are."""
+        ...
+
+
+def read_classes_of(estimator: object) -> int | None:
+    """The classes of the head with which `estimator` reads every network, None where it is each one's own."""
+    return estimator.read_classes if isinstance(estimator, HeadedEstimator) else None
 
 
 @runtime_checkable

@@ -28,6 +28,7 @@ from hvnas.arch import Arch
 from hvnas.ops import Column, Program
 from hvnas.train.recipes import load_recipe
 
+CLASSES = 1000
 # Hyperparameters by view.
 Thetas = Mapping[str, Array]
 
@@ -50,6 +51,11 @@ class Surrogate:
         """What it reads of a plain Program, in the order that `estimate_columns` takes it."""
         return COLUMNS
 
+    @property
+    def read_classes(self) -> int:
+        """1000: all evidence is of ImageNet-1k, and the head is among what is read."""
+        return CLASSES
+
     @cached_property
     def fit(self) -> Fit:
         """The regression on all of the evidence."""
@@ -71,7 +77,7 @@ class Surrogate:
         """What is taken for granted about networks unlike the evidence; see `hvnas.accuracy.assumed`."""
         sides = self.evidence.values[:, NAMES.index("resolution")]
         sides = sides[sides > 0]
-        return assumptions(archs, resolutions=(int(sides.min()), int(sides.max())), classes=(1000,))
+        return assumptions(archs, resolutions=(int(sides.min()), int(sides.max())), classes=(CLASSES,))
 
     def estimate(
         self,
@@ -80,9 +86,15 @@ class Surrogate:
         recipe: str = "modern300",
         scenario: str = "imagenet1k",
     ) -> Estimate:
-        """Top-1 and sd of each network, trained as `recipe` says. Raises ValueError as `load_recipe`."""
+        """Top-1 and sd of each network, trained as `recipe` says. Raises ValueError as `load_recipe`.
+
+        An Arch is read with a head for the 1,000 classes of the evidence; a Program is read as it is.
+        """
         check_scenario(scenario)
-        return self.estimate_columns(values_of(COLUMNS, archs_or_programs), recipe=recipe, scenario=scenario)
+        networks = [
+            each.with_(classes=CLASSES) if isinstance(each, Arch) else each for each in archs_or_programs
+        ]
+        return self.estimate_columns(values_of(COLUMNS, networks), recipe=recipe, scenario=scenario)
 
     def estimate_columns(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"

@@ -52,6 +52,10 @@ def run(
         list[str] | None,
         typer.Option(metavar="BOUND", help="Such as params<=6e6 or latency@NAME<=20; any number of them."),
     ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(help="Classes of the head in all that is counted and written. Default: the space's."),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="The training that top-1 is estimated for.")] = RECIPE,
     evals: Annotated[
         int | None, typer.Option(help="How many networks to evaluate. Default: what suits the strategy.")
@@ -125,6 +129,7 @@ def run(
             estimator=estimator,
             objectives=objective or (),
             constraints=constraint or (),
+            classes=classes,
             recipe=recipe,
             evals=evals,
             seed=seed,
@@ -142,7 +147,7 @@ def run(
 
     if resume and _holds_run(folder):
         asked = given(evals=evals, margin=margin, outside=outside, recipe=recipe, seed=seed, space=space)
-        asked |= given(budget_ms=budget_ms, device=device[0], estimator=estimator)
+        asked |= given(budget_ms=budget_ms, device=device[0], estimator=estimator, classes=classes)
         if strategy != "auto":
             asked["strategy"] = strategy
         if objective:

@@ -81,7 +81,7 @@ def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
 
     program = arch.lower()
     estimator = load_estimator("surrogate")
-    estimate = estimator.estimate([program], recipe=recipe)
+    estimate = estimator.estimate([arch], recipe=recipe)
     return {
         "name": arch.name,
         "params": program.params,

@@ -49,7 +49,7 @@ class RunConfig:
     `space`, `device` and `others` are names or paths; `others` with their hashes and margins are the
     further devices. `storage` is where the study is shared, without its password; `estimator_hash` is that
     of the files that the estimator's name points to, if any. `resolution` and `classes` are those that every
-    network is put to, None where the space decides.
+    network is put to, each None where the space decides.
     """
 
     space: str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from hvnas.accuracy.estimator import ImageSize
+from hvnas.accuracy.estimator import ImageSize, read_classes_of
 from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
 from hvnas.search import metrics
 from hvnas.search.asking import Asked
@@ -148,7 +148,7 @@ class Problem:
 
     @property
     def image_size(self) -> ImageSize | None:
-        """The resolution and classes that every network was put to, None where the space decides."""
+        """The resolution and classes that every network was put to, each None where the space decides."""
         from hvnas.space import Space
 
         size = self.space.spec.image_size if isinstance(self.space, Space) else None
@@ -168,7 +168,7 @@ class Problem:
     def columns(self) -> tuple[Column, ...]:
         """Every column that an evaluation needs, once each."""
         read = [column for device in self.devices for column in device.columns]
-        own = self.estimator.columns if self.cheap else ()
+        own = self.estimator.columns if self.cheap and self._headed is None else ()
         return tuple(dict.fromkeys([*read, *own, PARAMS, MACS, *self._size_columns]))
 
     @cached_property
@@ -187,6 +187,18 @@ class Problem:
         """What the columns of `Evaluations.more` hold."""
         kinds = ("latency_ms", "latency_low", "latency_high")
         return (*(f"{kind}@{device.name}" for device in self.others for kind in kinds), *self.sizes)
+
+    @cached_property
+    def _headed(self) -> Features | None:
+        """What the estimator reads where it reads networks with another head than they are counted with."""
+        from hvnas.space import FastPath, Space
+
+        classes = read_classes_of(self.estimator)
+        if not self.cheap or classes is None or not isinstance(self.space, Space):
+            return None
+        if self.space.spec.classes == (classes,):
+            return None
+        return FastPath(self.space.at(classes=classes), self.estimator.columns)
 
     @cached_property
     def _features(self) -> Features:
@@ -225,12 +237,7 @@ class Problem:
         What is a whole number but for rounding is made one: counts then do not depend on the way, or the
         order, in which the fast path came to know them.
         """
-        values = self._features(rows)
-        whole = np.rint(values)
-        with np.errstate(invalid="ignore"):  # a column to which no op contributed is infinite
-            away = np.subtract(values, whole)
-        np.abs(away, out=away)
-        return np.where(away <= _ROUNDING * np.abs(whole), whole, values)
+        return _settled(self._features(rows))
 
     def screen(self, rows: Rows) -> Screened:
         """Latencies and sizes of canonical rows and what they break, without the accuracy."""
@@ -324,9 +331,8 @@ class Problem:
             archs = [self.space.decode(row) for row in rows]
             whole = cast("AccuracyEstimator", self.estimator)
             return self.asked.estimate(whole, archs, recipe=self.recipe, scenario=self.scenario)
-        found = self.estimator.estimate_columns(
-            values[:, self._estimator_places], recipe=self.recipe, scenario=self.scenario
-        )
+        read = values[:, self._estimator_places] if self._headed is None else _settled(self._headed(rows))
+        found = self.estimator.estimate_columns(read, recipe=self.recipe, scenario=self.scenario)
         return found.mean, found.sd
 
     def _evaluations(self, screened: Screened, top1: Floats, sd: Floats) -> Evaluations:
@@ -366,6 +372,15 @@ class Problem:
             parts += [np.round(each.ms, _DECIMALS), each.low, each.high]
         parts += [screened.values[name] for name in self.sizes]
         return np.stack(parts, axis=1) if parts else np.empty((len(screened.broken), 0))
+
+
+def _settled(values: Floats) -> Floats:
+    """`values` of columns, what is a whole number but for rounding made one: see `Problem.values`."""
+    whole = np.rint(values)
+    with np.errstate(invalid="ignore"):  # a column to which no op contributed is infinite
+        away = np.subtract(values, whole)
+    np.abs(away, out=away)
+    return np.where(away <= _ROUNDING * np.abs(whole), whole, values)
 
 
 def _allowed(screened: Screened) -> Bools:

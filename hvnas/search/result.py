@@ -197,6 +197,7 @@ class SearchResult:
             "constraints": [str(constraint) for constraint in self.problem.constraints],
             "strategy": self.strategy,
             "recipe": self.problem.recipe,
+            **_size_json(self.problem, self.best.arch),
             "seed": self.seed,
             "stopped": self.stopped,
             "out": None if self.out is None else str(self.out),
@@ -233,6 +234,21 @@ def describe(
     )
 
 
+def _size_json(problem: Problem, arch: Arch) -> dict[str, Any]:
+    """The size that networks were put to, and what the estimator takes for granted there."""
+    size = problem.image_size
+    if size is None:
+        return {}
+    given = {"resolution": size.resolution, "classes": size.classes, "assumed": _assumed(problem, arch)}
+    return {name: value for name, value in given.items() if value}
+
+
+def _assumed(problem: Problem, arch: Arch) -> list[str]:
+    from hvnas.accuracy.assumed import assumed_by
+
+    return list(assumed_by(problem.estimator, [arch]))
+
+
 def _rounded(value: float) -> float | None:
     return round(value, POINT_DECIMALS) if math.isfinite(value) else None
 
@@ -255,6 +271,7 @@ def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
         "p_within_budget": numbers["p_within_budget"],
         **found.accuracy_json(),
         **({} if meaning is None else {"accuracy": str(meaning)}),
+        **({"assumed": assumed} if problem.image_size and (assumed := _assumed(problem, found.arch)) else {}),
         **{name: numbers[name] for name in found.more},
         "recipe": problem.recipe,
         "scenario": problem.scenario,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvnas._validation import MOST_SEED, check_whole
 from hvnas.accuracy.estimator import ImageSize
 from hvnas.search.archive import Archive
 from hvnas.search.earlier import renew
@@ -57,6 +58,7 @@ def search(
     estimator: EstimatorLike | AccuracyEstimator | str = "surrogate",
     objectives: Sequence[str | Objective] = (),
     constraints: Sequence[str | Constraint] = (),
+    classes: int | None = None,
     evals: int | None = None,
     seed: int = 0,
     margin: float | None = None,
@@ -82,6 +84,8 @@ def search(
         objectives: what is traded against each other, as ``params`` or ``latency_ms@NAME``; the first decides
             which network is the best. Default: top-1, then the latency on each device.
         constraints: bounds beside the budget, as ``params<=6e6`` or ``latency@NAME<=20``.
+        classes: the classes of every network's head, in all that is counted, timed and written; top-1 stays
+            that of the data which the estimator knows. None: those of the space or the estimator's images.
         evals: how many distinct architectures to evaluate; None: the strategy's default, or 200 where an
             estimate takes seconds.
         seed: the same seed gives the same result.
@@ -120,6 +124,7 @@ def search(
         outside=outside,
         objectives=objectives,
         constraints=constraints,
+        classes=classes,
     )
     for one in problem.devices:
         _check_throughput(one, throughput)
@@ -220,9 +225,8 @@ def problem_of(config: RunConfig) -> Problem:
 
 
 def _size_of(config: RunConfig) -> ImageSize | None:
-    if config.resolution is None or config.classes is None:
-        return None
-    return ImageSize(config.resolution, config.classes)
+    size = ImageSize(config.resolution, config.classes)
+    return None if size == ImageSize() else size
 
 
 def _check_unchanged(problem: Problem, config: RunConfig, folder: RunFolder) -> None:
@@ -386,6 +390,6 @@ def _default_evals(problem: Problem, strategy: str) -> int:
 
 
 def _check_counts(evals: int | None, seed: int) -> None:
-    for name, value, least in (("evals", 1 if evals is None else evals, 1), ("seed", seed, 0)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}: must be a whole number >= {least}, got {value!r}; give another")
+    if evals is not None:
+        check_whole("evals", evals, least=1)
+    check_whole("seed", seed, least=0, most=MOST_SEED)

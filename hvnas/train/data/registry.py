@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hvnas._names import unknown_name
+from hvnas._validation import check_whole
 from hvnas.train.data.splits import Skipped, Split
 
 # Means and standard deviations of ImageNet's training images, as torchvision's models take them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LARGEST = 4096  # pixels a side
 NAMED_CLASSES = 10  # that a line on the data names
 
 
@@ -128,10 +130,11 @@ def load_data(
     if bool(argument) != bool(_ARGUMENTS[kind]):
         usage = f"{kind}:{_ARGUMENTS[kind]}" if _ARGUMENTS[kind] else kind
         raise ValueError(f"data set {name!r}: write it {usage}")
-    bounds = {"resolution": (resolution, 8), "train_size": (train_size, 1), "test_size": (test_size, 1)}
-    for field, (value, least) in bounds.items():
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise ValueError(f"{field}: must be a whole number >= {least}, got {value!r}")
+    if resolution is not None:
+        check_whole("resolution", resolution, least=8, most=LARGEST)
+    for field, value in {"train_size": train_size, "test_size": test_size}.items():
+        if value is not None:
+            check_whole(field, value, least=1)
     request = Request(
         argument=argument,
         resolution=resolution,
