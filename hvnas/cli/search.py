@@ -150,11 +150,8 @@ def run(
         asked |= given(budget_ms=budget_ms, device=device[0], estimator=estimator, classes=classes)
         if strategy != "auto":
             asked["strategy"] = strategy
-        if objective:
-            asked["objectives"] = tuple(objective)
-        if constraint:
-            asked["constraints"] = tuple(constraint)
         _check_unchanged(folder, asked)
+        _check_same_bounds(folder, device, objective or [], constraint or [])
         carry_out(continue_, folder=folder, as_json=as_json)
     else:
         carry_out(start, folder=folder, as_json=as_json)
@@ -186,4 +183,32 @@ def _check_unchanged(folder: Path, asked: dict[str, Any]) -> None:
             raise ValueError(
                 f"{name}: the run in {folder} was begun with {begun}, not {value}; "
                 f"give the same options again, or choose another folder"
+            )
+
+
+def _check_same_bounds(
+    folder: Path, device: list[str], objectives: list[str], constraints: list[str]
+) -> None:
+    """Raise ValueError where objectives or constraints mean others than those the run was begun with.
+
+    Each may be written in another way: ``params<=6M`` and ``params<=6e6`` are one. Objectives have an order,
+    constraints have none.
+    """
+    from hvnas.search.folder import RunFolder
+    from hvnas.search.making import DeviceSet
+    from hvnas.search.objectives import parse_constraint, parse_objective
+
+    if not objectives and not constraints:
+        return
+    config, devices = RunFolder(folder).config(), DeviceSet(device)
+    wanted = [str(devices.settled(parse_objective(text))) for text in objectives]
+    kept = [str(devices.settled_constraint(parse_constraint(text))) for text in constraints]
+    for name, begun, now in (
+        ("objectives", list(config.objectives), wanted),
+        ("constraints", sorted(config.constraints), sorted(kept)),
+    ):
+        if now and now != begun:
+            raise ValueError(
+                f"{name}: the run in {folder} was begun with {', '.join(begun) or 'none'}, not "
+                f"{', '.join(now)}; give the same options again, or choose another folder"
             )

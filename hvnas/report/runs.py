@@ -13,14 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from hvnas._files import from_cell, read_text
+from hvnas._numbers import took
 from hvnas.search.folder import CONFIG, FRONT, HISTORY, LOG, RunConfig, RunFolder
 from hvnas.search.history import FIELDS, Moment
 from hvnas.search.objectives import TOP1, Objective, parse_objective
-from hvnas.search.seams import Floats, Rows
+from hvnas.search.seams import Bools, Floats, Rows
+from hvnas.search.shown import best_place, files_words, left_out_words, shown_places
 
 # Of a front of many costs, some hundred bytes a member.
 _LIMIT = 256 * 2**20
-_ENDED = re.compile(r" (finished|stopped): (\d+) evaluated, ")
+_ENDED = re.compile(r" (finished|stopped): (\d+) evaluated, .*?(?:the sum of (\d+) parts)?$", re.MULTILINE)
+_LIMITED = re.compile(r"^[-\d]+ [:\d]+ limit: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,9 @@ class Run:
     `costs` [n, k] holds the objectives, all minimised, top-1 as mean minus one standard deviation, at the
     decimals of ``pareto.csv``. `ms` with `low` and `high` (5-95 %) is on the first device, `chance` that of
     the budget; `top1` and `sd` are points, or a score and 0 where `unit` is ``score``; `params` and `macs`
-    are counts. `best_row` [genes] encodes the best. `stopped` says that the run did not come to its end.
+    are counts; `written` is who has a file. `best` is the place of the best, `best_row` [genes] its encoding.
+    `limit` says what kept the search from better networks, where its log does. `parts` counts the times that
+    the run was begun or resumed, `stopped` says that it did not come to its end.
     """
 
     folder: Path
@@ -48,15 +53,36 @@ class Run:
     params: Floats = field(repr=False)
     macs: Floats = field(repr=False)
     chance: Floats = field(repr=False)
+    written: Bools = field(repr=False)
     best_row: Rows = field(repr=False)
     history: tuple[Moment, ...] = field(repr=False)
     evaluated: int
+    parts: int
     stopped: bool
+    limit: str | None
 
     @property
     def seconds(self) -> float:
-        """Of search, those before an interruption included."""
+        """Wall time from the call to the front, all parts together."""
         return self.history[-1].seconds
+
+    @property
+    def best(self) -> int:
+        """The place of the best network; see `hvnas.search.shown`."""
+        return best_place(self.sd)
+
+    @property
+    def shown(self) -> list[int]:
+        """The places of the networks that tables show: see `hvnas.search.shown`."""
+        return shown_places(self.sd, self.written)
+
+
+def run_lines(run: Run) -> list[str]:
+    """Lines on a run beside its numbers, as the search itself says them: how many networks, and its limit."""
+    files = files_words(int(run.written.sum()), len(run.members))
+    resumed = [f"took {took(run.seconds, parts=run.parts)}"] if run.parts > 1 else []
+    limit = [] if run.limit is None else [f"limit: {run.limit}"]
+    return [files, *left_out_words(run.sd), *resumed, *limit]
 
 
 def load_runs(folders: list[Path]) -> tuple[Run, ...]:
@@ -90,7 +116,9 @@ def load_run(folder: str | Path) -> Run:
     found = {TOP1: top1 - sd}
     keys = [str(objective) for objective in objectives]
     values = [found[key] if key in found else table.column(key) for key in keys]
-    stopped, evaluated = _ending(folder / LOG)
+    log = read_text(folder / LOG, limit=_LIMIT)
+    stopped, evaluated, parts = _ending(folder / LOG, log)
+    limits = _LIMITED.findall(log)
     return Run(
         folder=folder,
         name=folder.resolve().name,
@@ -107,10 +135,13 @@ def load_run(folder: str | Path) -> Run:
         params=table.column("params"),
         macs=table.column("macs"),
         chance=table.column("p_within_budget"),
-        best_row=_encoding(table),
+        written=np.array([cell != "" for cell in table.cells("file")]),
+        best_row=_encoding(table, best_place(sd)),
         history=_history(folder / HISTORY),
         evaluated=evaluated,
+        parts=parts,
         stopped=stopped,
+        limit=limits[-1] if limits else None,
     )
 
 
@@ -169,9 +200,9 @@ def _read(path: Path) -> _Table:
     return _Table(path, header, lines)
 
 
-def _encoding(table: _Table) -> Rows:
-    """The row of the last line."""
-    cell = table.cells("encoding")[-1]
+def _encoding(table: _Table, place: int) -> Rows:
+    """The row of a line."""
+    cell = table.cells("encoding")[place]
     try:
         return np.array([int(i) for i in cell.split()], dtype=np.int16)
     except (ValueError, OverflowError):
@@ -186,10 +217,10 @@ def _history(path: Path) -> tuple[Moment, ...]:
     return tuple(Moment(int(e), s, volume, int(n), best) for e, s, volume, n, best in moments)
 
 
-def _ending(log: Path) -> tuple[bool, int]:
-    """Whether the run was stopped when it last ended, and how many it had evaluated."""
-    endings = _ENDED.findall(read_text(log, limit=_LIMIT))
+def _ending(path: Path, log: str) -> tuple[bool, int, int]:
+    """Whether the run was stopped when it last ended, how many it had evaluated, and in how many parts."""
+    endings = _ENDED.findall(log)
     if not endings:
-        raise ValueError(f"{log}: tells of no end; hvnas resume {log.parent} ends the search")
-    how, evaluated = endings[-1]
-    return how == "stopped", int(evaluated)
+        raise ValueError(f"{path}: tells of no end; hvnas resume {path.parent} ends the search")
+    how, evaluated, parts = endings[-1]
+    return how == "stopped", int(evaluated), int(parts or 1)

@@ -9,6 +9,7 @@ import numpy as np
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.pareto import dominated, front
 from hvnas.search.seams import Bools, Rows
+from hvnas.search.shown import best_place
 
 
 class Archive:
@@ -69,5 +70,8 @@ class Archive:
 
     @property
     def best(self) -> Evaluations | None:
-        """The best by the first objective, a batch of one; None before anything feasible is found."""
-        return self.evaluations.take(np.array([-1])) if len(self) else None
+        """The best by the first objective, a batch of one; None before anything feasible is found.
+
+        One whose accuracy is a guess is the best only where there is no other.
+        """
+        return self.evaluations.take(np.array([best_place(self.evaluations.sd)])) if len(self) else None

@@ -19,10 +19,12 @@ from typing import Any
 
 from hvnas._files import csv_text, dump_yaml, read_yaml, refuse_unknown, sync_folder, write_atomic
 from hvnas._lock import locked
+from hvnas._numbers import took
 from hvnas._validation import first_wrong
 from hvnas.arch import save_arch, to_dict
 from hvnas.search.history import history_csv
 from hvnas.search.result import Found, SearchResult, describe, with_origin
+from hvnas.search.slimming_path import FIGURE, PATH
 from hvnas.search.state import FolderCheckpoint, writing
 from hvnas.search.study import write_study
 
@@ -164,6 +166,11 @@ class RunFolder:
             start = "" if file.read() in (b"", b"\n") else "\n"
             file.write(f"{start}{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n".encode())
 
+    def files(self) -> list[str]:
+        """The names of what searches write here that is there, sorted; what others put here is not theirs."""
+        names = (CONFIG, BEST, FRONT, HISTORY, STUDY, LOG, ARCHS, PATH, FIGURE)
+        return sorted(name for name in names if (self.path / name).exists())
+
     def write(self, result: SearchResult) -> SearchResult:
         """Write front, study and best; returns the result with the files' paths.
 
@@ -178,10 +185,11 @@ class RunFolder:
         ):
             self._write_aside(Path(aside), replace(result, front=front))
             self._put_in_place(Path(aside))
+        self.log(f"limit: {result.limit}")
         ended = "stopped" if result.stopped else "finished"
         self.log(
             f"{ended}: {result.evaluated} evaluated, {len(result.archive)} on the front, "
-            f"{result.seconds:.1f} s"
+            f"{took(result.seconds, parts=result.parts)}"
         )
         return replace(result, front=front, out=self.path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from hvnas.search.objectives import (
     TOP1,
     Constraint,
     Objective,
+    check_constraints,
     parse_constraint,
     parse_objective,
 )
@@ -58,16 +60,17 @@ def make_problem(
     from hvnas.accuracy import load_estimator
     from hvnas.space import load_space
 
+    wanted = [parse_objective(o) if isinstance(o, str) else o for o in objectives]
+    kept = [parse_constraint(c) if isinstance(c, str) else c for c in constraints]
+    check_constraints(kept)
     loaded_space = load_space(space) if isinstance(space, (str, Path)) else space
     scorer = load_estimator(estimator) if isinstance(estimator, str) else estimator
     loaded_space = _at_size(loaded_space, image_size or _settled(image_size_of(scorer), classes, estimator))
     devices = device if isinstance(device, DeviceSet) else DeviceSet(device)
-    wanted = [parse_objective(o) if isinstance(o, str) else o for o in objectives]
-    kept = [parse_constraint(c) if isinstance(c, str) else c for c in constraints]
     if not wanted:
         wanted = [Objective(TOP1), *(Objective(LATENCY, d.name) for d in devices.loaded)]
     named_objectives = tuple(devices.settled(what) for what in wanted)
-    named_constraints = tuple(Constraint(devices.settled(c.what), c.relation, c.bound) for c in kept)
+    named_constraints = tuple(map(devices.settled_constraint, kept))
     first, *others = devices.loaded
     margins = _margins(devices.loaded, margin)
     return Problem(
@@ -136,6 +139,10 @@ class DeviceSet:
             return what
         device = self._known.get(what.device) or self._load(what.device)
         return what.on(None if device is self.loaded[0] else device.name)
+
+    def settled_constraint(self, constraint: Constraint) -> Constraint:
+        """`constraint` with its device as `settled` has it."""
+        return replace(constraint, what=self.settled(constraint.what))
 
 
 def _settled(own: ImageSize | None, classes: int | None, estimator: object) -> ImageSize | None:

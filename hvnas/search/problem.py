@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from hvnas.accuracy.estimator import ImageSize, read_classes_of
+from hvnas import _numbers as numbers
+from hvnas.accuracy.estimator import POINTS, ImageSize, read_classes_of
 from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
 from hvnas.search import metrics
 from hvnas.search.asking import Asked
@@ -125,6 +126,9 @@ class Problem:
         assert len(self.others) == len(self.other_margins), "a margin for each further device"
         check_objectives(self.objectives)
         check_constraints(self.constraints)
+        for constraint in self.constraints:
+            if constraint.relation == ">=":
+                self._check_lower(constraint)
 
     def __repr__(self) -> str:
         kept = "".join(f", {constraint}" for constraint in self.constraints)
@@ -162,7 +166,7 @@ class Problem:
     @property
     def unit(self) -> str:
         """``points`` of top-1, or ``score`` where the estimator only ranks."""
-        return str(getattr(self.estimator, "unit", "points"))
+        return str(getattr(self.estimator, "unit", POINTS))
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -274,11 +278,39 @@ class Problem:
     def _over(self, found: dict[str, Floats]) -> Floats:
         """The relative excess over the budget and every constraint that needs no accuracy. Shape [n, c]."""
         over = [(found[self._key(Objective(LATENCY))] * (1 + self.margin) - self.budget_ms) / self.budget_ms]
-        for constraint in self.screening:
-            # The reserve is against being slower than predicted: a bound from below has none.
-            reserve = self._margin_of(constraint.what) if constraint.relation == "<=" else 0.0
-            over.append(constraint.excess(found[self._key(constraint.what)] * (1 + reserve)))
+        over += [constraint.excess(self.bounded(constraint, found)) for constraint in self.screening]
         return np.stack(over, axis=1)
+
+    def values_of(self, what: Objective, screened: Screened) -> Floats:
+        """The values of a metric that is not top-1. Shape [n]."""
+        return screened.values[self._key(what)]
+
+    def bounded(self, constraint: Constraint, values: Mapping[str, Floats]) -> Floats:
+        """What a constraint that needs no accuracy bounds, of `values` as in `Screened`, with its margin."""
+        return values[self._key(constraint.what)] * (1 + self._reserve(constraint))
+
+    def _reserve(self, constraint: Constraint) -> float:
+        """The margin that a bound is kept with: against being slower than predicted, so none from below."""
+        return self._margin_of(constraint.what) if constraint.relation == "<=" else 0.0
+
+    def _check_lower(self, lower: Constraint) -> None:
+        """Raise ValueError where the bound from below asks for more than another bound leaves."""
+        what = lower.what
+        uppers = [
+            (f"{c} leaves", c.bound / (1 + self._reserve(c))) for c in self.constraints if c.is_above(what)
+        ]
+        if what.metric == LATENCY and what.device in (None, self.device.name):
+            uppers.append((f"the budget of {self.budget_ms:g} ms leaves", self.budget_ms / (1 + self.margin)))
+        if what.metric in self.space.limits:
+            uppers.append((f"{self.space.name} allows", self.space.limits[what.metric]))
+        if what.metric == TOP1 and self.unit == POINTS:
+            uppers.append(("there can be", 100.0))
+        for said, most in uppers:
+            if lower.bound > most:
+                raise ValueError(
+                    f"constraint: nothing keeps {lower}: {said} at most {numbers.plain(most)}"
+                    f"{', margin included' if what.metric == LATENCY else ''}; loosen one"
+                )
 
     @cached_property
     def screening(self) -> tuple[Constraint, ...]:

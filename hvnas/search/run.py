@@ -20,7 +20,7 @@ from hvnas.search.estimator_files import estimator_hash, estimator_reference
 from hvnas.search.folder import RunConfig, RunFolder, versions
 from hvnas.search.history import History, reference_of
 from hvnas.search.making import AnyDevice, DeviceSet, make_problem, reference
-from hvnas.search.objectives import Constraint, Objective
+from hvnas.search.objectives import TOP1, Constraint, Objective
 from hvnas.search.problem import Outside, Problem
 from hvnas.search.reach import (
     UNBOUNDED_MS,
@@ -281,7 +281,7 @@ def execute(
         session = Session(
             progress=progress,
             checkpoint=checkpoint,
-            history=History(reference_of(problem, reach), sign=problem.objectives[0].sign),
+            history=History(reference_of(problem, reach), sign=problem.objectives[0].sign, started=started),
             stop=stop or Event(),
             log=no_log if folder is None else folder.log,
         )
@@ -294,8 +294,8 @@ def execute(
             strategy=config.strategy,
             seed=config.seed,
             reach=reach,
-            seconds=time.perf_counter() - started,
             history=session.history.moments,
+            parts=session.history.parts,
             stopped=stopped,
         )
         return result if folder is None else folder.write(result)
@@ -337,19 +337,22 @@ def _archive(problem: Problem, config: RunConfig, engine: Engine, session: Sessi
         archive = run_strategy(problem, config, engine, session)
     except Stopped:
         archive = session.archive or Archive(len(problem.space.genes))
-        session.history.note(archive, last=True)
+        session.history.close(archive)
         return archive, True
-    session.history.note(archive, last=True)
+    session.history.close(archive)
     session.finish(State(arrays=archive.arrays(), meta={"finished": True, "evaluated": archive.evaluated}))
     return archive, False
 
 
 def _nothing_found(problem: Problem, reach: Reach, archive: Archive, *, stopped: bool) -> InfeasibleBudget:
     kept = "".join(f" and {constraint}" for constraint in problem.constraints)
+    scored = [str(c) for c in problem.constraints if c.what.metric == TOP1]
+    loosen = f", or loosen {', '.join(scored)}" if scored else ""
     so_far = " before the search was stopped" if stopped else ""
     return InfeasibleBudget(
         f"budget_ms: none of {archive.evaluated} architectures{so_far} meets {problem.budget_ms:g} ms{kept}; "
-        f"the smallest latency found is {reach.min_ms:.3f} ms. Give more evaluations or a larger budget.",
+        f"the smallest latency found is {reach.min_ms:.3f} ms. Give more evaluations or a larger "
+        f"budget{loosen}.",
         smallest_ms=reach.min_ms,
         arch=problem.space.decode(reach.min_row),
         rule=None,
