@@ -73,6 +73,11 @@ def as_begun(wanted: R, run: object, *, but: Collection[str] = ()) -> R:
     return replace(wanted, **{name: getattr(run, name) for name in names})
 
 
+def filled(wanted: Request, begun: R) -> R:
+    """`begun` with what `wanted`, of the same kind, gives."""
+    return replace(begun, **{name: getattr(wanted, name) for name in wanted.given})
+
+
 def check_same(wanted: R, begun: R, *, what: str, remedy: str = "choose another folder") -> None:
     """Raise ValueError where `wanted` gives what `begun` does not have; `what` is what was begun.
 
@@ -91,6 +96,31 @@ def check_same(wanted: R, begun: R, *, what: str, remedy: str = "choose another 
             )
 
 
+def words_of(request: Request) -> list[str]:
+    """The command line that asks for `request`; of its parts it names what is not at its default."""
+    words: list[str] = []
+    for name, (_, option) in options_of(type(request)).items():
+        value = getattr(request, name)
+        if isinstance(value, Request):
+            changed = {
+                each.name for each in _own_fields(value) if getattr(value, each.name) != default_of(each)
+            }
+            words += [word for part in sorted(changed) for word in _words(value, part)]
+        elif option is not None:
+            words += _words(request, name)
+    return words
+
+
+def _words(request: Request, name: str) -> list[str]:
+    option, value = options_of(type(request))[name][1], getattr(request, name)
+    if option is None or value is None or value is False:
+        return []
+    word = f"--{(option.name or name).replace('_', '-')}"
+    if value is True:
+        return [word]
+    return [part for each in (value if isinstance(value, tuple) else (value,)) for part in (word, str(each))]
+
+
 def _settled(value: Any) -> Any:
     """A value in the one form that it is compared in."""
     if isinstance(value, (list, tuple)):
@@ -104,4 +134,4 @@ def _settled(value: Any) -> Any:
 
 def _shown(value: Any) -> str:
     """A value as a message shows it."""
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)

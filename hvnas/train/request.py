@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from hvnas._engine import Address, EngineName, check_ray_options
+from hvnas._choices import Address, EngineName, check_ray_options
 from hvnas._request import Option, Request
 
 COUNT = 2  # workers on Ray where nobody says how many

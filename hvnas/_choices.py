@@ -1,4 +1,4 @@
-"""What searches and trainings ask of Ray alike, with one set of bounds."""
+"""Choices that several requests and what they lead to name: the engine with Ray's shares, the gate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from hvnas._request import Option
 from hvnas._validation import check_whole
 
 EngineName = Literal["local", "ray"]
+Outside = Literal["forbid", "allow"]  # networks outside the gate of a device
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 MOST = 1024  # CPUs or GPUs of one trial or worker
 
