@@ -355,7 +355,10 @@ def _archive(problem: Problem, config: RunConfig, engine: Engine, session: Sessi
     """The front of the strategy, or of the finished state, and whether the run was asked to stop."""
     state = session.load()
     if state is not None and state.meta.get("finished"):
-        return Archive.stored(state.arrays, evaluated=state.meta["evaluated"]), False
+        archive = Archive.stored(state.arrays, evaluated=state.meta["evaluated"])
+        if not session.history.moments:  # a state of version 0.1.0 knows nothing of how the search went
+            session.history.close(archive)
+        return archive, False
     try:
         archive = run_strategy(problem, config, engine, session)
     except Stopped:

@@ -169,7 +169,7 @@ def test_a_resumed_run_takes_the_sum_of_its_parts(tmp_path: Path) -> None:
     assert whole.parts == 2
     # The second part sleeps 0.02 seconds a batch; its front is written after the clock has stopped.
     assert cut.seconds + 0.1 < whole.seconds < cut.seconds + own
-    assert " s, the sum of 2 parts),\n" in repr(whole)
+    assert " s, the sum of 2 parts,\n" in repr(whole)
     assert (out / "log.txt").read_text().endswith(f", {whole.seconds:.1f} s, the sum of 2 parts\n")
     read = load_run(out)
     assert (read.seconds, read.parts) == (whole.seconds, 2)
