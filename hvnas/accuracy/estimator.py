@@ -200,7 +200,7 @@ def _family(name: str) -> Family | None:
 
 
 def list_estimators() -> tuple[str, ...]:
-    """Names that `load_estimator` takes, those of other packages' entry points included.
+    """List the names that `load_estimator` takes, those of other packages' entry points included.
 
     A family stands with a colon and what to write behind it: ``supernet:DIR``.
     """
@@ -227,14 +227,18 @@ def _located(name: str) -> Located:
     return Located(name)
 
 
-@cache
 def load_estimator(name: str = "surrogate") -> AccuracyEstimator:
-    """The estimator called `name`, made once. Raises ValueError naming those that exist.
+    """Load the estimator called `name`, which is made once. Raises ValueError naming those that exist.
 
     Several names joined by ``+``, such as ``surrogate+zico``, make one that ranks by all of them; see
     `hvnas.accuracy.combine`. Behind the name of a family and a colon stand options, such as
     ``train:data=digits,epochs=3``; see `hvnas.accuracy.short_training`.
     """
+    return _made(name)
+
+
+@cache
+def _made(name: str) -> AccuracyEstimator:
     if _AND in name:
         from hvnas.accuracy.combine import RankMean
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from hvnas._validation import MOST_SEED, check_whole
 from hvnas.accuracy.estimator import (
     Array,
     Estimate,
@@ -68,6 +69,7 @@ class ShortTraining:
         for name, least in (("epochs", 1), ("reduction", 2), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{NAME}: {name}: must be >= {least}, got {getattr(self, name)}")
+        check_whole(f"{NAME}: seed", self.seed, least=0, most=MOST_SEED)
 
 
 def parse_options(text: str) -> ShortTraining:

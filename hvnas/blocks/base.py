@@ -101,7 +101,7 @@ def register_block(name: str, *, role: str = "body") -> Callable[[B], B]:
 
 
 def list_blocks(role: str | None = None) -> list[str]:
-    """Names of the registered blocks, all or those of one role."""
+    """List the names of the registered blocks, all or those of one role."""
     _load_entry_points()
     return sorted(name for name, cls in _BLOCKS.items() if role is None or cls.role == role)
 

@@ -33,12 +33,12 @@ def register_device(name: str) -> Callable[[Source], Source]:
 
 
 def list_devices() -> tuple[str, ...]:
-    """Names of the devices there are."""
+    """List the names of the devices there are."""
     return tuple(sorted({*_shipped(), *_DEVICES, *_entry_points()}))
 
 
 def load_device(name: str | Path) -> Device:
-    """A device by name, or from the path of its YAML file.
+    """Load a device by name, or from the path of its YAML file.
 
     Raises ValueError, one line: the names there are, or the file and what is wrong with it.
     """

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hvnas.arch import Arch
+from hvnas.arch.resize import misfit
 from hvnas.blocks import Block, lower_block
 from hvnas.nn.base import build_block
 from hvnas.ops import State
@@ -127,13 +128,3 @@ def _settings(module: nn.Module) -> tuple[tuple[str, Any], ...]:
         for name, value in vars(module).items()
         if isinstance(value, _PLAIN) and not name.startswith("_")
     )
-
-
-def misfit(arch: Arch) -> str | None:
-    """Why a network cannot be built from `arch`; None where it can."""
-    try:
-        for _ in arch.states():
-            pass
-    except ValueError as error:
-        return str(error)
-    return None

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from hvnas.arch import Arch, load_arch
-from hvnas.blocks.limits import check_number
+from hvnas.arch.resize import resized
 from hvnas.nn.base import build_block, init_weights
 from hvnas.nn.features import FeatureNetwork
-from hvnas.nn.images import check_images, misfit
+from hvnas.nn.images import check_images
 
 
 class StageModule(nn.Module):
@@ -142,27 +142,7 @@ def _chosen(arch: Arch | str | Path, classes: int | None, resolution: int | None
             f"arch: must be an Arch, the name of a model or the path of a YAML file, "
             f"got {type(arch).__name__}; see hvnas.list_models()"
         )
-    for field, value in (("classes", classes), ("resolution", resolution)):
-        if value is not None:
-            check_number(field, value, field, arch.name)
-    if resolution is None:
-        return arch.with_(classes=classes)
-    fitted = arch.with_(classes=classes, resolution=resolution)
-    if (problem := misfit(fitted)) is not None:
-        nearest = _nearest_resolution(arch, resolution)
-        raise ValueError(
-            f"resolution: {arch.name} cannot be built for {resolution} px: {problem.partition(';')[0]}; "
-            f"give {nearest}, the nearest that it can"
-        )
-    return fitted
-
-
-def _nearest_resolution(arch: Arch, resolution: int) -> int:
-    """The resolution nearest to the one given that `arch` can be built for, at most its own."""
-    away = abs(arch.resolution - resolution)
-    tried = (near for step in range(1, away) for near in (resolution + step, resolution - step))
-    fits = (near for near in tried if near > 0 and misfit(arch.with_(resolution=near)) is None)
-    return next(fits, arch.resolution)
+    return resized(arch, classes=classes, resolution=resolution)
 
 
 def build_on_meta(arch: Arch) -> Network:

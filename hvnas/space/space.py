@@ -204,7 +204,7 @@ class Space:
 
 
 def load_space(name: str | Path) -> Space:
-    """A shipped space by name, or one by YAML path.
+    """Load a shipped space by name, or one by YAML path.
 
     Raises ValueError, one line, naming file and field, or the spaces there are.
     """

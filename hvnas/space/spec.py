@@ -135,7 +135,7 @@ def _plain(block: Block | str | None) -> Any:
 
 
 def list_spaces() -> tuple[str, ...]:
-    """Names of the shipped spaces."""
+    """List the names of the shipped spaces."""
     return tuple(sorted(path.stem for path in data_dir("search_spaces").glob("*.yaml")))
 
 
