@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hvnas._lazy import LazyPackage
 
 __version__ = "0.1.0"
 
-# torch is paid for only by those who build, trace or train: every public name loads on first use.
+# torch is paid for only by those who build, trace or train.
 _HOMES = {
     "Arch": "hvnas.arch",
     "Program": "hvnas.ops",
@@ -25,6 +25,7 @@ _HOMES = {
     "load_estimator": "hvnas.accuracy",
     "load_space": "hvnas.space",
     "save_arch": "hvnas.arch",
+    "search": "hvnas.search",
     "trace": "hvnas.ops.trace",
 }
 
@@ -61,31 +62,4 @@ if TYPE_CHECKING:
     from hvnas.space import list_spaces, load_space
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'hvnas' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-class _Facade(ModuleType):
-    """This package, whose `search` stays the function.
-
-    Python sets a package's attribute to each subpackage that is imported: without this, `hvnas.search` would
-    become a module as soon as anything imports one.
-    """
-
-    @property
-    def search(self) -> Any:
-        return self.__dict__.get("search") or import_module("hvnas.search").search
-
-    @search.setter
-    def search(self, value: Any) -> None:
-        if not isinstance(value, ModuleType):
-            self.__dict__["search"] = value
-
-
-sys.modules[__name__].__class__ = _Facade
+sys.modules[__name__].__class__ = LazyPackage

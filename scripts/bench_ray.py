@@ -19,9 +19,10 @@ import numpy as np
 
 from hvnas.parallel import ray_cluster
 from hvnas.search import Archive, Checkpoint, Problem
-from hvnas.search.on_ray import RayOptions, run_on_ray
+from hvnas.search.on_ray import run_on_ray
 from hvnas.search.ray_batches import ray_problem
 from hvnas.search.registry import strategy_entry
+from hvnas.search.request import Engine
 from hvnas.search.seams import Rows, Silent
 from hvnas.testing.estimators import Synthetic, expensive_problem
 from hvnas.testing.strategies import LANDSCAPES
@@ -88,7 +89,7 @@ def _speed(workers: int, evals: int, seconds: float) -> Speed:
         seed=0,
         progress=clock,
         checkpoint=Checkpoint(),
-        options=RayOptions(workers=workers),
+        engine=Engine(name="ray", workers=workers),
     )
     whole = time.perf_counter() - start
     # From the moment at which every worker had told one.
@@ -121,7 +122,7 @@ def overhead(*, evals: int = 10_000, workers: int = 2) -> Overhead:
 
 
 def _on_actors(problem: Problem, rows: Rows, *, rows_per_call: int | None, workers: int) -> float:
-    with ray_problem(problem, RayOptions(workers=workers), rows_per_call=rows_per_call) as spread:
+    with ray_problem(problem, Engine(name="ray", workers=workers), rows_per_call=rows_per_call) as spread:
         spread.evaluate(rows[:100])
         return _ms_per_row(spread, rows)
 

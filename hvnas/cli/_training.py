@@ -14,25 +14,17 @@ from hvnas.cli._signals import until_stopped
 
 if TYPE_CHECKING:
     from hvnas.train.loop import Progress, TrainResult
+    from hvnas.train.request import Workers
 
-DataOption = Annotated[str | None, typer.Option(help="digits, shapes, folder:DIR or hf:NAME.")]
-EpochsOption = Annotated[int | None, typer.Option(help="Default: the recipe's.")]
-ResolutionOption = Annotated[int | None, typer.Option(help="Pixels of the images. Default: the data set's.")]
-TrainSizeOption = Annotated[int | None, typer.Option(help="At most so many training images.")]
-TestSizeOption = Annotated[int | None, typer.Option(help="At most so many test images.")]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")]
-SaveEveryOption = Annotated[float, typer.Option(min=0, help="Seconds between checkpoints in an epoch.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-SAVE_EVERY = 300.0
 
-
-def check_device(device: str | None, engine: str) -> None:
-    """Raise ValueError, before anything is written, where a training here cannot use `device`."""
-    if engine == "local":
+def check_device(workers: Workers) -> None:
+    """Raise ValueError, before anything is written, where a training here cannot use the device."""
+    if workers.engine == "local":
         from hvnas.train.devices import device_of
 
-        device_of(device)
+        device_of(workers.device)
 
 
 class Trained(Protocol):

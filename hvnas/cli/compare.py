@@ -54,7 +54,7 @@ def _print(screen: Screen, found: Comparison) -> None:
     screen.line(f"{len(found.runs)} runs: {' against '.join(config.objectives)}", style="bold")
     screen.fields(
         [
-            ("device", ", ".join([config.device, *config.others])),
+            ("device", ", ".join(config.device)),
             ("accuracy", f"{config.estimator}, trained as {config.recipe}, {config.scenario}"),
             ("reference", _reference(found)),
             *(("note", difference) for difference in found.differences),

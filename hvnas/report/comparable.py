@@ -21,13 +21,13 @@ class _Agreed:
 
 def _agreed(run: Run) -> tuple[_Agreed, ...]:
     config = run.config
-    others = zip(config.others, config.other_hashes, strict=True)
+    devices = [f"{name} (hash {mark})" for name, mark in zip(config.device, config.device_hash, strict=True)]
     objectives = ", ".join(config.objectives)
     return (
         _Agreed("objectives", objectives, objectives),
         # The same table may be known by a name and by a path.
-        _Agreed("device", config.device_hash, f"{config.device} (hash {config.device_hash})"),
-        _Agreed("others", config.other_hashes, ", ".join(f"{n} (hash {h})" for n, h in others) or "none"),
+        _Agreed("device", config.device_hash[0], devices[0]),
+        _Agreed("others", config.device_hash[1:], ", ".join(devices[1:]) or "none"),
         _Agreed("estimator", config.estimator, config.estimator),
         _Agreed("resolution and classes", _image_size(config), _image_size(config)),
         _Agreed("recipe", config.recipe, config.recipe),
@@ -53,9 +53,9 @@ def check_comparable(runs: Sequence[Run]) -> None:
 
 def differences(runs: Sequence[Run]) -> list[str]:
     """A sentence for each thing asked that runs may differ in and that no table of them shows."""
-    asked = {
+    asked: dict[str, list[str]] = {
         "budget": [f"{run.config.budget_ms:g} ms" for run in runs],
-        "margin": [f"{100 * run.config.margin:.3g} %" for run in runs],
+        "margin": [f"{100 * run.config.margin[0]:.3g} %" for run in runs],
         "constraints": [", ".join(run.config.constraints) or "none" for run in runs],
         "space": [run.config.space for run in runs],
         "outside the gate": [run.config.outside for run in runs],

@@ -21,8 +21,8 @@ def to_json(found: Comparison) -> dict[str, Any]:
     first = found.runs[0].config
     return {
         "objectives": list(first.objectives),
-        "device": first.device,
-        "devices": [first.device, *first.others],
+        "device": first.device[0],
+        "devices": list(first.device),
         "estimator": first.estimator,
         "recipe": first.recipe,
         "scenario": first.scenario,

@@ -43,7 +43,7 @@ def title(found: Comparison) -> str:
     """What is compared, in one line."""
     config, count = found.runs[0].config, len(found.runs)
     counted = "1 run" if count == 1 else f"{count} runs"
-    return f"{counted} on {config.device}: {config.estimator}, {config.recipe}, {config.scenario}"
+    return f"{counted} on {config.device[0]}: {config.estimator}, {config.recipe}, {config.scenario}"
 
 
 def style(run: int) -> tuple[str, tuple[str, str]]:

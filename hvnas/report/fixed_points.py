@@ -9,9 +9,9 @@ import numpy as np
 
 from hvnas.report.runs import Run
 from hvnas.search import Evaluations, Problem
+from hvnas.search.making import problem_of
 from hvnas.search.objectives import TOP1, Objective
 from hvnas.search.result import MS_DECIMALS, POINT_DECIMALS
-from hvnas.search.run import problem_of
 from hvnas.search.seams import Floats
 
 # Points, ms or relative: a few units of the last decimal in ``pareto.csv``.
@@ -57,12 +57,12 @@ def fixed_points(runs: Sequence[Run]) -> tuple[tuple[FixedPoint, ...], str | Non
 def _problem(run: Run, runs: Sequence[Run]) -> Problem:
     """The problem of a run under the tightest of the budgets. Raises ValueError where that has changed."""
     config = run.config
-    tightest = min((each.config for each in runs), key=lambda each: each.budget_ms / (1 + each.margin))
+    tightest = min((each.config for each in runs), key=lambda each: each.budget_ms / (1 + each.margin[0]))
     problem = replace(
-        problem_of(config), budget_ms=tightest.budget_ms, margin=tightest.margin, outside="forbid"
+        problem_of(config), budget_ms=tightest.budget_ms, margin=tightest.margin[0], outside="forbid"
     )
-    hashes = (config.space_hash, config.device_hash, *config.other_hashes)
-    names = (config.space, config.device, *config.others)
+    hashes = (config.space_hash, *config.device_hash)
+    names = (config.space, *config.device)
     now = (problem.space.hash, *(device.hash for device in problem.devices))
     for name, then, here in zip(names, hashes, now, strict=True):
         if then != here:

@@ -124,8 +124,8 @@ def page_title(report: Report) -> str:
         names = [network.name for network in report.networks]
         return names[0] if len(names) == 1 else f"{len(names)} networks side by side"
     if len(runs) > 1:
-        return f"{len(runs)} searches on {runs[0].config.device}"
-    return f"{runs[0].name}: {runs[0].config.budget_ms:g} ms on {runs[0].config.device}"
+        return f"{len(runs)} searches on {runs[0].config.device[0]}"
+    return f"{runs[0].name}: {runs[0].config.budget_ms:g} ms on {runs[0].config.device[0]}"
 
 
 def _lead(report: Report) -> str:
@@ -162,7 +162,7 @@ def _cards(report: Report) -> list[dict[str, str | None]]:
     told = "; ".join([f"5–95 %: {interval} ms", *known])
     took = numbers.took(run.seconds, parts=run.parts)
     said = {
-        "latency": (f"latency on {run.config.device}", f"{run.ms[i]:.{MS_DECIMALS}f} ms", told),
+        "latency": (f"latency on {run.config.device[0]}", f"{run.ms[i]:.{MS_DECIMALS}f} ms", told),
         "chance": ("chance of the budget", tables.chance(chosen.chance), f"of {run.config.budget_ms:g} ms"),
         "accuracy": (tables.accuracy_name(run), str(chosen.accuracy), _trained(chosen)),
         "params": ("params", f"{numbers.millions(chosen.params)} M", None),
@@ -186,7 +186,7 @@ def _runs(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any] | Non
     found = report.comparison
     if found is None:
         return None
-    timed = _timed(report) or f"ms on {found.runs[0].config.device}"
+    timed = _timed(report) or f"ms on {found.runs[0].config.device[0]}"
     return {
         "heading": "The front" if len(found.runs) == 1 else "The fronts",
         "fronts": _of(figures, "front"),
@@ -223,9 +223,9 @@ def _region(report: Report) -> str | None:
     left_out = f" Models of papers are left out: {found.no_fixed_points}." if found.no_fixed_points else ""
     if not bounded:
         return left_out.strip() or None
-    budgets = {(run.config.budget_ms, run.config.margin) for run in found.runs}
+    budgets = {(run.config.budget_ms, run.config.margin[0]) for run in found.runs}
     what = (
-        f"the budget of {config.budget_ms:g} ms less its margin of {numbers.percent(config.margin)}"
+        f"the budget of {config.budget_ms:g} ms less its margin of {numbers.percent(config.margin[0])}"
         if len(budgets) == 1
         else "the tightest of the budgets less its margin"
     )

@@ -195,7 +195,7 @@ def axis_label(what: Objective, run: Run) -> str:
     if what.metric == TOP1:
         return "score" if run.unit == "score" else "top-1 − 1 sd (points)"
     if what.metric == LATENCY:
-        device = what.device or run.config.device
+        device = what.device or run.config.device[0]
         return f"latency on {device} ({_ms_of(device)})"
     return _AXES[what.metric][0]
 
@@ -270,7 +270,7 @@ def _stars(found: Comparison, i: int, chosen: Sequence[int | None]) -> tuple[Sta
         if j is None:
             continue
         x, y = (float(_scaled(run.costs[j, [c]], o)[0]) for c, o in ((i, what), (0, first)))
-        timed = what.metric == LATENCY and what.device in (None, run.config.device)
+        timed = what.metric == LATENCY and what.device in (None, run.config.device[0])
         x_error = (float(run.ms[j] - run.low[j]), float(run.high[j] - run.ms[j])) if timed else None
         # The axis is of the mean less one standard deviation: two of them above is the mean plus one.
         scored = first.metric == TOP1 and run.unit != "score"

@@ -76,9 +76,8 @@ def margin_of(config: RunConfig, what: Objective) -> float:
     if what.metric != LATENCY:
         return 0.0
     if what.device is None:
-        return config.margin
-    margins = (config.margin, *config.other_margins)
-    for name, margin in zip((config.device, *config.others), margins, strict=True):
+        return config.margin[0]
+    for name, margin in zip(config.device, config.margin, strict=True):
         # A device that was given by its file is called by that file's name, unless the file says another.
         if what.device in (name, Path(name).stem):
             return margin
@@ -92,7 +91,7 @@ def is_budget(what: Objective) -> bool:
 
 def common_limit(runs: Sequence[Run]) -> float:
     """The ms on the first device that every run was allowed, margin included; inf where all are alike."""
-    limits = {run.config.budget_ms / (1 + run.config.margin) for run in runs}
+    limits = {run.config.budget_ms / (1 + run.config.margin[0]) for run in runs}
     return min(limits) if len(limits) > 1 else float("inf")
 
 

@@ -147,8 +147,7 @@ def _devices_of(run: Run, notes: list[str]) -> list[Device]:
 
     config = run.config
     devices = []
-    hashes = (config.device_hash, *config.other_hashes)
-    for name, then in zip((config.device, *config.others), hashes, strict=True):
+    for name, then in zip(config.device, config.device_hash, strict=True):
         try:
             device = load_device(name)
         except ValueError as error:

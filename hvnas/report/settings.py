@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hvnas._request import options_of, words_of
 from hvnas.latency import Device
 from hvnas.report.runs import Run
 from hvnas.search.folder import RunConfig
+from hvnas.search.request import SearchRequest
 
 _SCENARIO = "imagenet1k"
 
@@ -27,37 +29,29 @@ def settings_of(run: Run, devices: Sequence[Device]) -> Settings:
     """The settings of a run. `devices` are those of its devices that can be loaded."""
     config = run.config
     defaults = {device.name: device.default_margin() for device in devices}
-    batches = [device.info.batch for device in devices]
+    request = _request(config, throughput=any(device.info.batch > 1 for device in devices))
     return Settings(
         run=run.name,
-        command=shlex.join(_command(config, throughput=any(batch > 1 for batch in batches))),
+        command=shlex.join(["hvnas", "search", *words_of(request)]),
         notes=tuple(_notes(config, defaults)),
         facts=tuple(_facts(config)),
     )
 
 
-def _command(config: RunConfig, *, throughput: bool) -> list[str]:
-    words = ["hvnas", "search", "--space", config.space]
-    for device in (config.device, *config.others):
-        words += ["--device", device]
-    words += ["--budget-ms", repr(config.budget_ms), "--strategy", config.strategy]
-    words += ["--estimator", config.estimator, "--recipe", config.recipe]
-    for objective in config.objectives:
-        words += ["--objective", objective]
-    for constraint in config.constraints:
-        words += ["--constraint", constraint]
-    if config.classes is not None and config.resolution is None:
-        words += ["--classes", str(config.classes)]
-    words += ["--evals", str(config.evals), "--seed", str(config.seed), "--outside", config.outside]
-    if _one_margin(config):
-        words += ["--margin", repr(config.margin)]
-    if config.engine != "local":
-        words += ["--engine", config.engine]
-    return [*words, "--throughput"] if throughput else words
+def _request(config: RunConfig, *, throughput: bool) -> SearchRequest:
+    """What a command line asks for to have the run again, the estimates made here and the study its own."""
+    fixed = {
+        "margin": config.margin[0] if _one_margin(config) else None,
+        # The resolution and classes of an estimator's images are no choice.
+        "classes": config.classes if config.resolution is None else None,
+        "throughput": throughput,
+        "engine": replace(config.engine, storage=None),
+    }
+    return SearchRequest(**{name: getattr(config, name) for name in options_of(SearchRequest)} | fixed)
 
 
 def _one_margin(config: RunConfig) -> bool:
-    return set(config.other_margins) <= {config.margin}
+    return len(set(config.margin)) == 1
 
 
 def _notes(config: RunConfig, defaults: dict[str, float]) -> list[str]:
@@ -67,17 +61,17 @@ def _notes(config: RunConfig, defaults: dict[str, float]) -> list[str]:
         notes.append(f"the scenario is {config.scenario}: hvnas.search(..., scenario=...) in Python")
     if not config.fixed_points:
         notes.append("it began without the papers' models: hvnas.search(..., fixed_points=False) in Python")
-    margins = dict(zip((config.device, *config.others), (config.margin, *config.other_margins), strict=True))
+    margins = dict(zip(config.device, config.margin, strict=True))
     if not _one_margin(config) and any(defaults.get(name, m) != m for name, m in margins.items()):
         told = ", ".join(f"{margin!r} on {name}" for name, margin in margins.items())
         notes.append(f"the margins were {told}: hvnas.search(..., margin=[...]) in Python")
-    if config.storage is not None:
-        notes.append(f"its study was shared in {config.storage}: other searches took part in it")
+    if config.engine.storage is not None:
+        notes.append(f"its study was shared in {config.engine.storage}: other searches took part in it")
     return notes
 
 
 def _facts(config: RunConfig) -> list[tuple[str, str]]:
-    devices = zip((config.device, *config.others), (config.device_hash, *config.other_hashes), strict=True)
+    devices = zip(config.device, config.device_hash, strict=True)
     versions = ", ".join(f"{name} {version}" for name, version in config.versions.items())
     return [
         ("space", f"{config.space} (hash {config.space_hash})"),

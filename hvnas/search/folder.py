@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from math import isnan
 from pathlib import Path
@@ -20,9 +20,11 @@ from typing import Any
 from hvnas._files import csv_text, dump_yaml, read_yaml, refuse_unknown, refusing, sync_folder, write_atomic
 from hvnas._lock import locked
 from hvnas._numbers import took
+from hvnas._request import default_of
 from hvnas._validation import first_wrong, shown, validated
 from hvnas.arch import save_arch, to_dict
 from hvnas.search.history import history_csv
+from hvnas.search.request import SearchRequest
 from hvnas.search.result import Found, SearchResult, describe, with_origin
 from hvnas.search.slimming_path import FIGURE, PATH
 from hvnas.search.state import FolderCheckpoint, writing
@@ -44,41 +46,45 @@ _LOCK = "lock"
 _PART, _OLD_PART = ".part", ".archs."
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """A search as it was asked for, every default resolved.
+# The keys of a run's config.yaml in their order, those that every run has and those that came later. Of the
+# options that came after them a run writes those that are not at their default.
+_ALWAYS = tuple(
+    "space space_hash device device_hash estimator recipe scenario budget_ms margin outside strategy evals "
+    "seed fixed_points versions".split()
+)
+_LATER = tuple(
+    "objectives constraints others other_hashes other_margins engine storage estimator_hash resolution "
+    "classes".split()
+)
+# One value for each device in a field, which the file splits into that of the first device and the others.
+_SPLIT = {"device": "others", "device_hash": "other_hashes", "margin": "other_margins"}
+# The device's table says whether it is of throughput.
+_NOT_KEPT = {"given", "engine", "throughput"}
 
-    `space`, `device` and `others` are names or paths; `others` with their hashes and margins are the
-    further devices. `storage` is where the study is shared, without its password; `estimator_hash` is that
-    of the files that the estimator's name points to, if any. `resolution` and `classes` are those that every
-    network is put to, each None where the space decides.
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(SearchRequest):
+    """A search as it was asked for, every default resolved, and what its names stood for.
+
+    `space` and `device` are names or paths. `device`, `device_hash` and `margin` have one value for each
+    device. `engine` is its name and the storage without the password; `estimator_hash` is that of the files
+    that the estimator's name points to, if any. `resolution` and `classes` are those that every network is
+    put to, each None where the space decides.
     """
 
-    space: str
+    device: tuple[str, ...]
+    device_hash: tuple[str, ...]
+    space: str = field()
     space_hash: str
-    device: str
-    device_hash: str
-    estimator: str
-    recipe: str
-    scenario: str
-    budget_ms: float
-    margin: float
-    outside: str
-    strategy: str
-    evals: int
-    seed: int
-    fixed_points: bool
-    versions: dict[str, str]
+    estimator: str = field()
+    estimator_hash: str = ""
+    budget_ms: float = field()
+    margin: tuple[float, ...] = field()
     objectives: tuple[str, ...] = ("top1", "latency_ms")
     constraints: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
-    other_hashes: tuple[str, ...] = ()
-    other_margins: tuple[float, ...] = ()
-    engine: str = "local"
-    storage: str | None = None
-    estimator_hash: str = ""
-    resolution: int | None = None
-    classes: int | None = None
+    evals: int = field()
+    fixed_points: bool = field()
+    versions: dict[str, str]
 
 
 def versions() -> dict[str, str]:
@@ -89,8 +95,50 @@ def versions() -> dict[str, str]:
     return {"hvnas": __version__, "python": platform.python_version(), **packages}
 
 
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+def _to_file(config: RunConfig) -> dict[str, Any]:
+    """The fields of a run's config.yaml."""
+    options = [each for each in fields(config) if each.name not in _NOT_KEPT]
+    data: dict[str, Any] = {each.name: getattr(config, each.name) for each in options}
+    data |= {"engine": config.engine.name, "storage": config.engine.storage}
+    for name, others in _SPLIT.items():
+        data[name], *data[others] = data[name]
+    new = {o.name for o in options if data[o.name] != default_of(o)}.difference(_ALWAYS, _LATER)
+    kept = {name: data[name] for name in (*_ALWAYS, *_LATER, *sorted(new))}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+
+
+def _from_file(data: dict[str, Any]) -> RunConfig:
+    """The other way. Raises ValueError naming the field at fault."""
+    from pydantic import TypeAdapter, ValidationError
+
+    options = [each.name for each in fields(RunConfig) if each.name not in _NOT_KEPT]
+    refuse_unknown(data, dict.fromkeys((*_ALWAYS, *_LATER, *options)), "", CONFIG)
+    for name in _ALWAYS:
+        if name not in data:
+            raise ValueError(f"{name}: Field required")
+    further = [data.pop(others, []) for others in _SPLIT.values()]
+    if not all(isinstance(each, list) and len(each) == len(further[0]) for each in further):
+        raise ValueError(f"{', '.join(_SPLIT.values())}: must be lists of one length")
+    for name, values in zip(_SPLIT, further, strict=True):
+        data[name] = [data[name], *values]
+    data["engine"] = {"name": data.pop("engine", "local"), "storage": data.pop("storage", None)}
+    try:
+        config: RunConfig = validated(TypeAdapter(RunConfig), data)
+    except ValidationError as error:
+        wrong = first_wrong(error)
+        raise ValueError(f"{_key_of(wrong.place)}: {wrong.said}") from None
+    _check_numbers(config)
+    return config
+
+
+def _key_of(place: Sequence[str]) -> str:
+    """Where the file has what is wrong at this place of the request."""
+    first, *rest = place
+    if first == "engine":
+        return "storage" if "storage" in rest else "engine"
+    if first in _SPLIT:
+        return first if rest[:1] == ["0"] else _SPLIT[first]
+    return ".".join(place)
 
 
 class RunFolder:
@@ -124,7 +172,7 @@ class RunFolder:
         self.refuse_if_taken()
         with writing(self.path, "no run was begun"):
             (self.path / STATE).mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path / CONFIG, dump_yaml({"schema": SCHEMA, **_plain(asdict(config))}))
+            write_atomic(self.path / CONFIG, dump_yaml({"schema": SCHEMA, **_to_file(config)}))
         self.log(f"started: {config.strategy}, {config.evals} evaluations, seed {config.seed}")
 
     def reopen(self) -> None:
@@ -141,7 +189,9 @@ class RunFolder:
         if not path.is_file():
             raise ValueError(f"{self.path}: holds no run (no {CONFIG}); give a folder of hvnas search --out")
         with refusing(path):
-            return _config(read_yaml(path, schema=SCHEMA))
+            data = read_yaml(path, schema=SCHEMA)
+            del data["schema"]
+            return _from_file(data)
 
     def checkpoint(self, *, every: float) -> FolderCheckpoint:
         """Where strategies keep their state."""
@@ -213,29 +263,13 @@ def _is_part(path: Path) -> bool:
     return path.name.startswith(_OLD_PART) or (path.name.startswith(".") and path.name.endswith(_PART))
 
 
-def _config(data: dict[str, Any]) -> RunConfig:
-    from pydantic import TypeAdapter, ValidationError
-
-    del data["schema"]
-    refuse_unknown(data, [field.name for field in fields(RunConfig)], "", CONFIG)
-    try:
-        config: RunConfig = validated(TypeAdapter(RunConfig), data)
-    except ValidationError as error:
-        wrong = first_wrong(error)
-        raise ValueError(f"{wrong.at}: {wrong.said}") from None
-    _check_numbers(config)
-    return config
-
-
 def _check_numbers(config: RunConfig) -> None:
-    for name, number in (("budget_ms", config.budget_ms), ("margin", config.margin)):
-        if isnan(number):
-            raise ValueError(f"{name}: must be a number, got {number}; restore the file")
+    for name, numbers in (("budget_ms", [config.budget_ms]), ("margin", config.margin)):
+        if any(map(isnan, numbers)):
+            raise ValueError(f"{name}: must be a number, got nan; restore the file")
     for name, value, least in (("evals", config.evals, 1), ("seed", config.seed, 0)):
         if value < least:
             raise ValueError(f"{name}: must be a whole number >= {least}, got {shown(value)}")
-    if not len(config.others) == len(config.other_hashes) == len(config.other_margins):
-        raise ValueError("others, other_hashes, other_margins: must be lists of one length")
 
 
 def _write_archs(folder: Path, result: SearchResult) -> None:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvnas._choices import Outside
 from hvnas.accuracy.estimator import ImageSize, image_size_of
 from hvnas.blocks.limits import check_number
+from hvnas.search.estimator_files import estimator_reference
 from hvnas.search.objectives import (
     LATENCY,
     TOP1,
@@ -20,73 +22,107 @@ from hvnas.search.objectives import (
     parse_constraint,
     parse_objective,
 )
-from hvnas.search.problem import Outside, Problem
+from hvnas.search.problem import Problem
+from hvnas.search.reach import UNBOUNDED_MS
+from hvnas.search.request import SearchRequest
 from hvnas.search.seams import DeviceLike, EstimatorLike, SpaceLike
 
 if TYPE_CHECKING:
-    from hvnas.accuracy import AccuracyEstimator
+    from hvnas.search.request import (
+        AnyConstraint,
+        AnyDevice,
+        AnyEstimator,
+        AnyMargin,
+        AnyObjective,
+        AnySpace,
+    )
 
-AnyDevice = DeviceLike | str | Path
 # Estimators whose scores hold among the networks that they are given together get these to compare with.
 _REFERENCES = 64
 
 
 def make_problem(
-    space: SpaceLike | str | Path,
-    device: AnyDevice | Sequence[AnyDevice] | DeviceSet,
-    estimator: EstimatorLike | AccuracyEstimator | str,
+    space: AnySpace,
+    device: AnyDevice | Sequence[AnyDevice],
+    estimator: AnyEstimator,
     *,
     budget_ms: float,
-    margin: float | Sequence[float] | None = None,
+    margin: AnyMargin | None = None,
     recipe: str = "modern300",
     scenario: str = "imagenet1k",
     outside: Outside = "forbid",
-    objectives: Sequence[str | Objective] = (),
-    constraints: Sequence[str | Constraint] = (),
+    objectives: Sequence[AnyObjective] = (),
+    constraints: Sequence[AnyConstraint] = (),
     classes: int | None = None,
-    image_size: ImageSize | None = None,
 ) -> Problem:
     """A Problem from names, files or objects.
 
     Of several devices the budget is the first one's, and the latency on each is an objective unless
     `objectives` are given. Devices that only an objective or a constraint names are loaded too. `margin` is
     one for every device, or one each; None: each device's default. Every number is that of one network: where
-    the estimator puts networks to the resolution and classes of its images, or `classes` or `image_size` is
-    given, the space is put to them too (`Space.at`). `image_size` is that of a run, which knows it already.
+    the estimator puts networks to the resolution and classes of its images, or `classes` is given, the space
+    is put to them too (`Space.at`).
 
     Raises ValueError for what is unknown or out of range, and where the estimator's images have other
     classes than `classes`.
     """
+    request = SearchRequest(
+        space=space,
+        device=each_of(device),
+        estimator=estimator,
+        budget_ms=budget_ms,
+        margin=margin,
+        recipe=recipe,
+        scenario=scenario,
+        outside=outside,
+        objectives=tuple(objectives),
+        constraints=tuple(constraints),
+        classes=classes,
+    )
+    return problem_of(request)
+
+
+def problem_of(request: SearchRequest, devices: DeviceSet | None = None) -> Problem:
+    """The problem that `request` poses, by what its names stand for now; `devices` are its own, if loaded.
+
+    Without a budget nothing is too slow. Raises ValueError as `make_problem`.
+    """
     from hvnas.accuracy import load_estimator
     from hvnas.space import load_space
 
-    wanted = [parse_objective(o) if isinstance(o, str) else o for o in objectives]
-    kept = [parse_constraint(c) if isinstance(c, str) else c for c in constraints]
+    wanted = [parse_objective(o) if isinstance(o, str) else o for o in request.objectives]
+    kept = [parse_constraint(c) if isinstance(c, str) else c for c in request.constraints]
     check_constraints(kept)
+    space, estimator = request.space, request.estimator
     loaded_space = load_space(space) if isinstance(space, (str, Path)) else space
     scorer = load_estimator(estimator) if isinstance(estimator, str) else estimator
-    loaded_space = _at_size(loaded_space, image_size or _settled(image_size_of(scorer), classes, estimator))
-    devices = device if isinstance(device, DeviceSet) else DeviceSet(device)
+    loaded_space = _at_size(loaded_space, _size(image_size_of(scorer), request))
+    devices = devices or DeviceSet(request.device)
     if not wanted:
         wanted = [Objective(TOP1), *(Objective(LATENCY, d.name) for d in devices.loaded)]
     named_objectives = tuple(devices.settled(what) for what in wanted)
     named_constraints = tuple(map(devices.settled_constraint, kept))
     first, *others = devices.loaded
-    margins = _margins(devices.loaded, margin)
+    margins = _margins(devices.loaded, request.margin)
     return Problem(
         space=loaded_space,
         device=first,
         estimator=_comparable(scorer, loaded_space) if isinstance(estimator, str) else scorer,  # type: ignore[arg-type]
-        budget_ms=budget_ms,
+        budget_ms=UNBOUNDED_MS if request.budget_ms is None else request.budget_ms,
         margin=margins[0],
-        recipe=recipe,
-        scenario=scenario,
-        outside=outside,
+        recipe=request.recipe,
+        scenario=request.scenario,
+        outside=request.outside,
         objectives=named_objectives,
         constraints=named_constraints,
         others=tuple(others),
         other_margins=tuple(margins[1:]),
     )
+
+
+def each_of(device: AnyDevice | Sequence[AnyDevice]) -> tuple[AnyDevice, ...]:
+    """The devices asked for, of which one may stand alone."""
+    return tuple(device) if isinstance(device, Sequence) and not isinstance(device, str) else (device,)
 
 
 def _margins(devices: Sequence[DeviceLike], margin: float | Sequence[float] | None) -> list[float]:
@@ -97,6 +133,29 @@ def _margins(devices: Sequence[DeviceLike], margin: float | Sequence[float] | No
     if len(margins) != len(devices):
         raise ValueError(f"margin: give one, or one for each of the {len(devices)} devices")
     return margins
+
+
+def settled(request: SearchRequest, devices: DeviceSet) -> SearchRequest:
+    """`request` as a run keeps it: names and whole paths, one margin a device, bounds in one way of writing.
+
+    `devices` are its own; those that only an objective or a constraint names are among them afterwards.
+    Raises ValueError for an objective or a constraint that cannot be read.
+    """
+    wanted = [parse_objective(o) if isinstance(o, str) else o for o in request.objectives]
+    kept = [parse_constraint(c) if isinstance(c, str) else c for c in request.constraints]
+    estimator, margin = request.estimator, request.margin
+    objectives = tuple(str(devices.settled(what)) for what in wanted)
+    constraints = tuple(str(devices.settled_constraint(constraint)) for constraint in kept)
+    count = len(devices.loaded)
+    return replace(
+        request,
+        space=reference(request.space),
+        device=tuple(devices.references),
+        estimator=estimator_reference(estimator) if isinstance(estimator, str) else type(estimator).__name__,
+        objectives=objectives,
+        constraints=constraints,
+        margin=(margin,) * count if isinstance(margin, (int, float)) else margin,
+    )
 
 
 def reference(thing: SpaceLike | DeviceLike | str | Path) -> str:
@@ -112,14 +171,13 @@ class DeviceSet:
     `references` are what finds each of `loaded` again: a name, or the whole path of a file.
     """
 
-    def __init__(self, asked: AnyDevice | Sequence[AnyDevice]) -> None:
-        several = asked if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
-        if not several:
+    def __init__(self, asked: Sequence[AnyDevice]) -> None:
+        if not asked:
             raise ValueError("device: name at least one; see hvnas devices")
         self.loaded: list[DeviceLike] = []
         self.references: list[str] = []
         self._known: dict[str, DeviceLike] = {}
-        for one in several:
+        for one in asked:
             if self._load(one).name in [device.name for device in self.loaded[:-1]]:
                 raise ValueError(f"device: {one} is listed twice; list it once")
 
@@ -145,8 +203,11 @@ class DeviceSet:
         return replace(constraint, what=self.settled(constraint.what))
 
 
-def _settled(own: ImageSize | None, classes: int | None, estimator: object) -> ImageSize | None:
-    """The size that networks are put to: the estimator's `own`, or `classes` as they are asked for."""
+def _size(own: ImageSize | None, request: SearchRequest) -> ImageSize | None:
+    """The size that networks are put to: the estimator's `own`, or what is asked for, which a run knows."""
+    classes = request.classes
+    if request.resolution is not None:
+        return ImageSize(request.resolution, classes)
     if classes is None:
         return own
     check_number("classes", classes, "classes", "give as many as your data has")
@@ -154,8 +215,8 @@ def _settled(own: ImageSize | None, classes: int | None, estimator: object) -> I
         return ImageSize(classes=classes)
     if own.classes != classes:
         raise ValueError(
-            f"classes: {classes}, but {estimator} scores networks at {own}; leave --classes out, or choose "
-            "another estimator"
+            f"classes: {classes}, but {request.estimator} scores networks at {own}; leave --classes out, or "
+            "choose another estimator"
         )
     return own
 

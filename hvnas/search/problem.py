@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from hvnas import _numbers as numbers
+from hvnas._choices import Outside
 from hvnas.accuracy.estimator import POINTS, ImageSize, read_classes_of
 from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
 from hvnas.search import metrics
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
     from hvnas.space import Space
 
-Outside = Literal["forbid", "allow"]
 # Whose top-1 is estimated; see `Problem.evaluate`.
 Accuracy = bool | Literal["allowed"]
 

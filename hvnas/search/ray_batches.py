@@ -19,7 +19,7 @@ from hvnas.search.ray_work import Answer, estimates_of, work_on
 from hvnas.search.seams import Floats, Rows
 
 if TYPE_CHECKING:
-    from hvnas.search.on_ray import RayOptions
+    from hvnas.search.request import Engine
 
 # Rows per call of an actor: their evaluation takes several times as long as the call, about a millisecond.
 _ROWS_PER_CALL = 256
@@ -31,7 +31,7 @@ Batch = tuple[Rows, Accuracy]
 
 @contextmanager
 def ray_problem(
-    problem: Problem, options: RayOptions, *, rows_per_call: int | None = None, tally: Tally | None = None
+    problem: Problem, engine: Engine, *, rows_per_call: int | None = None, tally: Tally | None = None
 ) -> Iterator[Problem]:
     """`problem`, evaluating on actors inside of the block, which lies in one of `ray_cluster`.
 
@@ -43,10 +43,10 @@ def ray_problem(
     """
     pool: Pool[Batch, Any] = actor_pool(
         partial(_work_on_batches, problem),
-        workers=options.workers,
-        cpus=options.cpus_per_trial,
-        gpus=options.gpus_per_trial,
-        retries=options.max_retries,
+        workers=engine.workers,
+        cpus=engine.cpus_per_trial,
+        gpus=engine.gpus_per_trial,
+        retries=engine.max_retries,
         depth=2 if problem.cheap else 1,
     )
     with pool:

@@ -30,7 +30,7 @@ from hvnas.search.seams import Progress
 from hvnas.search.state import Checkpoint, Stopped
 
 if TYPE_CHECKING:
-    from hvnas.search.on_ray import RayOptions
+    from hvnas.search.request import Engine
 
 # After a request to stop, what is under way is waited for this long.
 _GRACE_SECONDS = 5.0
@@ -73,7 +73,7 @@ def run_trials(
     seed: int,
     progress: Progress,
     checkpoint: Checkpoint,
-    options: RayOptions,
+    engine: Engine,
 ) -> Archive:
     """The archive of `strategy` with one trial of Tune per network, in a Ray cluster. See `run_on_ray`."""
     run = strategy.proposer(problem, evals=evals, seed=seed)
@@ -82,9 +82,9 @@ def run_trials(
         if state is not None:
             with checkpoint.restoring():
                 run.replay(state)
-        desk = Desk(run, problem, evals=evals, progress=progress, checkpoint=checkpoint, options=options)
+        desk = Desk(run, problem, evals=evals, progress=progress, checkpoint=checkpoint, engine=engine)
         if desk.worth_starting():
-            _tune(desk, problem, options)
+            _tune(desk, problem, engine)
         desk.finish()
         return run.finish()
     finally:
@@ -105,14 +105,14 @@ class Desk:
         evals: int,
         progress: Progress,
         checkpoint: Checkpoint,
-        options: RayOptions,
+        engine: Engine,
     ) -> None:
         self.run = run
         self.problem = problem
         self.evals = evals
         self.progress = progress
         self.checkpoint = checkpoint
-        self.options = options
+        self.engine = engine
         self.tally = Tally.told_to(progress)
         self.tally.succeeded = run.archive.evaluated
         self.out: dict[str, Proposal] = {}
@@ -123,7 +123,7 @@ class Desk:
         self.error: BaseException | None = None
         self.stopping_since: float | None = None
         self.last_look = 0.0
-        self.room = fitting(cpus=options.cpus_per_trial, gpus=options.gpus_per_trial)
+        self.room = fitting(cpus=engine.cpus_per_trial, gpus=engine.gpus_per_trial)
         self.counted = time.monotonic()
 
     def worth_starting(self) -> bool:
@@ -174,9 +174,9 @@ class Desk:
     def _room(self) -> int:
         """How many trials may be out: what the cluster fits by now."""
         if time.monotonic() - self.counted > _COUNT_SECONDS:
-            self.room = room(cpus=self.options.cpus_per_trial, gpus=self.options.gpus_per_trial)
+            self.room = room(cpus=self.engine.cpus_per_trial, gpus=self.engine.gpus_per_trial)
             self.counted = time.monotonic()
-        return self.room if self.options.workers is None else min(self.room, self.options.workers)
+        return self.room if self.engine.workers is None else min(self.room, self.engine.workers)
 
     def told(self, trial: str, work: Any) -> None:
         """A trial ended well with its worker's `work`. Raises ValueError where only refusals come."""
@@ -194,7 +194,7 @@ class Desk:
         proposal = self.out.pop(trial)
         self.attempts[proposal.index] += 1
         attempts = self.attempts[proposal.index]
-        if attempts <= self.options.max_retries:
+        if attempts <= self.engine.max_retries:
             wait = _LOST_SECONDS[min(attempts, len(_LOST_SECONDS)) - 1] if lost else 0.0
             self.again.append((time.monotonic() + wait, proposal))
             return
@@ -226,7 +226,7 @@ class Desk:
         self.tally.check()
 
 
-def _tune(desk: Desk, problem: Problem, options: RayOptions) -> None:
+def _tune(desk: Desk, problem: Problem, engine: Engine) -> None:
     with environment(_TUNE), own_signals(), tempfile.TemporaryDirectory(prefix="hv-tune-") as folder:
         from ray import tune
 
@@ -238,7 +238,7 @@ def _tune(desk: Desk, problem: Problem, options: RayOptions) -> None:
             stop=_stopper(desk),
             callbacks=[_callback(desk)],
             num_samples=-1,
-            resources_per_trial={"cpu": options.cpus_per_trial, "gpu": options.gpus_per_trial},
+            resources_per_trial={"cpu": engine.cpus_per_trial, "gpu": engine.gpus_per_trial},
             max_failures=0,
             reuse_actors=True,
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),

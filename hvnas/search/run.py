@@ -5,26 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvnas._choices import Outside
 from hvnas._files import refusing
+from hvnas._request import check_same, filled
 from hvnas._validation import MOST_SEED, check_whole
-from hvnas.accuracy.estimator import ImageSize, check_scenario
+from hvnas.accuracy.estimator import check_scenario
 from hvnas.search.archive import Archive
 from hvnas.search.earlier import renew
-from hvnas.search.engines import LOCAL, Engine, resumed_engine, run_strategy, strategy_on
-from hvnas.search.estimator_files import estimator_hash, estimator_reference
+from hvnas.search.engines import run_strategy, strategy_on
+from hvnas.search.estimator_files import estimator_hash
 from hvnas.search.folder import CONFIG, RunConfig, RunFolder, versions
 from hvnas.search.history import History, reference_of
-from hvnas.search.making import AnyDevice, DeviceSet, make_problem, reference
-from hvnas.search.objectives import TOP1, Constraint, Objective
-from hvnas.search.problem import Outside, Problem
+from hvnas.search.making import DeviceSet, each_of, problem_of, settled
+from hvnas.search.objectives import TOP1
+from hvnas.search.problem import Problem
 from hvnas.search.reach import (
-    UNBOUNDED_MS,
     InfeasibleBudget,
     Reach,
     check_budget,
@@ -33,33 +35,40 @@ from hvnas.search.reach import (
     with_widest_budget,
 )
 from hvnas.search.registry import strategy_entry
+from hvnas.search.request import AUTO, Engine, SearchRequest
 from hvnas.search.result import SearchResult
-from hvnas.search.seams import DeviceLike, EstimatorLike, Progress, Silent, SpaceLike
+from hvnas.search.seams import DeviceLike, Progress, Silent
 from hvnas.search.session import Session, no_log
 from hvnas.search.state import Checkpoint, State, Stopped
 from hvnas.train.recipes import load_recipe
 
 if TYPE_CHECKING:
-    from hvnas.accuracy import AccuracyEstimator
     from hvnas.search.auto import Choice
+    from hvnas.search.request import (
+        AnyConstraint,
+        AnyDevice,
+        AnyEstimator,
+        AnyObjective,
+        AnySpace,
+    )
 
-AUTO = "auto"
+LOCAL = Engine()
 _CHECKPOINT_SECONDS = 3.0
 # Where a network takes seconds a strategy's own default, meant for microseconds, would take days.
 _EXPENSIVE_EVALS = 200
 
 
 def search(
-    space: SpaceLike | str | Path = "hybrid-mobile",
+    space: AnySpace = "hybrid-mobile",
     device: AnyDevice | Sequence[AnyDevice] = "iphone12",
     *,
     budget_ms: float | None = None,
     strategy: str = AUTO,
     recipe: str = "modern300",
     scenario: str = "imagenet1k",
-    estimator: EstimatorLike | AccuracyEstimator | str = "surrogate",
-    objectives: Sequence[str | Objective] = (),
-    constraints: Sequence[str | Constraint] = (),
+    estimator: AnyEstimator = "surrogate",
+    objectives: Sequence[AnyObjective] = (),
+    constraints: Sequence[AnyConstraint] = (),
     classes: int | None = None,
     evals: int | None = None,
     seed: int = 0,
@@ -107,76 +116,90 @@ def search(
         InfeasibleBudget: no architecture meets the budget; it carries the smallest reachable latency.
         ValueError: a name, number or file that will not do, or a run folder that is taken.
     """
+    request = SearchRequest(
+        space=space,
+        device=each_of(device),
+        budget_ms=budget_ms,
+        strategy=strategy,
+        recipe=recipe,
+        scenario=scenario,
+        estimator=estimator,
+        objectives=tuple(objectives),
+        constraints=tuple(constraints),
+        classes=classes,
+        evals=evals,
+        seed=seed,
+        margin=margin,
+        outside=outside,
+        fixed_points=fixed_points,
+        throughput=throughput,
+        engine=engine,
+    )
+    return start(request, out=out, progress=progress, stop=stop)
+
+
+def start(
+    request: SearchRequest,
+    *,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    stop: Event | None = None,
+) -> SearchResult:
+    """Search as `request` says. Writes `out`, and raises, as `search` does."""
     started = time.perf_counter()
-    if strategy != AUTO:
-        strategy_entry(strategy)
-    _check_counts(evals, seed)
+    if request.strategy != AUTO:
+        strategy_entry(request.strategy)
+    _check_counts(request.evals, request.seed)
     folder = None if out is None else RunFolder(Path(out))
     if folder is not None:
         folder.refuse_if_taken()
-    devices = DeviceSet(device)
-    problem = make_problem(
-        space,
-        devices,
-        estimator,
-        budget_ms=UNBOUNDED_MS if budget_ms is None else budget_ms,
-        margin=margin,
-        recipe=recipe,
-        scenario=scenario,
-        outside=outside,
-        objectives=objectives,
-        constraints=constraints,
-        classes=classes,
-    )
+    devices = DeviceSet(request.device)
+    problem = problem_of(request, devices)
     for one in problem.devices:
-        _check_throughput(one, throughput)
+        _check_throughput(one, request.throughput)
     reach = None
-    if budget_ms is None:
+    if request.budget_ms is None:
         problem, reach = with_widest_budget(problem)
     choice = None
-    if strategy == AUTO:
+    if request.strategy == AUTO:
         from hvnas.search.auto import resolve_strategy
 
-        choice = resolve_strategy(problem, evals, several=engine.storage is not None)
-        strategy = choice.name
-    size = problem.image_size
-    config = RunConfig(
-        space=reference(space),
-        space_hash=problem.space.hash,
-        device=devices.references[0],
-        device_hash=problem.device.hash,
-        estimator=estimator_reference(estimator) if isinstance(estimator, str) else type(estimator).__name__,
-        estimator_hash=estimator_hash(estimator) if isinstance(estimator, str) else "",
-        recipe=recipe,
-        scenario=scenario,
-        budget_ms=problem.budget_ms,
-        margin=problem.margin,
-        outside=outside,
-        strategy=strategy,
-        evals=_default_evals(problem, strategy) if evals is None else evals,
-        seed=seed,
-        fixed_points=problem.cheap if fixed_points is None else fixed_points,
-        versions=versions(),
-        objectives=tuple(map(str, problem.objectives)),
-        constraints=tuple(map(str, problem.constraints)),
-        others=tuple(devices.references[1:]),
-        other_hashes=tuple(one.hash for one in problem.others),
-        other_margins=problem.other_margins,
-        engine=engine.name,
-        storage=engine.shown_storage,
-        resolution=size and size.resolution,
-        classes=size and size.classes,
-    )
+        choice = resolve_strategy(problem, request.evals, several=request.engine.storage is not None)
+        request = replace(request, strategy=choice.name)
     return execute(
         problem,
-        config,
-        engine=engine,
+        _resolved(request, problem, devices),
+        engine=request.engine,
         folder=folder,
         progress=progress,
         stop=stop,
         choice=choice,
         reach=reach,
         started=started,
+    )
+
+
+def _resolved(request: SearchRequest, problem: Problem, devices: DeviceSet) -> RunConfig:
+    """`request` with every default resolved, and what its names stand for."""
+    named, size, engine = settled(request, devices), problem.image_size, request.engine
+    estimator = request.estimator
+    resolved = replace(
+        named,
+        budget_ms=problem.budget_ms,
+        margin=(problem.margin, *problem.other_margins),
+        objectives=tuple(map(str, problem.objectives)),
+        evals=_default_evals(problem, request.strategy) if request.evals is None else request.evals,
+        fixed_points=problem.cheap if request.fixed_points is None else request.fixed_points,
+        resolution=size and size.resolution,
+        classes=size and size.classes,
+        engine=Engine(name=engine.name, storage=engine.shown_storage),
+    )
+    return RunConfig(
+        **vars(resolved),
+        space_hash=problem.space.hash,
+        device_hash=tuple(device.hash for device in problem.devices),
+        estimator_hash=estimator_hash(estimator) if isinstance(estimator, str) else "",
+        versions=versions(),
     )
 
 
@@ -204,7 +227,7 @@ def resume(
     return execute(
         problem,
         config,
-        engine=resumed_engine(config) if engine is None else engine,
+        engine=config.engine if engine is None else engine,
         folder=folder,
         resumed=True,
         progress=progress,
@@ -213,34 +236,35 @@ def resume(
     )
 
 
-def problem_of(config: RunConfig) -> Problem:
-    """The problem that a run was begun with, by what its names stand for now; ValueError as `search`."""
-    return make_problem(
-        config.space,
-        [config.device, *config.others],
-        config.estimator,
-        budget_ms=config.budget_ms,
-        margin=(config.margin, *config.other_margins),
-        recipe=config.recipe,
-        scenario=config.scenario,
-        outside="allow" if config.outside == "allow" else "forbid",
-        objectives=config.objectives,
-        constraints=config.constraints,
-        image_size=_size_of(config),
-    )
+def resume_as(
+    request: SearchRequest,
+    out: str | Path,
+    *,
+    progress: Progress | None = None,
+    stop: Event | None = None,
+) -> SearchResult:
+    """Continue the run in folder `out`, whose options must be those that `request` gives.
 
-
-def _size_of(config: RunConfig) -> ImageSize | None:
-    size = ImageSize(config.resolution, config.classes)
-    return None if size == ImageSize() else size
+    Where estimates are made may differ. Raises ValueError as `resume`, and naming an option that differs.
+    """
+    folder = RunFolder(Path(out))
+    config = folder.config()
+    begun = replace(config, throughput=request.throughput, constraints=tuple(sorted(config.constraints)))
+    if request.strategy == AUTO:
+        request = replace(request, strategy=config.strategy)
+    whole = filled(request, begun)
+    wanted = settled(whole, DeviceSet(whole.device))
+    wanted = replace(wanted, constraints=tuple(sorted(map(str, wanted.constraints))))
+    check_same(wanted, begun, what=f"the run in {folder.path}")
+    engine = filled(request.engine, config.engine)
+    return resume(out, engine=engine, progress=progress, stop=stop)
 
 
 def _check_unchanged(problem: Problem, config: RunConfig, folder: RunFolder) -> None:
-    others = zip(config.others, problem.others, config.other_hashes, strict=True)
+    devices = zip(config.device, problem.devices, config.device_hash, strict=True)
     for what, name, now, then in (
         ("space", config.space, problem.space.hash, config.space_hash),
-        ("device", config.device, problem.device.hash, config.device_hash),
-        *(("device", name, device.hash, then) for name, device, then in others),
+        *(("device", name, device.hash, then) for name, device, then in devices),
         ("estimator", config.estimator, estimator_hash(config.estimator), config.estimator_hash),
     ):
         if then and now != then:

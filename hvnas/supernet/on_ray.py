@@ -10,7 +10,8 @@ from hvnas.supernet.memory import MemoryNeed, memory
 from hvnas.supernet.train import SupernetResult, train_supernet
 from hvnas.train.events import OnLine
 from hvnas.train.loop import OnProgress
-from hvnas.train.on_ray import Workers, share
+from hvnas.train.on_ray import share
+from hvnas.train.request import Workers
 
 
 def train_supernet_on_ray(

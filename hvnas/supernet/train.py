@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hvnas._lock import locked
 from hvnas._names import unknown_name
+from hvnas._request import as_begun, check_same
 from hvnas._validation import MOST_SEED, check_whole
 from hvnas.arch import Arch
 from hvnas.space import Space, load_space
 from hvnas.supernet.checkpoint import SupernetFolder, SupernetRun, genes_of
 from hvnas.supernet.extremes import extreme
 from hvnas.supernet.memory import MemoryNeed, memory
+from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.schemes import DEFAULT, list_schemes
 from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, inherited_top1
 from hvnas.supernet.supernet import Supernet
@@ -55,64 +57,50 @@ class SupernetResult:
     members: tuple[Calibrated, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is asked of a training, under the names of `SupernetRun`.
-
-    What is None is left to the recipe, the scheme, the data set, or the run that is continued.
-    """
-
-    space: str | None = None
-    data: str | None = None
-    resolution: int | None = None
-    train_size: int | None = None
-    test_size: int | None = None
-    recipe: str | None = None
-    epochs: int | None = None
-    batch: int | None = None
-    scheme: str | None = None
-    paths: int | None = None
-    bn_calib: int | None = None
-    importance: bool | None = None
-    seed: int | None = None
-
-
-def begin(asked: Asked, out: str | Path) -> SupernetFolder:
+def begin(request: SupernetRequest, out: str | Path) -> SupernetFolder:
     """A folder for a new training, every default resolved. Raises ValueError naming the field at fault."""
     folder = SupernetFolder(out)
     folder.refuse_if_taken()
-    for name in ("space", "data"):
-        if getattr(asked, name) is None:
+    for name, value in (("space", request.space), ("data", request.data)):
+        if value is None:
             raise ValueError(f"{name}: is missing; name the {name} to train on with --{name}")
-    assert asked.space is not None and asked.data is not None
-    space = load_space(asked.space)
+    assert request.space is not None and request.data is not None
+    space = load_space(request.space)
     data = load_data(
-        asked.data, resolution=asked.resolution, train_size=asked.train_size, test_size=asked.test_size
+        request.data,
+        resolution=request.resolution,
+        train_size=request.train_size,
+        test_size=request.test_size,
     )
-    recipe = load_recipe(asked.recipe or RECIPE)
+    recipe = load_recipe(request.recipe or RECIPE)
     run = SupernetRun(
-        space=lasting(asked.space),
+        space=lasting(request.space),
         space_hash=space.hash,
         genes=genes_of(space),
-        data=lasting(asked.data),
+        data=lasting(request.data),
         data_key=data.key,
         resolution=data.resolution,
-        train_size=asked.train_size,
-        test_size=asked.test_size,
+        train_size=request.train_size,
+        test_size=request.test_size,
         classes=data.classes,
-        recipe=lasting(asked.recipe or RECIPE),
-        epochs=int(recipe.epochs) if asked.epochs is None else asked.epochs,
-        batch=asked.batch,
-        scheme=asked.scheme or DEFAULT,
-        paths=asked.paths,
-        bn_calib=BN_CALIB if asked.bn_calib is None else asked.bn_calib,
-        importance=bool(asked.importance),
-        seed=asked.seed or 0,
+        recipe=lasting(request.recipe or RECIPE),
+        epochs=int(recipe.epochs) if request.epochs is None else request.epochs,
+        batch=request.batch,
+        scheme=request.scheme or DEFAULT,
+        paths=request.paths,
+        bn_calib=BN_CALIB if request.bn_calib is None else request.bn_calib,
+        importance=bool(request.importance),
+        seed=request.seed or 0,
     )
     _check(run)
-    if asked.batch is not None:
-        check_enough(asked.batch, data)
-    check_batch(training_of(recipe_of(run)).batch, data, workers=1, archs=_some_members(space, data))
+    if request.batch is not None:
+        check_enough(request.batch, data)
+    check_batch(
+        training_of(recipe_of(run)).batch,
+        data,
+        workers=request.workers.number,
+        archs=_some_members(space, data),
+    )
     folder.begin(run)
     return folder
 
@@ -124,19 +112,13 @@ def _some_members(space: Space, data: Data) -> Iterator[Arch]:
         yield space.decode(row).with_(resolution=data.resolution, classes=data.classes)
 
 
-def go_on(asked: Asked, out: str | Path) -> SupernetFolder:
+def go_on(request: SupernetRequest, out: str | Path) -> SupernetFolder:
     """The folder of a training to be continued. Raises ValueError where what is asked for differs."""
     folder = SupernetFolder(out)
-    run = folder.run
-    if asked.space is not None:
-        folder.check_space(load_space(asked.space))
-    for field in fields(asked):
-        wanted, begun = getattr(asked, field.name), getattr(run, field.name)
-        if field.name != "space" and wanted is not None and begun not in (wanted, lasting(str(wanted))):
-            raise ValueError(
-                f"{field.name}: the supernet in {folder.path} was begun with {begun}, not {wanted}; give the "
-                "same options again, or choose another folder"
-            )
+    begun = as_begun(request, folder.run, but={"space"})
+    if request.space is not None:  # whose file may lie elsewhere now
+        folder.check_space(load_space(request.space))
+    check_same(request, begun, what=f"the supernet in {folder.path}")
     return folder
 
 

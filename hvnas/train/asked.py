@@ -1,14 +1,14 @@
-"""What is asked of a training, and the folder that it leads to."""
+"""From what is asked of a training to its folder."""
 
 from __future__ import annotations
 
 import platform
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+from hvnas._request import as_begun, check_same
 from hvnas._validation import MOST_SEED, check_whole
 from hvnas.arch import Arch, load_arch
 from hvnas.latency.stated import restated
@@ -17,40 +17,14 @@ from hvnas.train.fitting import check_batch, check_enough, fit_arch, least_resol
 from hvnas.train.folder import BESIDE, TrainFolder, TrainRun, find_training, lasting
 from hvnas.train.loop import network_for
 from hvnas.train.recipes import Recipe, load_recipe, recipe_to_dict, training_of, with_batch
+from hvnas.train.request import NO_TEACHER, TrainRequest
 from hvnas.train.start import begin_with, digest
 from hvnas.train.teachers import load_teacher, teacher_file
 from hvnas.train.training import Distillation
 
 BEST = "best.yaml"  # of a search
-NO_TEACHER = "none"
 RUNS = Path("runs")
 LONGEST = 100  # characters of a folder's name: systems take 255 bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is asked of a training, under the names of `TrainRun`; what is None is left to recipe and data.
-
-    `teacher` is ``none`` where a recipe that distils is to train without; `single_scale` trains at one
-    resolution whatever the recipe says; `batch` takes the learning rate along in proportion.
-    """
-
-    source: str | None = None
-    data: str | None = None
-    resolution: int | None = None
-    train_size: int | None = None
-    test_size: int | None = None
-    strict: bool | None = None
-    recipe: str | None = None
-    epochs: int | None = None
-    batch: int | None = None
-    patience: int | None = None
-    single_scale: bool = False
-    teacher: str | None = None
-    teacher_weights: str | None = None
-    weights: str | None = None
-    seed: int | None = None
-    workers: int | None = None
 
 
 def network_of(source: str) -> Arch:
@@ -81,50 +55,50 @@ def default_out(source: str, data: str) -> Path:
     return RUNS / (re.sub(r"[^\w.-]+", "-", name)[:LONGEST].strip(".-") or "network")
 
 
-def begin(asked: Asked, out: str | Path, *, latency_device: str | None = None) -> TrainFolder:
+def begin(request: TrainRequest, out: str | Path) -> TrainFolder:
     """A folder for a new training, every default resolved.
 
-    Its network carries the latency that is predicted at the data's size, on `latency_device` or the device
-    that it was found for. Raises ValueError naming the field at fault.
+    Its network carries the latency that is predicted at the data's size, on the device that is asked for or
+    the one that it was found for. Raises ValueError naming the field at fault.
     """
     folder = TrainFolder(out)
     folder.refuse_if_taken()
-    if asked.source is None or asked.data is None:
-        what = "network: is missing; name the one to train" if asked.source is None else "data: is missing"
+    if request.source is None or request.data is None:
+        what = "network: is missing; name the one to train" if request.source is None else "data: is missing"
         raise ValueError(f"{what}; see hvnas train --help")
-    network = network_of(asked.source)
-    seed = _at_least(0, "seed", asked.seed or 0, most=MOST_SEED)
-    data = _data_for(network, asked)
-    recipe = _recipe(asked)
-    if asked.batch is not None:
-        check_enough(asked.batch, data)
-    beside = Path(asked.source) if Path(asked.source).is_dir() else Path(asked.source).parent
-    arch = restated(fit_arch(network, data), network, device=latency_device, beside=beside)
-    taught = asked.teacher not in (None, NO_TEACHER)
+    network = network_of(request.source)
+    seed = _at_least(0, "seed", request.seed or 0, most=MOST_SEED)
+    data = _data_for(network, request)
+    recipe = _recipe(request)
+    if request.batch is not None:
+        check_enough(request.batch, data)
+    beside = Path(request.source) if Path(request.source).is_dir() else Path(request.source).parent
+    arch = restated(fit_arch(network, data), network, device=request.latency_device, beside=beside)
+    taught = request.teacher not in (None, NO_TEACHER)
     run = TrainRun(
-        source=_absolute(asked.source),
+        source=_absolute(request.source),
         arch_hash=arch.hash,
-        data=lasting(asked.data),
+        data=lasting(request.data),
         data_key=data.key,
         resolution=data.resolution,
         classes=data.classes,
         class_names=list(data.class_names),
         mean=list(data.mean),
         std=list(data.std),
-        train_size=asked.train_size,
-        test_size=asked.test_size,
-        strict=bool(asked.strict),
+        train_size=request.train_size,
+        test_size=request.test_size,
+        strict=request.strict,
         recipe=recipe_to_dict(recipe),
-        epochs=_at_least(1, "epochs", int(recipe.epochs) if asked.epochs is None else asked.epochs),
+        epochs=_at_least(1, "epochs", int(recipe.epochs) if request.epochs is None else request.epochs),
         seed=seed,
-        teacher=_absolute(asked.teacher) if taught and asked.teacher else None,
-        teacher_weights=_resolved(asked.teacher_weights) if taught else None,
-        teacher_key=digest(teacher_file(asked.teacher, asked.teacher_weights))
-        if taught and asked.teacher
+        teacher=_absolute(request.teacher) if taught and request.teacher else None,
+        teacher_weights=_resolved(request.teacher_weights) if taught else None,
+        teacher_key=digest(teacher_file(request.teacher, request.teacher_weights))
+        if taught and request.teacher
         else None,
-        weights=_resolved(asked.weights),
-        weights_key=None if asked.weights is None else digest(asked.weights),
-        workers=_at_least(1, "workers", 1 if asked.workers is None else asked.workers),
+        weights=_resolved(request.weights),
+        weights_key=None if request.weights is None else digest(request.weights),
+        workers=request.workers.number,
         versions=_versions(),
     )
     _check(run, arch, data)
@@ -132,66 +106,73 @@ def begin(asked: Asked, out: str | Path, *, latency_device: str | None = None) -
     return folder
 
 
-def _data_for(network: Arch, asked: Asked) -> Data:
+def _data_for(network: Arch, request: TrainRequest) -> Data:
     """The data; where nobody asked for a resolution and theirs is too small, at the least `network` takes."""
 
     def load(resolution: int | None) -> Data:
         return load_data(
-            str(asked.data),
+            str(request.data),
             resolution=resolution,
-            train_size=asked.train_size,
-            test_size=asked.test_size,
-            strict=bool(asked.strict),
+            train_size=request.train_size,
+            test_size=request.test_size,
+            strict=request.strict,
         )
 
-    data = load(asked.resolution)
+    data = load(request.resolution)
     least = least_resolution(network, data)
-    if asked.resolution is None and least is not None and least != data.resolution:
+    if request.resolution is None and least is not None and least != data.resolution:
         return load(least)
     return data
 
 
-def go_on(asked: Asked, out: str | Path) -> TrainFolder:
+def go_on(request: TrainRequest, out: str | Path) -> TrainFolder:
     """The folder of a training to be continued. Raises ValueError where what is asked for differs."""
     folder = TrainFolder(out)
-    run = folder.run
-    training = training_of(run.load_recipe())
-    begun: dict[str, Any] = {field.name: getattr(run, field.name) for field in fields(run)}
-    begun |= {"recipe": run.recipe["name"], "batch": training.batch, "patience": training.patience}
-    begun["single_scale"] = training.scales is None
-    for field in fields(asked):
-        wanted, was = getattr(asked, field.name), begun[field.name]
-        if wanted in (None, False) or (field.name == "teacher" and wanted == NO_TEACHER and was is None):
-            continue
-        if was not in (wanted, _absolute(str(wanted)), _resolved(str(wanted)), Path(str(wanted)).stem):
-            raise ValueError(
-                f"{field.name}: the training in {folder.path} was begun with {was}, not {wanted}; give the "
-                "same options again, or choose another --out"
-            )
+    check_same(
+        request,
+        _begun(folder.run, request),
+        what=f"the training in {folder.path}",
+        remedy="choose another --out",
+    )
     return folder
 
 
-def _recipe(asked: Asked) -> Recipe:
+def _begun(run: TrainRun, request: TrainRequest) -> TrainRequest:
+    """What `run` was asked for; what a run does not keep is as in `request`."""
+    training = training_of(run.load_recipe())
+    name = run.recipe["name"]
+    return replace(
+        as_begun(request, run),
+        recipe=request.recipe if Path(str(request.recipe)).stem == name else name,
+        batch=training.batch,
+        patience=training.patience,
+        single_scale=training.scales is None,
+        teacher=run.teacher or NO_TEACHER,
+        workers=replace(request.workers, count=run.workers),
+    )
+
+
+def _recipe(request: TrainRequest) -> Recipe:
     """The recipe with what is asked for besides. Raises ValueError where it lacks a teacher."""
-    recipe = load_recipe(asked.recipe or "tiny")
+    recipe = load_recipe(request.recipe or "tiny")
     training = training_of(recipe)
-    if asked.batch is not None:
-        recipe = with_batch(recipe, _at_least(1, "batch", asked.batch))
+    if request.batch is not None:
+        recipe = with_batch(recipe, _at_least(1, "batch", request.batch))
         training = training_of(recipe)
-    if asked.patience is not None:
-        training = replace(training, patience=_at_least(1, "patience", asked.patience))
-    if asked.single_scale:
+    if request.patience is not None:
+        training = replace(training, patience=_at_least(1, "patience", request.patience))
+    if request.single_scale:
         training = replace(training, scales=None)
-    if asked.teacher_weights is not None and asked.teacher in (None, NO_TEACHER):
+    if request.teacher_weights is not None and request.teacher in (None, NO_TEACHER):
         raise ValueError("teacher_weights: whose? Name the network with --teacher, or leave them out")
-    if asked.teacher is None and training.distillation is not None:
+    if request.teacher is None and training.distillation is not None:
         raise ValueError(
             f"recipe {recipe.name}: learns of a teacher; name one with --teacher (the folder of a training, "
             f"or a network with --teacher-weights), or train without: --teacher {NO_TEACHER}"
         )
-    if asked.teacher == NO_TEACHER:
+    if request.teacher == NO_TEACHER:
         training = replace(training, distillation=None)
-    elif asked.teacher is not None:
+    elif request.teacher is not None:
         training = replace(training, distillation=training.distillation or Distillation())
     return replace(recipe, training=training)
 

@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,6 +20,7 @@ from hvnas.parallel import WorkersLost, fitting, ray_cluster
 from hvnas.train.folder import TrainFolder
 from hvnas.train.loop import OnProgress, Progress
 from hvnas.train.peers import Group, Peers
+from hvnas.train.request import Workers
 from hvnas.train.run import Outcome, train_in_folder
 
 V = TypeVar("V")
@@ -31,30 +31,6 @@ POLL_S = 0.2
 TOLD_S = 0.2  # between two steps that are told of
 ASKED_S = 0.5  # between two looks at whether to stop
 FAILED = "failed"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """Who trains: `count` workers of so many CPUs and GPUs each, on the cluster at `address` or their own.
-
-    `device` is torch's name, CUDA where workers have GPUs unless given.
-    """
-
-    count: int = 2
-    cpus: float = 1.0
-    gpus: float = 0.0
-    address: str | None = None
-    device: str | None = None
-    save_every: float = 300.0
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"workers: must be a whole number >= 1, got {self.count}")
-
-    @property
-    def torch_device(self) -> str:
-        """Where each worker computes."""
-        return self.device or ("cuda" if self.gpus > 0 else "cpu")
 
 
 class Work(Protocol[V_co]):
@@ -95,7 +71,7 @@ def share(
     Progress and lines of the first worker come here, and `stop` reaches all. ValueErrors of a worker are
     raised here as they are; WorkersLost where Ray lost too many.
     """
-    cpus = None if workers.address else max(workers.count * workers.cpus, float(os.cpu_count() or 1))
+    cpus = None if workers.address else max(workers.number * workers.cpus, float(os.cpu_count() or 1))
     with ray_cluster(workers.address, cpus=cpus), tempfile.TemporaryDirectory(prefix="hv-train-") as scratch:
         _check_room(workers)
         board = _board().remote()
@@ -140,7 +116,7 @@ class _Fitting(threading.Thread, Generic[V]):
                 },
                 torch_config=TorchConfig(backend=backend),
                 scaling_config=ScalingConfig(
-                    num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=resources
+                    num_workers=workers.number, use_gpu=workers.gpus > 0, resources_per_worker=resources
                 ),
                 run_config=RunConfig(
                     name="training",
@@ -263,10 +239,10 @@ class _Wire:
 
 def _check_room(workers: Workers) -> None:
     fits = fitting(cpus=workers.cpus, gpus=workers.gpus)
-    if fits < workers.count:
+    if fits < workers.number:
         raise ValueError(
             f"workers: the Ray cluster has room for {fits} of {workers.cpus:g} CPUs and {workers.gpus:g} "
-            f"GPUs each, not for {workers.count}; ask for fewer, or for less per worker"
+            f"GPUs each, not for {workers.number}; ask for fewer, or for less per worker"
         )
 
 

@@ -16,8 +16,9 @@ from hvnas.accuracy.inherited import from_options
 from hvnas.arch import Arch, load_arch
 from hvnas.search.estimator_files import estimator_hash, estimator_reference
 from hvnas.supernet import recalibrate
+from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.scoring import calibration_batches
-from hvnas.supernet.train import Asked, begin, train_supernet
+from hvnas.supernet.train import begin, train_supernet
 from hvnas.train.evaluation import top1_of
 
 
@@ -30,7 +31,7 @@ def make(text: str) -> InheritedEstimator:
 @pytest.fixture(scope="module")
 def folder(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = repo_root / "tests" / "supernet"
-    asked = Asked(
+    asked = SupernetRequest(
         space=str(files / "small.yaml"),
         data="shapes",
         train_size=32,

@@ -9,7 +9,7 @@ import pytest
 
 import hvnas.export as exports
 
-ASKED = ("latency", "export-suite", "--space", "efficientformer", "--networks", 1, "--blocks", 6)
+REQUEST = ("latency", "export-suite", "--space", "efficientformer", "--networks", 1, "--blocks", 6)
 
 
 @pytest.fixture(autouse=True)
@@ -23,12 +23,12 @@ def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_writes_and_goes_on(hvnas, tmp_path: Path) -> None:
     out = tmp_path / "suite"
-    first = hvnas(*ASKED, "--format", "coreml", "--out", out)
+    first = hvnas(*REQUEST, "--format", "coreml", "--out", out)
     assert first.exit_code == 0
     assert "3 networks and 12 block models" in first.stdout
     assert "ask for more with --blocks" in first.stdout
     assert f"Next: {out / 'README.md'}" in first.stdout
-    again = hvnas(*ASKED, "--format", "coreml", "--out", out, "--json")
+    again = hvnas(*REQUEST, "--format", "coreml", "--out", out, "--json")
     facts = json.loads(again.stdout)
     assert (facts["models"], facts["written"], facts["kept"]) == (15, 0, 15)
     assert facts["format"] == "coreml"
@@ -45,7 +45,7 @@ def test_writes_and_goes_on(hvnas, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line(hvnas, tmp_path: Path, options: tuple[object, ...], reason: str) -> None:
-    result = hvnas(*ASKED, *options, "--out", tmp_path / "suite")
+    result = hvnas(*REQUEST, *options, "--out", tmp_path / "suite")
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("hvnas: error: ") and reason in line
@@ -54,6 +54,6 @@ def test_bad_input_is_one_line(hvnas, tmp_path: Path, options: tuple[object, ...
 
 def test_a_folder_of_something_else(hvnas, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    result = hvnas(*ASKED, "--format", "onnx", "--out", tmp_path)
+    result = hvnas(*REQUEST, "--format", "onnx", "--out", tmp_path)
     assert result.exit_code == 2
     assert "holds other files and no suite" in result.stderr

@@ -14,7 +14,7 @@ MOMENTS = (Moment(10, 0.5, 100.0, 1, 70.0), Moment(100, 2.0, 140.0, 2, 80.0))
 
 
 def config(**changes: Any) -> RunConfig:
-    """Of a device that no file describes: fixed points are left out."""
+    """Of a device that no file describes: fixed points are left out. What one device has may stand alone."""
     asked: dict[str, Any] = {
         "space": "nowhere",
         "space_hash": "0" * 12,
@@ -32,7 +32,11 @@ def config(**changes: Any) -> RunConfig:
         "fixed_points": True,
         "versions": {"hvnas": "0"},
     }
-    return RunConfig(**(asked | changes))
+    asked |= changes
+    for name in ("device", "device_hash", "margin"):
+        if not isinstance(asked[name], tuple):
+            asked[name] = (asked[name],)
+    return RunConfig(**asked)
 
 
 def make(

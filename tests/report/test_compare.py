@@ -115,7 +115,7 @@ def test_runs_that_do_not_compare_are_refused(
 
 
 def test_other_devices_must_agree(tmp_path: Path) -> None:
-    more = {"others": ("slow",), "other_hashes": ("3" * 12,), "other_margins": (0.0,)}
+    more = {"device": ("no-device", "slow"), "device_hash": ("1" * 12, "3" * 12), "margin": (0.0, 0.0)}
     with pytest.raises(ValueError, match=r"others: low has none, high has slow \(hash 3{12}\)"):
         pair(tmp_path, {}, more)
 

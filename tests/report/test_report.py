@@ -205,9 +205,9 @@ def test_the_command_names_every_setting(tmp_path: Path) -> None:
     )
     (settings,) = make_report([run]).settings
     assert settings.command == (
-        "hvnas search --space nowhere --device iphone12 --budget-ms 2.4 --strategy evolution "
-        "--estimator surrogate --recipe modern300 --objective top1 --objective latency_ms "
-        "--constraint 'params<=3e+07' --evals 100 --seed 0 --outside forbid --margin 0.2"
+        "hvnas search --device iphone12 --budget-ms 2.4 --space nowhere --strategy evolution "
+        "--estimator surrogate --objective top1 --objective latency_ms --constraint 'params<=3e+07' "
+        "--recipe modern300 --evals 100 --seed 0 --margin 0.2 --outside forbid"
     )
     assert [note.partition(":")[0] for note in settings.notes] == [
         "the scenario is large-data",
@@ -216,7 +216,7 @@ def test_the_command_names_every_setting(tmp_path: Path) -> None:
 
 
 def test_margins_of_several_devices_stay_the_devices_own(tmp_path: Path) -> None:
-    more = {"others": ("slow",), "other_hashes": ("3" * 12,), "other_margins": (0.5,)}
+    more = {"device": ("iphone12", "slow"), "device_hash": ("f", "3" * 12), "margin": (0.2, 0.5)}
     (settings,) = make_report([make_run(tmp_path / "run", **more)]).settings
     assert "--margin" not in settings.command
     assert "the margins were 0.2 on iphone12, 0.5 on slow" in settings.notes[0]

@@ -18,7 +18,8 @@ from hvnas.search import resume, search
 from hvnas.search.making import make_problem
 from hvnas.search.run import problem_of
 from hvnas.space import FastPath, Space, load_space
-from hvnas.supernet.train import Asked, begin, train_supernet
+from hvnas.supernet.request import SupernetRequest
+from hvnas.supernet.train import begin, train_supernet
 
 FILES = Path(__file__).parents[1] / "supernet"
 DEVICE = "cpu-i7-12700h"
@@ -41,7 +42,7 @@ def space_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def supernet(space_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("net") / "net"
-    asked = Asked(
+    asked = SupernetRequest(
         space=str(space_file),
         data="shapes",
         resolution=32,

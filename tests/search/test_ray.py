@@ -17,8 +17,9 @@ import pytest
 from hvnas.parallel import ray_cluster
 from hvnas.search import Archive, Checkpoint, Problem, State
 from hvnas.search.failures import EvaluationsFailed
-from hvnas.search.on_ray import RayOptions, run_on_ray
+from hvnas.search.on_ray import run_on_ray
 from hvnas.search.registry import strategy_entry
+from hvnas.search.request import Engine
 from hvnas.search.seams import Rows, Silent
 from hvnas.search.state import Stopped
 from hvnas.testing.estimators import Synthetic, Unreliable, expensive_problem
@@ -68,7 +69,7 @@ def on_ray(
         seed=0,
         progress=watcher or Watcher(),
         checkpoint=checkpoint or Checkpoint(),
-        options=RayOptions(**options),
+        engine=Engine(name="ray", **options),
     )
 
 
@@ -247,7 +248,7 @@ def test_batches_on_actors_are_those_of_one_process(cluster: None) -> None:
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        RayOptions(**options)
+        Engine(name="ray", **options)
 
 
 def test_resources_that_nobody_has_are_refused(cluster: None) -> None:
@@ -263,7 +264,8 @@ QUIET = """
 import sys
 from pathlib import Path
 from hvnas.search import Checkpoint
-from hvnas.search.on_ray import RayOptions, run_on_ray
+from hvnas.search.on_ray import run_on_ray
+from hvnas.search.request import Engine
 from hvnas.search.registry import strategy_entry
 from hvnas.search.seams import Silent
 from hvnas.testing.estimators import Synthetic, Unreliable, expensive_problem
@@ -278,7 +280,7 @@ for deadly in (False, True):
         seed=0,
         progress=Silent(),
         checkpoint=Checkpoint(),
-        options=RayOptions(workers=1, max_retries=0),
+        engine=Engine(name="ray", workers=1, max_retries=0),
     )
 print("done")
 """

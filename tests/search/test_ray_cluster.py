@@ -21,7 +21,8 @@ from nodes import ENVIRONMENT, Node, wait_for
 SEARCH = """
 import sys
 from hvnas.search import Checkpoint
-from hvnas.search.on_ray import RayOptions, run_on_ray
+from hvnas.search.on_ray import run_on_ray
+from hvnas.search.request import Engine
 from hvnas.search.registry import strategy_entry
 from hvnas.testing.estimators import Synthetic, expensive_problem
 from hvnas.testing.strategies import LANDSCAPES, Landscape
@@ -37,11 +38,11 @@ class Watcher(Silent):
 
 
 problem = expensive_problem(LANDSCAPES[1], Synthetic(0.5), budget_ms=100.0)
-options = RayOptions(address=sys.argv[2], max_retries=3)
+engine = Engine(name="ray", address=sys.argv[2], max_retries=3)
 for strategy in sys.argv[1].split(","):
     run_on_ray(
         strategy_entry(strategy).make(), problem, evals=24, seed=0,
-        progress=Watcher(), checkpoint=Checkpoint(), options=options,
+        progress=Watcher(), checkpoint=Checkpoint(), engine=engine,
     )
     print("done", flush=True)
 """

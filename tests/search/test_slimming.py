@@ -26,8 +26,9 @@ from hvnas.search.seams import Silent
 from hvnas.search.slimming import Slimming
 from hvnas.search.state import Checkpoint
 from hvnas.space import load_space
+from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.slimming import Moves
-from hvnas.supernet.train import Asked, begin, train_supernet
+from hvnas.supernet.train import begin, train_supernet
 from hvnas.testing import strategies
 from hvnas.testing.strategies import MemoryCheckpoint, StrategyConformance, WatchedProblem
 
@@ -44,7 +45,7 @@ def one_thread() -> Any:
 
 
 def trained(out: Path, *, importance: bool) -> Path:
-    asked = Asked(
+    asked = SupernetRequest(
         space=str(SPACE),
         data="shapes",
         resolution=32,

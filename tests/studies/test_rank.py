@@ -17,7 +17,8 @@ from hvnas.studies.alone import FILE, Alone, Standalone
 from hvnas.studies.members import draws, in_bins, quantile_centres
 from hvnas.studies.rank import LOCK, REPORT, RankOptions, RankReport, Subject, facts, rank, ranked
 from hvnas.supernet.checkpoint import SupernetFolder
-from hvnas.supernet.train import Asked, begin, train_supernet
+from hvnas.supernet.request import SupernetRequest
+from hvnas.supernet.train import begin, train_supernet
 from hvnas.train.loop import Trainer
 
 
@@ -28,7 +29,7 @@ def files(repo_root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def supernet(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    asked = Asked(
+    asked = SupernetRequest(
         space=str(files / "small.yaml"),
         data="shapes",
         train_size=16,

@@ -15,15 +15,16 @@ from hvnas.studies.rediscovery.efficientformer import Rediscovery
 from hvnas.studies.rediscovery.output import to_json, write
 from hvnas.studies.rediscovery.patterns import PATTERNS
 from hvnas.studies.rediscovery.slimmed import WithSupernet, supernet_in, with_supernet
-from hvnas.studies.rediscovery.supernet import ASKED, to_train
-from hvnas.supernet.train import Asked, begin, train_supernet
+from hvnas.studies.rediscovery.supernet import REQUEST, to_train
+from hvnas.supernet.request import SupernetRequest
+from hvnas.supernet.train import begin, train_supernet
 
 SHARE, EVALS = 0.5, 12
 WAYS = ["slimming", "supernet", "both", "all four"]
 
 
-def small(space: str) -> Asked:
-    return Asked(
+def small(space: str) -> SupernetRequest:
+    return SupernetRequest(
         space=space, data="shapes", train_size=64, test_size=32, epochs=1, bn_calib=32, importance=True
     )
 
@@ -87,8 +88,8 @@ def test_none_with_all_four_is_none(study: Rediscovery, supernet: InheritedEstim
 def test_the_study_s_own_supernet_is_begun_once(tmp_path: Path) -> None:
     begun = to_train(tmp_path / "net")
     assert (begun.run.space, begun.run.resolution, begun.run.importance) == (
-        ASKED.space,
-        ASKED.resolution,
+        REQUEST.space,
+        REQUEST.resolution,
         True,
     )
     assert to_train(tmp_path / "net").run == begun.run

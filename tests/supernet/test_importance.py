@@ -22,7 +22,8 @@ from hvnas.supernet.importance import (
     train_importance,
     types_by_position,
 )
-from hvnas.supernet.train import Asked, begin, go_on, train_supernet
+from hvnas.supernet.request import SupernetRequest
+from hvnas.supernet.train import begin, go_on, train_supernet
 from hvnas.supernet.training import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
 from hvnas.train.recipes import load_recipe
@@ -45,8 +46,8 @@ def images(data: Data) -> torch.Tensor:
     return torch.rand(4, 3, data.resolution, data.resolution)
 
 
-def asked(**changes: object) -> Asked:
-    made = Asked(
+def asked(**changes: object) -> SupernetRequest:
+    made = SupernetRequest(
         space=str(FILES / "small.yaml"),
         data="shapes",
         resolution=32,

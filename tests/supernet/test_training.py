@@ -21,9 +21,10 @@ from hvnas.nn.weights import read_safetensors
 from hvnas.space import load_space
 from hvnas.supernet import Supernet, recalibrate
 from hvnas.supernet.checkpoint import STATE, SupernetFolder
+from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.schemes import list_schemes
 from hvnas.supernet.scoring import calibration_batches, inherited_top1
-from hvnas.supernet.train import Asked, begin, go_on, recipe_of, train_supernet
+from hvnas.supernet.train import begin, go_on, recipe_of, train_supernet
 from hvnas.supernet.training import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
 from hvnas.train.evaluation import to_tensors, top1_of
@@ -31,6 +32,9 @@ from hvnas.train.loop import DivergedError, Progress
 from hvnas.train.recipes import load_recipe, training_of
 
 Weights = dict[str, torch.Tensor]
+
+
+Asked = Callable[..., SupernetRequest]
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +56,13 @@ def files(repo_root: Path) -> Path:
 
 
 @pytest.fixture
-def asked(files: Path) -> Callable[..., Asked]:
+def asked(files: Path) -> Asked:
     """What is asked of a training of 2 epochs of 3 steps."""
 
-    def make(**changes: Any) -> Asked:
+    def make(**changes: Any) -> SupernetRequest:
         own: dict[str, Any] = {"space": str(files / "small.yaml"), "data": "shapes", "train_size": 24}
         own |= {"test_size": 16, "recipe": str(files / "short.yaml"), "bn_calib": 16}
-        return Asked(**own | changes)
+        return SupernetRequest(**own | changes)
 
     return make
 
@@ -195,7 +199,7 @@ train_supernet(SupernetFolder(sys.argv[1]), device="cpu", save_every=0.0, progre
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_run_goes_on_to_the_same_bits(asked: Callable[..., Asked], tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_bits(asked: Asked, tmp_path: Path) -> None:
     folder = begin(asked(epochs=3), tmp_path / "killed")
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder.path)])
     while not folder.state.exists() and child.poll() is None:
@@ -204,7 +208,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(asked: Callable[..., Asked], tmp_
     assert child.wait() == -signal.SIGKILL, "killed while it ran"
 
     seen: list[Progress] = []
-    resumed = train_supernet(go_on(Asked(), folder.path), device="cpu", progress=seen.append)
+    resumed = train_supernet(go_on(SupernetRequest(), folder.path), device="cpu", progress=seen.append)
     assert (seen[0].epoch, seen[0].step) > (1, 1), "it went on"
     straight = begin(asked(epochs=3), tmp_path / "straight")
     assert resumed == train_supernet(straight, device="cpu")
@@ -213,7 +217,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(asked: Callable[..., Asked], tmp_
 
 
 def test_a_loss_that_is_no_number_names_the_member_and_keeps_the_state(
-    asked: Callable[..., Asked], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = begin(asked(), tmp_path / "run")
     real = SupernetTrainer.backward
@@ -237,7 +241,7 @@ def test_a_loss_that_is_no_number_names_the_member_and_keeps_the_state(
     assert all(tensor.isfinite().all() for tensor in folder.load().state_dict().values())
 
 
-def test_a_folder_serves_one_training_at_a_time(asked: Callable[..., Asked], tmp_path: Path) -> None:
+def test_a_folder_serves_one_training_at_a_time(asked: Asked, tmp_path: Path) -> None:
     folder = begin(asked(epochs=1), tmp_path / "run")
     with locked(folder.lock), pytest.raises(ValueError, match="another process is at work") as caught:
         train_supernet(folder, device="cpu")
@@ -265,9 +269,7 @@ def test_a_gradient_that_is_no_number_stops_before_the_weights_do(
     assert all(tensor.isfinite().all() for tensor in trainer.net.parameters())
 
 
-def test_a_supernet_of_another_space_is_refused(
-    asked: Callable[..., Asked], tmp_path: Path, files: Path
-) -> None:
+def test_a_supernet_of_another_space_is_refused(asked: Asked, tmp_path: Path, files: Path) -> None:
     space = yaml.safe_load((files / "small.yaml").read_text(encoding="utf-8"))
     mine = tmp_path / "mine.yaml"
     mine.write_text(yaml.safe_dump(space), encoding="utf-8")
@@ -278,7 +280,7 @@ def test_a_supernet_of_another_space_is_refused(
     mine.write_text(yaml.safe_dump(space), encoding="utf-8")
     difference = r"of another space: stages.0.width was \[24, 32\], is \[24\]; use the space"
     for use in (
-        lambda: go_on(Asked(space=str(mine)), folder.path),
+        lambda: go_on(SupernetRequest(space=str(mine)), folder.path),
         lambda: train_supernet(SupernetFolder(folder.path), device="cpu"),
         lambda: SupernetFolder(folder.path).load(),
     ):
@@ -293,7 +295,7 @@ def test_a_supernet_of_another_space_is_refused(
 
 
 def test_a_state_of_another_run_is_refused(
-    asked: Callable[..., Asked], tmp_path: Path, make_trainer: Callable[..., SupernetTrainer]
+    asked: Asked, tmp_path: Path, make_trainer: Callable[..., SupernetTrainer]
 ) -> None:
     file = tmp_path / "state.safetensors"
     make_trainer(scheme="single-path", checkpoint=file, stop=stopping_after(1)).run()
@@ -324,14 +326,14 @@ def test_a_state_of_another_run_is_refused(
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_written(
-    asked: Callable[..., Asked], tmp_path: Path, changes: dict[str, Any], message: str
+    asked: Asked, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         begin(asked(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_that_was_tampered_with_names_the_field(asked: Callable[..., Asked], tmp_path: Path) -> None:
+def test_a_folder_that_was_tampered_with_names_the_field(asked: Asked, tmp_path: Path) -> None:
     folder = begin(asked(batch=4), tmp_path / "run")
     assert training_of(recipe_of(folder.run)).batch == 4
     path = folder.path / "supernet.json"
@@ -344,7 +346,7 @@ def test_a_folder_that_was_tampered_with_names_the_field(asked: Callable[..., As
         _ = SupernetFolder(tmp_path).run
 
 
-def test_settings_without_a_say_are_named(asked: Callable[..., Asked], files: Path, tmp_path: Path) -> None:
+def test_settings_without_a_say_are_named(asked: Asked, files: Path, tmp_path: Path) -> None:
     recipe = yaml.safe_load((files / "short.yaml").read_text())
     recipe["epochs"] = 1
     recipe["training"] |= {"head_dropout": 0.3, "loss": "sigmoid"}

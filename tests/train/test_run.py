@@ -15,9 +15,10 @@ import torch
 from hvnas.arch import load_arch, save_arch
 from hvnas.nn import build
 from hvnas.nn.weights import save_weights
-from hvnas.train.asked import Asked, begin, default_out, go_on, network_of
+from hvnas.train.asked import begin, default_out, go_on, network_of
 from hvnas.train.folder import TrainFolder, find_training
 from hvnas.train.loop import Progress
+from hvnas.train.request import TrainRequest
 from hvnas.train.run import held, train_in_folder
 from hvnas.train.score import evaluate
 
@@ -45,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def asked(place: Path, **more: Any) -> Asked:
+def asked(place: Path, **more: Any) -> TrainRequest:
     fields: dict[str, Any] = {
         "source": str(place / "net.yaml"),
         "data": "shapes",
@@ -53,7 +54,7 @@ def asked(place: Path, **more: Any) -> Asked:
         "test_size": 16,
         "recipe": str(place / "short.yaml"),
     }
-    return Asked(**(fields | more))
+    return TrainRequest(**(fields | more))
 
 
 def stopping_after(steps: int) -> Callable[[], bool]:
@@ -96,7 +97,7 @@ def test_a_stopped_training_goes_on_to_the_same_curve(place: Path, tmp_path: Pat
     assert not first.result.finished
     assert not folder.finished
     seen: list[Progress] = []
-    second = train_in_folder(go_on(Asked(), tmp_path / "run"), device="cpu", progress=seen.append)
+    second = train_in_folder(go_on(TrainRequest(), tmp_path / "run"), device="cpu", progress=seen.append)
     whole = TrainFolder(place / "whole").metrics()
     assert second.metrics["history"] == whole["history"]
     assert same_weights(folder.weights, place / "whole" / "model.safetensors")
@@ -162,7 +163,7 @@ def test_what_is_asked_for_again_must_be_the_same(place: Path) -> None:
         ({"epochs": 5}, "epochs: the training in .* was begun with 3, not 5"),
         ({"data": "digits"}, "data: the training in"),
         ({"seed": 1}, "seed: the training in"),
-        ({"source": "efficientvit_b1"}, "source: the training in"),
+        ({"source": "efficientvit_b1"}, "network: the training in"),
     ):
         with pytest.raises(ValueError, match=named):
             go_on(asked(place, **change), out)

@@ -9,77 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas.cli import _numbers as numbers
+from hvnas.cli._request import takes
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli._training import (
-    SAVE_EVERY,
-    DataOption,
-    DeviceOption,
-    EpochsOption,
-    JsonOption,
-    ResolutionOption,
-    SaveEveryOption,
-    TestSizeOption,
-    TrainSizeOption,
-    carry_out,
-    check_device,
-)
-from hvnas.cli._workers import (
-    AddressOption,
-    CpusOption,
-    EngineOption,
-    GpusOption,
-    WorkersOption,
-    counted,
-    workers_of,
-)
+from hvnas.cli._training import JsonOption, carry_out, check_device
+from hvnas.supernet.request import SupernetRequest
+from hvnas.train.request import Workers
 
 if TYPE_CHECKING:
     from hvnas.supernet.checkpoint import SupernetFolder
     from hvnas.supernet.train import SupernetResult
-    from hvnas.train.on_ray import Workers
 
 
+@takes(SupernetRequest)
 def run(
+    request: SupernetRequest,
+    *,
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    space: Annotated[str | None, typer.Option(help="A space by name, or a YAML file.")] = None,
-    data: DataOption = None,
-    scheme: Annotated[
-        str | None,
-        typer.Option(
-            help="spreading, sandwich, widening, conflict-aware, single-path, fair or shrinking. "
-            "Default: spreading."
-        ),
-    ] = None,
-    paths: Annotated[int | None, typer.Option(help="Random networks a step. Default: the scheme's.")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="A recipe with a training section. Default: supernet.")
-    ] = None,
-    epochs: EpochsOption = None,
-    batch: Annotated[int | None, typer.Option(help="Images a step. Default: the recipe's.")] = None,
-    resolution: ResolutionOption = None,
-    train_size: TrainSizeOption = None,
-    test_size: TestSizeOption = None,
-    bn_calib: Annotated[
-        int | None,
-        typer.Option(
-            help="Training images that BatchNorm is recalibrated on to evaluate; 0: none. Default: 512."
-        ),
-    ] = None,
-    importance: Annotated[
-        bool | None,
-        typer.Option(
-            "--importance",
-            help="Learn the importance of each block beside the weights, for --strategy slimming.",
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, batches and draws. Default: 0.")] = None,
-    device: DeviceOption = None,
-    engine: EngineOption = "local",
-    workers: WorkersOption = None,
-    cpus_per_worker: CpusOption = 1.0,
-    gpus_per_worker: GpusOption = 0.0,
-    address: AddressOption = None,
-    save_every: SaveEveryOption = SAVE_EVERY,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -88,59 +33,28 @@ def run(
     A search then takes the folder as --estimator supernet:DIR. Stopped or killed, --resume goes on to the
     same weights. At the end a few members are scored with and without BatchNorm recalibration.
     """
-    from hvnas.supernet.train import Asked, begin, go_on
+    from hvnas.supernet.train import begin, go_on
 
-    count = counted(engine, workers)
-    asked = Asked(
-        space=space,
-        data=data,
-        resolution=resolution,
-        train_size=train_size,
-        test_size=test_size,
-        recipe=recipe,
-        epochs=epochs,
-        batch=batch,
-        scheme=scheme,
-        paths=paths,
-        bn_calib=bn_calib,
-        importance=importance,
-        seed=seed,
-    )
-    check_device(device, engine)
-    folder = go_on(asked, out) if resume else begin(asked, out)
-    shared = workers_of(
-        engine,
-        count=count or 1,
-        cpus=cpus_per_worker,
-        gpus=gpus_per_worker,
-        address=address,
-        device=device,
-        save_every=save_every,
-    )
+    check_device(request.workers)
+    folder = go_on(request, out) if resume else begin(request, out)
     # Standard output carries the JSON object and nothing else.
     screen = Screen(errors=as_json)
-    result = carry_on(folder, screen, device=device, save_every=save_every, workers=shared)
+    result = carry_on(folder, screen, request.workers)
     if as_json:
         print_json(_facts(result, folder))
     else:
         _print(result, folder, screen)
 
 
-def carry_on(
-    folder: SupernetFolder,
-    screen: Screen,
-    *,
-    device: str | None = None,
-    save_every: float = SAVE_EVERY,
-    workers: Workers | None = None,
-) -> SupernetResult:
+def carry_on(folder: SupernetFolder, screen: Screen, workers: Workers | None = None) -> SupernetResult:
     """Train the supernet of `folder` to its end, from its state where there is one, and show how it goes."""
     from hvnas.supernet.on_ray import train_supernet_on_ray
     from hvnas.supernet.train import train_supernet
 
+    workers = workers or Workers()
     train = (
-        partial(train_supernet, folder, device=device, save_every=save_every)
-        if workers is None
+        partial(train_supernet, folder, device=workers.device, save_every=workers.save_every)
+        if workers.engine == "local"
         else partial(train_supernet_on_ray, folder, workers)
     )
     told = partial(

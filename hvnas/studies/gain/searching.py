@@ -9,11 +9,11 @@ from typing import cast
 
 import numpy as np
 
+from hvnas._choices import Outside
 from hvnas.accuracy import AccuracyEstimator, Estimate
 from hvnas.arch import Arch
 from hvnas.latency import Device
 from hvnas.search import SearchResult, search
-from hvnas.search.problem import Outside
 from hvnas.space import FastPath, Space, load_space
 
 SAMPLE = 256

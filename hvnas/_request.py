@@ -1,0 +1,137 @@
+"""Requests: everything that is asked of a search or of a training, each option listed once.
+
+A request is a frozen dataclass. The type of a field carries an `Option`, from which a command line makes the
+option of that field; what has none can be asked for from Python only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a command line asks for a field of a request; it stands in the field's `Annotated` type.
+
+    `name` is the option's, without dashes, where it is not called like the field. An `argument` is given by
+    its place. `least` is the smallest number that will do.
+    """
+
+    help: str
+    metavar: str | None = None
+    name: str | None = None
+    argument: bool = False
+    least: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked for; a field may be a request itself.
+
+    `given` names the fields that were asked for, whatever their value: those and no others must be what a run
+    that is continued was begun with. A field that differs from its default was asked for in any case.
+    """
+
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        changed = {f.name for f in _own_fields(self) if getattr(self, f.name) != default_of(f)}
+        object.__setattr__(self, "given", self.given | changed)
+
+
+R = TypeVar("R", bound=Request)
+
+
+def default_of(of: Field[Any]) -> Any:
+    """The default of a field, MISSING where it has none."""
+    return of.default if of.default_factory is MISSING else of.default_factory()
+
+
+def options_of(request: type[Request]) -> dict[str, tuple[Any, Option | None]]:
+    """Type and Option of each field but `given`, in their order."""
+    hints = get_type_hints(request, include_extras=True)
+    return {f.name: _split(hints[f.name]) for f in fields(request) if f.name != "given"}
+
+
+def _split(hint: Any) -> tuple[Any, Option | None]:
+    if get_origin(hint) is not Annotated:
+        return hint, None
+    kind, *said = get_args(hint)
+    return kind, next((each for each in said if isinstance(each, Option)), None)
+
+
+def _own_fields(request: Request) -> Iterator[Field[Any]]:
+    return (each for each in fields(request) if each.name != "given")
+
+
+def as_begun(wanted: R, run: object, *, but: Collection[str] = ()) -> R:
+    """`wanted` with all that `run` has under the names of its fields, `but` those."""
+    names = {each.name for each in _own_fields(wanted)}.intersection(vars(run)).difference(but)
+    return replace(wanted, **{name: getattr(run, name) for name in names})
+
+
+def filled(wanted: Request, begun: R) -> R:
+    """`begun` with what `wanted`, of the same kind, gives."""
+    return replace(begun, **{name: getattr(wanted, name) for name in wanted.given})
+
+
+def check_same(wanted: R, begun: R, *, what: str, remedy: str = "choose another folder") -> None:
+    """Raise ValueError where `wanted` gives what `begun` does not have; `what` is what was begun.
+
+    A name or file given as a relative path is the same as its absolute path.
+    """
+    for each in _own_fields(wanted):
+        now, then = getattr(wanted, each.name), getattr(begun, each.name)
+        if isinstance(now, Request):
+            check_same(now, then, what=what, remedy=remedy)
+        elif each.name in wanted.given and _settled(now) != _settled(then):
+            option = options_of(type(wanted))[each.name][1]
+            name = option.name if option is not None and option.name is not None else each.name
+            raise ValueError(
+                f"{name}: {what} was begun with {_shown(then)}, not {_shown(now)}; "
+                f"give the same options again, or {remedy}"
+            )
+
+
+def words_of(request: Request) -> list[str]:
+    """The command line that asks for `request`; of its parts it names what is not at its default."""
+    words: list[str] = []
+    for name, (_, option) in options_of(type(request)).items():
+        value = getattr(request, name)
+        if isinstance(value, Request):
+            changed = {
+                each.name for each in _own_fields(value) if getattr(value, each.name) != default_of(each)
+            }
+            words += [word for part in sorted(changed) for word in _words(value, part)]
+        elif option is not None:
+            words += _words(request, name)
+    return words
+
+
+def _words(request: Request, name: str) -> list[str]:
+    option, value = options_of(type(request))[name][1], getattr(request, name)
+    if option is None or value is None or value is False:
+        return []
+    word = f"--{(option.name or name).replace('_', '-')}"
+    if value is True:
+        return [word]
+    return [part for each in (value if isinstance(value, tuple) else (value,)) for part in (word, str(each))]
+
+
+def _settled(value: Any) -> Any:
+    """A value in the one form that it is compared in."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_settled, value))
+    if not isinstance(value, (str, Path)):
+        return value
+    # As in folder:DIR and supernet:DIR.
+    kind, colon, path = str(value).rpartition(":")
+    return f"{kind}{colon}{Path(path).resolve()}"
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it."""
+    return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)

@@ -1,0 +1,88 @@
+"""A command's options from the request that it is given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+
+from hvnas._request import Option, Request, default_of, options_of
+
+Command = Callable[..., None]
+
+
+def takes(request: type[Request]) -> Callable[[Command], Command]:
+    """Decorator: a command with the options of `request` and, behind them, those of its own.
+
+    What it decorates is given the request that they make, and its own options by name.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+        def run(context: typer.Context, **values: Any) -> None:
+            given = {name for name in values if _is_given(context, name)}
+            made = _made(request, {name: values[name] for name in given})
+            command(made, **{each.name: values[each.name] for each in own})
+
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        run.__doc__, run.__module__, run.__name__ = command.__doc__, command.__module__, command.__name__
+        run.__annotations__ = {}
+        run.__signature__ = inspect.Signature([context, *_parameters(request), *own])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _made(request: type[Request], given: Mapping[str, Any]) -> Request:
+    """The request of the values that were given."""
+    made: dict[str, Any] = {}
+    parts: dict[str, Request] = {}
+    for name, (kind, option) in options_of(request).items():
+        if inspect.isclass(kind) and issubclass(kind, Request):
+            parts[name] = _made(kind, given)
+        elif option is not None and (value := given.get(_parameter_name(name, option))) is not None:
+            made[name] = tuple(value) if isinstance(value, list) else value
+    return request(**parts, **made, given=frozenset(made))
+
+
+def _parameters(request: type[Request]) -> Iterator[inspect.Parameter]:
+    defaults = {each.name: default_of(each) for each in fields(request)}
+    for name, (kind, option) in options_of(request).items():
+        if inspect.isclass(kind) and issubclass(kind, Request):
+            yield from _parameters(kind)
+        elif option is not None:
+            yield _parameter(name, kind, option, defaults[name])
+
+
+def _parameter(name: str, kind: Any, option: Option, default: Any) -> inspect.Parameter:
+    if get_origin(kind) is tuple:  # which may be given several times
+        several: Any = list[get_args(kind)[0]]  # type: ignore[misc]
+        kind, default = (several, MISSING) if default is MISSING else (several | None, default or None)
+    name = _parameter_name(name, option)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[kind, _typer_option(name, option)],
+    )
+
+
+def _typer_option(name: str, option: Option) -> Any:
+    """Always with its name: typer gives a flag a second, negative one otherwise."""
+    if option.argument:
+        return typer.Argument(metavar=option.metavar, help=option.help)
+    declared = f"--{name.replace('_', '-')}"
+    return typer.Option(declared, metavar=option.metavar, help=option.help, min=option.least)
+
+
+def _parameter_name(name: str, option: Option) -> str:
+    return (option.name or name).replace("-", "_")

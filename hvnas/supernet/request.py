@@ -1,0 +1,44 @@
+"""What is asked of a supernet's training. Nothing here needs torch: the command's help is made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from hvnas._request import Option, Request
+from hvnas.train.request import DataName, Epochs, Resolution, TestSize, TrainSize, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupernetRequest(Request):
+    """What is asked of a supernet's training.
+
+    What is None is left to the recipe, the scheme, the data set, or the run that is continued.
+    """
+
+    space: Annotated[str | None, Option(help="A space by name, or a YAML file.")] = None
+    data: DataName = None
+    scheme: Annotated[
+        str | None,
+        Option(
+            help="spreading, sandwich, widening, conflict-aware, single-path, fair or shrinking. "
+            "Default: spreading."
+        ),
+    ] = None
+    paths: Annotated[int | None, Option(help="Random networks a step. Default: the scheme's.")] = None
+    recipe: Annotated[str | None, Option(help="A recipe with a training section. Default: supernet.")] = None
+    epochs: Epochs = None
+    batch: Annotated[int | None, Option(help="Images a step. Default: the recipe's.")] = None
+    resolution: Resolution = None
+    train_size: TrainSize = None
+    test_size: TestSize = None
+    bn_calib: Annotated[
+        int | None,
+        Option(help="Training images that BatchNorm is recalibrated on to evaluate; 0: none. Default: 512."),
+    ] = None
+    importance: Annotated[
+        bool | None,
+        Option(help="Learn the importance of each block beside the weights, for --strategy slimming."),
+    ] = None
+    seed: Annotated[int | None, Option(help="Of weights, batches and draws. Default: 0.")] = None
+    workers: Workers = field(default_factory=Workers)

@@ -1,0 +1,115 @@
+"""What is asked of a training. Nothing here needs torch: the help of the commands is made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from hvnas._choices import Address, EngineName, check_ray_options
+from hvnas._request import Option, Request
+
+COUNT = 2  # workers on Ray where nobody says how many
+SAVE_EVERY = 300.0
+NO_TEACHER = "none"
+
+DataName = Annotated[str | None, Option(help="digits, shapes, folder:DIR or hf:NAME.")]
+Epochs = Annotated[int | None, Option(help="Default: the recipe's.")]
+Resolution = Annotated[int | None, Option(help="Pixels of the images. Default: the data set's.")]
+TrainSize = Annotated[int | None, Option(help="At most so many training images.")]
+TestSize = Annotated[int | None, Option(help="At most so many test images.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers(Request):
+    """Where a training runs: in this process, or on `count` workers of Ray that share each batch.
+
+    `cpus` and `gpus` are those of each worker. `address` is that of a running cluster; None starts one for
+    this run. `device` is torch's name; None: CUDA where there is one, on Ray where workers have GPUs.
+    `save_every` is the seconds between checkpoints within an epoch.
+
+    Raises ValueError naming the field that makes no sense.
+    """
+
+    device: Annotated[str | None, Option(help="cpu or cuda. Default: cuda where there is one.")] = None
+    engine: Annotated[EngineName, Option(help="Here, or data parallel on workers of Ray Train.")] = "local"
+    count: Annotated[
+        int | None, Option(name="workers", help="Workers of Ray that share each batch. Default: 2.")
+    ] = None
+    cpus: Annotated[float, Option(name="cpus-per-worker", help="CPUs that Ray keeps for a worker.")] = 1.0
+    gpus: Annotated[float, Option(name="gpus-per-worker", help="GPUs that Ray keeps for a worker.")] = 0.0
+    address: Address = None
+    save_every: Annotated[float, Option(least=0, help="Seconds between checkpoints in an epoch.")] = (
+        SAVE_EVERY
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shared = None if self.count == 1 and self.engine == "local" else self.count
+        check_ray_options(
+            self.engine, address=self.address, workers=shared, cpus=self.cpus, gpus=self.gpus, per="worker"
+        )
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return (COUNT if self.engine == "ray" else 1) if self.count is None else self.count
+
+    @property
+    def torch_device(self) -> str:
+        """Where each worker on Ray computes."""
+        return self.device or ("cuda" if self.gpus > 0 else "cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest(Request):
+    """What is asked of a network's training; what is None is left to recipe and data.
+
+    `teacher` is ``none`` where a recipe that distils is to train without; `single_scale` trains at one
+    resolution whatever the recipe says; `batch` takes the learning rate along in proportion.
+    """
+
+    source: Annotated[
+        str | None,
+        Option(
+            name="network",
+            argument=True,
+            metavar="[ARCH|RUN]",
+            help="A model's name, a YAML file, or the folder of a search.",
+        ),
+    ] = None
+    data: DataName = None
+    recipe: Annotated[
+        str | None,
+        Option(metavar="NAME|FILE", help="How to train; a wrong name lists them. Default: tiny."),
+    ] = None
+    epochs: Epochs = None
+    batch: Annotated[
+        int | None, Option(help="Images a step, the learning rate in proportion. Default: the recipe's.")
+    ] = None
+    resolution: Resolution = None
+    train_size: TrainSize = None
+    test_size: TestSize = None
+    strict: Annotated[bool, Option(help="Stop at an image that cannot be read, instead of skipping it.")] = (
+        False
+    )
+    weights: Annotated[
+        str | None, Option(metavar="FILE", help="A safetensors file that the network begins with.")
+    ] = None
+    teacher: Annotated[
+        str | None,
+        Option(metavar="RUN|ARCH|none", help="What a recipe that distils learns of: a trained network."),
+    ] = None
+    teacher_weights: Annotated[
+        str | None, Option(metavar="FILE", help="The weights of a teacher that is no trained RUN.")
+    ] = None
+    patience: Annotated[int | None, Option(help="End after so many epochs without a better top-1.")] = None
+    single_scale: Annotated[bool, Option(help="One resolution, whatever the recipe says.")] = False
+    seed: Annotated[int | None, Option(help="Of weights, batches and augmentation. Default: 0.")] = None
+    workers: Workers = field(default_factory=Workers)
+    latency_device: Annotated[
+        str | None,
+        Option(
+            metavar="NAME|FILE",
+            help="Whose latency is stated of the network as trained. Default: the one it was found for.",
+        ),
+    ] = None
