@@ -249,6 +249,20 @@ def test_resume_compares_what_is_given_and_nothing_else(hvnas, folder: Path, dat
     assert hvnas("resume", folder, "--json").exit_code == 0
 
 
+def test_a_scenario_is_searched_for_kept_and_compared(hvnas, tmp_path: Path, data: dict) -> None:
+    large = ("search", "--budget-ms", "2", *OPTIONS, "--out", tmp_path / "run", "--scenario", "large-data")
+    found = hvnas(*large, "--json")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["best"]["top1"] != data["best"]["top1"]
+    assert load_config(tmp_path / "run")["scenario"] == "large-data"
+    assert hvnas(*large, "--resume", "-q").exit_code == 0
+    other = hvnas(*large[:-1], "imagenet1k", "--resume")
+    assert "scenario: the run in" in other.stderr and "begun with large-data" in other.stderr
+    wrong = hvnas(*large[:-3], tmp_path / "no", "--scenario", "imagenet21k")
+    assert wrong.exit_code == 2 and "There are: imagenet1k, large-data" in wrong.stderr
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_new_folder_is_chosen_where_none_is_named(
     hvnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
