@@ -12,8 +12,6 @@ from hvnas.report.runs import Run
 from hvnas.search.folder import RunConfig
 from hvnas.search.request import SearchRequest
 
-_SCENARIO = "imagenet1k"
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -57,8 +55,6 @@ def _one_margin(config: RunConfig) -> bool:
 def _notes(config: RunConfig, defaults: dict[str, float]) -> list[str]:
     """What the command line has no option for, or takes from the machine that it runs on."""
     notes = []
-    if config.scenario != _SCENARIO:
-        notes.append(f"the scenario is {config.scenario}: hvnas.search(..., scenario=...) in Python")
     if not config.fixed_points:
         notes.append("it began without the papers' models: hvnas.search(..., fixed_points=False) in Python")
     margins = dict(zip(config.device, config.margin, strict=True))

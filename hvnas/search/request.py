@@ -132,7 +132,9 @@ class SearchRequest(Request):
         Option(help="Classes of the head in all that is counted and written. Default: the space's."),
     ] = None
     recipe: Annotated[str, Option(help="The training that top-1 is estimated for.")] = "modern300"
-    scenario: str = "imagenet1k"
+    scenario: Annotated[
+        str, Option(metavar="NAME", help="The images that top-1 speaks of: imagenet1k or large-data.")
+    ] = "imagenet1k"
     evals: Annotated[
         int | None, Option(help="How many networks to evaluate. Default: what suits the strategy.")
     ] = None

@@ -89,8 +89,8 @@ def test_numbers_out_of_range(hvnas, empty_folder: Path, option: str, value: str
     ("option", "value", "said"),
     [
         ("--cpus-per-trial", "0", "cpus_per_trial: must be > 0 where gpus_per_trial is 0"),
-        ("--max-retries", "-1", "max_retries: must be >= 0, got -1"),
-        ("--workers", "-1", "workers: must be >= 1, got -1"),
+        ("--max-retries", "-1", "max_retries: must be a whole number >= 0, got -1"),
+        ("--workers", "-1", "workers: must be a whole number >= 1, got -1"),
     ],
 )
 def test_shares_of_ray_out_of_range_leave_nothing(

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from hvnas._request import Option, Request, as_begun, check_same
+from hvnas._request import Option, Request, as_begun, check_same, filled, words_of
 from hvnas.cli._request import takes
 
 
@@ -142,3 +142,22 @@ def test_a_run_tells_what_it_keeps_of_a_request() -> None:
 
     wanted = Bread(loaves=("a",), oven=Oven(kind="wood"))
     assert as_begun(wanted, Run(), but={"grain"}) == Bread(loaves=("a",), salt=3, oven=Oven(kind="wood"))
+
+
+def test_what_is_not_given_stays_as_it_was_begun() -> None:
+    begun = Bread(loaves=("a",), salt=12, oven=Oven(kind="wood", degrees=180))
+    request, _ = made("--loaf", "b", "--sour-dough")
+    assert filled(request, begun) == Bread(
+        loaves=("b",), salt=12, sour_dough=True, oven=Oven(kind="wood", degrees=180)
+    )
+    assert filled(made("--loaf", "b", "--oven", "gas")[0].oven, begun.oven) == Oven(degrees=180)
+
+
+def test_the_words_of_a_request_make_it_again() -> None:
+    for request in (
+        Bread(loaves=("a", "b c"), sour_dough=True, oven=Oven(kind="wood")),
+        Bread(loaves=("a",), seeds=("x",), oven=Oven(degrees=0.1 + 0.2)),
+    ):
+        words = words_of(request)
+        assert words[: 2 * len(request.loaves) : 2] == ["--loaf"] * len(request.loaves)
+        assert made(*words)[0] == request

@@ -228,6 +228,41 @@ def test_resume_goes_on_with_the_same_options_only(hvnas, folder: Path, data: di
     assert "was begun with 2.0, not 3.0" in other.stderr
 
 
+def test_resume_compares_what_is_given_and_nothing_else(hvnas, folder: Path, data: dict) -> None:
+    alone = hvnas("search", "--device", "iphone12", "--out", folder, "--resume", "--json")
+    assert alone.exit_code == 0, alone.output
+    assert json.loads(alone.stdout)["pareto"] == data["pareto"]
+    for options, said in (
+        (("--seed", "1"), None),
+        (("--seed", "0"), "was begun with 1, not 0"),
+        (("--margin", "0.5"), "margin: the run in"),
+        (("--recipe", "basic300"), "was begun with modern300, not basic300"),
+        (("--classes", "10"), "classes: the run in"),
+        (("--objective", "params"), "was begun with top1, latency_ms, not params"),
+        (("--objective", "top1", "--objective", "latency_ms@iphone12"), None),
+        (("--constraint", "params<=6M"), "constraints: the run in"),
+        (("--device", "cpu-i7-12700h"), "was begun with iphone12, not iphone12, cpu-i7-12700h"),
+    ):
+        again = hvnas("search", "--device", "iphone12", *options, "--out", folder, "--resume", "-q")
+        assert again.exit_code == (0 if said is None else 2), again.output
+        assert (said or "") in again.stderr
+    assert hvnas("resume", folder, "--json").exit_code == 0
+
+
+def test_a_scenario_is_searched_for_kept_and_compared(hvnas, tmp_path: Path, data: dict) -> None:
+    large = ("search", "--budget-ms", "2", *OPTIONS, "--out", tmp_path / "run", "--scenario", "large-data")
+    found = hvnas(*large, "--json")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["best"]["top1"] != data["best"]["top1"]
+    assert load_config(tmp_path / "run")["scenario"] == "large-data"
+    assert hvnas(*large, "--resume", "-q").exit_code == 0
+    other = hvnas(*large[:-1], "imagenet1k", "--resume")
+    assert "scenario: the run in" in other.stderr and "begun with large-data" in other.stderr
+    wrong = hvnas(*large[:-3], tmp_path / "no", "--scenario", "imagenet21k")
+    assert wrong.exit_code == 2 and "There are: imagenet1k, large-data" in wrong.stderr
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_new_folder_is_chosen_where_none_is_named(
     hvnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
