@@ -13,7 +13,6 @@ import numpy as np
 
 from hvnas.accuracy.estimator import ImageSize
 from hvnas.search.archive import Archive
-from hvnas.search.earlier import renew
 from hvnas.search.engines import LOCAL, Engine, resumed_engine, run_strategy, strategy_on
 from hvnas.search.estimator_files import estimator_hash, estimator_reference
 from hvnas.search.folder import RunConfig, RunFolder, versions
@@ -267,7 +266,7 @@ def execute(
         every = checkpoint_seconds if problem.cheap else 0.0
         checkpoint = Checkpoint()
         if folder is not None and resumed:
-            checkpoint = _reopened(folder, problem, every=every)
+            checkpoint = _reopened(folder, every=every)
         elif folder is not None:
             folder.create(config)
             checkpoint = folder.checkpoint(every=every)
@@ -314,13 +313,12 @@ def _prepared(
     return problem, reach
 
 
-def _reopened(folder: RunFolder, problem: Problem, *, every: float) -> Checkpoint:
+def _reopened(folder: RunFolder, *, every: float) -> Checkpoint:
     """The checkpoint of a run that was cut."""
     checkpoint = folder.checkpoint(every=every)
-    went_on = renew(checkpoint, problem)
+    # A state that is damaged, or of another configuration, is refused before the folder is touched.
+    checkpoint.load()
     folder.reopen()
-    if not went_on:
-        folder.log("the state is of an earlier version, which this one cannot go on from: begun again")
     return checkpoint
 
 
