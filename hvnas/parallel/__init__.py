@@ -1,9 +1,9 @@
-"""Batches on other processes and on Ray's actors; what the batches are is the caller's business.
+"""Batches on Ray's actors; what the batches are is the caller's business.
 
 A pool is given a function that makes the function to call: it is called once in every worker, so that what is
 slow to make (a data set, a checkpoint) is made once and not per batch.
 
-    with process_pool(make, workers=4) as pool:
+    with actor_pool(make, workers=4) as pool:
         for value in pool.map(batches):  # in the order of the batches
             ...
 """
@@ -11,7 +11,6 @@ slow to make (a data set, a checkpoint) is made once and not per batch.
 from hvnas.parallel.actors import actor_pool, fitting, room
 from hvnas.parallel.cluster import NoRay, joined, ray_cluster
 from hvnas.parallel.pool import BatchFailed, Failure, Pool, WorkersLost
-from hvnas.parallel.processes import process_pool
 
 __all__ = [
     "BatchFailed",
@@ -22,7 +21,6 @@ __all__ = [
     "actor_pool",
     "fitting",
     "joined",
-    "process_pool",
     "ray_cluster",
     "room",
 ]

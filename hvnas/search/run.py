@@ -18,7 +18,6 @@ from hvnas._request import check_same, filled
 from hvnas._validation import MOST_SEED, check_whole
 from hvnas.accuracy.estimator import check_scenario
 from hvnas.search.archive import Archive
-from hvnas.search.earlier import renew
 from hvnas.search.engines import run_strategy, strategy_on
 from hvnas.search.estimator_files import estimator_hash
 from hvnas.search.folder import CONFIG, RunConfig, RunFolder, versions
@@ -301,7 +300,7 @@ def execute(
         every = checkpoint_seconds if problem.cheap else 0.0
         checkpoint = Checkpoint()
         if folder is not None and resumed:
-            checkpoint = _reopened(folder, problem, every=every)
+            checkpoint = _reopened(folder, every=every)
         elif folder is not None:
             folder.create(config)
             checkpoint = folder.checkpoint(every=every)
@@ -348,13 +347,12 @@ def _prepared(
     return problem, reach
 
 
-def _reopened(folder: RunFolder, problem: Problem, *, every: float) -> Checkpoint:
+def _reopened(folder: RunFolder, *, every: float) -> Checkpoint:
     """The checkpoint of a run that was cut."""
     checkpoint = folder.checkpoint(every=every)
-    went_on = renew(checkpoint, problem)
+    # A state that is damaged, or of another configuration, is refused before the folder is touched.
+    checkpoint.load()
     folder.reopen()
-    if not went_on:
-        folder.log("the state is of an earlier version, which this one cannot go on from: begun again")
     return checkpoint
 
 
@@ -365,8 +363,6 @@ def _archive(problem: Problem, config: RunConfig, engine: Engine, session: Sessi
         with session.restoring():
             archive = Archive.stored(state.arrays, evaluated=state.meta["evaluated"])
             _check_rows(problem, archive)
-        if not session.history.moments:  # a state of version 0.1.0 knows nothing of how the search went
-            session.history.close(archive)
         return archive, False
     try:
         archive = run_strategy(problem, config, engine, session)

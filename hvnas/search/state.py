@@ -150,12 +150,6 @@ class FolderCheckpoint(Checkpoint):
         with writing(self._folder.parent):
             write(self._folder.parent / name)
 
-    def discard(self) -> None:
-        """Forget what was saved."""
-        with writing(self._folder.parent):
-            (self._folder / _STATE).unlink(missing_ok=True)
-        self._saved_keys = self._checksum = 0
-
     def _append(self, keys: Keys) -> None:
         if len(keys) == 0:
             return

@@ -1,4 +1,4 @@
-"""Runs whose space, device, estimator or configuration changed since, and runs of version 0.1.0."""
+"""Runs whose space, device, estimator or configuration changed since."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ import hvnas.accuracy.own
 from hvnas.accuracy import load_estimator
 from hvnas.search import resume, search
 from hvnas.search.estimator_files import estimator_hash, estimator_reference
-from hvnas.search.state import FolderCheckpoint
 
 
 @pytest.fixture(scope="module")
@@ -89,73 +88,22 @@ def test_a_changed_evaluation_count_is_not_gone_on_with(tmp_path: Path) -> None:
         toy.run(out, evals=4000)
 
 
-# What version 0.1.0 knew nothing of.
-NEW_FIELDS = "objectives constraints others other_hashes other_margins engine storage estimator_hash".split()
-NEW_ARRAYS = ("excess", "costs", "more")
-NEW_META = ("history", "checksum", "mark", "arrays", "digest")
+# What a configuration may leave out.
+WITH_DEFAULTS = "objectives constraints others other_hashes other_margins engine storage".split()
 
 
-def age(out: Path, arrays_of: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> None:
-    """Make the run in `out` one of version 0.1.0."""
-    data = yaml.safe_load((out / "config.yaml").read_text())
-    kept = {name: value for name, value in data.items() if name not in NEW_FIELDS}
-    (out / "config.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
-    (out / "history.csv").unlink(missing_ok=True)
-    with np.load(out / ".state" / "state.npz") as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    meta = json.loads(bytes(arrays.pop("meta")))
-    meta = {name: value for name, value in meta.items() if name not in NEW_META}
-    arrays = {n: a for n, a in arrays_of(arrays).items() if n.rpartition(".")[2] not in NEW_ARRAYS}
-    whole = io.BytesIO()
-    np.savez(whole, meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays)
-    (out / ".state" / "state.npz").write_bytes(whole.getvalue())
-
-
-def record_of_0_1_0(arrays: dict[str, Any]) -> dict[str, Any]:
-    told = {name.removeprefix("told."): array for name, array in arrays.items() if name.startswith("told.")}
-    return {"rows": arrays["rows"], **told}
-
-
-def test_a_cut_run_of_0_1_0_goes_on(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    cut(out)
-    age(out)
-    rows = FolderCheckpoint(out / ".state", every=0).load()
-    assert rows is not None and "population.costs" not in rows.arrays
-    toy.run(out)
-    toy.run(tmp_path / "whole")
-    assert toy.outputs(out) == toy.outputs(tmp_path / "whole")
-    assert "begun again" not in (out / "log.txt").read_text()
-
-
-def test_a_cut_run_of_0_1_0_with_optuna_begins_again(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    cut(out, "random", evals=60, saves=30)
-    age(out, record_of_0_1_0)
-    toy.run(out, "random", evals=60)
-    toy.run(tmp_path / "whole", "random", evals=60)
-    assert toy.outputs(out) == toy.outputs(tmp_path / "whole")
-    assert (
-        "an earlier version, which this one cannot go on from: begun again" in (out / "log.txt").read_text()
-    )
-
-
-def test_a_finished_run_of_0_1_0_is_shown_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "run"
-    toy.run(out)
-    before = toy.outputs(out)
-    age(out)
-    monkeypatch.setattr("hvnas.search.evolution.Evolution.run", None)
-    assert toy.run(out).evaluated == 3000
-    assert toy.outputs(out) == before
-
-
-def test_a_real_configuration_of_0_1_0_is_taken(real: Path, tmp_path: Path) -> None:
+def test_a_configuration_without_the_fields_that_have_defaults_is_taken(real: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(real / "run", out)
     before = toy.outputs(out)
-    age(out)
-    changed(out, estimator="surrogate")
+    shutil.rmtree(out / ".state")
+    data = yaml.safe_load((out / "config.yaml").read_text()) | {
+        "estimator": "surrogate",
+        "estimator_hash": "",
+    }
+    kept = {name: value for name, value in data.items() if name not in WITH_DEFAULTS}
+    (out / "config.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
+    (out / ".state").mkdir()
     assert [str(one) for one in resume(out).problem.objectives] == ["top1", "latency_ms"]
     assert toy.outputs(out) == before
 

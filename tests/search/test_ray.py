@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from unreliable import Unreliable
 
 from hvnas.parallel import ray_cluster
 from hvnas.search import Archive, Checkpoint, Problem, State
@@ -22,7 +23,7 @@ from hvnas.search.registry import strategy_entry
 from hvnas.search.request import Engine
 from hvnas.search.seams import Rows, Silent
 from hvnas.search.state import Stopped
-from hvnas.testing.estimators import Synthetic, Unreliable, expensive_problem
+from hvnas.testing.estimators import Synthetic, expensive_problem
 from hvnas.testing.strategies import LANDSCAPES, MemoryCheckpoint
 
 ray = pytest.importorskip("ray", reason="Ray is not installed; see the extra 'ray'")
@@ -35,6 +36,7 @@ EVALS = 16
 def cluster() -> Iterator[None]:
     # Workers find what is installed, not what lies beside it.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.cloudpickle.register_pickle_by_value(sys.modules[Unreliable.__module__])
     with ray_cluster(cpus=2):
         yield
 
@@ -268,8 +270,9 @@ from hvnas.search.on_ray import run_on_ray
 from hvnas.search.request import Engine
 from hvnas.search.registry import strategy_entry
 from hvnas.search.seams import Silent
-from hvnas.testing.estimators import Synthetic, Unreliable, expensive_problem
+from hvnas.testing.estimators import Synthetic, expensive_problem
 from hvnas.testing.strategies import LANDSCAPES
+from unreliable import Unreliable
 
 folder = Path(sys.argv[1])
 for deadly in (False, True):
@@ -291,10 +294,11 @@ def test_nothing_is_left_on_screen_or_disk(tmp_path: Path) -> None:
     temporary, counts = tmp_path / "t", tmp_path / "counts"
     temporary.mkdir()
     counts.mkdir()
+    paths = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
     done = subprocess.run(
         [sys.executable, "-c", QUIET, str(counts)],
         cwd=Path(__file__).parents[2],
-        env=os.environ | {"TMPDIR": str(temporary)},
+        env=os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
         timeout=180,
