@@ -217,10 +217,19 @@ def registered() -> Iterator[tuple[str, str]]:
     import hvnas
     from hvnas.latency import load_device
     from hvnas.search import list_strategies
+    from hvnas.studies.ablation import list_studies
+    from hvnas.supernet.schemes import list_schemes
+    from hvnas.train.data import list_data
 
     yield from (("search_spaces", name) for name in hvnas.list_spaces())
     yield from (("hvnas/blocks", name) for name in hvnas.list_blocks())
     yield from (("hvnas/search", name) for name in list_strategies())
+    yield from (("hvnas/supernet", name) for name in list_schemes())
+    yield from (("hvnas/studies", name) for name in list_studies())
+    yield from (("hvnas/train", name) for name in list_data())
+    yield from (("hvnas/train", path.stem) for path in (ROOT / "hvnas/train/recipes").glob("*.yaml"))
+    estimators = (name for name in hvnas.list_estimators() if not name.startswith("synthetic:"))
+    yield from (("hvnas/accuracy", name) for name in estimators if name != "train")
     for name in hvnas.list_devices():
         yield "latency_tables", name
         if load_device(name).rules:

@@ -25,7 +25,7 @@ case.write_text(textwrap.dedent('''
         name = "convnext"
 
     def test_export(tmp_path: Path) -> None:
-        assert export_torch(own_block.found.arch, tmp_path / "net").error <= 1e-6
+        assert export_torch(own_block.best.arch, tmp_path / "net").error <= 1e-6
         assert "class ConvNeXtModule(nn.Sequential):" in (tmp_path / "net" / "model.py").read_text()
 '''))
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(case)]))
