@@ -35,7 +35,7 @@ verify` compares them with the papers' own counts. Top-1 (%) is what the source 
 beside it, at the resolution given or at the one after `@`; figures of different recipes cannot be compared.
 Latency is what others published, in ms at batch 1: iPhone 12 under Core ML as in 2212.08059, CPUs from
 timm's results (float32, torch 2.4, compiled; `_dws` is timm's form of CoAtNet, `vit_p_18gf` its ViT-B/16).
-A – stands where nothing is published."""
+A – means that nothing is published."""
 
 
 def table() -> str:
