@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -88,42 +89,54 @@ def test_command_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert result.output.strip()
 
 
-def command_names() -> Iterator[str]:
-    """Yield every command of the program, those of groups included: ``hvnas latency plan``."""
+@cache
+def commands() -> dict[str, set[str]]:
+    """Return the options of every command, those of groups included: ``hvnas latency plan``."""
     from typer.main import get_command
 
     from hvnas.cli.app import app
 
-    def walk(command: object, name: str) -> Iterator[str]:
+    def walk(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
         inside = getattr(command, "commands", None)
         if inside is None:
-            yield name
+            yield name, {"--help"}.union(*(option.opts + option.secondary_opts for option in command.params))
         for word, child in (inside or {}).items():
             yield from walk(child, f"{name} {word}")
 
-    return walk(get_command(app), "hvnas")
+    return dict(walk(get_command(app), "hvnas"))
 
 
 def test_every_command_is_named() -> None:
     text = " ".join(" ".join(path.read_text(encoding="utf-8").split()) for path in READMES)
-    names = list(command_names())
-    assert "hvnas latency plan" in names
-    assert [name for name in names if not re.search(rf"{name}\b", text)] == []
+    assert "hvnas latency plan" in commands()
+    assert [name for name in commands() if not re.search(rf"{name}\b", text)] == []
 
 
-def test_commands_named_exist() -> None:
-    names = set(command_names())
-    groups = {name.rpartition(" ")[0] for name in names}
+def test_commands_and_options_named_exist() -> None:
+    groups = {name.rpartition(" ")[0] for name in commands()}
+    anywhere = set().union(*commands().values())
     for path in READMES:
-        code = [*blocks(path, "console"), *blocks(path, "bash")]
-        lines = [line.removeprefix("$ ") for block in code for line in block.splitlines()]
-        lines += re.findall(r"`(hvnas [^`]+)`", prose(path))
-        for line in lines:
+        shown = [*blocks(path, "console"), *blocks(path, "bash")]
+        lines = [
+            line.removeprefix("$ ").partition("  #")[0] for block in shown for line in block.splitlines()
+        ]
+        spans = re.findall(r"`([^`]+)`", prose(path))
+        for line in [line for line in (*lines, *spans) if line.startswith("hvnas ")]:
             words = line.split()
-            if words[:1] != ["hvnas"] or words[1].startswith("-") or not words[1].islower():
+            # What is in capitals stands for any word: `hvnas COMMAND --help`.
+            if words[1].startswith("-") or not words[1].islower():
                 continue
-            known = " ".join(words[:2]) in names or " ".join(words[:3]) in names
-            assert known or " ".join(words[:2]) in groups, f"{page(path)}: {line}"
+            names = [" ".join(words[:n]) for n in (3, 2) if " ".join(words[:n]) in commands()]
+            assert names or " ".join(words[:2]) in groups, f"{page(path)}: {line}: no such command"
+            for name in names[:1]:
+                assert options(line) <= commands()[name], f"{page(path)}: {line}: no such option"
+        for span in [span for span in spans if span.startswith("--")]:
+            assert options(span) <= anywhere, f"{page(path)}: {span}: no such option"
+
+
+def options(line: str) -> set[str]:
+    """Return the options that a command line gives."""
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line))
 
 
 def best(printed: str) -> tuple[float, float]:
