@@ -19,10 +19,13 @@ from typing import Any, BinaryIO
 
 import yaml
 
+from hvnas._csv import Advice, Row, parse_csv
+from hvnas._json import parse_json
 from hvnas._validation import brief, shown
 from hvnas._yaml import parse_yaml
 
 MAX_BYTES = 8 * 2**20
+MAX_JSON_BYTES = 64 * 2**20
 # What spreadsheets begin a formula with, East Asian forms included, behind apostrophes of `to_cell`.
 _FORMULA = re.compile("'*[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
 # A disk with less is full: file systems give blocks of that size.
@@ -36,7 +39,7 @@ def refusing(path: str | Path) -> Iterator[None]:
         yield
     except ValueError as error:
         said = brief(str(error))
-        named = said if str(path) in said else brief(f"{path}: {said}")
+        named = said if brief(str(path)) in said else brief(f"{path}: {said}")
         raise ValueError(named) from None
 
 
@@ -45,39 +48,46 @@ def open_regular(path: str | Path, *, limit: int | None = None) -> BinaryIO:
 
     Raises ValueError naming the file, also for a folder, and for a pipe or a device, which may not end.
     """
-    try:
-        status = Path(path).stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ValueError(f"{path}: is a directory; give a file")
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path}: is a pipe or a device; give a regular file")
-        if limit is not None and status.st_size > limit:
-            raise ValueError(f"{path}: larger than {limit // 2**20} MiB; this is not a file of ours")
-        return Path(path).open("rb")
-    except OSError as error:
-        raise ValueError(f"{path}: {(error.strerror or str(error)).lower()}; check the path") from None
+    with refusing(path):
+        if "\0" in str(path):
+            raise ValueError(f"{path}: holds a NUL byte; check the path")
+        try:
+            status = Path(path).stat()
+            if stat.S_ISDIR(status.st_mode):
+                raise ValueError(f"{path}: is a directory; give a file")
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError(f"{path}: is a pipe or a device; give a regular file")
+            if limit is not None and status.st_size > limit:
+                raise ValueError(f"{path}: {_too_large(limit)}")
+            return Path(path).open("rb")
+        except OSError as error:
+            raise ValueError(f"{path}: {_reason(error).lower()}; check the path") from None
 
 
 def read_text(path: str | Path, *, limit: int = MAX_BYTES) -> str:
-    """The text of a UTF-8 file of at most `limit` bytes, without a mark of byte order.
+    """The text of a UTF-8 file of at most `limit` bytes, without a mark of byte order, lines ending in LF.
 
-    Raises ValueError naming the file where that cannot be had.
+    Raises ValueError, one line, naming the file where that cannot be had.
     """
-    with open_regular(path, limit=limit) as file:
+    with refusing(path), open_regular(path, limit=limit) as file:
         try:
             # One byte more: files of /proc and the like have no size.
             data = file.read(limit + 1)
         except OSError as error:
-            raise ValueError(f"{path}: {(error.strerror or str(error)).lower()}; check the path") from None
-    if len(data) > limit:
-        raise ValueError(f"{path}: larger than {limit // 2**20} MiB; this is not a file of ours")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ValueError(f"{path}: text in UTF-16; save it as UTF-8")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not a text file (UTF-8); check the path") from None
+            raise ValueError(f"{_reason(error).lower()}; check the path") from None
+        if len(data) > limit:
+            raise ValueError(_too_large(limit))
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError("text in UTF-16; save it as UTF-8")
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise ValueError("not a text file (UTF-8); check the path") from None
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _too_large(limit: int) -> str:
+    return f"larger than {limit // 2**20} MiB; this is not a file of ours"
 
 
 def read_yaml(path: str | Path, *, schema: str) -> dict[str, Any]:
@@ -97,6 +107,50 @@ def read_yaml(path: str | Path, *, schema: str) -> dict[str, Any]:
     if data.get("schema") != schema:
         raise ValueError(f"{path}: schema: must be {schema}, got {shown(data.get('schema'))}")
     return data
+
+
+def read_json(path: str | Path, *, limit: int = MAX_JSON_BYTES) -> Any:
+    """The value in a JSON file of at most `limit` bytes; see `hvnas._json` for what it may hold.
+
+    Raises ValueError, one line, naming the file and what is wrong with it, by line.
+    """
+    with refusing(path):
+        text = read_text(path, limit=limit)
+        try:
+            return parse_json(text)
+        except ValueError as error:
+            raise ValueError(f"{path}: not valid JSON: {error}") from None
+
+
+def read_csv(
+    path: str | Path,
+    columns: Sequence[str] = (),
+    *,
+    optional: Sequence[str] | None = (),
+    advice: Advice | None = None,
+    limit: int = MAX_BYTES,
+    growing: bool = False,
+) -> Iterator[Row]:
+    """The rows, one by one, of a CSV file of at most `limit` bytes; `hvnas._csv.parse_csv` tells of columns.
+
+    A file that is still `growing` may end in half a line, which is left out, and may hold no rows. Cells
+    come as `to_cell` was given them. Raises ValueError, one line, naming file, row and column.
+    """
+    with refusing(path):
+        text = read_text(path, limit=limit)
+        if growing:
+            text = text[: text.rfind("\n") + 1]
+        if growing and not text:
+            return
+        escaped, row = "'" in text, None
+        for row in parse_csv(text, str(path), columns, optional=optional, advice=advice):
+            yield _unescaped(row) if escaped else row
+        if row is None and not growing:
+            raise ValueError(f"{path}: holds a header and no rows; is the file whole?")
+
+
+def _unescaped(row: Row) -> Row:
+    return Row(row.path, row.number, {name: from_cell(cell) for name, cell in row.cells.items()})
 
 
 def refuse_unknown(data: Mapping[str, Any], allowed: Iterable[str], prefix: str, where: str) -> None:

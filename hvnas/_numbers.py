@@ -33,6 +33,21 @@ def accuracy(mean: float, sd: float, *, unit: str) -> str:
     return f"{mean:.4g}" if unit == "score" else points(mean, sd)
 
 
+def seconds(value: float) -> str:
+    """A duration in seconds, to a tenth."""
+    return f"{value:.1f}"
+
+
+def took(value: float, *, parts: int = 1) -> str:
+    """How long a job took, in seconds; one that was cut and resumed took the sum of its `parts`."""
+    return f"{seconds(value)} s" + (f", the sum of {parts} parts" if parts > 1 else "")
+
+
+def plain(value: float) -> str:
+    """A value of any metric in its own unit: ``12,000,000,000``, ``1.757``."""
+    return f"{value:,.3f}".rstrip("0").rstrip(".")
+
+
 def percent(share: float) -> str:
     """A share as a percentage."""
     return f"{100 * share:.1f} %"

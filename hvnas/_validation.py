@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import reprlib
+from itertools import islice
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 _PREFIX = "Value error, "
+# Of all random generators the least that one takes.
+MOST_SEED = 2**32 - 1
 # What these say names the value, or there is none to name.
 _OWN = ("value_error", "missing", "json_invalid")
 
@@ -41,10 +46,45 @@ def validated(adapter: TypeAdapter[Any], data: Any) -> Any:
     return adapter.validate_json(json.dumps(data), strict=True)
 
 
-def shown(value: object, *, most: int = 80) -> str:
-    """A value as messages show it, cut where it is long."""
-    text = repr(value)
+def shown(value: object, *, most: int = 60) -> str:
+    """A value as messages show it, cut where it is long; what is cut away is never written out."""
+    text = _SHORT.repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+class _Short(reprlib.Repr):
+    """As `repr`, but of long and deep values the beginning only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = self.maxdict = 32
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(x[:200])
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if abs(x) < 10**100 else f"a number of about {int(x.bit_length() * 0.30103)} digits"
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        if level <= 0:
+            return "{...}"
+        pairs = islice(x.items(), self.maxdict)
+        return f"{{{', '.join(f'{self.repr1(k, level - 1)}: {self.repr1(v, level - 1)}' for k, v in pairs)}}}"
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        return repr(x)
+
+
+_SHORT = _Short()
+
+
+def check_whole(name: str, value: object, *, least: int, most: int | None = None) -> None:
+    """Raise ValueError, naming the option `name`, for what is no whole number from `least` to `most`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise ValueError(f"{name}: must be a whole number >= {least}, got {shown(value)}; give another")
+    if most is not None and int(value) > most:
+        raise ValueError(f"{name}: must be a whole number <= {most}, got {shown(value)}; give another")
 
 
 def brief(message: str, *, most: int = 500) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -85,3 +86,15 @@ def test_an_equal_architecture_is_shown_alike() -> None:
     a, b = hvnas.load_arch("efficientformer_l1"), hvnas.load_arch("efficientformer_l1")
     assert repr(a) == repr(b) != repr(a.with_(resolution=192))
     assert np.array_equal(hvnas.load_space("hybrid").encode(a), hvnas.load_space("hybrid").encode(b))
+
+
+@pytest.mark.parametrize("name", sorted(set(hvnas.__all__) - {"__version__"}))
+def test_every_public_name_says_what_it_is(name: str) -> None:
+    public = getattr(hvnas, name)
+    first = (inspect.getdoc(public) or "").partition("\n")[0]
+    assert first.endswith(".") and len(first) < 110
+    if inspect.isclass(public):
+        assert repr(public).startswith("<class 'hvnas.")
+        return
+    assert inspect.isfunction(public) and repr(public).startswith(f"<function {name} at ")
+    assert first.split()[0] in ("Build", "Copy", "List", "Load", "Lower", "Search", "Write")

@@ -13,22 +13,24 @@ are in the evidence as results already; for them `leaves` names what else goes w
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._files import read_text
+from hvnas._csv import Row
+from hvnas._files import read_csv
 from hvnas.accuracy.columns import NAMES
 from hvnas.arch import Arch
+from hvnas.train.recipes import AUGMENTATIONS, MOST_EPOCHS
 
 Array = NDArray[np.float64]
 DATA = Path(__file__).resolve().parent / "data"
+_WORDS = ("true", "false")
 TRACED = ("timm:", "metaformer:")
 
 
@@ -62,29 +64,32 @@ class Ablation:
 @lru_cache(maxsize=4)
 def load_ablations(path: Path = DATA / "ablations.csv") -> tuple[Ablation, ...]:
     """The rows of `data/ablations.csv`. Raises ValueError naming the file and the row."""
-    found = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(read_text(path))), start=2):
-        try:
-            found.append(
-                Ablation(
-                    study=row["study"],
-                    family=row["family"],
-                    base=row["base"],
-                    variant=row["variant"],
-                    base_top1=float(row["base_top1"]),
-                    delta=float(row["delta"]),
-                    epochs=float(row["epochs"]),
-                    distilled=row["distilled"] == "true",
-                    augmentation=row["augmentation"],
-                    likelihood=row["likelihood"] == "true",
-                    leaves=tuple(rule for rule in row["leaves"].split(";") if rule),
-                    blind=row["blind"],
-                    source=row["source"],
-                )
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: row {number}: {error}; correct the row") from None
-    return tuple(found)
+    columns = [field.name for field in fields(Ablation)]
+    return tuple(_ablation(row) for row in read_csv(path, columns))
+
+
+def _ablation(row: Row) -> Ablation:
+    cells = row.cells
+    return Ablation(
+        study=row.text("study"),
+        **_pair(row),
+        epochs=row.number_of("epochs", above=0, most=MOST_EPOCHS),
+        distilled=row.one_of("distilled", _WORDS) == "true",
+        augmentation=row.one_of("augmentation", AUGMENTATIONS),
+        likelihood=row.one_of("likelihood", _WORDS) == "true",
+        leaves=tuple(rule for rule in cells["leaves"].split(";") if rule),
+        blind=cells["blind"],
+        source=cells["source"],
+    )
+
+
+def _pair(row: Row) -> dict[str, Any]:
+    """The networks of a row and the difference between them."""
+    return {
+        **{name: row.text(name) for name in ("family", "base", "variant")},
+        "base_top1": row.number_of("base_top1", above=0, most=100),
+        "delta": row.number_of("delta", least=-100, most=100),
+    }
 
 
 @lru_cache(maxsize=4)
@@ -94,35 +99,29 @@ def load_theory(path: Path = DATA / "theory.csv") -> tuple[Ablation, ...]:
     They stand for monotony in the regression, a fifth of a point each: from PoolFormer-S12 to -S24, twelve
     blocks are worth 3.1 (arXiv 2111.11418, Table 2). They are never scored.
     """
-    return tuple(
-        Ablation(
-            study=f"theory {row['base']}",
-            family=row["family"],
-            base=row["base"],
-            variant=row["variant"],
-            base_top1=float(row["base_top1"]),
-            delta=float(row["delta"]),
-            epochs=float(row["epochs"]),
-            distilled=row["distilled"] == "true",
-            augmentation="modern",
-            likelihood=True,
-            leaves=(),
-            blind="",
-            source="theory",
-        )
-        for row in csv.DictReader(io.StringIO(read_text(path)))
+    columns = ("family", "base", "variant", "base_top1", "delta", "epochs", "distilled")
+    return tuple(_expected(row) for row in read_csv(path, columns))
+
+
+def _expected(row: Row) -> Ablation:
+    return Ablation(
+        study=f"theory {row.text('base')}",
+        **_pair(row),
+        epochs=row.number_of("epochs", above=0, most=MOST_EPOCHS),
+        distilled=row.one_of("distilled", _WORDS) == "true",
+        augmentation="modern",
+        likelihood=True,
+        leaves=(),
+        blind="",
+        source="theory",
     )
 
 
 @lru_cache(maxsize=4)
 def ablation_values(path: Path = DATA / "ablation_values.csv") -> dict[str, Array]:
     """Column values of every network in the table, by how it is written there. Shape [columns] each."""
-    rows = list(csv.reader(io.StringIO(read_text(path))))
-    if rows[0] != ["network", *NAMES]:
-        raise ValueError(
-            f"{path}: the columns are others than the surrogate's; run scripts/build_evidence.py"
-        )
-    return {row[0]: np.array(row[1:], dtype=np.float64) for row in rows[1:]}
+    rows = read_csv(path, ("network", *NAMES), advice=lambda name: "run scripts/build_evidence.py")
+    return {row.text("network"): np.array(row.numbers(NAMES)) for row in rows}
 
 
 def arch_of(network: str) -> Arch:

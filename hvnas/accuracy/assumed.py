@@ -40,7 +40,8 @@ def assumptions(
             for side in asked
         ),
         *(
-            f"{count} classes: the evidence holds {known}; the estimate is that of training on those"
+            f"{count} classes: the evidence holds {known}; the estimate is that of the network trained on "
+            "those"
             for count in heads
         ),
     )

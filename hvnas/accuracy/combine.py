@@ -31,6 +31,7 @@ from hvnas.accuracy.estimator import (
     ScoreEstimate,
     image_size_of,
     load_estimator,
+    read_classes_of,
 )
 from hvnas.accuracy.ranks import RankScale, mean_rank
 from hvnas.arch import Arch
@@ -84,7 +85,7 @@ class RankMean:
     def against(self, references: Sequence[Arch]) -> ReferencedRanks:
         """The combination whose scores are positions among `references`, comparable between calls.
 
-        It reads columns where all parts do, and is then as cheap as they are.
+        It reads columns where all parts do, of one head, and is then as cheap as they are.
         Raises ValueError without references.
         """
         if not len(references):
@@ -92,7 +93,9 @@ class RankMean:
                 f"estimator: {self.name}: there are no references; give 64 networks of the space"
             )
         reads_columns = all(isinstance(part, ColumnEstimator) for part in self.parts)
-        kind = ReferencedColumnRanks if reads_columns else ReferencedRanks
+        # Columns are those of one network: parts that read it with different heads are given it whole.
+        heads = {read_classes_of(part) or arch.head.out for part in self.parts for arch in references}
+        kind = ReferencedColumnRanks if reads_columns and len(heads) == 1 else ReferencedRanks
         return kind(self.name, self.parts, tuple(references))
 
 
@@ -160,6 +163,11 @@ class ReferencedColumnRanks(ReferencedRanks):
     def columns(self) -> tuple[Column, ...]:
         """Every part's columns, once each."""
         return tuple(dict.fromkeys(column for part in self._readers for column in part.columns))
+
+    @property
+    def read_classes(self) -> int:
+        """The classes of the head that all parts read networks with: that of the references."""
+        return next(filter(None, map(read_classes_of, self.parts)), self.references[0].head.out)
 
     @cached_property
     def _readers(self) -> tuple[ColumnEstimator, ...]:

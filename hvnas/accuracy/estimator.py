@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -12,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._names import unknown_name
+from hvnas._registry import Late, Registry
+from hvnas.accuracy.proxies.registry import COUNTED, PROBED
 from hvnas.accuracy.ranks import settled
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program, evaluate_columns
@@ -19,9 +20,6 @@ from hvnas.ops import Column, Program, evaluate_columns
 Array = NDArray[np.float64]
 
 SCENARIOS = ("imagenet1k", "large-data")
-ENTRY_POINTS = "hvnas.estimators"
-FAMILY_ENTRY_POINTS = "hvnas.estimator_families"
-
 
 # What an estimate counts: points of top-1, or a score that only ranks networks.
 POINTS, SCORE = "points", "score"
@@ -83,13 +81,17 @@ class AccuracyEstimator(Protocol):
 
 
 class ImageSize(NamedTuple):
-    """The size of the images, in pixels a side, and the number of classes that networks are scored for."""
+    """The size of the images, in pixels a side, and the number of classes that networks are put to.
 
-    resolution: int
-    classes: int
+    What is None is each network's own.
+    """
+
+    resolution: int | None = None
+    classes: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.resolution} px, {self.classes} classes"
+        said = (self.resolution, f"{self.resolution} px"), (self.classes, f"{self.classes} classes")
+        return ", ".join(text for value, text in said if value is not None)
 
 
 @runtime_checkable
@@ -108,6 +110,21 @@ def image_size_of(estimator: object) -> ImageSize | None:
 
 
 @runtime_checkable
+class HeadedEstimator(Protocol):
+    """An estimator whose evidence is of heads of one size: it reads every network with such a head."""
+
+    @property
+    def read_classes(self) -> int | None:
+        """The number of classes of that head; None where networks are read as they are."""
+        ...
+
+
+def read_classes_of(estimator: object) -> int | None:
+    """The classes of the head with which `estimator` reads every network, None where it is each one's own."""
+    return estimator.read_classes if isinstance(estimator, HeadedEstimator) else None
+
+
+@runtime_checkable
 class ColumnEstimator(AccuracyEstimator, Protocol):
     """An estimator that needs numbers of the Program only, and so serves whole populations at once."""
 
@@ -121,6 +138,7 @@ class ColumnEstimator(AccuracyEstimator, Protocol):
         ...
 
 
+Factory = Callable[[], AccuracyEstimator]
 Family = Callable[[str], AccuracyEstimator]
 
 
@@ -136,23 +154,18 @@ class Located(NamedTuple):
 
 
 Locate = Callable[[str], Located]
-_FACTORIES: dict[str, Callable[[], AccuracyEstimator]] = {}
-_FAMILIES: dict[str, Family] = {}
+_FACTORIES: Registry[Factory] = Registry("estimator", group="hvnas.estimators")
+_FAMILIES: Registry[Family] = Registry("estimator", group="hvnas.estimator_families")
 _ARGUMENTS: dict[str, str] = {}
 _LOCATE: dict[str, Locate] = {}
 _AND, _OWN = "+", ".json"
+_COMBINED: Family = Late("hvnas.accuracy.combine:RankMean.of")
+_FITTED: Family = Late("hvnas.accuracy.own:load_own")
 
 
-def register_estimator(
-    name: str,
-) -> Callable[[Callable[[], AccuracyEstimator]], Callable[[], AccuracyEstimator]]:
+def register_estimator(name: str) -> Callable[[Factory], Factory]:
     """Decorator: a function without arguments that makes the estimator called `name`."""
-
-    def register(factory: Callable[[], AccuracyEstimator]) -> Callable[[], AccuracyEstimator]:
-        _FACTORIES[name] = factory
-        return factory
-
-    return register
+    return _FACTORIES.registering(name)
 
 
 def register_estimator_family(
@@ -165,7 +178,8 @@ def register_estimator_family(
     """
 
     def register(factory: Family) -> Family:
-        _FAMILIES[name], _ARGUMENTS[name] = factory, argument
+        _FAMILIES.add(name, factory)
+        _ARGUMENTS[name] = argument
         if locate is not None:
             _LOCATE[name] = locate
         return factory
@@ -174,21 +188,16 @@ def register_estimator_family(
 
 
 def _family(name: str) -> Family | None:
-    if name in _FAMILIES:
-        return _FAMILIES[name]
-    found = next((p for p in entry_points(group=FAMILY_ENTRY_POINTS) if p.name == name), None)
-    return None if found is None else found.load()
+    return _FAMILIES[name] if _FAMILIES.has(name) else None
 
 
 def list_estimators() -> tuple[str, ...]:
-    """Names that `load_estimator` takes, those of other packages' entry points included.
+    """List the names that `load_estimator` takes, those of other packages' entry points included.
 
     A family stands with a colon and what to write behind it: ``supernet:DIR``.
     """
-    names = {*_FACTORIES, *(point.name for point in entry_points(group=ENTRY_POINTS))}
-    families = {*_FAMILIES, *(point.name for point in entry_points(group=FAMILY_ENTRY_POINTS))}
-    names |= {f"{family}:{_ARGUMENTS.get(family, 'OPTIONS')}" for family in families}
-    return tuple(sorted(names))
+    families = (f"{family}:{_ARGUMENTS.get(family, 'OPTIONS')}" for family in _FAMILIES.names())
+    return tuple(sorted({*_FACTORIES.names(), *families}))
 
 
 def locate_estimator(name: str) -> Located:
@@ -208,36 +217,46 @@ def _located(name: str) -> Located:
     return Located(name)
 
 
-@cache
 def load_estimator(name: str = "surrogate") -> AccuracyEstimator:
-    """The estimator called `name`, made once. Raises ValueError naming those that exist.
+    """Load the estimator called `name`, which is made once. Raises ValueError naming those that exist.
 
     Several names joined by ``+``, such as ``surrogate+zico``, make one that ranks by all of them; see
     `hvnas.accuracy.combine`. Behind the name of a family and a colon stand options, such as
     ``train:data=digits,epochs=3``; see `hvnas.accuracy.short_training`.
     """
+    return _made(name)
+
+
+@cache
+def _made(name: str) -> AccuracyEstimator:
     if _AND in name:
-        from hvnas.accuracy.combine import RankMean
-
-        return RankMean.of(name)
+        return _COMBINED(name)
     if name.endswith(_OWN):
-        from hvnas.accuracy.own import load_own
-
-        return load_own(name)
+        return _FITTED(name)
     before, colon, options = name.partition(":")
     family = _family(before) if colon else None
     if family is not None:
         return family(options)
-    if name in _FACTORIES:
-        return _FACTORIES[name]()
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name == name:
-            made: AccuracyEstimator = point.load()()
-            return made
-    raise ValueError(unknown_name("estimator", name, list_estimators()))
+    if not _FACTORIES.has(name):
+        raise ValueError(_FACTORIES.unknown(name, list_estimators()))
+    return _FACTORIES[name]()
 
 
 def check_scenario(scenario: str) -> None:
     """Raises ValueError where no estimator speaks of `scenario`."""
     if scenario not in SCENARIOS:
         raise ValueError(unknown_name("scenario", scenario, SCENARIOS))
+
+
+register_estimator("surrogate")(Late("hvnas.accuracy.surrogate:load_surrogate"))
+register_estimator("train")(Late("hvnas.accuracy.short_training:ShortTrainingEstimator"))
+register_estimator_family("train", argument="NAME=VALUE,…")(
+    Late("hvnas.accuracy.short_training:from_options")
+)
+register_estimator_family("supernet", argument="DIR", locate=Late("hvnas.accuracy.inherited:locate"))(
+    Late("hvnas.accuracy.inherited:from_options")
+)
+for _name in COUNTED:
+    register_estimator(_name)(Late("hvnas.accuracy.proxies.estimators:CountEstimator.of", (_name,)))
+for _name in PROBED:
+    register_estimator(_name)(Late("hvnas.accuracy.proxies.estimators:ProbeEstimator", (_name,)))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from math import log
@@ -13,17 +10,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._files import read_text
+from hvnas._csv import LARGEST, Row
+from hvnas._files import read_csv, refusing
 from hvnas.accuracy.ablations import Ablation, ablation_values, load_ablations, load_theory
 from hvnas.accuracy.columns import NAMES
 from hvnas.accuracy.features import Array, derive
-from hvnas.train.recipes import AUGMENTATIONS, Recipe
+from hvnas.train.recipes import AUGMENTATIONS, MOST_EPOCHS, Recipe
 
 DATA = Path(__file__).resolve().parent / "data"
 
 # What estimates know of training. Distillation and the two older augmentation classes are switches
 # beside modern augmentation without a teacher; 300 epochs is the origin of the schedule. A teacher is
 # whatever gives soft labels: another network, a larger member of the family, or the network's own average.
+_COLUMNS = ("model", "family", "study", "top1", "epochs", "distilled", "augmentation", "origin")
 RECIPE_FEATURES: tuple[str, ...] = ("log_epochs", "distilled", "basic", "policy")
 
 
@@ -86,38 +85,47 @@ class Evidence:
 def load_evidence(path: str | Path = DATA / "evidence.csv", *, ablations: bool = True) -> Evidence:
     """Read an evidence table as scripts/build_evidence.py writes it, the published ablations behind it.
 
-    Raises ValueError naming the file where columns are missing or a value is no number.
+    Raises ValueError, one line, naming the file where columns are missing or a value is no number.
     """
-    rows = list(csv.reader(io.StringIO(read_text(path))))
-    header = rows[0] if rows else []
-    wanted = [f"x.{name}" for name in NAMES]
-    if missing := sorted({*wanted, "model", "family", "study", "top1", "epochs"} - set(header)):
-        raise ValueError(f"{path}: {missing[0]}: the column is missing; run scripts/build_evidence.py")
-    at = {name: i for i, name in enumerate(header)}
-    body = rows[1:]
-    try:
-        first = at[wanted[0]]
-        assert header[first : first + len(wanted)] == wanted, "columns stand together, in order"
-        values = np.array([row[first : first + len(wanted)] for row in body], dtype=np.float64)
-        top1 = np.array([row[at["top1"]] for row in body], dtype=np.float64)
-        recipes = np.array([_recipe(row, at) for row in body])
-    except (ValueError, IndexError) as error:
-        raise ValueError(f"{path}: {error}; run scripts/build_evidence.py") from None
-    if not ((top1 > 1.0) & (top1 < 100.0)).all():
-        raise ValueError(f"{path}: top1: must be percentages between 1 and 100")
-    models = tuple(row[at["model"]] for row in body)
-    found = Evidence(
-        models,
-        np.array([row[at["family"]] for row in body]),
-        np.array([row[at["study"]] for row in body]),
-        np.array([model.split(".")[0] for model in models]),
-        np.array([row[at["origin"]] == "paper" for row in body]),
-        np.full(len(body), "", dtype="<U32"),
-        top1,
-        values,
-        recipes,
-    )
+    with refusing(path):
+        found = _table(path)
     return joined(found, ablation_rows()) if ablations else found
+
+
+def _table(path: str | Path) -> Evidence:
+    wanted = [f"x.{name}" for name in NAMES]
+    rows = list(read_csv(path, (*_COLUMNS, *wanted), optional=None))
+    values = np.array([[row.cells[name] for name in wanted] for row in rows], dtype=np.float64)
+    # A network without an op that a maximum is over has -inf there.
+    if np.isnan(values).any() or (values > LARGEST).any():
+        raise ValueError("values: must be numbers; run scripts/build_evidence.py")
+    models = tuple(row.text("model") for row in rows)
+    return Evidence(
+        models,
+        np.array([row.cells["family"] for row in rows]),
+        np.array([row.cells["study"] for row in rows]),
+        np.array([model.split(".")[0] for model in models]),
+        np.array([row.cells["origin"] == "paper" for row in rows]),
+        np.full(len(rows), "", dtype="<U32"),
+        np.array([_top1(row) for row in rows]),
+        values,
+        np.array([_recipe(row) for row in rows]),
+    )
+
+
+def _top1(row: Row) -> float:
+    top1 = row.number_of("top1")
+    if not 1.0 < top1 < 100.0:
+        raise row.refusal("top1", f"must be a percentage between 1 and 100, got {top1:g}")
+    return top1
+
+
+def _recipe(row: Row) -> list[float]:
+    return recipe_features(
+        row.number_of("epochs", above=0, most=MOST_EPOCHS),
+        row.cells["distilled"] == "true",
+        row.one_of("augmentation", AUGMENTATIONS),
+    )
 
 
 def ablation_rows() -> Evidence:
@@ -155,7 +163,3 @@ def joined(first: Evidence, second: Evidence) -> Evidence:
         for field in fields(Evidence)[1:]
     )
     return Evidence((*first.models, *second.models), *arrays)
-
-
-def _recipe(row: Sequence[str], at: dict[str, int]) -> list[float]:
-    return recipe_features(float(row[at["epochs"]]), row[at["distilled"]] == "true", row[at["augmentation"]])

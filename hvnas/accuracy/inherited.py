@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvnas.accuracy.estimator import Estimate, ImageSize, Located, register_estimator_family
+from hvnas.accuracy.estimator import Estimate, ImageSize, Located
 from hvnas.accuracy.options import read_options
 from hvnas.accuracy.short_results import Curve, ResultFile, make_key
 from hvnas.accuracy.short_training import NO_CACHE, binomial_sd
@@ -196,7 +196,6 @@ def locate(text: str) -> Located:
     return Located(f"{path}{comma}{options}", (path / RUN, path / STATE))
 
 
-@register_estimator_family(NAME, argument="DIR", locate=locate)
 def from_options(text: str) -> InheritedEstimator:
     """The estimator of ``supernet:DIR,bn_calib=0``, given what stands behind the colon."""
     folder, _, options = text.partition(",")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -22,11 +22,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from hvnas._files import read_text, write_atomic
+from hvnas._csv import LARGEST
+from hvnas._files import read_json, refuse_unknown, refusing, write_atomic
+from hvnas._validation import first_wrong, shown, validated
 from hvnas.accuracy.assumed import assumptions
 from hvnas.accuracy.columns import COLUMNS, NAMES
 from hvnas.accuracy.estimator import Estimate, check_scenario, load_estimator, values_of
-from hvnas.accuracy.evidence import covariates
+from hvnas.accuracy.evidence import RECIPE_FEATURES, covariates
 from hvnas.accuracy.features import Array, derive
 from hvnas.accuracy.fit import transform, untransform
 from hvnas.accuracy.own_results import Result, read_results
@@ -201,26 +203,82 @@ def save_own(estimator: OwnEstimator, path: str | Path) -> None:
 
 def load_own(path: str | Path) -> OwnEstimator:
     """Read what `save_own` wrote. Raises ValueError naming the file and what is wrong with it."""
+    with refusing(path):
+        try:
+            return _estimator(read_json(path))
+        except ValueError as error:
+            raise ValueError(f"{error}; make it again with 'hvnas accuracy fit'") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """The file's fields; see `OwnEstimator`."""
+
+    schema: str
+    name: str
+    columns: list[str]
+    values: list[list[float]]
+    recipes: list[list[float]]
+    metric: list[float]
+    resolutions: tuple[int, int]
+    classes: list[int]
+    spread: float
+    noise: float
+    error: dict[str, float | int]
+
+
+# What a fit may have come to: none of a file's numbers is without bounds.
+_BOUNDS = {
+    "values": (0.0, LARGEST),
+    "recipes": (-1e3, 1e3),
+    "metric": (1.0, 100.0 - 1e-6),
+    "resolutions": (1, 1e5),
+    "classes": (1, 1e9),
+    "spread": (0.0, 10.0),
+    "noise": (1e-4, 10.0),
+}
+
+
+def _estimator(data: Any) -> OwnEstimator:
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        found = data.get("schema") if isinstance(data, dict) else data
+        raise ValueError(f"schema: must be {SCHEMA}, got {shown(found)}")
+    if data.get("columns") != list(NAMES):
+        raise ValueError("columns: another version of the surrogate reads others")
+    refuse_unknown(data, [field.name for field in fields(_Stored)], "", "the file")
     try:
-        stored: dict[str, Any] = json.loads(read_text(path))
-        if stored["schema"] != SCHEMA:
-            raise ValueError(f"schema: must be {SCHEMA}, got {stored['schema']!r}")
-        if stored["columns"] != list(NAMES):
-            raise ValueError("columns: another version of the surrogate reads others")
-        values, recipes, metric = (
-            np.array(stored[key], dtype=np.float64) for key in ("values", "recipes", "metric")
-        )
-        if not len(values) == len(recipes) == len(metric) >= LEAST:
-            raise ValueError("values, recipes, metric: must be of one length")
-        return OwnEstimator(
-            str(stored["name"]),
-            values,
-            recipes,
-            metric,
-            (int(stored["resolutions"][0]), int(stored["resolutions"][1])),
-            tuple(int(count) for count in stored["classes"]),
-            float(stored["spread"]),
-            float(stored["noise"]),
-        )
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise ValueError(f"{path}: {error}; make it again with 'hvnas accuracy fit'") from None
+        stored: _Stored = validated(TypeAdapter(_Stored), data)
+    except ValidationError as error:
+        wrong = first_wrong(error)
+        raise ValueError(f"{wrong.at}: {wrong.said}") from None
+    numbers = {name: _array(name, getattr(stored, name)) for name in _BOUNDS}
+    shapes = [numbers[name].shape for name in ("values", "recipes", "metric")]
+    n = len(stored.metric)
+    if n < LEAST or shapes != [(n, len(NAMES)), (n, len(RECIPE_FEATURES)), (n,)]:
+        raise ValueError(f"values, recipes, metric: must be of one length, {LEAST} or more")
+    if stored.resolutions[0] > stored.resolutions[1] or not stored.classes:
+        raise ValueError("resolutions, classes: must be a range, and one number or more")
+    return OwnEstimator(
+        stored.name,
+        numbers["values"],
+        numbers["recipes"],
+        numbers["metric"],
+        stored.resolutions,
+        tuple(stored.classes),
+        stored.spread,
+        stored.noise,
+    )
+
+
+def _array(name: str, values: Any) -> Array:
+    """Numbers within their bounds. Raises ValueError naming the field."""
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name}: must be lists of one length") from None
+    least, most = _BOUNDS[name]
+    if not ((array >= least) & (array <= most)).all():
+        raise ValueError(f"{name}: must be numbers from {least:g} to {most:g}")
+    return array

@@ -7,18 +7,19 @@ a percentage; and, where the trainings differ, ``epochs``, ``distilled`` (true o
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
-from hvnas._files import from_cell, read_text
+from hvnas._csv import Row
+from hvnas._files import read_csv, refusing
+from hvnas._validation import shown
 from hvnas.accuracy.evidence import recipe_features
 from hvnas.arch import Arch, load_arch
-from hvnas.train.recipes import AUGMENTATIONS
+from hvnas.train.recipes import AUGMENTATIONS, MOST_EPOCHS
 
 FIELDS = ("arch", "metric", "epochs", "distilled", "augmentation")
+_DEFAULTS = {"epochs": "300", "distilled": "false", "augmentation": "modern"}
 
 
 @dataclass(frozen=True)
@@ -36,61 +37,45 @@ def read_results(path: str | Path) -> tuple[Result, ...]:
     Raises ValueError naming file, row and column: for an unknown architecture, a percentage given as a
     fraction, and two rows that give one network under one training different results.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path)))
-    header = reader.fieldnames or []
-    for name in ("arch", "metric"):
-        if name not in header:
-            raise ValueError(
-                f"{path}: {name}: the column is missing; there are {', '.join(header) or 'none'}"
-            )
-    if unknown := [name for name in header if name not in FIELDS]:
-        raise ValueError(f"{path}: {unknown[0]}: no such column; there are {', '.join(FIELDS)}")
+    with refusing(path):
+        return _distinct(read_csv(path, FIELDS[:2], optional=FIELDS[2:]), Path(path).parent)
+
+
+def _distinct(rows: Iterable[Row], folder: Path) -> tuple[Result, ...]:
     found: dict[tuple[str, tuple[float, ...]], tuple[int, Result]] = {}
-    for number, row in enumerate(reader, start=2):
-        try:
-            result = _result(row, Path(path).parent)
-        except ValueError as error:
-            raise ValueError(f"{path}: row {number}: {error}") from None
+    for row in rows:
+        result = _result(row, folder)
         key = result.arch.hash, result.recipe
-        first, known = found.setdefault(key, (number, result))
+        first, known = found.setdefault(key, (row.number, result))
         if known.metric != result.metric:
-            raise ValueError(
-                f"{path}: row {number}: metric: {result.metric:g}, but row {first} gives the same network "
-                f"under the same training {known.metric:g}; keep one, or write down how the trainings differ"
+            raise row.refusal(
+                "metric",
+                f"{result.metric:g}, but row {first} gives the same network under the same training "
+                f"{known.metric:g}; keep one, or write down how the trainings differ",
             )
     return tuple(result for _, result in found.values())
 
 
-def _result(row: dict[str, str | None], folder: Path) -> Result:
-    name = from_cell((row["arch"] or "").strip())
-    arch = load_arch(folder / name if name.endswith((".yaml", ".yml")) else name)
-    epochs = _number("epochs", row.get("epochs") or "300")
-    if epochs <= 0:
-        raise ValueError(f"epochs: must be > 0, got {epochs:g}")
-    distilled = (row.get("distilled") or "false").strip().lower()
-    if distilled not in ("true", "false"):
-        raise ValueError(f"distilled: must be true or false, got {distilled!r}")
-    augmentation = (row.get("augmentation") or "modern").strip()
-    if augmentation not in AUGMENTATIONS:
-        raise ValueError(f"augmentation: must be one of {', '.join(AUGMENTATIONS)}, got {augmentation!r}")
-    recipe = tuple(recipe_features(epochs, distilled == "true", augmentation))
-    return Result(arch, recipe, _metric(row["metric"] or ""))
-
-
-def _metric(text: str) -> float:
-    value = _number("metric", text)
-    if 0.0 <= value <= 1.0:
-        raise ValueError(f"metric: {value:g} is a fraction; write the percentage, {100 * value:g}")
-    if not 1.0 < value < 100.0:
-        raise ValueError(f"metric: must be a percentage between 1 and 100, got {value:g}")
-    return value
-
-
-def _number(field: str, text: str) -> float:
+def _result(row: Row, folder: Path) -> Result:
+    name = row.text("arch")
     try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{field}: must be a number, got {text!r}") from None
-    if not isfinite(value):
-        raise ValueError(f"{field}: must be finite, got {text!r}")
+        arch = load_arch(folder / name if name.endswith((".yaml", ".yml")) else name)
+    except ValueError as error:
+        raise row.refusal("arch", str(error)) from None
+    told = row._replace(cells=_DEFAULTS | {column: cell for column, cell in row.cells.items() if cell})
+    epochs = told.number_of("epochs", above=0, most=MOST_EPOCHS)
+    distilled = told.cells["distilled"].lower()
+    if distilled not in ("true", "false"):
+        raise row.refusal("distilled", f"must be true or false, got {shown(distilled)}")
+    augmentation = told.one_of("augmentation", AUGMENTATIONS)
+    recipe = tuple(recipe_features(epochs, distilled == "true", augmentation))
+    return Result(arch, recipe, _metric(row))
+
+
+def _metric(row: Row) -> float:
+    value = row.number_of("metric")
+    if 0.0 <= value <= 1.0:
+        raise row.refusal("metric", f"{value:g} is a fraction; write the percentage, {100 * value:g}")
+    if not 1.0 < value < 100.0:
+        raise row.refusal("metric", f"must be a percentage between 1 and 100, got {value:g}")
     return value

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 
@@ -27,12 +26,16 @@ def normalised_ranks(scores: Array) -> Array:
 
     Equal scores share the mean of their ranks; so do scores that are not finite, below all others.
     """
+    from scipy.stats import rankdata  # late: a search that ranks nothing must not pay for it
+
     ranks: Array = (rankdata(settled(scores)) - 0.5) / max(len(scores), 1)
     return ranks
 
 
 def places(scores: Array) -> list[int]:
     """The place of each score, 1 for the highest; equal scores share the better place."""
+    from scipy.stats import rankdata
+
     found: list[int] = rankdata(-settled(scores), method="min").astype(int).tolist()
     return found
 

@@ -10,8 +10,6 @@ regularisation, as CoAtNet's Figure 1, are of neither scenario and never mixed w
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._files import read_text
+from hvnas._files import read_csv
 from hvnas.accuracy.columns import NAMES
 from hvnas.accuracy.evidence import load_evidence
 from hvnas.accuracy.features import Array, attending_share
@@ -71,13 +69,13 @@ def pairs() -> tuple[tuple[str, ...], Array, Array, NDArray[np.str_]]:
     """Networks with both results: names, column values, shift in points, papers."""
     evidence = load_evidence()
     first = {str(name): row for row, name in reversed(list(enumerate(evidence.networks)))}
-    rows = list(csv.DictReader(io.StringIO(read_text(DATA / "large_data.csv"))))
-    names = tuple(row["network"] for row in rows)
+    rows = list(read_csv(DATA / "large_data.csv", ("network", "study", "top1", "top1_large", "source")))
+    names = tuple(row.text("network") for row in rows)
     return (
         names,
         evidence.values[[first[name] for name in names]],
-        np.array([float(row["top1_large"]) - float(row["top1"]) for row in rows]),
-        np.array([row["study"] for row in rows]),
+        np.array([row.number_of("top1_large") - row.number_of("top1") for row in rows]),
+        np.array([row.text("study") for row in rows]),
     )
 
 

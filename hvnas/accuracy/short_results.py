@@ -12,7 +12,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from hvnas._json import parse_json
 
 Key = tuple[tuple[str, str | int], ...]
 FILE = "results.jsonl"
@@ -102,10 +103,14 @@ def _newline_if_cut(file: int) -> str:
 
 
 def _parsed(line: bytes) -> tuple[Key, Curve] | None:
+    """The run and its curve, None where the line is none that `put` wrote."""
     try:
-        fields: dict[str, Any] = json.loads(line)
-        top1 = tuple(float(value) for value in fields.pop("top1"))
-        diverged = bool(fields.pop("diverged"))
-        return make_key(fields), Curve(top1, diverged)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        fields = parse_json(line.decode())
+        top1, diverged = fields.pop("top1"), fields.pop("diverged")
+        known = all(isinstance(value, str | int) for value in fields.values()) and isinstance(diverged, bool)
+        percentages = [float(value) for value in top1]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
+    if not known or not all(0.0 <= value <= 100.0 for value in percentages):
+        return None
+    return make_key(fields), Curve(tuple(percentages), diverged)

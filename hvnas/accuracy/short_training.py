@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from hvnas._validation import MOST_SEED, check_whole
 from hvnas.accuracy.estimator import (
     Array,
     Estimate,
     ImageSize,
-    register_estimator,
-    register_estimator_family,
 )
 from hvnas.accuracy.halving import run_all
 from hvnas.accuracy.options import read_options
@@ -68,6 +67,7 @@ class ShortTraining:
         for name, least in (("epochs", 1), ("reduction", 2), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{NAME}: {name}: must be >= {least}, got {getattr(self, name)}")
+        check_whole(f"{NAME}: seed", self.seed, least=0, most=MOST_SEED)
 
 
 def parse_options(text: str) -> ShortTraining:
@@ -223,13 +223,6 @@ class ShortTrainingEstimator:
         )
 
 
-@register_estimator(NAME)
-def make_default() -> ShortTrainingEstimator:
-    """Three epochs on digits at 32 px."""
-    return ShortTrainingEstimator()
-
-
-@register_estimator_family(NAME, argument="NAME=VALUE,…")
 def from_options(text: str) -> ShortTrainingEstimator:
     """The estimator of ``train:data=digits,epochs=3``, given what stands behind the colon."""
     return ShortTrainingEstimator(parse_options(text))

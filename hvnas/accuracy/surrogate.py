@@ -6,7 +6,6 @@ Fitted when loaded, from the evidence and the hyperparameters that ship as text 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from hvnas._files import read_text
+from hvnas._files import read_json, refusing
 from hvnas.accuracy.assumed import assumptions
 from hvnas.accuracy.columns import COLUMNS, NAMES
-from hvnas.accuracy.estimator import Estimate, check_scenario, register_estimator, values_of
+from hvnas.accuracy.estimator import Estimate, check_scenario, values_of
 from hvnas.accuracy.evidence import DATA, Evidence, covariates, load_evidence
 from hvnas.accuracy.features import Array, derive
 from hvnas.accuracy.fit import Fit
@@ -28,6 +27,7 @@ from hvnas.arch import Arch
 from hvnas.ops import Column, Program
 from hvnas.train.recipes import load_recipe
 
+CLASSES = 1000
 # Hyperparameters by view.
 Thetas = Mapping[str, Array]
 
@@ -50,6 +50,11 @@ class Surrogate:
         """What it reads of a plain Program, in the order that `estimate_columns` takes it."""
         return COLUMNS
 
+    @property
+    def read_classes(self) -> int:
+        """1000: all evidence is of ImageNet-1k, and the head is among what is read."""
+        return CLASSES
+
     @cached_property
     def fit(self) -> Fit:
         """The regression on all of the evidence."""
@@ -71,7 +76,7 @@ class Surrogate:
         """What is taken for granted about networks unlike the evidence; see `hvnas.accuracy.assumed`."""
         sides = self.evidence.values[:, NAMES.index("resolution")]
         sides = sides[sides > 0]
-        return assumptions(archs, resolutions=(int(sides.min()), int(sides.max())), classes=(1000,))
+        return assumptions(archs, resolutions=(int(sides.min()), int(sides.max())), classes=(CLASSES,))
 
     def estimate(
         self,
@@ -80,9 +85,15 @@ class Surrogate:
         recipe: str = "modern300",
         scenario: str = "imagenet1k",
     ) -> Estimate:
-        """Top-1 and sd of each network, trained as `recipe` says. Raises ValueError as `load_recipe`."""
+        """Top-1 and sd of each network, trained as `recipe` says. Raises ValueError as `load_recipe`.
+
+        An Arch is read with a head for the 1,000 classes of the evidence; a Program is read as it is.
+        """
         check_scenario(scenario)
-        return self.estimate_columns(values_of(COLUMNS, archs_or_programs), recipe=recipe, scenario=scenario)
+        networks = [
+            each.with_(classes=CLASSES) if isinstance(each, Arch) else each for each in archs_or_programs
+        ]
+        return self.estimate_columns(values_of(COLUMNS, networks), recipe=recipe, scenario=scenario)
 
     def estimate_columns(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
@@ -112,18 +123,18 @@ class Surrogate:
         return np.hstack([features, np.broadcast_to(known, (len(features), len(known)))])
 
 
-@register_estimator("surrogate")
 def load_surrogate(folder: Path = DATA) -> Surrogate:
     """The surrogate that ships."""
     path = folder / "surrogate.json"
-    try:
-        stored = json.loads(read_text(path))
-        thetas = read_thetas(stored["theta"])
-        folds = {fold: read_fold(found) for fold, found in stored["folds"].items()}
-        sd_scale = float(stored["sd_scale"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}; run scripts/fit_surrogate.py") from None
-    return Surrogate(load_evidence(folder / "evidence.csv"), thetas, sd_scale, stored["error"], folds)
+    with refusing(path):
+        stored = read_json(path)
+        try:
+            thetas = read_thetas(stored["theta"])
+            folds = {fold: read_fold(found) for fold, found in stored["folds"].items()}
+            sd_scale, error = float(stored["sd_scale"]), dict(stored["error"])
+        except (LookupError, TypeError, ValueError, AttributeError) as wrong:
+            raise ValueError(f"{type(wrong).__name__}: {wrong}; run scripts/fit_surrogate.py") from None
+    return Surrogate(load_evidence(folder / "evidence.csv"), thetas, sd_scale, error, folds)
 
 
 def read_thetas(stored: Mapping[str, Mapping[str, float]]) -> Thetas:

@@ -21,7 +21,7 @@ SCHEMA = "hvnas.arch/1"
 
 
 def load_arch(name: str | Path) -> Arch:
-    """A fixed point by name, or an Arch from a YAML path.
+    """Load a fixed point by name, or an Arch from a YAML path.
 
     Raises ValueError, one line, naming the file and field at fault, or the fixed points there are.
     """
@@ -38,9 +38,13 @@ def models_dir() -> Path:
     return data_dir("search_spaces") / "models"
 
 
-@lru_cache(maxsize=1)
 def list_models() -> tuple[str, ...]:
-    """Names of the fixed points."""
+    """List the names of the fixed points."""
+    return _models()
+
+
+@lru_cache(maxsize=1)
+def _models() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in models_dir().glob("*.yaml")))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
+from hvnas._registry import Registry
 from hvnas.blocks.limits import LIMITS, MOST_VALUES, OTHER, out_of_limits
 from hvnas.ops import TOKENS, Lowered, State
 
@@ -80,7 +81,7 @@ def is_shown(field: dataclasses.Field[Any], value: object) -> bool:
 
 
 B = TypeVar("B", bound=type[Block])
-_BLOCKS: dict[str, type[Block]] = {}
+_BLOCKS: Registry[type[Block]] = Registry("block", group="hvnas.blocks", named=False)
 
 
 def register_block(name: str, *, role: str = "body") -> Callable[[B], B]:
@@ -90,35 +91,21 @@ def register_block(name: str, *, role: str = "body") -> Callable[[B], B]:
     """
 
     def register(cls: B) -> B:
-        if name in _BLOCKS:
-            raise ValueError(f"a block named {name!r} is registered already; choose another name")
-        cls.type = name
-        cls.role = role
-        _BLOCKS[name] = cls
+        _BLOCKS.add(name, cls)
+        cls.type, cls.role = name, role
         return cls
 
     return register
 
 
 def list_blocks(role: str | None = None) -> list[str]:
-    """Names of the registered blocks, all or those of one role."""
-    _load_entry_points()
-    return sorted(name for name, cls in _BLOCKS.items() if role is None or cls.role == role)
+    """List the names of the registered blocks, all or those of one role."""
+    return sorted(name for name in _BLOCKS.names() if role is None or _BLOCKS[name].role == role)
 
 
 def block_class(name: str) -> type[Block]:
-    """The class registered under `name`. Raises KeyError."""
-    if name not in _BLOCKS:
-        _load_entry_points()
+    """The class registered under `name`. Raises ValueError naming those there are."""
     return _BLOCKS[name]
-
-
-@lru_cache(maxsize=1)
-def _load_entry_points() -> None:
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group="hvnas.blocks"):
-        point.load()
 
 
 @lru_cache(maxsize=200_000)

@@ -5,11 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hvnas._provenance import label, left_out_error, method, provenance
+from hvnas.cli._failure import one_line
+from hvnas.cli._screen import Screen
 
 if TYPE_CHECKING:
-    from hvnas.latency import LatencyEstimate
+    from hvnas.latency import Device, LatencyEstimate
 
-__all__ = ["estimate_to_json", "label", "left_out_error", "method", "provenance"]
+__all__ = ["all_devices", "estimate_to_json", "label", "left_out_error", "method", "provenance"]
+
+
+def all_devices() -> list[Device]:
+    """The devices there are. One that does not load is told on standard error and left out.
+
+    Raises ValueError where none loads.
+    """
+    from hvnas.latency import list_devices, load_device
+
+    devices, broken = [], []
+    for name in list_devices():
+        try:
+            devices.append(load_device(name))
+        except (ValueError, OSError) as error:
+            broken.append(f"{name} is left out: {one_line(error)}")
+    if not devices:
+        raise ValueError("; ".join(broken))
+    for said in broken:
+        Screen(errors=True).line(said)
+    return devices
 
 
 def estimate_to_json(estimate: LatencyEstimate) -> dict[str, object]:

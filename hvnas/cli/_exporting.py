@@ -31,6 +31,7 @@ def load_subject(name: str, *, weights: Path | None, classes: int | None, resolu
     those of a training. Raises ValueError, one line, naming what is missing.
     """
     from hvnas.arch import list_models, load_arch
+    from hvnas.arch.resize import resized
     from hvnas.latency.stated import restated
 
     folder = Path(name)
@@ -40,7 +41,7 @@ def load_subject(name: str, *, weights: Path | None, classes: int | None, resolu
     else:
         training = _training(folder)
         arch = training.arch if training is not None else _best(folder)
-    changed = restated(arch.with_(classes=classes, resolution=resolution), arch, beside=folder)
+    changed = restated(resized(arch, classes=classes, resolution=resolution), arch, beside=folder)
     if training is None or weights is not None or changed.head != arch.head:
         return Subject(arch=changed, weights=weights)
     from hvnas.export import Images

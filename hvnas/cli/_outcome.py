@@ -15,7 +15,6 @@ from hvnas.cli._screen import Screen
 if TYPE_CHECKING:
     from hvnas.search import Found, Nearest, Problem, SearchResult
 
-_FRONT_ROWS = 12
 _NEAREST_ROWS = 3
 # How the further metrics are shown, and in what unit.
 _SIZES = {"peak_memory": ("peak MB", 1e6), "size_mb": ("size MB", 1.0)}
@@ -35,22 +34,20 @@ def print_outcome(screen: Screen, result: SearchResult) -> None:
     _print_files(screen, result)
 
 
-def thinned(front: Sequence[Found], rows: int = _FRONT_ROWS) -> list[Found]:
-    """At most `rows` of the front, evenly, the first and the last among them."""
-    if len(front) <= rows:
-        return list(front)
-    return [front[round(i * (len(front) - 1) / (rows - 1))] for i in range(rows)]
-
-
 def _print_front(screen: Screen, result: SearchResult) -> None:
-    shown = thinned(result.front)
-    count = len(result.archive)
-    speed = f"{result.evaluated:,} evaluated in {result.seconds:.1f} s"
+    from hvnas.search.shown import files_words, front_words, left_out_words
+
+    shown, members = result.shown, len(result.archive)
+    speed = f"{result.evaluated:,} evaluated in {numbers.took(result.seconds, parts=result.parts)}"
     size = result.problem.image_size
     at = f", at {size}" if size else ""
-    screen.heading(f"Pareto front: {len(shown)} of its {count} networks ({speed}){at}")
+    screen.heading(f"Pareto front: {front_words(members, len(shown))} ({speed}){at}")
     columns, cells = _columns(result)
     screen.table(columns, [cells(found) for found in shown])
+    files = [] if result.out is None else [files_words(len(result.front), members)]
+    left_out = left_out_words(result.archive.evaluations.sd)
+    for line in (*files, *left_out, f"limit: {result.limit}"):
+        screen.line(f"  {line}")
 
 
 def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], tuple[object, ...]]]:
@@ -180,9 +177,11 @@ def _print_refused(screen: Screen, problem: Problem) -> None:
 
 
 def _print_files(screen: Screen, result: SearchResult) -> None:
+    from hvnas.search.folder import ARCHS, RunFolder
+    from hvnas.search.shown import networks
+
     if result.out is None:
         return
     screen.heading(f"Written to {result.out}")
-    names = sorted(path.name for path in result.out.iterdir() if not path.name.startswith("."))
-    archs = f" ({len(result.front)} networks)"
-    screen.line("  " + ", ".join(f"{name}{archs}" if name == "archs" else name for name in names))
+    counts = {ARCHS: f" ({networks(len(result.front))})"}
+    screen.line("  " + ", ".join(f"{name}{counts.get(name, '')}" for name in RunFolder(result.out).files()))

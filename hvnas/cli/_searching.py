@@ -63,7 +63,9 @@ def _stopped(folder: Path) -> str:
 
 
 def _print_infeasible(error: InfeasibleBudget, *, as_json: bool) -> None:
-    """The fastest network there is: on standard error, or as JSON in the place of the result."""
+    """The fastest network found, or the one that breaks least: on standard error, or as JSON in the place of
+    the result.
+    """
     if as_json:
         from hvnas.arch import to_dict
 
@@ -75,5 +77,6 @@ def _print_infeasible(error: InfeasibleBudget, *, as_json: bool) -> None:
     from hvnas.cli._numbers import ms
 
     screen = Screen(errors=True)
-    screen.line(f"The fastest network found takes {ms(error.smallest_ms)} ms:")
+    which = "fastest" if error.rule is None else "nearest"
+    screen.line(f"The {which} network found takes {ms(error.smallest_ms)} ms:")
     print_layout(screen, error.arch)

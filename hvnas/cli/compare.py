@@ -79,6 +79,9 @@ def _notes(found: Comparison) -> list[str]:
 
 
 def _print_runs(screen: Screen, found: Comparison) -> None:
+    from hvnas.report.runs import run_lines
+    from hvnas.report.tables import COUNTS
+
     first = found.runs[0]
     what = first.objectives[0]
     # Accuracy and latency are told of every best network.
@@ -86,24 +89,32 @@ def _print_runs(screen: Screen, found: Comparison) -> None:
     accuracy = ">best score" if first.unit == "score" else ">best top-1"
     screen.heading("Searches, and the best network of each")
     screen.table(
-        ("run", "strategy", ">seed", ">evaluated", ">s", ">front", *best, accuracy, ">ms", ">5–95 %"),
+        ("run", "strategy", ">seed", ">evaluated", ">s", *COUNTS, *best, accuracy, ">ms", ">5–95 %"),
         [_run_cells(run, with_objective=bool(best)) for run in found.runs],
     )
+    for run in found.runs:
+        for line in run_lines(run):
+            screen.line(f"  {run.name}: {line}")
 
 
 def _run_cells(run: Run, *, with_objective: bool) -> tuple[object, ...]:
-    objective = f"{run.objectives[0].sign * run.costs[-1, 0]:.6g}"
+    from hvnas.search.shown import guesses
+
+    i = run.best
+    objective = f"{run.objectives[0].sign * run.costs[i, 0]:.6g}"
     return (
         run.name,
         run.config.strategy,
         run.config.seed,
         f"{run.evaluated:,}" + (" (stopped)" if run.stopped else ""),
-        f"{run.seconds:.1f}",
+        numbers.seconds(run.seconds),
         len(run.members),
+        int(run.written.sum()),
+        int(guesses(run.sd).sum()),
         *((objective,) if with_objective else ()),
-        numbers.accuracy(float(run.top1[-1]), float(run.sd[-1]), unit=run.unit),
-        numbers.ms(float(run.ms[-1])),
-        numbers.interval(float(run.low[-1]), float(run.high[-1])),
+        numbers.accuracy(float(run.top1[i]), float(run.sd[i]), unit=run.unit),
+        numbers.ms(float(run.ms[i])),
+        numbers.interval(float(run.low[i]), float(run.high[i])),
     )
 
 

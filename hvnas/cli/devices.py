@@ -18,9 +18,7 @@ def run(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.
 
     How their latencies were obtained, and how far off they are.
     """
-    from hvnas.latency import list_devices, load_device
-
-    devices = [load_device(name) for name in list_devices()]
+    devices = _devices.all_devices()
     if as_json:
         print_json([_row(device) for device in devices])
         return

@@ -52,6 +52,10 @@ def run(
         list[str] | None,
         typer.Option(metavar="BOUND", help="Such as params<=6e6 or latency@NAME<=20; any number of them."),
     ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(help="Classes of the head in all that is counted and written. Default: the space's."),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="The training that top-1 is estimated for.")] = RECIPE,
     evals: Annotated[
         int | None, typer.Option(help="How many networks to evaluate. Default: what suits the strategy.")
@@ -125,6 +129,7 @@ def run(
             estimator=estimator,
             objectives=objective or (),
             constraints=constraint or (),
+            classes=classes,
             recipe=recipe,
             evals=evals,
             seed=seed,
@@ -142,14 +147,11 @@ def run(
 
     if resume and _holds_run(folder):
         asked = given(evals=evals, margin=margin, outside=outside, recipe=recipe, seed=seed, space=space)
-        asked |= given(budget_ms=budget_ms, device=device[0], estimator=estimator)
+        asked |= given(budget_ms=budget_ms, device=device[0], estimator=estimator, classes=classes)
         if strategy != "auto":
             asked["strategy"] = strategy
-        if objective:
-            asked["objectives"] = tuple(objective)
-        if constraint:
-            asked["constraints"] = tuple(constraint)
         _check_unchanged(folder, asked)
+        _check_same_bounds(folder, device, objective or [], constraint or [])
         carry_out(continue_, folder=folder, as_json=as_json)
     else:
         carry_out(start, folder=folder, as_json=as_json)
@@ -181,4 +183,32 @@ def _check_unchanged(folder: Path, asked: dict[str, Any]) -> None:
             raise ValueError(
                 f"{name}: the run in {folder} was begun with {begun}, not {value}; "
                 f"give the same options again, or choose another folder"
+            )
+
+
+def _check_same_bounds(
+    folder: Path, device: list[str], objectives: list[str], constraints: list[str]
+) -> None:
+    """Raise ValueError where objectives or constraints mean others than those the run was begun with.
+
+    Each may be written in another way: ``params<=6M`` and ``params<=6e6`` are one. Objectives have an order,
+    constraints have none.
+    """
+    from hvnas.search.folder import RunFolder
+    from hvnas.search.making import DeviceSet
+    from hvnas.search.objectives import parse_constraint, parse_objective
+
+    if not objectives and not constraints:
+        return
+    config, devices = RunFolder(folder).config(), DeviceSet(device)
+    wanted = [str(devices.settled(parse_objective(text))) for text in objectives]
+    kept = [str(devices.settled_constraint(parse_constraint(text))) for text in constraints]
+    for name, begun, now in (
+        ("objectives", list(config.objectives), wanted),
+        ("constraints", sorted(config.constraints), sorted(kept)),
+    ):
+        if now and now != begun:
+            raise ValueError(
+                f"{name}: the run in {folder} was begun with {', '.join(begun) or 'none'}, not "
+                f"{', '.join(now)}; give the same options again, or choose another folder"
             )

@@ -38,10 +38,10 @@ def run(
 
     Latency comes with its 5-95 % interval, top-1 as estimated for a training recipe.
     """
-    from hvnas.latency import list_devices, load_device
+    from hvnas.latency import load_device
 
     network = _load(arch)
-    devices = [load_device(name) for name in device or list_devices()]
+    devices = [load_device(name) for name in device] if device else _devices.all_devices()
     facts = _facts(network, devices, recipe or _found_recipe(network) or RECIPE)
     if as_json:
         print_json(facts)
@@ -81,7 +81,7 @@ def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
 
     program = arch.lower()
     estimator = load_estimator("surrogate")
-    estimate = estimator.estimate([program], recipe=recipe)
+    estimate = estimator.estimate([arch], recipe=recipe)
     return {
         "name": arch.name,
         "params": program.params,

@@ -50,6 +50,7 @@ def run(
     nothing is written.
     """
     from hvnas.arch import load_arch
+    from hvnas.arch.resize import resized
     from hvnas.nn.foreign.imports import import_weights
     from hvnas.nn.weights import save_weights
 
@@ -58,7 +59,7 @@ def run(
     network = load_arch(arch)
     family = family or (network.published or {}).get("family")
     if classes is not None:
-        network = network.with_(classes=classes)
+        network = resized(network, classes=classes)
     imported = import_weights(checkpoint, network, source=source, family=family, averaged=averaged)
     metadata = {
         "arch": network.name,

@@ -67,7 +67,7 @@ def make_graph(
     if weights is not None and not isinstance(source, Arch):
         raise ValueError("weights go with an architecture; load them into the module before exporting it")
     if isinstance(source, Arch):
-        source = build(source if resolution is None else source.with_(resolution=resolution), weights=weights)
+        source = build(source, resolution=resolution, weights=weights)
     shapes = dict(inputs) if inputs is not None else {IMAGE: _image_shape(source, resolution)}
     module = deployed(source) if deploy else copy.deepcopy(source).eval().requires_grad_(False)
     tensors = _random(shapes)

@@ -34,5 +34,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             flat = torch.frombuffer(data, dtype=DTYPES[entry["dtype"]], count=math.prod(shape), offset=begin)
             tensors[name] = flat.view(shape)
         return tensors
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); export it again") from None
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: not a whole safetensors file ({type(error).__name__}); export it again"
+        ) from None

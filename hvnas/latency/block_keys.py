@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from hvnas._files import dump_yaml, read_yaml, refuse_unknown, write_atomic
+from hvnas._validation import shown
 from hvnas.arch import Arch, block_from_dict, block_to_dict, load_arch
 from hvnas.blocks import Block, block_class, lower_block
+from hvnas.latency.rows import LARGEST_SIDE
 from hvnas.ops import Program, State
 from hvnas.space.space import Space
 
@@ -118,8 +120,8 @@ def load_block_key(path: str | Path) -> BlockKey:
     fields = data.get("block")
     block = block_from_dict(fields, field="block", role=_role(fields), where=where)
     uses = data.get("uses", 1)
-    if not isinstance(uses, int) or isinstance(uses, bool) or uses < 1:
-        raise ValueError(f"uses: must be an integer >= 1, got {uses!r} ({where})")
+    if type(uses) is not int or not 1 <= uses <= MOST_USES:
+        raise ValueError(f"uses: must be an integer from 1 to {MOST_USES}, got {shown(uses)} ({where})")
     key = BlockKey(block=block, state=_state(data.get("given"), where), uses=uses)
     try:
         lower_block(key.block, key.state)
@@ -133,10 +135,11 @@ def _role(fields: Any) -> str:
     name = fields.get("type") if isinstance(fields, dict) else None
     try:
         return block_class(name).role if isinstance(name, str) else "body"
-    except KeyError:
+    except ValueError:
         return "body"
 
 
+MOST_USES = 10**9
 SIZES = {"map": 3, "tokens": 2, "grid": 2}
 
 
@@ -146,6 +149,7 @@ def _state(data: Any, where: str) -> State:
     refuse_unknown(data, SIZES, "given.", where)
     for name, sizes in data.items():
         fits = isinstance(sizes, list) and len(sizes) == SIZES[name]
-        if not fits or not all(type(size) is int and size >= 1 for size in sizes):
-            raise ValueError(f"given.{name}: must be {SIZES[name]} integers >= 1, got {sizes!r} ({where})")
+        if not fits or not all(type(size) is int and 1 <= size <= LARGEST_SIDE for size in sizes):
+            of = f"{SIZES[name]} integers from 1 to {LARGEST_SIDE}"
+            raise ValueError(f"given.{name}: must be {of}, got {shown(sizes)} ({where})")
     return State(**{name: tuple(sizes) for name, sizes in data.items()})

@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._names import unknown_name
+from hvnas._registry import Registry
 from hvnas.ops import Column, Op
 from hvnas.ops.columns import Reducer
 
@@ -21,7 +21,7 @@ SWISH = frozenset({"silu", "hardswish"})
 MEGABYTE = 1_000_000
 
 Value = Callable[[Op], float | None]
-_COLUMNS: dict[str, Column] = {}
+_COLUMNS: Registry[Column] = Registry("latency column")
 
 
 def register_column(
@@ -30,10 +30,8 @@ def register_column(
     """Decorator: make `value(op)`, over fused ops of some kinds, a column that device files may name."""
 
     def register(value: Value) -> Value:
-        if name in _COLUMNS:
-            raise ValueError(f"a latency column named {name!r} is registered already; choose another name")
         only = frozenset(kinds) if kinds else None
-        _COLUMNS[name] = Column(name, reducer, value, fused=True, kinds=only, above=above)
+        _COLUMNS.add(name, Column(name, reducer, value, fused=True, kinds=only, above=above))
         return value
 
     return register
@@ -46,8 +44,6 @@ def list_columns(module: str | None = None) -> tuple[str, ...]:
 
 def column(name: str) -> Column:
     """The column called `name`. Raises ValueError naming those there are."""
-    if name not in _COLUMNS:
-        raise ValueError(unknown_name("latency column", name, list_columns()))
     return _COLUMNS[name]
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from hvnas._files import read_text, read_yaml
-from hvnas._validation import first_wrong
+from hvnas._validation import brief, first_wrong, shown, validated
 from hvnas.latency.device import Device, DeviceInfo
 from hvnas.latency.gate import Rule
 from hvnas.latency.interval import Student
+from hvnas.latency.measurements import MOST
 from hvnas.latency.model import LinearModel, Term
-from hvnas.latency.rows import read_rows
+from hvnas.latency.rows import LONGEST_MS, read_rows
 
 SCHEMA = "hvnas.device/1"
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
@@ -70,8 +71,12 @@ class DeviceFields:
         for name in ("name", "device", "source", "date", "tool", "rows"):
             if not getattr(self, name).strip():
                 raise ValueError(f"{name} is empty; a device says what was measured, how, and by whom")
-        if self.batch < 1:
-            raise ValueError(f"batch must be >= 1, got {self.batch}")
+        for name in ("batch", "threads"):
+            value, most = getattr(self, name), MOST[name]
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be >= 1, got {shown(value)}")
+            if value is not None and value > most:
+                raise ValueError(f"{name} must be at most {most}, got {shown(value)}")
 
     @property
     def info(self) -> DeviceInfo:
@@ -91,6 +96,10 @@ class _CalibratedFile(DeviceFields):
         super().__post_init__()
         if self.parameters.fixed_ms < 0:
             raise ValueError(f"parameters.fixed_ms must be >= 0, got {self.parameters.fixed_ms}")
+        if self.parameters.fixed_ms > LONGEST_MS:
+            raise ValueError(
+                f"parameters.fixed_ms must be at most {LONGEST_MS:g}, got {self.parameters.fixed_ms}"
+            )
         names = [rule.name for rule in self.rules]
         if len(set(names)) < len(names):
             raise ValueError("rules: two have the same name; give each its own")
@@ -135,15 +144,16 @@ def _calibrated(path: Path, data: dict[str, Any]) -> Device:
 
 def table_of(path: Path, rows: str) -> Path:
     """The CSV that a device file names. Raises ValueError where it names one of another folder."""
-    if Path(rows).name != rows:
-        raise ValueError(f"{path}: rows: must be the name of a file in the same folder, got {rows!r}")
+    if Path(rows).name != rows or rows == "..":
+        raise ValueError(f"{path}: rows: must be the name of a file in the same folder, got {shown(rows)}")
     return path.with_name(rows)
 
 
 def hash_of(data: dict[str, Any], table: str) -> str:
     """Of all that latencies depend on: not of the error report, which a validation rewrites."""
     said = {name: value for name, value in data.items() if name != "error"}
-    text = json.dumps(said, sort_keys=True, default=str)
+    # Keys of YAML may be numbers, which no order has among words.
+    text = json.dumps(json.loads(json.dumps(said)), sort_keys=True)
     return hashlib.sha256((text + table).encode()).hexdigest()[:12]
 
 
@@ -153,11 +163,11 @@ def parse_fields(kind: type[F], data: dict[str, Any], path: Path) -> F:
 
     try:
         # mypy takes a class of dataclasses for one that cannot be hashed.
-        parsed: F = _adapter(kind).validate_python(data)  # type: ignore[arg-type]
+        parsed: F = validated(_adapter(kind), data)  # type: ignore[arg-type]
         return parsed
     except ValidationError as error:
         wrong = first_wrong(error)
-        raise ValueError(f"{path}: {f'{wrong.at}: ' if wrong.at else ''}{wrong.said}") from None
+        raise ValueError(brief(f"{path}: {f'{wrong.at}: ' if wrong.at else ''}{wrong.said}")) from None
 
 
 @lru_cache(maxsize=2)

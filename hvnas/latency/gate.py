@@ -34,11 +34,15 @@ class Rule:
         if not self.evidence.strip():
             raise ValueError("evidence is empty; say which measurement the rule rests on")
 
+    @property
+    def most(self) -> float:
+        """The limit: values above it lie outside, and where it is `at_least` the limit itself does too."""
+        limit = self.above if self.at_least is None else self.at_least
+        return math.inf if limit is None else limit
+
     def excludes(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of the column's `values` lie outside."""
-        if self.at_least is not None:
-            return values >= self.at_least
-        return values > (math.inf if self.above is None else self.above)
+        return values > self.most if self.at_least is None else values >= self.most
 
     def reason(self, value: float) -> str:
         """The sentence for one network."""

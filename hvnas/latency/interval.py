@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LOW, HIGH = 0.05, 0.95
+# Beyond these an interval has no end that a number can hold.
+LEAST_DF, MOST_LOC, MOST_SCALE = 0.5, 50.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,11 @@ class Student:
     def __post_init__(self) -> None:
         if not (self.df > 0 and self.scale > 0 and np.isfinite([self.df, self.loc, self.scale]).all()):
             raise ValueError(f"a Student t needs finite df > 0, loc, scale > 0, got {self}")
+        if self.df < LEAST_DF or abs(self.loc) > MOST_LOC or self.scale > MOST_SCALE:
+            raise ValueError(
+                f"a Student t of latencies has df >= {LEAST_DF:g}, loc from -{MOST_LOC:g} to {MOST_LOC:g} "
+                f"and scale up to {MOST_SCALE:g}, got {self}"
+            )
 
     def factor(self, probability: float) -> float:
         """measured / predicted at a quantile of e."""

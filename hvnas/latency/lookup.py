@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from hvnas._files import csv_text
 from hvnas.arch import Arch
 from hvnas.blocks import lower_block
 from hvnas.blocks.mobileformer import GlobalTokens
@@ -84,14 +83,9 @@ def lookup_text(device: Device, space: str, rows: Sequence[LookupRow], *, networ
     kinds = sorted({kind for row in rows for kind, ms in row.kinds.items() if ms > 0})
     floor = ["floor_ms"] if any(row.floor_ms is not None for row in rows) else []
     header = ["key", "block", "uses", *fields, *GIVEN, "ms", *floor, "inside", *(f"share_{k}" for k in kinds)]
-    out = io.StringIO()
-    out.writelines(f"# {' '.join(line.split())}\n" for line in _said(device, space, rows, networks=networks))
-    writer = csv.DictWriter(out, header, restval="", lineterminator="\n")
-    writer.writeheader()
-    fixed = {"key": FIXED, "block": FIXED, "ms": repr(fixed_ms(device))}
-    writer.writerow(fixed | dict.fromkeys(floor, "0.0"))
-    writer.writerows(_cells(row) for row in rows)
-    return out.getvalue()
+    said = (f"# {' '.join(line.split())}\n" for line in _said(device, space, rows, networks=networks))
+    fixed = {"key": FIXED, "block": FIXED, "ms": repr(fixed_ms(device))} | dict.fromkeys(floor, "0.0")
+    return "".join(said) + csv_text([fixed, *map(_cells, rows)], header)
 
 
 def _tokens_key(tokens: GlobalTokens) -> BlockKey:

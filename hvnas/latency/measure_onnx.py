@@ -14,6 +14,7 @@ import argparse
 import csv
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +23,7 @@ COLUMNS = (
     "kind key resolution ms spread n statistic device os runtime runtime_version compute_unit precision "
     "threads batch protocol source"
 ).split()
+SUITE = ("file", "kind", "key", "resolution")
 PROTOCOL = "median of whole runs in {rounds} interleaved rounds of {seconds:g} s after warm-up"
 
 
@@ -88,12 +90,19 @@ def row(entry: dict[str, str], samples: list[float], options: argparse.Namespace
     return dict(zip(COLUMNS, facts, strict=True))
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a CSV that is there, else none."""
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The lines of a CSV that is there, else none; each has `columns`."""
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SystemExit(f"{path}: cannot be read: {error}; give the CSV that was exported") from None
+    for row in rows:
+        if None in row or None in row.values() or not row.keys() >= set(columns):
+            raise SystemExit(f"{path}: each row must have {', '.join(columns)}; is the file whole?")
+    return rows
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -122,11 +131,11 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(
             f"{options.out}: the output names networks relative to {options.suite}; put it there"
         )
-    entries = {entry["file"]: entry for entry in read_rows(options.suite)}
+    entries = {entry["file"]: entry for entry in read_rows(options.suite, SUITE)}
     strangers = [path for path in options.models if path.stem not in entries]
     if strangers:
         raise SystemExit(f"{strangers[0]}: is not in {options.suite}; give the models of that suite")
-    rows = read_rows(options.out)
+    rows = read_rows(options.out, COLUMNS)
     done = {known["key"] for known in rows}
     missing = [path for path in options.models if entries[path.stem]["key"] not in done]
     for at in range(0, len(missing), 20):

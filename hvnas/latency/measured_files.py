@@ -61,6 +61,11 @@ class MeasuredFile(DeviceFields):
     context: Context = field(default_factory=Context)
     regressors: dict[str, Choice] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.noise_bound <= 100:
+            raise ValueError(f"noise_bound must be > 0 and at most 100, got {self.noise_bound:g}")
+
 
 # Of a table that is not complete nothing is known: half of what is measured lies beyond a factor of two.
 UNKNOWN = Student(df=1.0, loc=0.0, scale=0.6931)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvnas._clean import shortened
+from hvnas._validation import brief
 from hvnas.arch import Arch, load_arch
 from hvnas.latency.measurements import ModelMeasurement, read_measurements
 from hvnas.ops import Program
@@ -47,7 +49,8 @@ def _model(row: ModelMeasurement, path: Path) -> MeasuredModel:
         sized = arch if arch.resolution == row.resolution else arch.with_(resolution=row.resolution)
         program = sized.lower()
     except ValueError as error:
-        raise ValueError(f"{path}: {row.key} at {row.resolution}: {error}") from None
+        key = shortened(row.key, 60)
+        raise ValueError(brief(f"{path}: {key} at {row.resolution}: {error}")) from None
     # A file of one's own is told by where it lies: two may well have the same name inside.
     return MeasuredModel(row.key if own else arch.name, family_of(arch), sized, program, row)
 

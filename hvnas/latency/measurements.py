@@ -6,18 +6,18 @@ it comparable, so a file holds the rows of one protocol only.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from hvnas._files import to_cell, write_atomic
-from hvnas.latency.table import Line, number, read_table, whole
+from hvnas._clean import shortened
+from hvnas._csv import Row
+from hvnas._files import csv_text, read_csv, write_atomic
+from hvnas._validation import shown
+from hvnas.latency.rows import LARGEST_SIDE, LONGEST_MS, SHORTEST_MS
 
 Kind = Literal["model", "block", "op"]
 Statistic = Literal["median", "mean"]
@@ -65,10 +65,20 @@ class ModelMeasurement:
         for name in TEXT_FIELDS:
             if not getattr(self, name).strip():
                 raise ValueError(f"{name}: is empty; a measurement says what it is and where it is from")
-        if not (math.isfinite(self.ms) and self.ms > 0):
+            if len(getattr(self, name)) > LONGEST_TEXT:
+                raise ValueError(f"{name}: a text of more than {LONGEST_TEXT} characters; shorten it")
+        for name, most in MOST.items():
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= most:
+                raise ValueError(f"{name}: must be a whole number from 1 to {most}, got {shown(value)}")
+        if not self.ms > 0:
             raise ValueError(f"ms: must be a finite number > 0, got {self.ms:g}")
-        if self.spread is not None and not (math.isfinite(self.spread) and self.spread >= 0):
-            raise ValueError(f"spread: must be a finite number >= 0, got {self.spread:g}")
+        if not SHORTEST_MS <= self.ms <= LONGEST_MS:
+            raise ValueError(f"ms: must be from {SHORTEST_MS:g} to {LONGEST_MS:g}, got {self.ms:g}")
+        if self.spread is not None and not 0 <= self.spread <= LONGEST_MS:
+            raise ValueError(
+                f"spread: must be a finite number >= 0, at most {LONGEST_MS:g}, got {self.spread:g}"
+            )
         if self.threads is None and needs_threads(self.runtime, self.compute_unit):
             raise ValueError("threads: is empty; a time on a CPU says on how many threads")
 
@@ -85,6 +95,9 @@ TEXT_FIELDS = (
     "protocol",
     "source",
 )
+LONGEST_TEXT = 2000
+# The largest of each whole number.
+MOST = {"resolution": LARGEST_SIDE, "n": 10**9, "threads": 10_000, "batch": 10**6}
 # What the rows of a file have in common; `protocol` is prose and may say more of one row than of another.
 SHARED = (
     "device",
@@ -117,10 +130,15 @@ def read_measurements(path: str | Path) -> tuple[ModelMeasurement, ...]:
     missing, unknown or in another unit, times that are no number > 0, empty provenance, rows of different
     protocols, and rows of one key that disagree.
     """
-    lines = read_table(path, FIELDS, advice=_advice_on_column)
-    rows = [_row(line, f"{path}: row {line.number}") for line in lines]
-    check_rows(rows, [f"{path}: row {line.number}" for line in lines])
-    return tuple(dict.fromkeys(rows))
+    rows: dict[tuple[str, ...], ModelMeasurement] = {}
+    labels: list[str] = []
+    for line in read_csv(path, FIELDS, advice=_advice_on_column):
+        cells = tuple(line.cells.values())
+        if cells not in rows:
+            rows[cells] = _row(line)
+            labels.append(line.where)
+    check_rows(list(rows.values()), labels)
+    return tuple(dict.fromkeys(rows.values()))
 
 
 def write_measurements(path: str | Path, rows: Sequence[ModelMeasurement]) -> None:
@@ -132,13 +150,8 @@ def write_measurements(path: str | Path, rows: Sequence[ModelMeasurement]) -> No
     if not rows:
         raise ValueError(f"{path}: there are no rows to write")
     check_rows(rows, [f"{path}: row {i}" for i in range(2, len(rows) + 2)])
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(FIELDS)
-    for row in rows:
-        writer.writerow(["" if value is None else to_cell(value) for value in dataclasses.astuple(row)])
     try:
-        write_atomic(path, out.getvalue())
+        write_atomic(path, csv_text(map(dataclasses.asdict, rows), FIELDS))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ValueError(f"{path}: cannot be written: {reason}; nothing was written") from None
@@ -154,15 +167,16 @@ def check_rows(rows: Sequence[ModelMeasurement], labels: Sequence[str]) -> None:
         for name in SHARED:
             ours, first = getattr(row, name), getattr(rows[0], name)
             if ours != first:
+                here, there = (shortened(value, 60) for value in (ours, first))
                 raise ValueError(
-                    f"{labels[i]}: {name}: mixed protocols: {ours} here, {first} in {_short(labels[0])}; "
+                    f"{labels[i]}: {name}: mixed protocols: {here} here, {there} in {_short(labels[0])}; "
                     "keep one protocol per file"
                 )
         known = seen.setdefault((row.kind, row.key, row.resolution), i)
         if rows[known].ms != row.ms:
             raise ValueError(
-                f"{labels[i]}: ms: {row.ms:g} for {row.key} at {row.resolution}, but {rows[known].ms:g} in "
-                f"{_short(labels[known])}; {_advice_on_times(row.ms, rows[known].ms)}"
+                f"{labels[i]}: ms: {row.ms:g} for {shortened(row.key, 60)} at {row.resolution}, but "
+                f"{rows[known].ms:g} in {_short(labels[known])}; {_advice_on_times(row.ms, rows[known].ms)}"
             )
 
 
@@ -179,26 +193,24 @@ def _advice_on_times(ms: float, other: float) -> str:
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name}: must be {' or '.join(allowed)}, got {value!r}")
+        raise ValueError(f"{name}: must be {' or '.join(allowed)}, got {shown(value)}")
 
 
 def _advice_on_column(name: str) -> str:
-    if _TIME.fullmatch(name):
+    if _TIME.fullmatch(name[:100]):
         return "give milliseconds in the column ms"
     return f"the columns are {', '.join(FIELDS)}"
 
 
-def _row(line: Line, where: str) -> ModelMeasurement:
-    cells: dict[str, Any] = dict(line.cells)
-    cells["resolution"] = whole(cells["resolution"], f"{where}: resolution")
-    cells["batch"] = whole(cells["batch"], f"{where}: batch")
-    cells["ms"] = number(cells["ms"], f"{where}: ms", of="milliseconds")
-    for name in ("n", "threads"):
-        cells[name] = whole(cells[name], f"{where}: {name}") if cells[name] else None
-    cells["spread"] = (
-        number(cells["spread"], f"{where}: spread", of="milliseconds") if cells["spread"] else None
-    )
+def _row(row: Row) -> ModelMeasurement:
+    cells: dict[str, Any] = dict(row.cells)
+    for name, most in MOST.items():
+        optional = name in ("n", "threads") and not row.cells[name]
+        cells[name] = None if optional else row.whole(name, most=most)
+    for name in ("ms", "spread"):
+        optional = name == "spread" and not row.cells[name]
+        cells[name] = None if optional else row.number_of(name, unit="milliseconds")
     try:
         return ModelMeasurement(**cells)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise ValueError(f"{row.where}: {error}") from None

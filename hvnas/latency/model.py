@@ -13,6 +13,9 @@ from hvnas.latency.columns import column, unique
 from hvnas.ops import Column, Op, Program
 from hvnas.ops.columns import op_value
 
+# A second for each unit.
+MOST_PER_MEGA = 1e9
+
 
 class LatencyModel(Protocol):
     """What a device computes latency with."""
@@ -44,6 +47,8 @@ class Term:
             raise ValueError(f"the column {self.column!r} is no sum over ops; a term needs one")
         if not (np.isfinite(self.ms_per_mega) and self.ms_per_mega >= 0):
             raise ValueError(f"ms_per_mega must be a finite number >= 0, got {self.ms_per_mega}")
+        if self.ms_per_mega > MOST_PER_MEGA:
+            raise ValueError(f"ms_per_mega must be at most {MOST_PER_MEGA:g}, got {self.ms_per_mega}")
 
     @property
     def rate(self) -> float:

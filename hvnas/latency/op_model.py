@@ -17,6 +17,7 @@ from hvnas.latency.columns import column, register_column
 from hvnas.latency.op_features import group_of
 from hvnas.latency.op_regressor import Choice, Regressor
 from hvnas.latency.op_rows import OpTime
+from hvnas.latency.rows import LONGEST_MS
 from hvnas.ops import Column, Op, Program
 from hvnas.ops.columns import op_value
 from hvnas.ops.program import INNER
@@ -24,6 +25,7 @@ from hvnas.ops.program import INNER
 Floats = NDArray[np.float64]
 OUTSIDE = "ops_outside"
 GROUP = "ms_"
+MOST_FACTOR = 1e6
 COUNT = "ops"  # registered with the columns of CPUs
 BYTES = ("weight_bytes", "act_bytes", "other_bytes")  # weights; activations of products and of the others
 
@@ -47,6 +49,14 @@ class Context:
     weight_ms_per_mb: float = 0.0
     act_ms_per_mb: float = 0.0
     factors: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("fixed_ms", "op_ms", "weight_ms_per_mb", "act_ms_per_mb"):
+            if not abs(value := getattr(self, name)) <= LONGEST_MS:
+                raise ValueError(f"{name} must be from -{LONGEST_MS:g} to {LONGEST_MS:g}, got {value:g}")
+        for group, factor in self.factors.items():
+            if not 0 <= factor <= MOST_FACTOR:
+                raise ValueError(f"factors.{group[:60]} must be from 0 to {MOST_FACTOR:g}, got {factor:g}")
 
     def factor(self, group: str) -> float:
         """What a group's sum is multiplied by."""

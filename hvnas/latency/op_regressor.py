@@ -39,6 +39,11 @@ class Choice:
     noise: float
     error: float
 
+    def __post_init__(self) -> None:
+        for name, least, most in (("length", 1e-3, 1e6), ("noise", 1e-6, 1e3), ("error", 0, 1e300)):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be from {least:g} to {most:g}, got {getattr(self, name):g}")
+
 
 class Regressor:
     """Milliseconds of any op of a group, from at least one measured."""

@@ -6,16 +6,20 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from hvnas._files import read_text
-from hvnas.latency.table import Line, number, read_table, whole
+from hvnas._csv import Row
+from hvnas._files import read_csv
+from hvnas._validation import shown
+from hvnas.latency.rows import LONGEST_MS, SHORTEST_MS
 from hvnas.ops import Op
 from hvnas.ops.op import KINDS, Shape
 
 KEY = (*("op", "shape_in", "shape_out", "kernel", "stride", "groups", "bias", "variant", "weights", "act"),)
 FIELDS = (*KEY, "ms", "spread", "n", "status")
 USED, NOISY = "used", "noisy"
+LARGEST_SIZE = 10**8
 OF_MAPS = ("conv", "matmul", "resize")  # kinds whose shapes have three axes
 
 
@@ -41,16 +45,15 @@ def read_op_rows(path: str | Path, *, growing: bool = False) -> tuple[OpTime, ..
     Raises ValueError naming file, row and column: columns missing or unknown, times that are no number > 0,
     ops that are none, two rows of one op.
     """
-    if growing and not _whole_text(path).strip():
-        return ()
-    lines = _lines(path, growing)
-    rows = tuple(_row(line, f"{path}: row {line.number}") for line in lines)
+    rows: list[OpTime] = []
     seen: dict[tuple[object, ...], int] = {}
-    for line, row in zip(lines, rows, strict=True):
+    for line in read_csv(path, FIELDS, growing=growing):
+        row = _row(line)
         first = seen.setdefault(row.op.key, line.number)
         if first != line.number:
             raise ValueError(f"{path}: rows {first} and {line.number}: the same op twice; keep the right one")
-    return rows
+        rows.append(row)
+    return tuple(rows)
 
 
 def header() -> str:
@@ -68,26 +71,6 @@ def op_lines(rows: Sequence[OpTime]) -> str:
     return out.getvalue()
 
 
-def _whole_text(path: str | Path) -> str:
-    text = read_text(path)
-    return text[: text.rfind("\n") + 1]
-
-
-def _lines(path: str | Path, growing: bool) -> list[Line]:
-    if not growing:
-        return read_table(path, FIELDS)
-    text = _whole_text(path)
-    first, _, rest = text.partition("\n")
-    if first + "\n" != header():
-        raise ValueError(f"{path}: row 1: the columns must be {','.join(FIELDS)}")
-    cells = csv.reader(io.StringIO(rest))
-    return [
-        Line(number, dict(zip(FIELDS, row, strict=True)))
-        for number, row in enumerate(cells, start=2)
-        if len(row) == len(FIELDS)
-    ]
-
-
 def _cells(op: Op) -> list[str]:
     def joined(values: Shape) -> str:
         return "x".join(map(str, values))
@@ -98,51 +81,54 @@ def _cells(op: Op) -> list[str]:
     ]
 
 
-def _row(line: Line, where: str) -> OpTime:
-    cells = line.cells
-    if cells["op"] not in KINDS:
-        raise ValueError(f"{where}: op: unknown kind {cells['op']!r}; there are {', '.join(sorted(KINDS))}")
-    if cells["status"] not in (USED, NOISY):
-        raise ValueError(f"{where}: status: must be {USED} or {NOISY}, got {cells['status']!r}")
-    ms, spread = (number(cells[name], f"{where}: {name}", of="milliseconds") for name in ("ms", "spread"))
-    if ms <= 0:
-        raise ValueError(f"{where}: ms: must be > 0, got {cells['ms']}")
-    if spread < 0:
-        raise ValueError(f"{where}: spread: must be >= 0, got {cells['spread']}")
-    return OpTime(_op(cells, where), ms, spread, whole(cells["n"], f"{where}: n"), cells["status"] == NOISY)
+def _row(row: Row) -> OpTime:
+    if row.cells["op"] not in KINDS:
+        raise row.refusal(
+            "op", f"unknown kind {shown(row.cells['op'])}; there are {', '.join(sorted(KINDS))}"
+        )
+    return OpTime(
+        _op(row),
+        row.number_of("ms", above=0, least=SHORTEST_MS, most=LONGEST_MS, unit="milliseconds"),
+        row.number_of("spread", least=0, most=LONGEST_MS, unit="milliseconds"),
+        row.whole("n"),
+        row.one_of("status", (USED, NOISY)) == NOISY,
+    )
 
 
-def _op(cells: dict[str, str], where: str) -> Op:
-    def sizes(name: str, ranks: tuple[int, ...], like: str) -> Shape:
-        parts = cells[name].split("x")
-        if not all(part.isdecimal() for part in parts) or len(parts) not in ranks:
-            raise ValueError(f"{where}: {name}: must be {like}, got {cells[name]!r}")
-        if 0 in (found := tuple(map(int, parts))):
-            raise ValueError(f"{where}: {name}: must be >= 1, got {cells[name]!r}")
-        return found
-
-    def shape(name: str) -> Shape:
-        if cells["op"] in OF_MAPS:
-            return sizes(name, (3,), "three whole numbers like 64x28x28")
-        return sizes(name, (2, 3), "whole numbers like 64x28x28 or 196x384")
-
-    def pair(name: str) -> tuple[int, int]:
-        first, second = sizes(name, (2,), "two whole numbers like 3x3")
-        return first, second
-
-    if cells["bias"] not in ("0", "1"):
-        raise ValueError(f"{where}: bias: must be 0 or 1, got {cells['bias']!r}")
-    if not cells["weights"].isdecimal():
-        raise ValueError(f"{where}: weights: must be a whole number >= 0, got {cells['weights']!r}")
+def _op(row: Row) -> Op:
+    kind = row.cells["op"]
+    if kind in OF_MAPS:
+        shape = partial(_sizes, row, ranks=(3,), like="three whole numbers like 64x28x28")
+    else:
+        shape = partial(_sizes, row, ranks=(2, 3), like="whole numbers like 64x28x28 or 196x384")
     return Op(
-        cells["op"],
+        kind,
         shape("shape_in"),
         shape("shape_out"),
-        kernel=pair("kernel"),
-        stride=pair("stride"),
-        groups=whole(cells["groups"], f"{where}: groups"),
-        bias=cells["bias"] == "1",
-        variant=cells["variant"],
-        weights=int(cells["weights"]),
-        act=cells["act"],
+        kernel=_pair(row, "kernel"),
+        stride=_pair(row, "stride"),
+        groups=row.whole("groups", most=LARGEST_SIZE),
+        bias=row.one_of("bias", ("0", "1")) == "1",
+        variant=row.cells["variant"],
+        weights=row.whole("weights", least=0, most=10**12),
+        act=row.cells["act"],
     )
+
+
+def _pair(row: Row, column: str) -> tuple[int, int]:
+    first, second = _sizes(row, column, ranks=(2,), like="two whole numbers like 3x3")
+    return first, second
+
+
+def _sizes(row: Row, column: str, *, ranks: tuple[int, ...], like: str) -> Shape:
+    cell = row.cells[column]
+    parts = cell.split("x")
+    if not all(part.isdecimal() for part in parts) or len(parts) not in ranks:
+        raise row.refusal(column, f"must be {like}, got {shown(cell)}")
+    # Of longer ones not even the value is worked out.
+    sizes = tuple(int(part) if len(part) < 20 else LARGEST_SIZE + 1 for part in parts)
+    if min(sizes) < 1:
+        raise row.refusal(column, f"must be >= 1, got {shown(cell)}")
+    if max(sizes) > LARGEST_SIZE:
+        raise row.refusal(column, f"must be at most {LARGEST_SIZE}, got {shown(cell)}")
+    return sizes

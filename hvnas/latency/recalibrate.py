@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hvnas._clean import shortened
 from hvnas.latency.columns import clean, column, list_columns
 from hvnas.latency.device import Device, DeviceInfo
 from hvnas.latency.interval import Student
@@ -70,7 +71,8 @@ def recalibrate(base: Device, models: Sequence[MeasuredModel], *, name: str) -> 
     inside = [m for m, e in zip(models, estimates, strict=True) if e.inside]
     outside = tuple(m.name for m, e in zip(models, estimates, strict=True) if not e.inside)
     if len(inside) < AT_LEAST:
-        left_out = f"; {len(outside)} lie outside its gate: {', '.join(outside)}" if outside else ""
+        named = shortened(", ".join(outside), 200)
+        left_out = f"; {len(outside)} lie outside its gate: {named}" if outside else ""
         raise ValueError(
             f"a refit of {base.name} needs at least {AT_LEAST} measured networks in its gate, "
             f"got {len(inside)}{left_out}; measure more"

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from hvnas._names import unknown_name
+from hvnas._registry import Registry
 from hvnas.latency.device import Device
 from hvnas.latency.files import read_device
 from hvnas.paths import data_dir
 
 Source = Callable[[], Device | str | Path]
-_DEVICES: dict[str, Source] = {}
-GROUP = "hvnas.devices"
+_DEVICES: Registry[Source] = Registry("device", group="hvnas.devices")
 
 
 def register_device(name: str) -> Callable[[Source], Source]:
@@ -22,23 +21,18 @@ def register_device(name: str) -> Callable[[Source], Source]:
     A package offers devices by an entry point of the group ``hvnas.devices``: the device's name, and
     such a function.
     """
-
-    def register(source: Source) -> Source:
-        if name in _DEVICES or name in _shipped():
-            raise ValueError(f"a device named {name!r} exists already; choose another name")
-        _DEVICES[name] = source
-        return source
-
-    return register
+    if name in _shipped():
+        raise ValueError(f"a device named {name!r} exists already; choose another name")
+    return _DEVICES.registering(name)
 
 
 def list_devices() -> tuple[str, ...]:
-    """Names of the devices there are."""
-    return tuple(sorted({*_shipped(), *_DEVICES, *_entry_points()}))
+    """List the names of the devices there are."""
+    return tuple(sorted({*_shipped(), *_DEVICES.names()}))
 
 
 def load_device(name: str | Path) -> Device:
-    """A device by name, or from the path of its YAML file.
+    """Load a device by name, or from the path of its YAML file.
 
     Raises ValueError, one line: the names there are, or the file and what is wrong with it.
     """
@@ -47,20 +41,12 @@ def load_device(name: str | Path) -> Device:
         return read_device(path)
     if str(name) in _shipped():
         return read_device(_shipped()[str(name)])
-    source = _DEVICES.get(str(name)) or _entry_points().get(str(name))
-    if source is None:
-        raise ValueError(unknown_name("device", str(name), list_devices(), "a path to a .yaml file"))
-    made = source()
+    if not _DEVICES.has(str(name)):
+        raise ValueError(_DEVICES.unknown(str(name), list_devices(), "a path to a .yaml file"))
+    made = _DEVICES[str(name)]()
     return made if isinstance(made, Device) else read_device(made)
 
 
 @lru_cache(maxsize=1)
 def _shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(data_dir("latency_tables").glob("*.yaml"))}
-
-
-@lru_cache(maxsize=1)
-def _entry_points() -> dict[str, Source]:
-    from importlib.metadata import entry_points
-
-    return {point.name: lambda point=point: point.load()() for point in entry_points(group=GROUP)}  # type: ignore[misc]

@@ -13,6 +13,7 @@ from hvnas._provenance import method
 from hvnas.arch import Arch
 from hvnas.latency.device import Device, LatencyEstimate
 from hvnas.latency.registry import load_device
+from hvnas.latency.rows import LONGEST_MS
 
 # The files of a search's folder: here they are only read.
 _CONFIG, _SCHEMA = "config.yaml", "hvnas.run/1"
@@ -88,7 +89,7 @@ def stated_latency(
                 raise
             continue
         budget = origin.get("budget_ms")
-        is_number = isinstance(budget, (int, float)) and not isinstance(budget, bool) and budget > 0
+        is_number = type(budget) in (int, float) and 0 < budget <= LONGEST_MS  # type: ignore[operator]
         file = str(Path(name).resolve()) if Path(name).suffix in (".yaml", ".yml") else None
         return StatedLatency(loaded, loaded.latency(arch.lower()), float(budget) if is_number else None, file)  # type: ignore[arg-type]
     return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -12,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from hvnas._files import dump_yaml, read_text, read_yaml, to_cell, write_atomic
+from hvnas._files import csv_text, dump_yaml, read_text, read_yaml, write_atomic
 from hvnas._names import unknown_name
+from hvnas._validation import shown
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.latency.block_cover import cover
 from hvnas.latency.block_keys import BlockKey, block_keys, save_block_key
@@ -218,8 +217,8 @@ def _check_settings(path: Path, asked: Settings) -> None:
     for name in (f.name for f in fields(Settings)):
         if found.get(name) != getattr(asked, name):
             raise ValueError(
-                f"{path}: {name}: the suite there has {found.get(name)!r}, asked for is "
-                f"{getattr(asked, name)!r}; choose another folder, or ask for the same"
+                f"{path}: {name}: the suite there has {shown(found.get(name))}, asked for is "
+                f"{shown(getattr(asked, name))}; choose another folder, or ask for the same"
             )
 
 
@@ -259,11 +258,8 @@ def _write_extras(folder: Path, suite: Suite) -> None:
 
 
 def _write_manifest(folder: Path, entries: Sequence[SuiteEntry]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([to_cell(getattr(entry, column)) for column in COLUMNS] for entry in entries)
-    write_atomic(folder / MANIFEST, text.getvalue())
+    rows = ({column: getattr(entry, column) for column in COLUMNS} for entry in entries)
+    write_atomic(folder / MANIFEST, csv_text(rows, COLUMNS))
 
 
 def _export(entry: SuiteEntry, folder: Path, settings: Settings) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from hvnas._files import read_text, read_yaml, write_atomic, write_together
+from hvnas._validation import shown
+from hvnas._yaml import parse_yaml
 from hvnas.latency.device import Device
 from hvnas.latency.files import SCHEMA
 from hvnas.latency.gate import Rule
@@ -68,9 +70,12 @@ def store_in_error(path: str | Path, name: str, value: Mapping[str, Any]) -> Non
     """
     path = Path(path)
     before = read_yaml(path, schema=SCHEMA)
-    after = {**before, "error": {**(before.get("error") or {}), name: dict(value)}}
+    error = before.get("error") or {}
+    if not isinstance(error, dict):
+        raise ValueError(f"{path}: error: must be a mapping, got {shown(error)}")
+    after = {**before, "error": {**error, name: dict(value)}}
     text = _with_section(read_text(path), "error", dump({"error": after["error"]}))
-    if yaml.safe_load(text) != after:  # laid out in a way that lines do not tell apart
+    if parse_yaml(text) != after:  # laid out in a way that lines do not tell apart
         text = dump(after)
     write_atomic(path, text)
 

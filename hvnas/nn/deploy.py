@@ -22,7 +22,7 @@ class Foldable(Protocol):
 
 @torch.no_grad()
 def deploy(model: M) -> M:
-    """A copy of `model` in eval mode with the same outputs and fewer ops; `model` stays as it is.
+    """Copy `model` in eval mode, with the same outputs and fewer ops; `model` stays as it is.
 
     BatchNorm and layer scale are folded into the convolution or linear layer before them, BatchNorm in
     front of a 1x1 convolution into that, and tables of attention biases are spread out over the positions.

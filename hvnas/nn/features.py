@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hvnas.arch import Arch
 from hvnas.blocks import Block, lower_block
 from hvnas.nn.base import AsMap, build_block
+from hvnas.nn.images import check_any_size
 from hvnas.ops import State
 
 FINEST, COARSEST = 4, 32  # strides that detection and segmentation heads take
@@ -74,6 +75,7 @@ class FeatureNetwork(nn.Module):
         self._taken = tuple(tap.group for tap in taps)
         self._size = (arch.resolution, arch.resolution)
         self._grids = _grids(_parts(arch, self._size))
+        self.register_forward_pre_hook(check_any_size)
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         self._fit((x_BCHW.shape[2], x_BCHW.shape[3]))

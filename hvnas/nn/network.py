@@ -8,9 +8,11 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from hvnas.arch import Arch
+from hvnas.arch import Arch, load_arch
+from hvnas.arch.resize import resized
 from hvnas.nn.base import build_block, init_weights
 from hvnas.nn.features import FeatureNetwork
+from hvnas.nn.images import check_images
 
 
 class StageModule(nn.Module):
@@ -27,7 +29,10 @@ class StageModule(nn.Module):
 
 
 class Network(nn.Module):
-    """A network built from an Arch: ``[B, 3, R, R]`` to logits ``[B, classes]``."""
+    """A network built from an Arch: ``[B, 3, R, R]`` to logits ``[B, classes]``.
+
+    Calling it with images that it does not take raises ValueError; see `hvnas.nn.images`.
+    """
 
     def __init__(self, arch: Arch, *, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -47,6 +52,7 @@ class Network(nn.Module):
             position += in_run
             self._place(stages, label, build_block(block, state, drop_path=rate))
         init_weights(self)
+        self.register_forward_pre_hook(check_images)
 
     def _place(self, stages: list[StageModule], label: str, module: nn.Module) -> None:
         if not label.startswith("stages."):
@@ -70,8 +76,10 @@ class Network(nn.Module):
 
 @overload
 def build(
-    arch: Arch,
+    arch: Arch | str | Path,
     *,
+    classes: int | None = None,
+    resolution: int | None = None,
     weights: str | Path | None = None,
     drop_path: float = 0.0,
     features_only: Literal[False] = False,
@@ -80,8 +88,10 @@ def build(
 
 @overload
 def build(
-    arch: Arch,
+    arch: Arch | str | Path,
     *,
+    classes: int | None = None,
+    resolution: int | None = None,
     weights: str | Path | None = None,
     drop_path: float = 0.0,
     features_only: Literal[True],
@@ -89,19 +99,29 @@ def build(
 
 
 def build(
-    arch: Arch,
+    arch: Arch | str | Path,
     *,
+    classes: int | None = None,
+    resolution: int | None = None,
     weights: str | Path | None = None,
     drop_path: float = 0.0,
     features_only: bool = False,
 ) -> Network | FeatureNetwork:
-    """The torch module of `arch`, weights initialised or read from a safetensors file.
+    """Build the torch module of a network: images ``[B, 3, R, R]`` to logits ``[B, classes]``.
 
-    `drop_path` is the rate of the last block; it grows linearly from 0 over the blocks. With
-    `features_only` the module returns the maps at strides 4 to 32 instead of logits, and weights of the
-    head are not read. Raises ValueError naming the part that cannot be built, or how the file differs
-    from the network.
+    Args:
+        arch: an Arch, the name of a model (`hvnas.list_models`), or the path of a YAML file.
+        classes: the classes of the head; None: those of `arch`.
+        resolution: R, the side of the images in pixels; None: that of `arch`.
+        weights: a safetensors file; None: the weights are initialised.
+        drop_path: the stochastic depth rate of the last block; it grows linearly from 0 over the blocks.
+        features_only: return the maps at strides 4 to 32 instead of logits; weights of the head are not read.
+
+    Raises:
+        ValueError: an unknown model or a bad file; `classes` or `resolution` out of limits, or a resolution
+            that the network cannot be built for; a part that cannot be built; weights of another network.
     """
+    arch = _chosen(arch, classes, resolution)
     network = Network(arch, drop_path=drop_path)
     model: Network | FeatureNetwork = network
     if features_only:
@@ -111,6 +131,18 @@ def build(
 
         load_weights(model, weights)
     return model
+
+
+def _chosen(arch: Arch | str | Path, classes: int | None, resolution: int | None) -> Arch:
+    """The network that is asked for. Raises ValueError as `build`."""
+    if isinstance(arch, (str, Path)):
+        arch = load_arch(arch)
+    if not isinstance(arch, Arch):
+        raise ValueError(
+            f"arch: must be an Arch, the name of a model or the path of a YAML file, "
+            f"got {type(arch).__name__}; see hvnas.list_models()"
+        )
+    return resized(arch, classes=classes, resolution=resolution)
 
 
 def build_on_meta(arch: Arch) -> Network:

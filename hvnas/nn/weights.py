@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from hvnas._files import replacing
+from hvnas._validation import brief
 from hvnas.nn.coatnet import fit_biases
 from hvnas.nn.features import FeatureNetwork
 
@@ -38,7 +39,9 @@ def read_safetensors(path: str | Path) -> StateDict:
     try:
         return load_file(str(path))
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error}); check the path") from None
+        raise ValueError(
+            brief(f"{path}: not a readable safetensors file ({error}); check the path")
+        ) from None
 
 
 def save_weights(state: StateDict, path: str | Path, *, metadata: Mapping[str, str] | None = None) -> None:
@@ -67,7 +70,7 @@ def check_weights(model: nn.Module, state: StateDict, *, where: str) -> None:
             f"{where}: its classifier has {theirs} classes, the network {wanted}; "
             f"build the network for {theirs}: arch.with_(classes={theirs}), or --classes {theirs}"
         )
-    raise ValueError(f"{where}: these weights are of another network: {problems}")
+    raise ValueError(brief(f"{where}: these weights are of another network: {problems}"))
 
 
 def _other_classes(ours: StateDict, theirs: StateDict) -> tuple[int, int] | None:

@@ -9,55 +9,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from hvnas._names import unknown_name
+from hvnas._registry import Registry
 from hvnas.ops.op import Op
 from hvnas.ops.program import Program
 
 Rule = Callable[[Program], int]
-_RULES: dict[str, Rule] = {}
+_MACS_RULES: Registry[Rule] = Registry("macs_rule")
+_PARAMS_RULES: Registry[Rule] = Registry("params_rule")
 
 # Of a normalised element, affine parameters included: fvcore 0.1.5, jit_handles.py, norm_flop_counter
 # and batchnorm_flop_jit (in eval).
 _FVCORE_NORM = {"bn": 2, "gn": 5, "ln": 5}
 
 
-def macs_rule(rule: Rule) -> Rule:
-    """Decorator: register a counting rule under the name of the function."""
-    _RULES[rule.__name__] = rule
-    return rule
-
-
 def list_macs_rules() -> tuple[str, ...]:
     """Names of the counting rules."""
-    return tuple(sorted(_RULES))
+    return _MACS_RULES.names()
 
 
 def count_macs(program: Program, rule: str) -> int:
     """MACs of one image under the rule of that name. Raises ValueError listing the rules there are."""
-    if rule not in _RULES:
-        raise ValueError(unknown_name("macs_rule", rule, list_macs_rules()))
-    return _RULES[rule](program)
+    return _MACS_RULES[rule](program)
 
 
-@macs_rule
+@_MACS_RULES.registering("conv_linear_matmul")
 def conv_linear_matmul(program: Program) -> int:
     """Convolutions, linear layers and matrix products, with nothing else: this project's own count."""
     return program.macs
 
 
-@macs_rule
+@_MACS_RULES.registering("conv_linear")
 def conv_linear(program: Program) -> int:
     """Without the products of queries, keys and values (MobileViT, 2110.02178: 0.7 G for XS at 224)."""
     return sum(op.macs for op in program.ops if op.kind in ("conv", "linear"))
 
 
-@macs_rule
+@_MACS_RULES.registering("conv_linear_matmul_dyrelu")
 def conv_linear_matmul_dyrelu(program: Program) -> int:
     """With the two products per element of a dynamic ReLU, max(a1 x, a2 x) (Mobile-Former, 2108.05895)."""
     return program.macs + 2 * sum(op.out_count for op in program.ops if op.variant == "maximum")
 
 
-@macs_rule
+@_MACS_RULES.registering("fvcore")
 def fvcore(program: Program) -> int:
     """As fvcore counts the authors' PoolFormer (2111.11418): with 2 or 5 per element of a norm.
 
@@ -74,7 +67,7 @@ def _ln_of_map(op: Op) -> bool:
     return op.variant == "ln" and len(op.shape_out) == 3
 
 
-@macs_rule
+@_MACS_RULES.registering("efficientformer_toolbox")
 def efficientformer_toolbox(program: Program) -> int:
     """As snap-research/EfficientFormer counts in toolbox.py, ProfileConv (2206.01191, 2212.08059).
 
@@ -85,17 +78,22 @@ def efficientformer_toolbox(program: Program) -> int:
     return program.macs + sum(map(_toolbox_extra, program.ops))
 
 
+def list_params_rules() -> tuple[str, ...]:
+    """Names of the rules that count parameters."""
+    return _PARAMS_RULES.names()
+
+
 def count_params(program: Program, rule: str) -> int:
     """Parameters under a rule: ``all``, or ``efficientformer_toolbox``. Raises ValueError listing them."""
-    if rule not in PARAMS_RULES:
-        raise ValueError(unknown_name("params_rule", rule, tuple(PARAMS_RULES)))
-    return PARAMS_RULES[rule](program)
+    return _PARAMS_RULES[rule](program)
 
 
+@_PARAMS_RULES.registering("all")
 def _all_params(program: Program) -> int:
     return program.params
 
 
+@_PARAMS_RULES.registering("efficientformer_toolbox")
 def _toolbox_params(program: Program) -> int:
     """Parameters as snap-research/EfficientFormer counts them in toolbox.py, ProfileConv.
 
@@ -119,6 +117,3 @@ def _toolbox_extra(op: Op) -> int:
     if op.kind == "norm" and op.variant == "ln":
         return 2 * prod(op.shape_out[:2])
     return 0
-
-
-PARAMS_RULES: dict[str, Rule] = {"all": _all_params, "efficientformer_toolbox": _toolbox_params}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hvnas.accuracy.estimator import ImageSize
 from hvnas.report.runs import Run
 from hvnas.search.folder import RunConfig
 
@@ -36,7 +37,7 @@ def _agreed(run: Run) -> tuple[_Agreed, ...]:
 
 
 def _image_size(config: RunConfig) -> str:
-    return "those of its space" if config.resolution is None else f"{config.resolution} px, {config.classes}"
+    return str(ImageSize(config.resolution, config.classes)) or "those of its space"
 
 
 def check_comparable(runs: Sequence[Run]) -> None:

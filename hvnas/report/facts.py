@@ -10,6 +10,7 @@ from hvnas.report.compare import Comparison, Measures
 from hvnas.report.panels import volume_unit
 from hvnas.search.history import FIELDS
 from hvnas.search.result import MS_DECIMALS, POINT_DECIMALS
+from hvnas.search.shown import guesses
 
 # Decimals of shares, and significant digits of hypervolumes: as in a run's history.
 _SHARE_DECIMALS, _DIGITS = 4, 6
@@ -52,9 +53,13 @@ def _run(measures: Measures, found: Comparison) -> dict[str, Any]:
         "budget_ms": run.config.budget_ms,
         "evals": run.config.evals,
         "evaluated": run.evaluated,
-        "seconds": round(run.seconds, 3),
+        "seconds": run.seconds,
+        "parts": run.parts,
         "stopped": run.stopped,
         "front": len(run.members),
+        "files": int(run.written.sum()),
+        "guesses": int(guesses(run.sd).sum()),
+        "limit": run.limit,
         "compared": measures.members,
         "best": _best(measures),
         "hypervolume": _short(measures.hypervolume),
@@ -70,19 +75,20 @@ def _run(measures: Measures, found: Comparison) -> dict[str, Any]:
 def _best(measures: Measures) -> dict[str, Any]:
     """The best of the run by the first objective, as its own ``best.yaml``."""
     run = measures.run
-    accuracy = {"score": round(float(run.top1[-1]), POINT_DECIMALS)}
+    i = run.best
+    accuracy = {"score": round(float(run.top1[i]), POINT_DECIMALS)}
     if run.unit == "points":
         accuracy = {
-            "top1": round(float(run.top1[-1]), POINT_DECIMALS),
-            "top1_sd": round(float(run.sd[-1]), POINT_DECIMALS),
+            "top1": round(float(run.top1[i]), POINT_DECIMALS),
+            "top1_sd": round(float(run.sd[i]), POINT_DECIMALS),
         }
-    costs = zip(run.objectives, run.costs[-1].tolist(), strict=True)
+    costs = zip(run.objectives, run.costs[i].tolist(), strict=True)
     return {
-        "name": run.members[-1],
+        "name": run.members[i],
         **accuracy,
-        "latency_ms": round(float(run.ms[-1]), MS_DECIMALS),
-        "latency_low": round(float(run.low[-1]), MS_DECIMALS),
-        "latency_high": round(float(run.high[-1]), MS_DECIMALS),
+        "latency_ms": round(float(run.ms[i]), MS_DECIMALS),
+        "latency_low": round(float(run.low[i]), MS_DECIMALS),
+        "latency_high": round(float(run.high[i]), MS_DECIMALS),
         "objectives": {str(what): round(what.sign * cost, MS_DECIMALS) for what, cost in costs},
     }
 

@@ -78,7 +78,7 @@ def _check_estimates(problem: Problem, run: Run) -> None:
     if len(run.best_row) != len(problem.space.genes):
         raise ValueError(f"the encodings of {run.name} are not of {problem.space.name}")
     now = _rounded(problem.objectives, problem.evaluate(run.best_row[None]))[0]
-    if not np.allclose(now, run.costs[-1], rtol=_AGREES, atol=_AGREES):
+    if not np.allclose(now, run.costs[run.best], rtol=_AGREES, atol=_AGREES):
         raise ValueError(
             f"{run.config.estimator} has changed since {run.name}: its networks score otherwise now"
         )

@@ -82,8 +82,7 @@ def estimated(
     """What a cheap estimator of top-1 says. Raises ValueError for an unknown recipe or scenario."""
     if not archs:
         return []
-    programs = [arch.lower() for arch in archs]
-    found = estimator.estimate(programs, recipe=recipe, scenario=scenario)
+    found = estimator.estimate(archs, recipe=recipe, scenario=scenario)
     pairs = zip(found.mean.tolist(), found.sd.tolist(), strict=True)
     return [Accuracy(mean, sd, "points", name, recipe) for mean, sd in pairs]
 

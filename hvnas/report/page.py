@@ -26,6 +26,7 @@ from hvnas.report.network import Network
 from hvnas.report.page_figures import PageFigure, page_figures
 from hvnas.report.panels import front_panels, has_volume, volume_unit
 from hvnas.report.report import Report
+from hvnas.report.runs import Run, run_lines
 from hvnas.search.result import MS_DECIMALS
 
 _FOLDER = Path(__file__).parent / "page"
@@ -159,13 +160,18 @@ def _cards(report: Report) -> list[dict[str, str | None]]:
     assert chosen.chance is not None
     known = [method(device.info) for device in report.devices[:1]]
     told = "; ".join([f"5–95 %: {interval} ms", *known])
+    took = numbers.took(run.seconds, parts=run.parts)
     said = {
         "latency": (f"latency on {run.config.device}", f"{run.ms[i]:.{MS_DECIMALS}f} ms", told),
         "chance": ("chance of the budget", tables.chance(chosen.chance), f"of {run.config.budget_ms:g} ms"),
         "accuracy": (tables.accuracy_name(run), str(chosen.accuracy), _trained(chosen)),
         "params": ("params", f"{numbers.millions(chosen.params)} M", None),
         "macs": ("MACs", f"{numbers.billions(chosen.macs)} G", None),
-        "evaluated": ("evaluated", f"{run.evaluated:,}", f"networks in {run.seconds:.1f} s"),
+        "evaluated": (
+            "evaluated",
+            f"{run.evaluated:,}",
+            f"networks in {took}",
+        ),
         "hypervolume": ("hypervolume", f"{volume:.5g}", volume_unit(run)),
     }
     return [{"id": id, "name": n, "value": value, "more": more} for id, (n, value, more) in said.items()]
@@ -186,11 +192,17 @@ def _runs(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any] | Non
         "fronts": _of(figures, "front"),
         "histories": _of(figures, "history"),
         "region": _region(report),
+        "told": [f"{name}{line}" for name, run in _named(found) for line in run_lines(run)],
         "table": tables.runs_table(found, timed=timed),
         "front": tables.front_table(found, timed=timed),
         "models": tables.models_table(found, timed=timed),
         "reference": _reference(found) if has_volume(found) else None,
     }
+
+
+def _named(found: Comparison) -> list[tuple[str, Run]]:
+    """The runs, each with what a line on it begins with: its name, where there are several."""
+    return [(f"{run.name}: " if len(found.runs) > 1 else "", run) for run in found.runs]
 
 
 def _reference(found: Comparison) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from hvnas import _numbers as numbers
 from hvnas.report.compare import Comparison
 from hvnas.report.fixed_points import FixedPoint
-from hvnas.report.reference import bounds_of, margin_of
+from hvnas.report.reference import better_bounds_of, bounds_of, margin_of
 from hvnas.report.runs import Run
 from hvnas.search.history import Moment
 from hvnas.search.objectives import LATENCY, TOP1, Objective
@@ -281,11 +281,11 @@ def _stars(found: Comparison, i: int, chosen: Sequence[int | None]) -> tuple[Sta
 
 def _allowed(runs: Sequence[Run], what: Objective) -> tuple[float | None, float | None]:
     """The least and the most that every run was allowed of a metric, in the unit of its axis."""
-    limits = [bound / (1 + margin_of(run.config, what)) for run in runs for bound in bounds_of([run], what)]
-    if not limits:
-        return None, None
+    worst = [bound / (1 + margin_of(run.config, what)) for run in runs for bound in bounds_of([run], what)]
+    better = better_bounds_of(runs, what)
+    low, high = (worst, better) if what.sign < 0 else (better, worst)
     unit = _AXES[what.metric][1] if what.metric in _AXES else 1.0
-    return (max(limits) / unit, None) if what.sign < 0 else (None, min(limits) / unit)
+    return (max(low) / unit if low else None), (min(high) / unit if high else None)
 
 
 def _reaching(extent: tuple[float, float], limit: float | None) -> tuple[float, float]:

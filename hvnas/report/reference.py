@@ -10,7 +10,7 @@ import numpy as np
 
 from hvnas.report.runs import Run
 from hvnas.search.folder import RunConfig
-from hvnas.search.objectives import LATENCY, TOP1, Objective, parse_constraint
+from hvnas.search.objectives import LATENCY, TOP1, Constraint, Objective, parse_constraint
 from hvnas.search.seams import Floats
 
 # Of an objective's extent on all fronts, beyond the worst there is: else that one would have no volume.
@@ -32,7 +32,7 @@ class Corner:
 
 
 def reference(runs: Sequence[Run]) -> tuple[Corner, ...]:
-    """A corner for each objective: the tightest budget or constraint of the runs where they have one.
+    """A corner for each objective: the tightest budget or constraint on worse values that the runs have.
 
     Else 0 points of top-1, as in a run's own history, and for other metrics a tenth of the fronts' extent
     beyond the worst value on them.
@@ -56,10 +56,19 @@ def _corner(runs: Sequence[Run], what: Objective, costs: Floats) -> Corner:
 
 
 def bounds_of(runs: Sequence[Run], what: Objective) -> list[float]:
-    """The budgets and constraints of the runs on a metric."""
+    """The budgets of the runs, and their constraints that forbid the worse values of a metric."""
     bounds = [run.config.budget_ms for run in runs] if is_budget(what) else []
+    return bounds + [c.bound for c in _constraints(runs, what) if c.bounds_the_worst]
+
+
+def better_bounds_of(runs: Sequence[Run], what: Objective) -> list[float]:
+    """The constraints of the runs that forbid the better values of a metric."""
+    return [c.bound for c in _constraints(runs, what) if not c.bounds_the_worst]
+
+
+def _constraints(runs: Sequence[Run], what: Objective) -> list[Constraint]:
     kept = [parse_constraint(text) for run in runs for text in run.config.constraints]
-    return bounds + [constraint.bound for constraint in kept if constraint.what == what]
+    return [constraint for constraint in kept if constraint.what == what]
 
 
 def margin_of(config: RunConfig, what: Objective) -> float:

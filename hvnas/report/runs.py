@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from hvnas._files import from_cell, read_text
+from hvnas._csv import LARGEST, Row
+from hvnas._files import read_csv, read_text, refusing
+from hvnas._numbers import took
+from hvnas._validation import shown
 from hvnas.search.folder import CONFIG, FRONT, HISTORY, LOG, RunConfig, RunFolder
 from hvnas.search.history import FIELDS, Moment
 from hvnas.search.objectives import TOP1, Objective, parse_objective
-from hvnas.search.seams import Floats, Rows
+from hvnas.search.seams import Bools, Floats, Rows
+from hvnas.search.shown import best_place, files_words, left_out_words, shown_places
 
 # Of a front of many costs, some hundred bytes a member.
 _LIMIT = 256 * 2**20
-_ENDED = re.compile(r" (finished|stopped): (\d+) evaluated, ")
+# Proxies of deep networks come to large numbers.
+_SCORE = 1e100
+_ENDED = re.compile(r" (finished|stopped): (\d+) evaluated, .*?(?:the sum of (\d+) parts)?$", re.MULTILINE)
+_LIMITED = re.compile(r"^[-\d]+ [:\d]+ limit: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,9 @@ class Run:
     `costs` [n, k] holds the objectives, all minimised, top-1 as mean minus one standard deviation, at the
     decimals of ``pareto.csv``. `ms` with `low` and `high` (5-95 %) is on the first device, `chance` that of
     the budget; `top1` and `sd` are points, or a score and 0 where `unit` is ``score``; `params` and `macs`
-    are counts. `best_row` [genes] encodes the best. `stopped` says that the run did not come to its end.
+    are counts; `written` is who has a file. `best` is the place of the best, `best_row` [genes] its encoding.
+    `limit` says what kept the search from better networks, where its log does. `parts` counts the times that
+    the run was begun or resumed, `stopped` says that it did not come to its end.
     """
 
     folder: Path
@@ -48,15 +54,36 @@ class Run:
     params: Floats = field(repr=False)
     macs: Floats = field(repr=False)
     chance: Floats = field(repr=False)
+    written: Bools = field(repr=False)
     best_row: Rows = field(repr=False)
     history: tuple[Moment, ...] = field(repr=False)
     evaluated: int
+    parts: int
     stopped: bool
+    limit: str | None
 
     @property
     def seconds(self) -> float:
-        """Of search, those before an interruption included."""
+        """Wall time from the call to the front, all parts together."""
         return self.history[-1].seconds
+
+    @property
+    def best(self) -> int:
+        """The place of the best network; see `hvnas.search.shown`."""
+        return best_place(self.sd)
+
+    @property
+    def shown(self) -> list[int]:
+        """The places of the networks that tables show: see `hvnas.search.shown`."""
+        return shown_places(self.sd, self.written)
+
+
+def run_lines(run: Run) -> list[str]:
+    """Lines on a run beside its numbers, as the search itself says them: how many networks, and its limit."""
+    files = files_words(int(run.written.sum()), len(run.members))
+    resumed = [f"took {took(run.seconds, parts=run.parts)}"] if run.parts > 1 else []
+    limit = [] if run.limit is None else [f"limit: {run.limit}"]
+    return [files, *left_out_words(run.sd), *resumed, *limit]
 
 
 def load_runs(folders: list[Path]) -> tuple[Run, ...]:
@@ -75,7 +102,11 @@ def load_runs(folders: list[Path]) -> tuple[Run, ...]:
 
 def load_run(folder: str | Path) -> Run:
     """The run in `folder`. Raises ValueError, one line, naming what is missing or damaged and where."""
-    folder = Path(folder)
+    with refusing(folder):
+        return _load(Path(folder))
+
+
+def _load(folder: Path) -> Run:
     config = RunFolder(folder).config()
     for name in (FRONT, HISTORY, LOG):
         if not (folder / name).is_file():
@@ -83,14 +114,16 @@ def load_run(folder: str | Path) -> Run:
                 f"{folder}: has no {name}: its search has not ended; hvnas resume {folder} ends it"
             )
     objectives = _objectives(config, folder / CONFIG)
-    table = _read(folder / FRONT)
-    unit = "score" if "score" in table.header else "points"
-    top1 = table.column("score" if unit == "score" else TOP1)
+    table = _Table.read(folder / FRONT)
+    unit = "score" if "score" in table.columns else "points"
+    top1 = table.column("score", most=_SCORE) if unit == "score" else table.column(TOP1)
     sd = np.zeros(len(top1)) if unit == "score" else table.column("top1_sd")
     found = {TOP1: top1 - sd}
     keys = [str(objective) for objective in objectives]
     values = [found[key] if key in found else table.column(key) for key in keys]
-    stopped, evaluated = _ending(folder / LOG)
+    log = read_text(folder / LOG, limit=_LIMIT)
+    stopped, evaluated, parts = _ending(folder / LOG, log)
+    limits = _LIMITED.findall(log)
     return Run(
         folder=folder,
         name=folder.resolve().name,
@@ -107,10 +140,13 @@ def load_run(folder: str | Path) -> Run:
         params=table.column("params"),
         macs=table.column("macs"),
         chance=table.column("p_within_budget"),
-        best_row=_encoding(table),
+        written=np.array([cell != "" for cell in table.cells("file")]),
+        best_row=_encoding(table, best_place(sd)),
         history=_history(folder / HISTORY),
         evaluated=evaluated,
+        parts=parts,
         stopped=stopped,
+        limit=limits[-1] if limits else None,
     )
 
 
@@ -123,73 +159,69 @@ def _objectives(config: RunConfig, path: Path) -> tuple[Objective, ...]:
 
 @dataclass(frozen=True)
 class _Table:
-    """The lines of a CSV file under its header."""
+    """The rows of a CSV file, one or more."""
 
     path: Path
-    header: list[str]
-    lines: list[list[str]]
+    rows: list[Row]
+
+    @classmethod
+    def read(cls, path: Path) -> _Table:
+        """Raises ValueError, one line, naming file and row."""
+        return cls(path, list(read_csv(path, optional=None, limit=_LIMIT)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.rows[0].cells)
 
     def cells(self, name: str) -> list[str]:
         """A column as it is written."""
-        if name not in self.header:
-            raise ValueError(f"{self.path}: has no column {name}; it is damaged, or of another version")
-        place = self.header.index(name)
-        return [line[place] for line in self.lines]
+        if name not in self.columns:
+            raise ValueError(f"{self.path}: {name}: missing column; it is damaged, or of another version")
+        return [row.cells[name] for row in self.rows]
 
-    def numbers(self, name: str, accept: Callable[[float], bool]) -> Iterator[float]:
-        """A column as numbers, those that `accept` takes."""
-        for number, cell in enumerate(self.cells(name), start=2):
-            try:
-                value = float(cell)
-            except ValueError:
-                value = None
-            if value is None or not accept(value):
-                raise ValueError(f"{self.path}: line {number}: {name}: {cell!r} is no number; it is damaged")
-            yield value
-
-    def column(self, name: str) -> Floats:
+    def column(self, name: str, *, most: float = LARGEST) -> Floats:
         """A column of finite numbers."""
-        return np.array(list(self.numbers(name, math.isfinite)))
+        self.cells(name)
+        return np.array([row.number_of(name, least=-most, most=most) for row in self.rows])
 
 
-def _read(path: Path) -> _Table:
-    """A CSV file with at least one line under its header, all of one length."""
-    try:
-        header, *lines = list(csv.reader(io.StringIO(read_text(path, limit=_LIMIT)), strict=True)) or [[]]
-    except csv.Error as error:
-        raise ValueError(f"{path}: damaged: {error}") from None
-    if not lines:
-        raise ValueError(f"{path}: holds no line; it is damaged")
-    for number, line in enumerate(lines, start=2):
-        if len(line) != len(header):
-            raise ValueError(
-                f"{path}: line {number}: {len(line)} cells under {len(header)} names; it is damaged"
-            )
-    header, *lines = [list(map(from_cell, line)) for line in (header, *lines)]
-    return _Table(path, header, lines)
-
-
-def _encoding(table: _Table) -> Rows:
-    """The row of the last line."""
-    cell = table.cells("encoding")[-1]
+def _encoding(table: _Table, place: int) -> Rows:
+    """The row of a line."""
+    cell = table.cells("encoding")[place]
     try:
         return np.array([int(i) for i in cell.split()], dtype=np.int16)
     except (ValueError, OverflowError):
-        raise ValueError(f"{table.path}: encoding: {cell!r} is no row; it is damaged") from None
+        raise table.rows[-1].refusal("encoding", f"{shown(cell)} is no row; the file is damaged") from None
 
 
 def _history(path: Path) -> tuple[Moment, ...]:
-    table = _read(path)
-    # A score has no hypervolume, and an empty front no best: nan there.
-    every = [list(table.numbers(name, lambda value: not math.isinf(value))) for name in FIELDS]
-    moments = zip(*every, strict=True)
-    return tuple(Moment(int(e), s, volume, int(n), best) for e, s, volume, n, best in moments)
+    return tuple(
+        Moment(
+            row.whole("evaluated", least=0, most=10**15),
+            row.number_of("seconds", least=0),
+            _number(row, "hypervolume"),
+            row.whole("front", least=0),
+            _number(row, "best"),
+        )
+        for row in read_csv(path, FIELDS, limit=_LIMIT)
+    )
 
 
-def _ending(log: Path) -> tuple[bool, int]:
-    """Whether the run was stopped when it last ended, and how many it had evaluated."""
-    endings = _ENDED.findall(read_text(log, limit=_LIMIT))
+def _number(row: Row, name: str) -> float:
+    """A score has no hypervolume, and an empty front no best: nan there."""
+    return math.nan if row.cells[name] == "nan" else row.number_of(name, least=-_SCORE, most=_SCORE)
+
+
+def _ending(path: Path, log: str) -> tuple[bool, int, int]:
+    """Whether the run was stopped when it last ended, how many it had evaluated, and in how many parts."""
+    endings = _ENDED.findall(log)
     if not endings:
-        raise ValueError(f"{log}: tells of no end; hvnas resume {log.parent} ends the search")
-    how, evaluated = endings[-1]
-    return how == "stopped", int(evaluated)
+        raise ValueError(f"{path}: tells of no end; hvnas resume {path.parent} ends the search")
+    how, evaluated, parts = endings[-1]
+    if len(evaluated) > 18 or len(parts) > 18:
+        raise ValueError(
+            f"{path}: {shown(evaluated)} evaluated in {shown(parts or 1)} parts: no search does; "
+            "the file is damaged"
+        )
+    return how == "stopped", int(evaluated), int(parts or 1)

@@ -46,6 +46,8 @@ def _command(config: RunConfig, *, throughput: bool) -> list[str]:
         words += ["--objective", objective]
     for constraint in config.constraints:
         words += ["--constraint", constraint]
+    if config.classes is not None and config.resolution is None:
+        words += ["--classes", str(config.classes)]
     words += ["--evals", str(config.evals), "--seed", str(config.seed), "--outside", config.outside]
     if _one_margin(config):
         words += ["--margin", repr(config.margin)]

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from hvnas import _numbers as numbers
 from hvnas._provenance import label, method
 from hvnas.latency import Device
@@ -16,11 +14,14 @@ from hvnas.report.network import Network, aligned, by_kind, by_stage
 from hvnas.report.report import Report
 from hvnas.report.runs import Run
 from hvnas.search.result import MS_DECIMALS
+from hvnas.search.shown import front_words, guesses
 
 # Milliseconds of a run are shown at the decimals of its files: fewer would be rounded twice.
 _MS = f".{MS_DECIMALS}f"
-# Rows of a front, and of the papers' models, that are shown; the CSV files hold all.
+# Rows of the papers' models that are shown; the CSV files hold all.
 _ROWS = 12
+# Columns of how many networks are on a front, written as files, and of an accuracy that is a guess.
+COUNTS = (">front", ">files", ">guesses")
 _NOTHING = "–"
 
 
@@ -66,7 +67,7 @@ def chance(p: float) -> str:
 def runs_table(found: Comparison, *, timed: str) -> Table:
     """How each search was asked and what came of it. `timed` says what the milliseconds are."""
     unit = accuracy_name(found.runs[0])
-    names = ("run", "strategy", ">seed", ">budget ms", ">evaluated", ">s", ">front", ">hypervolume")
+    names = ("run", "strategy", ">seed", ">budget ms", ">evaluated", ">s", *COUNTS, ">hypervolume")
     rows = []
     for measures in found.measures:
         run = measures.run
@@ -77,18 +78,20 @@ def runs_table(found: Comparison, *, timed: str) -> Table:
                 run.config.seed,
                 f"{run.config.budget_ms:g}",
                 f"{run.evaluated:,}" + (" (stopped)" if run.stopped else ""),
-                f"{run.seconds:.1f}",
+                numbers.seconds(run.seconds),
                 len(run.members),
+                int(run.written.sum()),
+                int(guesses(run.sd).sum()),
                 f"{measures.hypervolume:.6g}",
-                _accuracy(run, -1),
-                f"{run.ms[-1]:{_MS}}",
+                _accuracy(run, run.best),
+                f"{run.ms[run.best]:{_MS}}",
             )
         )
     return _table("runs", f"Searches; {timed}", (*names, f">best {unit}", ">ms"), rows)
 
 
 def front_table(found: Comparison, *, timed: str) -> Table:
-    """Some of every front's networks, evenly spaced, the first and the last among them."""
+    """Some of every front's networks: those that the search itself shows."""
     several = len(found.runs) > 1
     first = found.runs[0]
     names = (">ms", ">5–95 %", ">P(budget)", f">{accuracy_name(first)}", ">params M", ">MACs G", "name")
@@ -96,10 +99,8 @@ def front_table(found: Comparison, *, timed: str) -> Table:
     total = 0
     for run in found.runs:
         total += len(run.members)
-        count = min(_ROWS, len(run.members))
-        for i in np.unique(np.linspace(0, len(run.members) - 1, count).round().astype(int)).tolist():
-            rows.append((*((run.name,) if several else ()), *_member(run, i)))
-    caption = f"{len(rows)} of the {total} networks on the front{'s' if several else ''}; {timed}"
+        rows += [(*((run.name,) if several else ()), *_member(run, i)) for i in run.shown]
+    caption = f"Pareto front{'s' if several else ''}: {front_words(total, len(rows))}; {timed}"
     return _table("front", caption, (*(("run",) if several else ()), *names), rows)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.pareto import dominated, front
 from hvnas.search.seams import Bools, Rows
+from hvnas.search.shown import best_place
 
 
 class Archive:
@@ -60,14 +61,21 @@ class Archive:
 
     @staticmethod
     def stored(arrays: Mapping[str, np.ndarray], *, evaluated: int) -> Archive:
-        """The archive whose `arrays` these are."""
-        archive = Archive(arrays["front.rows"].shape[1])
-        archive.rows = arrays["front.rows"]
-        archive.evaluations = Evaluations.stored(arrays, prefix="front.")
+        """The archive whose `arrays` these are. Raises KeyError and ValueError as `Evaluations.stored`."""
+        rows, evaluations = arrays["front.rows"], Evaluations.stored(arrays, prefix="front.")
+        if rows.ndim != 2 or len(rows) != len(evaluations) or rows.dtype != np.int16:
+            raise ValueError(f"front.rows: are not {len(evaluations)} encodings")
+        if not np.isfinite(evaluations.costs).all() or not len(rows) <= int(evaluated):
+            raise ValueError("front: holds what no search finds")
+        archive = Archive(rows.shape[1])
+        archive.rows, archive.evaluations = rows, evaluations
         archive.evaluated = evaluated
         return archive
 
     @property
     def best(self) -> Evaluations | None:
-        """The best by the first objective, a batch of one; None before anything feasible is found."""
-        return self.evaluations.take(np.array([-1])) if len(self) else None
+        """The best by the first objective, a batch of one; None before anything feasible is found.
+
+        One whose accuracy is a guess is the best only where there is no other.
+        """
+        return self.evaluations.take(np.array([best_place(self.evaluations.sd)])) if len(self) else None

@@ -20,7 +20,9 @@ def renew(checkpoint: FolderCheckpoint, problem: Problem) -> bool:
     if _FRONT + "rows" not in state.arrays:
         checkpoint.discard()
         return False
-    checkpoint.save(_evaluated_again(state, problem))
+    with checkpoint.restoring():
+        renewed = _evaluated_again(state, problem)
+    checkpoint.save(renewed)
     return True
 
 

@@ -12,6 +12,7 @@ from hvnas.search.registry import strategy_entry
 if TYPE_CHECKING:
     from hvnas.search.archive import Archive
     from hvnas.search.folder import RunConfig
+    from hvnas.search.on_ray import RayOptions
     from hvnas.search.problem import Problem
     from hvnas.search.seams import Strategy
     from hvnas.search.session import Session
@@ -49,6 +50,20 @@ class Engine:
         for field in ("cpus_per_trial", "gpus_per_trial"):
             if not 0 <= getattr(self, field) <= 1024:
                 raise ValueError(f"{field}: must be from 0 to 1024, got {getattr(self, field)}")
+        if self.name == "ray":
+            self.on_ray()
+
+    def on_ray(self) -> RayOptions:
+        """What Ray is told. Raises ValueError naming the field that makes no sense."""
+        from hvnas.search.on_ray import RayOptions
+
+        return RayOptions(
+            address=self.address,
+            workers=self.workers,
+            cpus_per_trial=self.cpus_per_trial,
+            gpus_per_trial=self.gpus_per_trial,
+            max_retries=self.max_retries,
+        )
 
     @property
     def shown_storage(self) -> str | None:
@@ -72,15 +87,8 @@ def run_strategy(problem: Problem, config: RunConfig, engine: Engine, session: S
     """The archive of the configured strategy. Raises ValueError where it cannot run on the engine."""
     strategy = strategy_on(config.strategy, engine)
     if engine.name == "ray":
-        from hvnas.search.on_ray import RayOptions, run_on_ray
+        from hvnas.search.on_ray import run_on_ray
 
-        options = RayOptions(
-            address=engine.address,
-            workers=engine.workers,
-            cpus_per_trial=engine.cpus_per_trial,
-            gpus_per_trial=engine.gpus_per_trial,
-            max_retries=engine.max_retries,
-        )
         return run_on_ray(
             strategy,
             problem,
@@ -88,7 +96,7 @@ def run_strategy(problem: Problem, config: RunConfig, engine: Engine, session: S
             seed=config.seed,
             progress=session,
             checkpoint=session,
-            options=options,
+            options=engine.on_ray(),
         )
     return strategy.run(problem, evals=config.evals, seed=config.seed, progress=session, checkpoint=session)
 

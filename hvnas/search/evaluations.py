@@ -73,8 +73,16 @@ class Evaluations:
 
     @staticmethod
     def stored(arrays: Mapping[str, np.ndarray], *, prefix: str = "") -> Evaluations:
-        """The batch whose `arrays`, each name with `prefix` before it, are among these."""
-        return Evaluations(**{f.name: arrays[prefix + f.name] for f in dataclasses.fields(Evaluations)})
+        """The batch whose `arrays`, each name with `prefix` before it, are among these.
+
+        Raises KeyError where one is missing, ValueError where one is of another form.
+        """
+        found = Evaluations(**{f.name: arrays[prefix + f.name] for f in dataclasses.fields(Evaluations)})
+        for name, array in found.arrays().items():
+            shape = (len(found), *array.shape[1:2]) if name in ("costs", "more") else (len(found),)
+            if array.shape != shape or array.dtype.kind != ("b" if name == "inside" else "f"):
+                raise ValueError(f"{prefix}{name}: is of another form than {len(found)} numbers")
+        return found
 
     @staticmethod
     def none() -> Evaluations:

@@ -19,18 +19,11 @@ from hvnas.search.evaluations import Evaluations
 from hvnas.search.moves import neighbours
 from hvnas.search.pareto import crowding, ranks
 from hvnas.search.problem import Problem
-from hvnas.search.registry import register_strategy
 from hvnas.search.seams import Bools, Floats, Progress, Rows
 from hvnas.search.seen import SeenSet, row_keys
 from hvnas.search.state import Checkpoint, State
 
 
-@register_strategy(
-    "evolution",
-    adaptive=True,
-    default_evals=10_000,
-    summary="vectorised NSGA-II, front refined",
-)
 @dataclass(frozen=True, kw_only=True)
 class Evolution:
     """The settings of the evolution.
@@ -55,7 +48,8 @@ class Evolution:
         if state is None:
             run.start()
         else:
-            run.restore(state)
+            with checkpoint.restoring():
+                run.restore(state)
         while not run.finished:
             progress.advanced(run.archive, evals=evals)
             if checkpoint.due():

@@ -17,12 +17,14 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import csv_text, dump_yaml, read_yaml, refuse_unknown, sync_folder, write_atomic
+from hvnas._files import csv_text, dump_yaml, read_yaml, refuse_unknown, refusing, sync_folder, write_atomic
 from hvnas._lock import locked
-from hvnas._validation import first_wrong
+from hvnas._numbers import took
+from hvnas._validation import first_wrong, shown, validated
 from hvnas.arch import save_arch, to_dict
 from hvnas.search.history import history_csv
 from hvnas.search.result import Found, SearchResult, describe, with_origin
+from hvnas.search.slimming_path import FIGURE, PATH
 from hvnas.search.state import FolderCheckpoint, writing
 from hvnas.search.study import write_study
 
@@ -49,7 +51,7 @@ class RunConfig:
     `space`, `device` and `others` are names or paths; `others` with their hashes and margins are the
     further devices. `storage` is where the study is shared, without its password; `estimator_hash` is that
     of the files that the estimator's name points to, if any. `resolution` and `classes` are those that every
-    network is put to, None where the space decides.
+    network is put to, each None where the space decides.
     """
 
     space: str
@@ -135,21 +137,11 @@ class RunFolder:
 
     def config(self) -> RunConfig:
         """The configuration of the run. Raises ValueError naming the field at fault."""
-        from pydantic import TypeAdapter, ValidationError
-
         path = self.path / CONFIG
         if not path.is_file():
             raise ValueError(f"{self.path}: holds no run (no {CONFIG}); give a folder of hvnas search --out")
-        data = read_yaml(path, schema=SCHEMA)
-        data.pop("schema")
-        refuse_unknown(data, [field.name for field in fields(RunConfig)], "", str(path))
-        try:
-            config = TypeAdapter(RunConfig).validate_python(data)
-        except ValidationError as error:
-            wrong = first_wrong(error)
-            raise ValueError(f"{wrong.at}: {wrong.said} ({path})") from None
-        _check_numbers(config, path)
-        return config
+        with refusing(path):
+            return _config(read_yaml(path, schema=SCHEMA))
 
     def checkpoint(self, *, every: float) -> FolderCheckpoint:
         """Where strategies keep their state."""
@@ -163,6 +155,11 @@ class RunFolder:
             # A line that was cut stays alone on its line.
             start = "" if file.read() in (b"", b"\n") else "\n"
             file.write(f"{start}{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n".encode())
+
+    def files(self) -> list[str]:
+        """The names of what searches write here that is there, sorted; what others put here is not theirs."""
+        names = (CONFIG, BEST, FRONT, HISTORY, STUDY, LOG, ARCHS, PATH, FIGURE)
+        return sorted(name for name in names if (self.path / name).exists())
 
     def write(self, result: SearchResult) -> SearchResult:
         """Write front, study and best; returns the result with the files' paths.
@@ -178,10 +175,11 @@ class RunFolder:
         ):
             self._write_aside(Path(aside), replace(result, front=front))
             self._put_in_place(Path(aside))
+        self.log(f"limit: {result.limit}")
         ended = "stopped" if result.stopped else "finished"
         self.log(
             f"{ended}: {result.evaluated} evaluated, {len(result.archive)} on the front, "
-            f"{result.seconds:.1f} s"
+            f"{took(result.seconds, parts=result.parts)}"
         )
         return replace(result, front=front, out=self.path)
 
@@ -215,15 +213,29 @@ def _is_part(path: Path) -> bool:
     return path.name.startswith(_OLD_PART) or (path.name.startswith(".") and path.name.endswith(_PART))
 
 
-def _check_numbers(config: RunConfig, path: Path) -> None:
+def _config(data: dict[str, Any]) -> RunConfig:
+    from pydantic import TypeAdapter, ValidationError
+
+    del data["schema"]
+    refuse_unknown(data, [field.name for field in fields(RunConfig)], "", CONFIG)
+    try:
+        config: RunConfig = validated(TypeAdapter(RunConfig), data)
+    except ValidationError as error:
+        wrong = first_wrong(error)
+        raise ValueError(f"{wrong.at}: {wrong.said}") from None
+    _check_numbers(config)
+    return config
+
+
+def _check_numbers(config: RunConfig) -> None:
     for name, number in (("budget_ms", config.budget_ms), ("margin", config.margin)):
         if isnan(number):
-            raise ValueError(f"{name}: must be a number, got {number}; restore the file ({path})")
+            raise ValueError(f"{name}: must be a number, got {number}; restore the file")
     for name, value, least in (("evals", config.evals, 1), ("seed", config.seed, 0)):
         if value < least:
-            raise ValueError(f"{name}: must be a whole number >= {least}, got {value} ({path})")
+            raise ValueError(f"{name}: must be a whole number >= {least}, got {shown(value)}")
     if not len(config.others) == len(config.other_hashes) == len(config.other_margins):
-        raise ValueError(f"others, other_hashes, other_margins: must be lists of one length ({path})")
+        raise ValueError("others, other_hashes, other_margins: must be lists of one length")
 
 
 def _write_archs(folder: Path, result: SearchResult) -> None:

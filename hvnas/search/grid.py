@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from hvnas.search.archive import Archive
 from hvnas.search.batches import rows_at_once
 from hvnas.search.problem import Problem
-from hvnas.search.registry import register_strategy
 from hvnas.search.seams import Progress, Rows, SpaceLike
 from hvnas.search.seen import SeenSet, row_keys
 from hvnas.search.state import Checkpoint, State
@@ -32,12 +31,6 @@ class Numbered(Protocol):
     def rows(self, numbers: NDArray[np.int64]) -> Rows: ...
 
 
-@register_strategy(
-    "grid",
-    adaptive=False,
-    default_evals=MAX_SIZE,
-    summary="every architecture of a small space, once",
-)
 @dataclass(frozen=True)
 class Grid:
     """Evaluates the problem's seeds, then every other canonical row, or `evals` of them.
@@ -59,7 +52,8 @@ class Grid:
         run = _Run(problem, evals=evals, seed=seed)
         state = checkpoint.load()
         if state is not None:
-            run.restore(state)
+            with checkpoint.restoring():
+                run.restore(state)
         while not run.finished:
             run.step()
             progress.advanced(run.archive, evals=evals)

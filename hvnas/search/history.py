@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _GROWTH = 1.15
 # Of the front's extent, between points whose volume is taken where there are more than three objectives.
 _APART = 0.25
+SECONDS_DECIMALS = 3
 FIELDS = ("evaluated", "seconds", "hypervolume", "front", "best")
 
 
@@ -45,27 +47,34 @@ class History:
     """The moments of a run, at evaluations that grow geometrically.
 
     `reference` [k] is the corner that the hypervolume is measured to; see `reference_of`. `sign` is that of
-    the first objective. `before` is the seconds that earlier parts of a run that was cut had taken. With
-    four objectives the volume is that of a part of the front, a lower bound, and with more nan: the exact
-    one takes seconds.
+    the first objective. The clock runs from `started` (of `time.perf_counter`); `before` is the seconds that
+    earlier parts of a run that was cut had taken, and `parts` counts them and this one. With four objectives
+    the volume is that of a part of the front, a lower bound, and with more nan: the exact one takes seconds.
     """
 
     reference: Floats
     sign: int = -1
     moments: list[Moment] = field(default_factory=list)
     before: float = 0.0
-    _started: float = field(default_factory=time.monotonic)
+    parts: int = 1
+    started: float = field(default_factory=time.perf_counter)
 
     @property
     def seconds(self) -> float:
-        """Of search so far."""
-        return self.before + time.monotonic() - self._started
+        """Of search so far, all parts together, at the decimals of the files."""
+        return round(self.before + time.perf_counter() - self.started, SECONDS_DECIMALS)
 
-    def note(self, archive: Archive, *, last: bool = False) -> None:
-        """Take down the moment if one is due, or it is the `last`."""
+    def note(self, archive: Archive) -> None:
+        """Take down the moment if one is due."""
         known = self.moments[-1].evaluated if self.moments else 0
-        if archive.evaluated >= _GROWTH * known + 1 or (last and archive.evaluated > known):
+        if archive.evaluated >= _GROWTH * known + 1:
             self.moments.append(self._moment(archive))
+
+    def close(self, archive: Archive) -> None:
+        """Take down the end: the seconds of the last moment are those of the search."""
+        if not self.moments or archive.evaluated > self.moments[-1].evaluated:
+            self.moments.append(self._moment(archive))
+        self.moments[-1] = replace(self.moments[-1], seconds=self.seconds)
 
     def _moment(self, archive: Archive) -> Moment:
         costs = archive.evaluations.costs
@@ -81,14 +90,26 @@ class History:
             costs = costs[thin(costs, share=_APART)]
         return hypervolume(costs, self.reference)
 
-    def stored(self) -> list[list[float]]:
+    def stored(self) -> dict[str, Any]:
         """Plain data, for a checkpoint."""
-        return [[getattr(moment, name) for name in FIELDS] for moment in self.moments]
+        moments = [[getattr(moment, name) for name in FIELDS] for moment in self.moments]
+        return {"history": moments, "seconds": self.seconds, "parts": self.parts}
 
-    def restore(self, stored: Sequence[Sequence[float]]) -> None:
-        """Go on after what `stored` returned."""
-        self.moments = [Moment(int(e), s, v, int(f), b) for e, s, v, f, b in stored]
-        self.before = self.moments[-1].seconds if self.moments else 0.0
+    def restore(self, stored: Mapping[str, Any], *, finished: bool = False) -> None:
+        """Go on after what `stored` returned; of a `finished` run nothing is left to go on with.
+
+        Checkpoints of earlier versions hold the moments alone. Raises ValueError for what it cannot have
+        been.
+        """
+        moments = stored.get("history", [])
+        self.moments = [Moment(int(e), float(s), float(v), int(f), float(b)) for e, s, v, f, b in moments]
+        known = self.moments[-1].seconds if self.moments else 0.0
+        self.before = float(stored.get("seconds", known))
+        if not all(
+            0 <= seconds < inf for seconds in (self.before, *(moment.seconds for moment in self.moments))
+        ):
+            raise ValueError("history: holds seconds that are none")
+        self.parts = int(stored.get("parts", 1)) + (0 if finished else 1)
 
 
 def history_csv(moments: Sequence[Moment]) -> str:
@@ -97,7 +118,8 @@ def history_csv(moments: Sequence[Moment]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(FIELDS)
     for m in moments:
-        writer.writerow([m.evaluated, f"{m.seconds:.3f}", f"{m.hypervolume:.6g}", m.front, f"{m.best:.4f}"])
+        seconds = f"{m.seconds:.{SECONDS_DECIMALS}f}"
+        writer.writerow([m.evaluated, seconds, f"{m.hypervolume:.6g}", m.front, f"{m.best:.4f}"])
     return text.getvalue()
 
 
@@ -114,7 +136,7 @@ def reference_of(problem: Problem, reach: Reach) -> Floats:
 
 
 def _corner(problem: Problem, what: Objective, slowest: float) -> float:
-    bounds = [c.bound for c in problem.constraints if c.what == what]
+    bounds = [c.bound for c in problem.constraints if c.what == what and c.bounds_the_worst]
     if what.metric == LATENCY and what.device in (None, problem.device.name):
         bounds.append(problem.budget_ms)
     if bounds:

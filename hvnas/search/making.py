@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvnas.accuracy.estimator import ImageSize, image_size_of
+from hvnas.blocks.limits import check_number
 from hvnas.search.objectives import (
     LATENCY,
     TOP1,
     Constraint,
     Objective,
+    check_constraints,
     parse_constraint,
     parse_objective,
 )
@@ -21,7 +25,6 @@ from hvnas.search.seams import DeviceLike, EstimatorLike, SpaceLike
 
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
-    from hvnas.accuracy.estimator import ImageSize
 
 AnyDevice = DeviceLike | str | Path
 # Estimators whose scores hold among the networks that they are given together get these to compare with.
@@ -40,6 +43,7 @@ def make_problem(
     outside: Outside = "forbid",
     objectives: Sequence[str | Objective] = (),
     constraints: Sequence[str | Constraint] = (),
+    classes: int | None = None,
     image_size: ImageSize | None = None,
 ) -> Problem:
     """A Problem from names, files or objects.
@@ -47,25 +51,26 @@ def make_problem(
     Of several devices the budget is the first one's, and the latency on each is an objective unless
     `objectives` are given. Devices that only an objective or a constraint names are loaded too. `margin` is
     one for every device, or one each; None: each device's default. Every number is that of one network: where
-    the estimator puts networks to the resolution and classes of its images, or `image_size` is given, the
-    space is put to them too (`Space.at`).
+    the estimator puts networks to the resolution and classes of its images, or `classes` or `image_size` is
+    given, the space is put to them too (`Space.at`). `image_size` is that of a run, which knows it already.
 
-    Raises ValueError for what is unknown or out of range.
+    Raises ValueError for what is unknown or out of range, and where the estimator's images have other
+    classes than `classes`.
     """
     from hvnas.accuracy import load_estimator
-    from hvnas.accuracy.estimator import image_size_of
     from hvnas.space import load_space
 
-    loaded_space = load_space(space) if isinstance(space, (str, Path)) else space
-    scorer = load_estimator(estimator) if isinstance(estimator, str) else estimator
-    loaded_space = _at_size(loaded_space, image_size or image_size_of(scorer))
-    devices = device if isinstance(device, DeviceSet) else DeviceSet(device)
     wanted = [parse_objective(o) if isinstance(o, str) else o for o in objectives]
     kept = [parse_constraint(c) if isinstance(c, str) else c for c in constraints]
+    check_constraints(kept)
+    loaded_space = load_space(space) if isinstance(space, (str, Path)) else space
+    scorer = load_estimator(estimator) if isinstance(estimator, str) else estimator
+    loaded_space = _at_size(loaded_space, image_size or _settled(image_size_of(scorer), classes, estimator))
+    devices = device if isinstance(device, DeviceSet) else DeviceSet(device)
     if not wanted:
         wanted = [Objective(TOP1), *(Objective(LATENCY, d.name) for d in devices.loaded)]
     named_objectives = tuple(devices.settled(what) for what in wanted)
-    named_constraints = tuple(Constraint(devices.settled(c.what), c.relation, c.bound) for c in kept)
+    named_constraints = tuple(map(devices.settled_constraint, kept))
     first, *others = devices.loaded
     margins = _margins(devices.loaded, margin)
     return Problem(
@@ -134,6 +139,25 @@ class DeviceSet:
             return what
         device = self._known.get(what.device) or self._load(what.device)
         return what.on(None if device is self.loaded[0] else device.name)
+
+    def settled_constraint(self, constraint: Constraint) -> Constraint:
+        """`constraint` with its device as `settled` has it."""
+        return replace(constraint, what=self.settled(constraint.what))
+
+
+def _settled(own: ImageSize | None, classes: int | None, estimator: object) -> ImageSize | None:
+    """The size that networks are put to: the estimator's `own`, or `classes` as they are asked for."""
+    if classes is None:
+        return own
+    check_number("classes", classes, "classes", "give as many as your data has")
+    if own is None:
+        return ImageSize(classes=classes)
+    if own.classes != classes:
+        raise ValueError(
+            f"classes: {classes}, but {estimator} scores networks at {own}; leave --classes out, or choose "
+            "another estimator"
+        )
+    return own
 
 
 def _at_size(space: SpaceLike, size: ImageSize | None) -> SpaceLike:

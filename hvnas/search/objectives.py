@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._names import unknown_name
+from hvnas._validation import shown
 
 TOP1, LATENCY = "top1", "latency_ms"
 # top1: points, mean minus one standard deviation (the score itself where an estimator gives scores);
@@ -19,9 +21,11 @@ METRICS = (TOP1, LATENCY, "params", "macs", "peak_memory", "size_mb")
 
 _ALIASES = {"latency": LATENCY, "top-1": TOP1}
 _CONSTRAINT = re.compile(r"\s*([^<>=\s]+)\s*(<=|>=)\s*([^<>=\s](?:[^<>=]*[^<>=\s])?)\s*")
+# Other ways to write the two relations: as books and keyboards have them.
+_RELATIONS = (("≤", "<="), ("⩽", "<="), ("=<", "<="), ("≥", ">="), ("⩾", ">="), ("=>", ">="))
 _NUMBER = re.compile(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*([a-zA-Z%]*)")
-_COUNTS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
-_DECIMAL_BYTES = {"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+_COUNTS = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_DECIMAL_BYTES = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 # What a person may write behind a number, in the metric's own unit.
 _SUFFIXES: dict[str, dict[str, float]] = {
     TOP1: {"%": 1.0},
@@ -69,6 +73,15 @@ class Constraint:
         over: NDArray[np.float64] = (values - self.bound) / self.bound
         return over if self.relation == "<=" else -over
 
+    def is_above(self, what: Objective) -> bool:
+        """Whether it bounds the metric `what` from above."""
+        return self.relation == "<=" and self.what == what
+
+    @property
+    def bounds_the_worst(self) -> bool:
+        """Whether it forbids the worse values of its metric: a bound on the better ones sets no standard."""
+        return self.relation == ("<=" if self.what.sign > 0 else ">=")
+
     def __str__(self) -> str:
         # Run folders keep this text: a bound must come back as it was.
         return f"{self.what}{self.relation}{self.bound:.15g}"
@@ -89,15 +102,19 @@ def parse_objective(text: str, *, field: str = "objective") -> Objective:
 
 
 def parse_constraint(text: str) -> Constraint:
-    """``params<=6M``, ``macs>=60e6``, ``latency@cpu-i7-12700h<=20``, ``top1>=78``.
+    """``params<=6M``, ``macs>=60e6``, ``latency@cpu-i7-12700h<=20``, ``top1 ≥ 78``.
 
     A number may end in k, M or G for counts, in ms, us or s for latencies, in MB and the like for sizes.
     Raises ValueError.
     """
-    found = _CONSTRAINT.fullmatch(text)
-    if found is None:
+    written = text
+    for other, relation in _RELATIONS:
+        written = written.replace(other, relation)
+    found = _CONSTRAINT.fullmatch(written)
+    if found is None or found[1][0].isdigit():
         raise ValueError(
-            f"constraint: cannot read {text!r}; write a metric, <= or >=, and a number, such as params<=6M"
+            f"constraint: cannot read {shown(text)}; write a metric, <= or >=, and a number, such as "
+            "params<=6M; bounds from both sides are two constraints"
         )
     what = parse_objective(found[1], field="constraint")
     return Constraint(what, found[2], _bound(what.metric, found[3], text))
@@ -107,10 +124,12 @@ def _bound(metric: str, written: str, text: str) -> float:
     found = _NUMBER.fullmatch(written)
     number, suffix = (found[1], found[2]) if found else (written, "")
     units = _SUFFIXES[metric]
+    # No two units differ in case alone: 6m of params cannot be thousandths.
+    suffix = suffix if suffix in units else suffix.swapcase()
     if suffix and suffix not in units:
         raise ValueError(
-            f"constraint: {text!r}: unknown unit {suffix!r}; {metric} takes a number alone, "
-            f"or one with {', '.join(units)}"
+            f"constraint: {shown(text)}: unknown unit {shown(suffix.swapcase())}; {metric} takes a number "
+            f"alone, or one with {', '.join(units)}"
         )
     try:
         bound = float(number) * units.get(suffix, 1.0)
@@ -118,16 +137,16 @@ def _bound(metric: str, written: str, text: str) -> float:
         bound = math.nan
     if not (math.isfinite(bound) and bound > 0):
         raise ValueError(
-            f"constraint: {text!r}: must be a number > 0, got {written!r}; write one, such as 6e6"
+            f"constraint: {shown(text)}: must be a number > 0, got {shown(written)}; write one, such as 6e6"
         )
     return bound
 
 
-def check_constraints(constraints: tuple[Constraint, ...]) -> None:
+def check_constraints(constraints: Sequence[Constraint]) -> None:
     """Raise ValueError where two of them leave nothing between them."""
     for lower in constraints:
         for upper in constraints:
-            opposite = (lower.relation, upper.relation) == (">=", "<=") and lower.what == upper.what
+            opposite = lower.relation == ">=" and upper.is_above(lower.what)
             if opposite and lower.bound > upper.bound:
                 raise ValueError(f"constraint: nothing keeps both {lower} and {upper}; loosen one")
 

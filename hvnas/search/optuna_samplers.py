@@ -15,7 +15,6 @@ from hvnas.search.optuna_run import OptunaRun
 from hvnas.search.optuna_shared import SharedStudy
 from hvnas.search.optuna_study import SamplerKind
 from hvnas.search.problem import Problem
-from hvnas.search.registry import register_strategy
 from hvnas.search.seams import Progress
 from hvnas.search.state import Checkpoint
 
@@ -58,7 +57,8 @@ class OptunaStrategy:
         try:
             state = checkpoint.load()
             if state is not None:
-                run.replay(state)
+                with checkpoint.restoring():
+                    run.replay(state)
             report = WaitReport(_OTHERS)
             while True:
                 proposal = run.ask()
@@ -91,48 +91,6 @@ class OptunaStrategy:
         place = storage or self.storage
         shared = None if place is None else SharedStudy(problem, place, evals=evals, name=self.study)
         return OptunaRun(problem, KINDS[self.sampler], evals=evals, seed=seed, shared=shared)
-
-
-@register_strategy("tpe", adaptive=True, default_evals=1_000, summary="Optuna's multivariate TPE")
-def _tpe() -> OptunaStrategy:
-    return OptunaStrategy("tpe")
-
-
-@register_strategy("nsga2", adaptive=True, default_evals=5_000, summary="Optuna's NSGA-II")
-def _nsga2() -> OptunaStrategy:
-    return OptunaStrategy("nsga2")
-
-
-@register_strategy(
-    "nsga3", adaptive=True, default_evals=5_000, summary="Optuna's NSGA-III, for many objectives"
-)
-def _nsga3() -> OptunaStrategy:
-    return OptunaStrategy("nsga3")
-
-
-@register_strategy(
-    "cmaes",
-    adaptive=True,
-    default_evals=2_000,
-    summary="Optuna's CMA-ES on the first objective with a penalty",
-)
-def _cmaes() -> OptunaStrategy:
-    return OptunaStrategy("cmaes")
-
-
-@register_strategy("random", adaptive=False, default_evals=5_000, summary="Optuna's random sampler")
-def _random() -> OptunaStrategy:
-    return OptunaStrategy("random")
-
-
-@register_strategy("qmc", adaptive=False, default_evals=5_000, summary="Optuna's scrambled Sobol sequence")
-def _qmc() -> OptunaStrategy:
-    return OptunaStrategy("qmc")
-
-
-@register_strategy("gp", adaptive=True, default_evals=60, summary="Optuna's Gaussian process (imports torch)")
-def _gp() -> OptunaStrategy:
-    return OptunaStrategy("gp")
 
 
 def _population(evals: int) -> int:

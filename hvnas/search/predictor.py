@@ -21,7 +21,6 @@ from hvnas.search.evolution import Evolution
 from hvnas.search.moves import distinct
 from hvnas.search.predicted import Encoder, Optimist, Regressor, Scaling, predicted_problem
 from hvnas.search.problem import Problem
-from hvnas.search.registry import register_strategy
 from hvnas.search.seams import Bools, Floats, Keys, Progress, Rows, Silent
 from hvnas.search.seen import SeenSet, row_keys
 from hvnas.search.state import Checkpoint, State
@@ -34,12 +33,6 @@ _GENERATIONS, _RATE = 20, 0.05
 _SHORTLIST = 200
 
 
-@register_strategy(
-    "predictor",
-    adaptive=True,
-    default_evals=200,
-    summary="fits on what was evaluated, proposes the next batch",
-)
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
     """The settings of the loop.
@@ -62,7 +55,8 @@ class Predictor:
         run = _Run(self, problem, evals=evals, seed=seed)
         state = checkpoint.load()
         if state is not None:
-            run.restore(state)
+            with checkpoint.restoring():
+                run.restore(state)
         while run.step():
             progress.advanced(run.archive, evals=evals)
             if checkpoint.due():

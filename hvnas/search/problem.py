@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from hvnas.accuracy.estimator import ImageSize
+from hvnas import _numbers as numbers
+from hvnas.accuracy.estimator import POINTS, ImageSize, read_classes_of
 from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
 from hvnas.search import metrics
 from hvnas.search.asking import Asked
@@ -125,6 +126,9 @@ class Problem:
         assert len(self.others) == len(self.other_margins), "a margin for each further device"
         check_objectives(self.objectives)
         check_constraints(self.constraints)
+        for constraint in self.constraints:
+            if constraint.relation == ">=":
+                self._check_lower(constraint)
 
     def __repr__(self) -> str:
         kept = "".join(f", {constraint}" for constraint in self.constraints)
@@ -148,7 +152,7 @@ class Problem:
 
     @property
     def image_size(self) -> ImageSize | None:
-        """The resolution and classes that every network was put to, None where the space decides."""
+        """The resolution and classes that every network was put to, each None where the space decides."""
         from hvnas.space import Space
 
         size = self.space.spec.image_size if isinstance(self.space, Space) else None
@@ -162,13 +166,13 @@ class Problem:
     @property
     def unit(self) -> str:
         """``points`` of top-1, or ``score`` where the estimator only ranks."""
-        return str(getattr(self.estimator, "unit", "points"))
+        return str(getattr(self.estimator, "unit", POINTS))
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """Every column that an evaluation needs, once each."""
         read = [column for device in self.devices for column in device.columns]
-        own = self.estimator.columns if self.cheap else ()
+        own = self.estimator.columns if self.cheap and self._headed is None else ()
         return tuple(dict.fromkeys([*read, *own, PARAMS, MACS, *self._size_columns]))
 
     @cached_property
@@ -187,6 +191,18 @@ class Problem:
         """What the columns of `Evaluations.more` hold."""
         kinds = ("latency_ms", "latency_low", "latency_high")
         return (*(f"{kind}@{device.name}" for device in self.others for kind in kinds), *self.sizes)
+
+    @cached_property
+    def _headed(self) -> Features | None:
+        """What the estimator reads where it reads networks with another head than they are counted with."""
+        from hvnas.space import FastPath, Space
+
+        classes = read_classes_of(self.estimator)
+        if not self.cheap or classes is None or not isinstance(self.space, Space):
+            return None
+        if self.space.spec.classes == (classes,):
+            return None
+        return FastPath(self.space.at(classes=classes), self.estimator.columns)
 
     @cached_property
     def _features(self) -> Features:
@@ -225,12 +241,7 @@ class Problem:
         What is a whole number but for rounding is made one: counts then do not depend on the way, or the
         order, in which the fast path came to know them.
         """
-        values = self._features(rows)
-        whole = np.rint(values)
-        with np.errstate(invalid="ignore"):  # a column to which no op contributed is infinite
-            away = np.subtract(values, whole)
-        np.abs(away, out=away)
-        return np.where(away <= _ROUNDING * np.abs(whole), whole, values)
+        return _settled(self._features(rows))
 
     def screen(self, rows: Rows) -> Screened:
         """Latencies and sizes of canonical rows and what they break, without the accuracy."""
@@ -267,11 +278,39 @@ class Problem:
     def _over(self, found: dict[str, Floats]) -> Floats:
         """The relative excess over the budget and every constraint that needs no accuracy. Shape [n, c]."""
         over = [(found[self._key(Objective(LATENCY))] * (1 + self.margin) - self.budget_ms) / self.budget_ms]
-        for constraint in self.screening:
-            # The reserve is against being slower than predicted: a bound from below has none.
-            reserve = self._margin_of(constraint.what) if constraint.relation == "<=" else 0.0
-            over.append(constraint.excess(found[self._key(constraint.what)] * (1 + reserve)))
+        over += [constraint.excess(self.bounded(constraint, found)) for constraint in self.screening]
         return np.stack(over, axis=1)
+
+    def values_of(self, what: Objective, screened: Screened) -> Floats:
+        """The values of a metric that is not top-1. Shape [n]."""
+        return screened.values[self._key(what)]
+
+    def bounded(self, constraint: Constraint, values: Mapping[str, Floats]) -> Floats:
+        """What a constraint that needs no accuracy bounds, of `values` as in `Screened`, with its margin."""
+        return values[self._key(constraint.what)] * (1 + self._reserve(constraint))
+
+    def _reserve(self, constraint: Constraint) -> float:
+        """The margin that a bound is kept with: against being slower than predicted, so none from below."""
+        return self._margin_of(constraint.what) if constraint.relation == "<=" else 0.0
+
+    def _check_lower(self, lower: Constraint) -> None:
+        """Raise ValueError where the bound from below asks for more than another bound leaves."""
+        what = lower.what
+        uppers = [
+            (f"{c} leaves", c.bound / (1 + self._reserve(c))) for c in self.constraints if c.is_above(what)
+        ]
+        if what.metric == LATENCY and what.device in (None, self.device.name):
+            uppers.append((f"the budget of {self.budget_ms:g} ms leaves", self.budget_ms / (1 + self.margin)))
+        if what.metric in self.space.limits:
+            uppers.append((f"{self.space.name} allows", self.space.limits[what.metric]))
+        if what.metric == TOP1 and self.unit == POINTS:
+            uppers.append(("there can be", 100.0))
+        for said, most in uppers:
+            if lower.bound > most:
+                raise ValueError(
+                    f"constraint: nothing keeps {lower}: {said} at most {numbers.plain(most)}"
+                    f"{', margin included' if what.metric == LATENCY else ''}; loosen one"
+                )
 
     @cached_property
     def screening(self) -> tuple[Constraint, ...]:
@@ -324,9 +363,8 @@ class Problem:
             archs = [self.space.decode(row) for row in rows]
             whole = cast("AccuracyEstimator", self.estimator)
             return self.asked.estimate(whole, archs, recipe=self.recipe, scenario=self.scenario)
-        found = self.estimator.estimate_columns(
-            values[:, self._estimator_places], recipe=self.recipe, scenario=self.scenario
-        )
+        read = values[:, self._estimator_places] if self._headed is None else _settled(self._headed(rows))
+        found = self.estimator.estimate_columns(read, recipe=self.recipe, scenario=self.scenario)
         return found.mean, found.sd
 
     def _evaluations(self, screened: Screened, top1: Floats, sd: Floats) -> Evaluations:
@@ -366,6 +404,15 @@ class Problem:
             parts += [np.round(each.ms, _DECIMALS), each.low, each.high]
         parts += [screened.values[name] for name in self.sizes]
         return np.stack(parts, axis=1) if parts else np.empty((len(screened.broken), 0))
+
+
+def _settled(values: Floats) -> Floats:
+    """`values` of columns, what is a whole number but for rounding made one: see `Problem.values`."""
+    whole = np.rint(values)
+    with np.errstate(invalid="ignore"):  # a column to which no op contributed is infinite
+        away = np.subtract(values, whole)
+    np.abs(away, out=away)
+    return np.where(away <= _ROUNDING * np.abs(whole), whole, values)
 
 
 def _allowed(screened: Screened) -> Bools:

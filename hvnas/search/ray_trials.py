@@ -80,7 +80,8 @@ def run_trials(
     try:
         state = checkpoint.load()
         if state is not None:
-            run.replay(state)
+            with checkpoint.restoring():
+                run.replay(state)
         desk = Desk(run, problem, evals=evals, progress=progress, checkpoint=checkpoint, options=options)
         if desk.worth_starting():
             _tune(desk, problem, options)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hvnas._numbers import plain
 from hvnas.arch import Arch, load_arch
 from hvnas.search.moves import alternatives, distinct
 from hvnas.search.problem import Problem
@@ -198,7 +199,11 @@ def _too_small(problem: Problem, least: float, needed: float) -> str:
 def _nothing_allowed(problem: Problem, reach: Reach) -> str:
     """Which constraints the nearest architecture breaks or, where it breaks none, which rule of a gate."""
     screened = problem.screen(reach.min_row[None])
-    missed = [str(c) for i, c in enumerate(problem.screening) if screened.over[0, 1 + i] > 0]
+    missed = [
+        f"{c} (the nearest found has {plain(float(problem.values_of(c.what, screened)[0]))})"
+        for i, c in enumerate(problem.screening)
+        if screened.over[0, 1 + i] > 0
+    ]
     if missed:
         return (
             f"constraint: no architecture of {problem.space.name} was found that keeps {', '.join(missed)}. "

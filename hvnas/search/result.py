@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from hvnas._numbers import took
 from hvnas.arch import Arch, load_arch
 from hvnas.search.archive import Archive
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.history import Moment
+from hvnas.search.limits import Limit, find_limit
 from hvnas.search.pareto import thin
 from hvnas.search.problem import Problem
 from hvnas.search.reach import Reach
-from hvnas.search.seams import Rows, SpaceLike
+from hvnas.search.seams import Floats, Rows, SpaceLike
 from hvnas.search.seen import row_keys
+from hvnas.search.shown import STEP, best_place, guesses, shown_places
 
-# How far apart the members of the readable front are, of its extent.
-_APART = 0.01
 # Decimals in files and in JSON: a tenth of a microsecond, a thousandth of a point.
 MS_DECIMALS, POINT_DECIMALS, CHANCE_DECIMALS = 4, 3, 4
 
@@ -100,8 +101,8 @@ class SearchResult:
 
     `archive` holds the exact front; `front` is its readable part, the first objective rising, where no two
     members are closer than 1 % of the front's extent in every objective. `evaluated` counts distinct
-    canonical architectures; `seconds` is the wall time of this call, `out` the run folder if there is one.
-    `history` is how the hypervolume grew; `stopped` says that the run was asked to stop before its end.
+    canonical architectures; `out` is the run folder if there is one. `history` is how the hypervolume grew,
+    in `parts` where the run was cut and resumed; `stopped` says that it was asked to stop before its end.
     """
 
     problem: Problem
@@ -110,8 +111,8 @@ class SearchResult:
     reach: Reach
     archive: Archive
     front: tuple[Found, ...]
-    seconds: float
-    history: tuple[Moment, ...] = ()
+    history: tuple[Moment, ...]
+    parts: int = 1
     stopped: bool = False
     out: Path | None = None
 
@@ -123,12 +124,13 @@ class SearchResult:
         strategy: str,
         seed: int,
         reach: Reach,
-        seconds: float,
-        history: Sequence[Moment] = (),
+        history: Sequence[Moment],
+        parts: int = 1,
         stopped: bool = False,
     ) -> SearchResult:
         """The result that `archive`, not empty, holds."""
-        kept = thin(archive.evaluations.costs, share=_APART)
+        best = best_place(archive.evaluations.sd)
+        kept = thin(archive.evaluations.costs, share=STEP, always=best)
         front = describe(problem, archive.rows[kept], archive.evaluations.take(kept))
         return SearchResult(
             problem=problem,
@@ -137,8 +139,8 @@ class SearchResult:
             reach=reach,
             archive=archive,
             front=front,
-            seconds=seconds,
             history=tuple(history),
+            parts=parts,
             stopped=stopped,
         )
 
@@ -146,7 +148,7 @@ class SearchResult:
         return (
             f"SearchResult({self.problem!r},\n"
             f"  {self.strategy}, seed {self.seed}: {len(self.archive)} on the front of {self.evaluated:,} "
-            f"evaluated in {self.seconds:.1f} s,\n"
+            f"evaluated in {took(self.seconds, parts=self.parts)},\n"
             f"  best={self.best!r})"
         )
 
@@ -157,8 +159,32 @@ class SearchResult:
 
     @property
     def best(self) -> Found:
-        """The best by the first objective: by default the highest top-1 minus one standard deviation."""
-        return self.front[-1]
+        """The best by the first objective: by default the highest top-1 minus one standard deviation.
+
+        One whose accuracy is a guess is the best only where there is no other; see `hvnas.search.shown`.
+        """
+        return self.front[best_place(self._sd)]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time from the call to the front, all parts of a run that was cut together."""
+        return self.history[-1].seconds
+
+    @property
+    def shown(self) -> tuple[Found, ...]:
+        """The networks of the front that tables show, at most 12: evenly spaced, and no guesses."""
+        written = np.ones(len(self.front), dtype=np.bool_)
+        return tuple(self.front[place] for place in shown_places(self._sd, written))
+
+    @cached_property
+    def limit(self) -> Limit:
+        """What keeps the search from better networks: budget, sizes, a constraint, the device's floor."""
+        best = best_place(self.archive.evaluations.sd)
+        return find_limit(self.problem, self.reach, self.archive, best=best)
+
+    @property
+    def _sd(self) -> Floats:
+        return np.array([found.top1_sd for found in self.front])
 
     @cached_property
     def fixed_points(self) -> tuple[Nearest, ...]:
@@ -180,16 +206,26 @@ class SearchResult:
         return tuple(sorted(pairs, key=lambda p: (p.distance, gap[p.found.name])))
 
     def to_json(self) -> dict[str, Any]:
-        """The object that ``hvnas search --json`` prints."""
-        pareto = [found.to_json() for found in self.front]
-        best = pareto[-1]
+        """The object that ``hvnas search --json`` prints.
+
+        ``pareto`` are the networks that are written as files, ``front`` those that the table shows.
+        """
+        best = self.best.to_json()
         if self.out is not None:
             best = best | {"file": str(self.out / "best.yaml")}
         return {
             "best": best,
-            "pareto": pareto,
+            "pareto": [found.to_json() for found in self.front],
+            "front": [found.to_json() for found in self.shown],
+            "counts": {
+                "front": len(self.archive),
+                "files": 0 if self.out is None else len(self.front),
+                "guesses": int(guesses(self.archive.evaluations.sd).sum()),
+            },
+            "limit": self.limit.to_json(),
             "evaluated": self.evaluated,
-            "seconds": round(self.seconds, 3),
+            "seconds": self.seconds,
+            "parts": self.parts,
             "space": self.problem.space.name,
             "device": self.problem.device.name,
             "devices": [device.name for device in self.problem.devices],
@@ -197,6 +233,7 @@ class SearchResult:
             "constraints": [str(constraint) for constraint in self.problem.constraints],
             "strategy": self.strategy,
             "recipe": self.problem.recipe,
+            **_size_json(self.problem, self.best.arch),
             "seed": self.seed,
             "stopped": self.stopped,
             "out": None if self.out is None else str(self.out),
@@ -233,6 +270,21 @@ def describe(
     )
 
 
+def _size_json(problem: Problem, arch: Arch) -> dict[str, Any]:
+    """The size that networks were put to, and what the estimator takes for granted there."""
+    size = problem.image_size
+    if size is None:
+        return {}
+    given = {"resolution": size.resolution, "classes": size.classes, "assumed": _assumed(problem, arch)}
+    return {name: value for name, value in given.items() if value}
+
+
+def _assumed(problem: Problem, arch: Arch) -> list[str]:
+    from hvnas.accuracy.assumed import assumed_by
+
+    return list(assumed_by(problem.estimator, [arch]))
+
+
 def _rounded(value: float) -> float | None:
     return round(value, POINT_DECIMALS) if math.isfinite(value) else None
 
@@ -255,6 +307,7 @@ def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
         "p_within_budget": numbers["p_within_budget"],
         **found.accuracy_json(),
         **({} if meaning is None else {"accuracy": str(meaning)}),
+        **({"assumed": assumed} if problem.image_size and (assumed := _assumed(problem, found.arch)) else {}),
         **{name: numbers[name] for name in found.more},
         "recipe": problem.recipe,
         "scenario": problem.scenario,

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hvnas.accuracy.estimator import ImageSize
+from hvnas._files import refusing
+from hvnas._validation import MOST_SEED, check_whole
+from hvnas.accuracy.estimator import ImageSize, check_scenario
 from hvnas.search.archive import Archive
 from hvnas.search.earlier import renew
 from hvnas.search.engines import LOCAL, Engine, resumed_engine, run_strategy, strategy_on
 from hvnas.search.estimator_files import estimator_hash, estimator_reference
-from hvnas.search.folder import RunConfig, RunFolder, versions
+from hvnas.search.folder import CONFIG, RunConfig, RunFolder, versions
 from hvnas.search.history import History, reference_of
 from hvnas.search.making import AnyDevice, DeviceSet, make_problem, reference
-from hvnas.search.objectives import Constraint, Objective
+from hvnas.search.objectives import TOP1, Constraint, Objective
 from hvnas.search.problem import Outside, Problem
 from hvnas.search.reach import (
     UNBOUNDED_MS,
@@ -35,6 +37,7 @@ from hvnas.search.result import SearchResult
 from hvnas.search.seams import DeviceLike, EstimatorLike, Progress, Silent, SpaceLike
 from hvnas.search.session import Session, no_log
 from hvnas.search.state import Checkpoint, State, Stopped
+from hvnas.train.recipes import load_recipe
 
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
@@ -57,6 +60,7 @@ def search(
     estimator: EstimatorLike | AccuracyEstimator | str = "surrogate",
     objectives: Sequence[str | Objective] = (),
     constraints: Sequence[str | Constraint] = (),
+    classes: int | None = None,
     evals: int | None = None,
     seed: int = 0,
     margin: float | None = None,
@@ -82,6 +86,8 @@ def search(
         objectives: what is traded against each other, as ``params`` or ``latency_ms@NAME``; the first decides
             which network is the best. Default: top-1, then the latency on each device.
         constraints: bounds beside the budget, as ``params<=6e6`` or ``latency@NAME<=20``.
+        classes: the classes of every network's head, in all that is counted, timed and written; top-1 stays
+            that of the data which the estimator knows. None: those of the space or the estimator's images.
         evals: how many distinct architectures to evaluate; None: the strategy's default, or 200 where an
             estimate takes seconds.
         seed: the same seed gives the same result.
@@ -120,6 +126,7 @@ def search(
         outside=outside,
         objectives=objectives,
         constraints=constraints,
+        classes=classes,
     )
     for one in problem.devices:
         _check_throughput(one, throughput)
@@ -188,7 +195,11 @@ def resume(
     started = time.perf_counter()
     folder = RunFolder(Path(out))
     config = folder.config()
-    problem = problem_of(config)
+    with refusing(folder.path / CONFIG):
+        problem = problem_of(config)
+        strategy_entry(config.strategy)
+        load_recipe(config.recipe)
+        check_scenario(config.scenario)
     _check_unchanged(problem, config, folder)
     return execute(
         problem,
@@ -220,9 +231,8 @@ def problem_of(config: RunConfig) -> Problem:
 
 
 def _size_of(config: RunConfig) -> ImageSize | None:
-    if config.resolution is None or config.classes is None:
-        return None
-    return ImageSize(config.resolution, config.classes)
+    size = ImageSize(config.resolution, config.classes)
+    return None if size == ImageSize() else size
 
 
 def _check_unchanged(problem: Problem, config: RunConfig, folder: RunFolder) -> None:
@@ -277,7 +287,7 @@ def execute(
         session = Session(
             progress=progress,
             checkpoint=checkpoint,
-            history=History(reference_of(problem, reach), sign=problem.objectives[0].sign),
+            history=History(reference_of(problem, reach), sign=problem.objectives[0].sign, started=started),
             stop=stop or Event(),
             log=no_log if folder is None else folder.log,
         )
@@ -290,8 +300,8 @@ def execute(
             strategy=config.strategy,
             seed=config.seed,
             reach=reach,
-            seconds=time.perf_counter() - started,
             history=session.history.moments,
+            parts=session.history.parts,
             stopped=stopped,
         )
         return result if folder is None else folder.write(result)
@@ -328,24 +338,39 @@ def _archive(problem: Problem, config: RunConfig, engine: Engine, session: Sessi
     """The front of the strategy, or of the finished state, and whether the run was asked to stop."""
     state = session.load()
     if state is not None and state.meta.get("finished"):
-        return Archive.stored(state.arrays, evaluated=state.meta["evaluated"]), False
+        with session.restoring():
+            archive = Archive.stored(state.arrays, evaluated=state.meta["evaluated"])
+            _check_rows(problem, archive)
+        if not session.history.moments:  # a state of version 0.1.0 knows nothing of how the search went
+            session.history.close(archive)
+        return archive, False
     try:
         archive = run_strategy(problem, config, engine, session)
     except Stopped:
         archive = session.archive or Archive(len(problem.space.genes))
-        session.history.note(archive, last=True)
+        session.history.close(archive)
         return archive, True
-    session.history.note(archive, last=True)
+    session.history.close(archive)
     session.finish(State(arrays=archive.arrays(), meta={"finished": True, "evaluated": archive.evaluated}))
     return archive, False
 
 
+def _check_rows(problem: Problem, archive: Archive) -> None:
+    """Raise ValueError unless the archive's rows are of the space."""
+    sizes = np.array([len(gene.values) for gene in problem.space.genes])
+    if archive.rows.shape[1] != len(sizes) or not ((archive.rows >= 0) & (archive.rows < sizes)).all():
+        raise ValueError("front.rows: are no rows of the space")
+
+
 def _nothing_found(problem: Problem, reach: Reach, archive: Archive, *, stopped: bool) -> InfeasibleBudget:
     kept = "".join(f" and {constraint}" for constraint in problem.constraints)
+    scored = [str(c) for c in problem.constraints if c.what.metric == TOP1]
+    loosen = f", or loosen {', '.join(scored)}" if scored else ""
     so_far = " before the search was stopped" if stopped else ""
     return InfeasibleBudget(
         f"budget_ms: none of {archive.evaluated} architectures{so_far} meets {problem.budget_ms:g} ms{kept}; "
-        f"the smallest latency found is {reach.min_ms:.3f} ms. Give more evaluations or a larger budget.",
+        f"the smallest latency found is {reach.min_ms:.3f} ms. Give more evaluations or a larger "
+        f"budget{loosen}.",
         smallest_ms=reach.min_ms,
         arch=problem.space.decode(reach.min_row),
         rule=None,
@@ -355,9 +380,6 @@ def _nothing_found(problem: Problem, reach: Reach, archive: Archive, *, stopped:
 
 def _check_recipe(problem: Problem) -> None:
     """Raise ValueError for what the estimator cannot do, which must not leave a folder behind."""
-    from hvnas.accuracy.estimator import check_scenario
-    from hvnas.train.recipes import load_recipe
-
     load_recipe(problem.recipe)
     check_scenario(problem.scenario)
     if problem.cheap:
@@ -386,6 +408,6 @@ def _default_evals(problem: Problem, strategy: str) -> int:
 
 
 def _check_counts(evals: int | None, seed: int) -> None:
-    for name, value, least in (("evals", 1 if evals is None else evals, 1), ("seed", seed, 0)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}: must be a whole number >= {least}, got {value!r}; give another")
+    if evals is not None:
+        check_whole("evals", evals, least=1)
+    check_whole("seed", seed, least=0, most=MOST_SEED)

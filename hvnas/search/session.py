@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -74,12 +75,17 @@ class Session(Checkpoint):
         """The state, with the history restored from it."""
         state = self.checkpoint.load()
         if state is not None:
-            self.history.restore(state.meta.get("history", []))
+            with self.restoring():
+                self.history.restore(state.meta, finished=bool(state.meta.get("finished")))
         return state
+
+    def restoring(self) -> AbstractContextManager[None]:
+        """Passed on to the checkpoint."""
+        return self.checkpoint.restoring()
 
     def save(self, state: State) -> None:
         """Keep the state and the history; raises Stopped where the run is to stop."""
-        meta = {**state.meta, "history": self.history.stored()}
+        meta = {**state.meta, **self.history.stored()}
         self.checkpoint.save(State(arrays=state.arrays, meta=meta, keys=state.keys))
         self._tell()
         if self.stop.is_set():

@@ -31,7 +31,6 @@ from hvnas.search.batches import rows_at_once
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.problem import Problem
 from hvnas.search.reach import UNBOUNDED_MS
-from hvnas.search.registry import register_strategy
 from hvnas.search.seams import Floats, Progress, Rows
 from hvnas.search.slimming_path import Size, Step, keep_path
 from hvnas.search.state import Checkpoint, State
@@ -74,22 +73,9 @@ class Slimming:
         return run.archive
 
 
-def _joint() -> Slimming:
+def joint() -> Slimming:
+    """The settings of EfficientFormerV2's joint search."""
     return Slimming(by="score")
-
-
-register_strategy(
-    "slimming",
-    adaptive=False,
-    default_evals=200,
-    summary="a supernet's largest network, slimmed by the least top-1 per ms (EfficientFormer)",
-)(Slimming)
-register_strategy(
-    "slimming-joint",
-    adaptive=False,
-    default_evals=400,
-    summary="slimming by size and latency, every depth, width and expansion (EfficientFormerV2)",
-)(_joint)
 
 
 def _inherited(problem: Problem) -> InheritedEstimator:
@@ -156,17 +142,21 @@ class _Run:
 
         state = self.checkpoint.load()
         if state is not None:
-            evaluations = Evaluations.stored(state.arrays)
-            pairs = zip(state.arrays["rows"], state.arrays["inherited"], strict=True)
-            for i, (row, top1) in enumerate(pairs):
-                self.stored[row.tobytes()] = _Measured(row, float(top1), evaluations.take(np.array([i])))
-            scores: Scores = state.meta["scores"]
-            return scores
+            with self.checkpoint.restoring():
+                return self._stored_scores(state)
         net, data = self.estimator.net, self.estimator.data
         importance = importance_of(net)
         if importance is None:
             importance = train_importance(net, data, steps=self.settings.steps, seed=seed)
         return importance.scores()
+
+    def _stored_scores(self, state: State) -> Scores:
+        evaluations = Evaluations.stored(state.arrays)
+        pairs = zip(state.arrays["rows"], state.arrays["inherited"], strict=True)
+        for i, (row, top1) in enumerate(pairs):
+            self.stored[row.tobytes()] = _Measured(row, float(top1), evaluations.take(np.array([i])))
+        scores: Scores = state.meta["scores"]
+        return scores
 
     # the way
 

@@ -8,11 +8,10 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -22,8 +21,8 @@ from hvnas.search.seams import Keys
 
 _STATE = "state.npz"
 _KEYS = "seen.bin"
-# What reading a file with any of its bytes changed was seen to raise.
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError)
+# What taking up a state raises whose arrays or numbers are not what a strategy saved.
+_DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, StopIteration)
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,14 @@ class Checkpoint:
     def load(self) -> State | None:
         """What was saved last, None before anything was."""
         return None
+
+    def restoring(self) -> AbstractContextManager[None]:
+        """Raise what a state of other contents than were saved makes fail inside as ValueError naming it."""
+        return _restoring(self)
+
+    def damaged(self, reason: str) -> ValueError:
+        """The error for a state that is not as it was saved."""
+        return ValueError(f"the saved state is damaged ({shortened(reason)}); start the run anew")
 
     def save(self, state: State) -> None:
         """Keep `state`; its `keys` are those added since the last save."""
@@ -86,20 +93,28 @@ class FolderCheckpoint(Checkpoint):
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             meta = json.loads(bytes(arrays.pop("meta")).decode())
+            # States of earlier versions have none.
+            if meta.pop("digest", None) not in (None, _digest(arrays, meta)):
+                raise ValueError("its checksum is another")
             self._saved_keys = int(meta.pop("saved_keys"))
             checksum, mark = meta.pop("checksum", None), meta.pop("mark", None)
             if meta.pop("arrays", len(arrays)) != len(arrays):
                 raise ValueError("an array is missing")
-        except _DAMAGE as error:
-            raise ValueError(
-                f"{path}: damaged ({shortened(error)}); start the run anew under another name"
-            ) from None
+        # What is not a state can end the readers of NumPy and of zip files in any exception.
+        except Exception as error:
+            raise self.damaged(str(error)) from None
         if None not in (mark, self._mark) and mark != self._mark:
             raise ValueError(
                 f"{self._folder.parent}: its config.yaml was changed after the run began; "
                 "put it back as it was, or start a new run"
             )
         return State(arrays=arrays, meta=meta, keys=self._load_keys(checksum))
+
+    def damaged(self, reason: str) -> ValueError:
+        """Names the file."""
+        return ValueError(
+            f"{self._folder / _STATE}: damaged ({shortened(reason)}); start the run anew under another name"
+        )
 
     def _load_keys(self, checksum: int | None) -> Keys:
         path = self._folder / _KEYS
@@ -121,7 +136,8 @@ class FolderCheckpoint(Checkpoint):
         with writing(self._folder.parent):
             self._append(state.keys)
             own = {"saved_keys": self._saved_keys, "checksum": self._checksum, "mark": self._mark}
-            meta = json.dumps({**state.meta, **own, "arrays": len(state.arrays)}).encode()
+            facts = {**state.meta, **own, "arrays": len(state.arrays)}
+            meta = json.dumps(facts | {"digest": _digest(state.arrays, facts)}).encode()
             # Whole in memory first: a zip file that a full disk cut short complains again when it is closed.
             whole = io.BytesIO()
             np.savez(whole, meta=np.frombuffer(meta, dtype=np.uint8), **state.arrays)  # type: ignore[arg-type]
@@ -153,6 +169,28 @@ class FolderCheckpoint(Checkpoint):
             os.fsync(file.fileno())
         self._saved_keys += len(keys)
         self._checksum = zlib.crc32(new, self._checksum)
+
+
+@contextmanager
+def _restoring(checkpoint: Checkpoint) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise checkpoint.damaged(f"{type(error).__name__}: {error}") from None
+    except ValueError as error:
+        # Those of the searches' own kinds say what is wrong themselves.
+        if type(error) is not ValueError:
+            raise
+        raise checkpoint.damaged(str(error)) from None
+
+
+def _digest(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> int:
+    """CRC-32 of all that a state holds."""
+    checksum = zlib.crc32(json.dumps(meta, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        checksum = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(array).data.cast("B") if array.size else b"", checksum)
+    return checksum
 
 
 @contextmanager

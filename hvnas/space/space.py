@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas.arch import Arch, Stage, list_models, load_arch
+from hvnas.blocks.limits import check_number
 from hvnas.space.canonical import Canonicaliser, Rows
 from hvnas.space.counting import count_encodings
 from hvnas.space.encode import encode_arch
@@ -145,12 +146,16 @@ class Space:
         canonicaliser = self._canonicaliser
         return unused(self.layout, canonicaliser.feasibility, canonicaliser.start_alive)
 
-    def at(self, resolution: int, classes: int) -> Space:
+    def at(self, resolution: int | None = None, classes: int | None = None) -> Space:
         """Return the same networks, all at one resolution and with heads for `classes`.
 
-        Networks that cannot be built at that resolution are no members of it; its limits and the models of
-        papers inside are judged at that size. Raises ValueError where no network is left.
+        What is None stays as the space has it. Networks that cannot be built at that resolution are no
+        members of it; its limits and the models of papers inside are judged at that size. Raises ValueError
+        where no network is left, or for a number out of limits.
         """
+        for field, value in (("resolution", resolution), ("classes", classes)):
+            if value is not None:
+                check_number(field, value, field, f"space {self.name}")
         try:
             return Space(self.spec.at(resolution, classes))
         except ValueError as error:
@@ -199,7 +204,7 @@ class Space:
 
 
 def load_space(name: str | Path) -> Space:
-    """A shipped space by name, or one by YAML path.
+    """Load a shipped space by name, or one by YAML path.
 
     Raises ValueError, one line, naming file and field, or the spaces there are.
     """

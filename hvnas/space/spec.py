@@ -69,7 +69,7 @@ class SpaceSpec:
     """A space file, resolved: a restriction already holds its parent's presets beside its own.
 
     `image_size` is the resolution and the number of classes that every network was put to, None where they
-    are the file's own.
+    are the file's own; either may be None by itself.
     """
 
     name: str
@@ -87,12 +87,22 @@ class SpaceSpec:
     genes: Mapping[str, Values]
     rules: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[int | None, int | None] | None = None
 
-    def at(self, resolution: int, classes: int) -> SpaceSpec:
+    def at(self, resolution: int | None = None, classes: int | None = None) -> SpaceSpec:
         """Return the same space with every network at one resolution and with heads for `classes`."""
-        heads = tuple(_with_classes(head, classes) for head in self.heads)
-        return replace(self, resolution=(resolution,), heads=heads, image_size=(resolution, classes))
+        before = self.image_size or (None, None)
+        return replace(
+            self,
+            resolution=self.resolution if resolution is None else (resolution,),
+            heads=self.heads if classes is None else tuple(_with_classes(h, classes) for h in self.heads),
+            image_size=(resolution or before[0], classes or before[1]),
+        )
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The numbers of classes that heads have, each once."""
+        return tuple(dict.fromkeys(head.block.out for head in self.heads if isinstance(head.block, Block)))
 
     def __repr__(self) -> str:
         return f"SpaceSpec({self.name!r}, hash {self.hash})"
@@ -125,7 +135,7 @@ def _plain(block: Block | str | None) -> Any:
 
 
 def list_spaces() -> tuple[str, ...]:
-    """Names of the shipped spaces."""
+    """List the names of the shipped spaces."""
     return tuple(sorted(path.stem for path in data_dir("search_spaces").glob("*.yaml")))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -12,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import csv_text, from_cell, read_text, write_atomic
+from hvnas._csv import Row
+from hvnas._files import csv_text, read_csv, write_atomic
 from hvnas.arch import Arch
 from hvnas.train.data import Data, load_data
 from hvnas.train.recipes import Recipe, load_recipe, training_of
@@ -134,8 +133,7 @@ class Standalone:
         """All that is kept. Raises ValueError naming file and line."""
         if not self.path.exists():
             return []
-        rows = csv.DictReader(io.StringIO(read_text(self.path)))
-        return [_outcome(row, f"{self.path}: line {line}") for line, row in enumerate(rows, start=2)]
+        return [_outcome(row) for row in read_csv(self.path, [field.name for field in fields(Outcome)])]
 
     def _keep(self, outcome: Outcome) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,15 +155,12 @@ def _table(outcomes: Iterable[Outcome]) -> str:
     return csv_text(asdict(outcome) for outcome in outcomes)
 
 
-def _outcome(row: dict[str, Any], where: str) -> Outcome:
-    try:
-        return Outcome(
-            row["network"],
-            int(row["seed"]),
-            from_cell(row["data"]),
-            from_cell(row["training"]),
-            float(row["top1"]),
-            float(row["seconds"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{where}: is no result of a training; remove it") from None
+def _outcome(row: Row) -> Outcome:
+    return Outcome(
+        row.text("network"),
+        row.whole("seed", least=0),
+        row.text("data"),
+        row.text("training"),
+        row.number_of("top1", least=0, most=100),
+        row.number_of("seconds", least=0),
+    )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from math import isfinite
 from typing import Any
 
+from hvnas._csv import LARGEST
+from hvnas._validation import shown
 from hvnas.arch import Arch
+from hvnas.blocks.limits import check_number
 
 # A paper's MACs hold softmax, norms or activations too, with up to 3.6 % (CoAtNet, 2106.04803, at 512).
 MACS_WITHIN = 0.04
@@ -46,7 +48,8 @@ def read_published(arch: Arch) -> Published:
         raise ValueError(
             f"published.macs_rule: missing beside macs; name the rule it was counted by ({arch.name})"
         )
-    resolution = facts.number("macs_resolution")
+    resolution = (arch.published or {}).get("macs_resolution", arch.resolution)
+    check_number("resolution", resolution, "published.macs_resolution", arch.name)
     return Published(
         family=facts.text("family"),
         source=facts.text("source"),
@@ -54,7 +57,7 @@ def read_published(arch: Arch) -> Published:
         params_printed=facts.number("params_printed"),
         macs=macs,
         macs_rule=rule,
-        macs_resolution=arch.resolution if resolution is None else int(resolution),
+        macs_resolution=resolution,
         stem_params=facts.number("stem_params"),
         stem_macs=facts.number("stem_macs"),
         misprint=facts.text("misprint"),
@@ -71,8 +74,9 @@ class _Facts:
         value = self.data.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-            raise ValueError(f"published.{key}: must be a number > 0, got {value!r} ({self.name})")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
+            what = f"a number > 0 and at most {LARGEST:g}"
+            raise ValueError(f"published.{key}: must be {what}, got {shown(value)} ({self.name})")
         return value
 
     def text(self, key: str) -> str | None:

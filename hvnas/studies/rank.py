@@ -20,6 +20,7 @@ import numpy as np
 
 from hvnas._files import write_atomic
 from hvnas._lock import locked
+from hvnas._validation import MOST_SEED, check_whole
 from hvnas.accuracy import Inherited, InheritedEstimator, load_estimator
 from hvnas.accuracy.proxies.registry import PROBED
 from hvnas.accuracy.ranks import settled
@@ -65,6 +66,7 @@ class RankOptions:
         for name, least in (("bins", 1), ("seeds", 2), ("seed", 0), ("top", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: must be >= {least}, got {getattr(self, name)}")
+        check_whole("seed", self.seed, least=0, most=MOST_SEED)
         if self.each < 2:
             raise ValueError(f"archs: must be >= 2 for each of {self.count} bins, got {self.archs}")
         if not 0 < self.spread < 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from hvnas._files import refusing
 from hvnas.arch import Arch, list_models, load_arch
 from hvnas.nn import build_on_meta
 from hvnas.ops import Program
@@ -68,9 +69,14 @@ def verify(names: Sequence[str] = (), *, space: str = SPACE) -> Iterator[Verific
 
     Raises ValueError, before any work, for a name that does not exist.
     """
-    archs = [load_arch(name) for name in names or list_models()]
+    archs = {name: load_arch(name) for name in names or list_models()}
     holder = load_space(space)
-    return (verify_arch(arch, space=holder) for arch in archs)
+    return (_verified(name, arch, space=holder) for name, arch in archs.items())
+
+
+def _verified(name: str, arch: Arch, *, space: Space) -> Verification:
+    with refusing(name):
+        return verify_arch(arch, space=space)
 
 
 def verify_arch(arch: Arch, *, space: Space) -> Verification:

@@ -10,6 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hvnas._files import refusing
+from hvnas._validation import shown
+from hvnas.blocks.limits import check_number
 from hvnas.nn.weights import check_weights
 from hvnas.space import Space, load_space
 from hvnas.supernet.importance import NAME, attach
@@ -102,11 +105,15 @@ class SupernetFolder:
             raise ValueError(
                 f"{self.path}: holds no supernet ({RUN} is missing); train one with hvnas supernet train"
             )
-        return read_record(self.path / RUN, SupernetRun, schema=SCHEMA)
+        run = read_record(self.path / RUN, SupernetRun, schema=SCHEMA)
+        for name in ("resolution", "classes"):
+            check_number(name, getattr(run, name), name, str(self.path / RUN))
+        return run
 
     def space(self) -> Space:
         """The space of the supernet. Raises ValueError where its file has changed since, saying how."""
-        space = load_space(self.run.space)
+        with refusing(self.path / RUN):
+            space = load_space(self.run.space)
         self.check_space(space)
         return space
 
@@ -126,7 +133,7 @@ class SupernetFolder:
             return f"its genes are the same, but blocks, rules or limits are not (hash {space.hash})"
         name = other[0]
         more = f", and {len(other) - 1} more genes" if len(other) > 1 else ""
-        return f"{name} was {_values(theirs, name)}, is {_values(ours, name)}{more}"
+        return f"{name[:60]} was {_values(theirs, name)}, is {_values(ours, name)}{more}"
 
     def load(self) -> Supernet:
         """The supernet with the weights trained so far, or their average where one is kept, in eval.
@@ -138,7 +145,9 @@ class SupernetFolder:
                 f"{self.path}: nothing is trained yet ({STATE} is missing); wait or go on with it"
             )
         weights = read_model(self.state)
-        net = Supernet(self.space(), classes=self.run.classes, resolution=self.run.resolution)
+        space = self.space()
+        with refusing(self.path / RUN):
+            net = Supernet(space, classes=self.run.classes, resolution=self.run.resolution)
         if any(key.startswith(f"{NAME}.") for key in weights):
             attach(net)
         check_weights(net, weights, where=str(self.state))
@@ -155,4 +164,4 @@ def digest(net: Supernet) -> str:
 
 
 def _values(genes: Mapping[str, list[Any]], name: str) -> str:
-    return str(genes[name]) if name in genes else "not there"
+    return shown(genes[name]) if name in genes else "not there"

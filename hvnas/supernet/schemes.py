@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hvnas._names import unknown_name
+from hvnas._registry import Registry
 from hvnas.arch import INNER, Arch
 from hvnas.supernet.drawing import EvenDraws
 from hvnas.supernet.supernet import Supernet
@@ -59,31 +59,25 @@ class Options:
 
 
 Maker = Callable[[Options], Scheme]
-_MAKERS: dict[str, Maker] = {}
+_MAKERS: Registry[Maker] = Registry("scheme")
 
 
 def register_scheme(name: str) -> Callable[[Maker], Maker]:
     """Decorator: what makes the scheme called `name` of its `Options`."""
-
-    def register(maker: Maker) -> Maker:
-        _MAKERS[name] = maker
-        return maker
-
-    return register
+    return _MAKERS.registering(name)
 
 
 def list_schemes() -> tuple[str, ...]:
     """Names that `make_scheme` takes."""
-    return tuple(sorted(_MAKERS))
+    return _MAKERS.names()
 
 
 def make_scheme(name: str, net: Supernet, *, seed: int = 0, paths: int | None = None) -> Scheme:
     """The scheme called `name`. Raises ValueError for an unknown name or fewer than one path."""
-    if name not in _MAKERS:
-        raise ValueError(unknown_name("scheme", name, list_schemes()))
+    make = _MAKERS[name]
     if paths is not None and paths < 1:
         raise ValueError(f"paths: must be >= 1, got {paths}; it is the number of random networks a step")
-    return _MAKERS[name](Options(net, seed, paths))
+    return make(Options(net, seed, paths))
 
 
 class _Random:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hvnas.arch import Arch
 from hvnas.blocks import Block
 from hvnas.nn import Network, build
+from hvnas.nn.images import check_images
 from hvnas.ops import State
 from hvnas.space import Space
 from hvnas.supernet.extremes import extreme, with_sizes
@@ -69,6 +70,7 @@ class Supernet(nn.Module):
         self._forget()
         self.arch = self.largest
         self.set(self.arch)
+        self.register_forward_pre_hook(check_images_of_member)
 
     # members
 
@@ -170,6 +172,7 @@ class Supernet(nn.Module):
 
     def heads(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits of the active member's classifier and of its distillation classifier, where it has one."""
+        check_images_of_member(self, (x_BCHW,))
         x = x_BCHW
         *body, head = self.active
         for part in body:
@@ -232,6 +235,11 @@ class Supernet(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._forget()
+
+
+def check_images_of_member(module: nn.Module, args: tuple[Any, ...]) -> None:
+    """Raise ValueError where the active member of a supernet does not take the images ``args[0]``."""
+    check_images(module, args, remake="Supernet(space, resolution={})")
 
 
 def _path(place: str, branch: str) -> str:

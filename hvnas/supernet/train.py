@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,9 +11,11 @@ import numpy as np
 
 from hvnas._lock import locked
 from hvnas._names import unknown_name
+from hvnas._validation import MOST_SEED, check_whole
 from hvnas.arch import Arch
-from hvnas.space import load_space
+from hvnas.space import Space, load_space
 from hvnas.supernet.checkpoint import SupernetFolder, SupernetRun, genes_of
+from hvnas.supernet.extremes import extreme
 from hvnas.supernet.memory import MemoryNeed, memory
 from hvnas.supernet.schemes import DEFAULT, list_schemes
 from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, inherited_top1
@@ -22,6 +24,7 @@ from hvnas.supernet.training import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
 from hvnas.train.events import OnLine, recorded
+from hvnas.train.fitting import check_batch, check_enough
 from hvnas.train.folder import lasting
 from hvnas.train.loop import DivergedError, OnProgress, TrainResult
 from hvnas.train.peers import Peers
@@ -29,6 +32,8 @@ from hvnas.train.recipes import Recipe, load_recipe, training_of
 
 RECIPE = "supernet"
 SHOWN_AT_RANDOM = 3
+# Members that are looked at before a training begins.
+TRIED = 64
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,18 @@ def begin(asked: Asked, out: str | Path) -> SupernetFolder:
         seed=asked.seed or 0,
     )
     _check(run)
+    if asked.batch is not None:
+        check_enough(asked.batch, data)
+    check_batch(training_of(recipe_of(run)).batch, data, workers=1, archs=_some_members(space, data))
     folder.begin(run)
     return folder
+
+
+def _some_members(space: Space, data: Data) -> Iterator[Arch]:
+    """The smallest and the largest network of `space` at the size of `data`, and some between."""
+    drawn = np.random.default_rng(0).integers(0, space.cardinalities, size=(TRIED, len(space.genes)))
+    for row in (extreme(space, sign=-1), extreme(space, sign=1), *space.canonicalise(drawn)):
+        yield space.decode(row).with_(resolution=data.resolution, classes=data.classes)
 
 
 def go_on(asked: Asked, out: str | Path) -> SupernetFolder:
@@ -202,15 +217,16 @@ def _unheeded(recipe: Recipe) -> list[str]:
 
 def _check(run: SupernetRun) -> None:
     """Raise ValueError before anything is written where the run cannot be trained."""
+    if run.batch is not None:
+        check_whole("batch", run.batch, least=1)
     recipe_of(run)
     check_bn_calib(run.bn_calib)
     if run.scheme not in list_schemes():
         raise ValueError(unknown_name("scheme", run.scheme, list_schemes()))
     for name, value in (("epochs", run.epochs), ("paths", run.paths)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name}: must be >= 1, got {value}")
-    if run.seed < 0:
-        raise ValueError(f"seed: must be >= 0, got {run.seed}")
+        if value is not None:
+            check_whole(name, value, least=1)
+    check_whole("seed", run.seed, least=0, most=MOST_SEED)
 
 
 def _scored(net: Supernet, data: Data, *, bn_calib: int, seed: int) -> tuple[Calibrated, ...]:

@@ -9,10 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from hvnas._validation import MOST_SEED, check_whole
 from hvnas.arch import Arch, load_arch
 from hvnas.latency.stated import restated
 from hvnas.train.data import Data, load_data
-from hvnas.train.fitting import fit_arch, least_resolution
+from hvnas.train.fitting import check_batch, check_enough, fit_arch, least_resolution
 from hvnas.train.folder import BESIDE, TrainFolder, TrainRun, find_training, lasting
 from hvnas.train.loop import network_for
 from hvnas.train.recipes import Recipe, load_recipe, recipe_to_dict, training_of, with_batch
@@ -92,9 +93,11 @@ def begin(asked: Asked, out: str | Path, *, latency_device: str | None = None) -
         what = "network: is missing; name the one to train" if asked.source is None else "data: is missing"
         raise ValueError(f"{what}; see hvnas train --help")
     network = network_of(asked.source)
-    seed = _at_least(0, "seed", asked.seed or 0)
+    seed = _at_least(0, "seed", asked.seed or 0, most=MOST_SEED)
     data = _data_for(network, asked)
     recipe = _recipe(asked)
+    if asked.batch is not None:
+        check_enough(asked.batch, data)
     beside = Path(asked.source) if Path(asked.source).is_dir() else Path(asked.source).parent
     arch = restated(fit_arch(network, data), network, device=latency_device, beside=beside)
     taught = asked.teacher not in (None, NO_TEACHER)
@@ -195,16 +198,17 @@ def _recipe(asked: Asked) -> Recipe:
 
 def _check(run: TrainRun, arch: Arch, data: Data) -> None:
     """Raise ValueError before anything is written where the training could not be begun."""
-    network = network_for(arch, data, recipe=run.load_recipe(), seed=run.seed)
+    recipe = run.load_recipe()
+    check_batch(training_of(recipe).batch, data, workers=run.workers, archs=[arch])
+    network = network_for(arch, data, recipe=recipe, seed=run.seed)
     if run.weights is not None:
         begin_with(network, run.weights)
     if run.teacher is not None:
         load_teacher(run.teacher, data, weights=run.teacher_weights)
 
 
-def _at_least(least: int, name: str, value: int) -> int:
-    if value < least:
-        raise ValueError(f"{name}: must be a whole number >= {least}, got {value}")
+def _at_least(least: int, name: str, value: int, *, most: int | None = None) -> int:
+    check_whole(name, value, least=least, most=most)
     return value
 
 

@@ -42,6 +42,11 @@ class Plan:
         """Steps of every epoch. The last, smaller batch is left out: batch statistics stay comparable."""
         return len(self._counts())
 
+    @property
+    def least(self) -> int:
+        """The fewest images that a worker gets in a step."""
+        return min(count for count, _ in self._counts()) // self.workers
+
     def parts(self, epoch: int, *, first: int = 0, rank: int = 0) -> list[Part]:
         """The steps from number `first` on, in the order that seed and epoch alone give."""
         rng = np.random.default_rng([self.seed, epoch])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import prod
 
 import torch
 from torch import nn
 
 from hvnas.arch import Arch
 from hvnas.blocks import Block
-from hvnas.train.data.registry import Data
-
-LARGEST = 4096
+from hvnas.ops import Op
+from hvnas.train.batches import Plan
+from hvnas.train.data.registry import LARGEST, Data
 
 
 def fit_arch(arch: Arch, data: Data) -> Arch:
@@ -37,6 +38,47 @@ def least_resolution(arch: Arch, data: Data) -> int | None:
             return resolution
         resolution *= 2
     return None
+
+
+def check_enough(batch: int, data: Data) -> None:
+    """Raise ValueError where a batch that is asked for is more than all training images."""
+    if batch > len(data.train):
+        raise ValueError(
+            f"batch: {batch} images a step, but there are {len(data.train)} to train on; give at most as many"
+        )
+
+
+def check_batch(batch: int, data: Data, *, workers: int, archs: Iterable[Arch]) -> None:
+    """Raise ValueError where a process gets one image a step and one of `archs` cannot be trained on that.
+
+    BatchNorm takes mean and spread over a batch's images and positions: of a single value there is no spread.
+    """
+    images = Plan(count=len(data.train), batch=batch, seed=0, workers=workers).least
+    alone = next(filter(None, map(_normalises_one_value, archs)), None) if images < 2 else None
+    if alone is None:
+        return
+    if len(data.train) < 2 * workers:
+        cure = f"train on {2 * workers} images or more"
+    else:
+        cure = f"give a batch of {2 * workers} or more"
+    each = "one image a step and worker" if workers > 1 else "one image a step"
+    raise ValueError(
+        f"batch: {each}, but {alone} has BatchNorm on a map of 1 x 1, which needs two; {cure}, or a larger "
+        "resolution"
+    )
+
+
+def _normalises_one_value(arch: Arch) -> str | None:
+    """The first part whose BatchNorm has one value a channel and image; None where there is none."""
+    program = arch.lower()
+    pairs = zip(program.ops, program.labels, strict=True)
+    return next((label for op, label in pairs if op.variant == "bn" and _positions(op) == 1), None)
+
+
+def _positions(op: Op) -> int:
+    """Values that an op writes for each channel of an image: of a map ``(C, H, W)``, of tokens ``(N, D)``."""
+    shape = op.shape_out
+    return prod(shape[1:]) if len(shape) == 3 else prod(shape[:-1])
 
 
 def check_sizes(model: nn.Module, sizes: Sequence[int], *, device: torch.device) -> None:

@@ -11,8 +11,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import naming, read_text, write_atomic
+from hvnas._files import naming, read_json, write_atomic
 from hvnas.arch import Arch, load_arch, save_arch
+from hvnas.blocks.limits import check_number
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
 from hvnas.train.recipes import Recipe, recipe_from_dict
@@ -123,7 +124,10 @@ class TrainFolder:
         """What is trained here. Raises ValueError naming file and field."""
         if not self.holds_run:
             raise ValueError(f"{self.path}: holds no training ({RUN} is missing); train one with hvnas train")
-        return read_record(self.path / RUN, TrainRun, schema=SCHEMA)
+        run = read_record(self.path / RUN, TrainRun, schema=SCHEMA)
+        for name in ("resolution", "classes"):
+            check_number(name, getattr(run, name), name, str(self.path / RUN))
+        return run
 
     @cached_property
     def arch(self) -> Arch:
@@ -154,10 +158,7 @@ class TrainFolder:
     def metrics(self) -> dict[str, Any]:
         """What came of the training. Raises ValueError where that is not known."""
         path = self.path / METRICS
-        try:
-            metrics: dict[str, Any] = json.loads(read_text(path))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: not valid JSON ({error}); restore the file") from None
+        metrics: dict[str, Any] = read_json(path)
         if not isinstance(metrics, dict) or not _is_history(metrics.get("history")):
             raise ValueError(
                 f"{path}: history: must list the epochs with loss and top1, finite numbers; restore the file"

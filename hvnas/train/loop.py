@@ -24,7 +24,7 @@ from hvnas.train.data.splits import Batch, Split
 from hvnas.train.devices import device_of
 from hvnas.train.dropout import drop_features
 from hvnas.train.evaluation import scaled, to_tensors, top1_of
-from hvnas.train.fitting import check_sizes, fit_arch
+from hvnas.train.fitting import check_batch, check_sizes, fit_arch
 from hvnas.train.mixing import make_mixing
 from hvnas.train.objective import Loss, make_loss
 from hvnas.train.optim import MovingAverage, clip_by_weights, make_optimizer, set_learning_rate
@@ -140,6 +140,8 @@ class Trainer:
         )
         self.plan = self._make_plan()
         self.steps = self.plan.steps
+        if isinstance(model, Network):
+            check_batch(self.plan.batch, data, workers=self.peers.count, archs=[model.arch])
         self.layout = torch.channels_last if isinstance(model, Network) else torch.contiguous_format
         self.model = _laid_out(model.to(self.device), self.layout)
         check_sizes(self.model, self.plan.sizes, device=self.device)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import read_yaml
+from hvnas._files import read_yaml, refusing
 from hvnas._names import unknown_name
+from hvnas._validation import shown
 from hvnas.train.training import Training, training_from_dict
 
 SCHEMA = "hvnas.recipe/1"
@@ -20,6 +20,7 @@ FIELDS = ("schema", "epochs", "distilled", "augmentation", "source", "training")
 # basic: crop and flip, colour jitter at most; policy: AutoAugment or RandAugment; modern: those together
 # with mixup or cutmix, as DeiT (arXiv 2012.12877, Table 9) and all the papers of the space train.
 AUGMENTATIONS = ("basic", "policy", "modern")
+MOST_EPOCHS = 10**6
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def recipe_from_dict(data: Mapping[str, Any], *, where: str) -> Recipe:
 
 
 def _checked(path: Path) -> Recipe:
-    return _recipe(read_yaml(path, schema=SCHEMA), path.stem, str(path))
+    with refusing(path):
+        return _recipe(read_yaml(path, schema=SCHEMA), path.stem, str(path))
 
 
 def _recipe(data: dict[str, Any], name: str, where: str) -> Recipe:
@@ -114,20 +116,17 @@ def _recipe(data: dict[str, Any], name: str, where: str) -> Recipe:
         if field not in FIELDS:
             raise ValueError(f"{where}: {field}: no such field; there are {', '.join(FIELDS)}")
     epochs = _field(data, where, "epochs")
-    if (
-        isinstance(epochs, bool)
-        or not isinstance(epochs, (int, float))
-        or not isfinite(epochs)
-        or epochs <= 0
-    ):
-        raise ValueError(f"{where}: epochs: must be a number > 0, got {epochs!r}")
+    if isinstance(epochs, bool) or not isinstance(epochs, (int, float)) or not 0 < epochs <= MOST_EPOCHS:
+        raise ValueError(
+            f"{where}: epochs: must be a number > 0 and at most {MOST_EPOCHS:,}, got {shown(epochs)}"
+        )
     distilled = _field(data, where, "distilled")
     if not isinstance(distilled, bool):
-        raise ValueError(f"{where}: distilled: must be true or false, got {distilled!r}")
+        raise ValueError(f"{where}: distilled: must be true or false, got {shown(distilled)}")
     augmentation = _field(data, where, "augmentation")
     if augmentation not in AUGMENTATIONS:
         raise ValueError(
-            f"{where}: augmentation: must be one of {', '.join(AUGMENTATIONS)}, got {augmentation!r}"
+            f"{where}: augmentation: must be one of {', '.join(AUGMENTATIONS)}, got {shown(augmentation)}"
         )
     source = str(data.get("source", ""))
     training = training_from_dict(data["training"], where=where) if "training" in data else None

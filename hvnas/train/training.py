@@ -10,12 +10,17 @@ from math import isfinite
 from typing import Any, Literal, get_args, get_type_hints
 
 from hvnas._files import refuse_unknown
-from hvnas._validation import first_wrong
+from hvnas._validation import first_wrong, shown, validated
+from hvnas.blocks.limits import LIMITS
+
+# Of whole numbers in a training section, and of others: what float32 holds. Sides of images have their own.
+MOST, MOST_REAL = 1_000_000, 1e38
+_MOST_PIXELS = LIMITS["resolution"][1]
 
 
 def _require(holds: bool, what: str, value: object) -> None:
     if not holds:
-        raise ValueError(f"{what}, got {value!r}")
+        raise ValueError(f"{what}, got {shown(value)}")
 
 
 def _share(name: str, value: float) -> None:
@@ -185,7 +190,9 @@ class MultiScale:
     def __post_init__(self) -> None:
         _require(self.base >= 1, "base must be a whole number >= 1", self.base)
         _require(self.multiple >= 1, "multiple must be a whole number >= 1", self.multiple)
+        sizes = (self.base, self.multiple, *self.sizes)
         _require(len(self.sizes) > 0 and min(self.sizes) >= 1, "sizes must be whole numbers", self.sizes)
+        _require(max(sizes) <= _MOST_PIXELS, f"sizes must be at most {_MOST_PIXELS} pixels", max(sizes))
 
     def at(self, resolution: int) -> tuple[int, ...]:
         """The sizes for data of `resolution` pixels, in ascending order, none twice."""
@@ -271,16 +278,26 @@ def training_from_dict(data: Any, *, where: str) -> Training:
     from pydantic import ValidationError
 
     if not isinstance(data, Mapping):
-        raise ValueError(f"{where}: training: must be a mapping, got {data!r}")
+        raise ValueError(f"{where}: training: must be a mapping, got {shown(data)}")
     _refuse_unknown_below(data, Training, "training.", where)
     try:
         # Through JSON: there pydantic is strict about numbers and still builds dataclasses from mappings.
-        training: Training = _adapter().validate_json(json.dumps(data, default=str), strict=True)
-        return training
+        training: Training = validated(_adapter(), data)
     except ValidationError as error:
         wrong = first_wrong(error)
         place = ".".join(["training", *wrong.place])
         raise ValueError(f"{where}: {place}: {wrong.said}") from None
+    if place := _beyond(asdict(training), "training"):
+        raise ValueError(f"{where}: {place}: must be at most {MOST:,}, or {MOST_REAL:g} where it is no count")
+    return training
+
+
+def _beyond(data: Any, place: str) -> str:
+    """The place of the first number that is larger than any may be, empty where there is none."""
+    if isinstance(data, int | float):
+        return place if data > (MOST if isinstance(data, int) else MOST_REAL) else ""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, tuple) else ()
+    return next((found for key, value in items if (found := _beyond(value, f"{place}.{key}"))), "")
 
 
 def _refuse_unknown_below(data: Mapping[str, Any], section: type, prefix: str, where: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvnas.accuracy.ablations import TRACED, ablation_values, arch_of, load_ablations, load_theory
+from hvnas.accuracy.ablations import DATA, TRACED, ablation_values, arch_of, load_ablations, load_theory
 from hvnas.accuracy.columns import COLUMNS
 from hvnas.accuracy.evidence import ablation_rows, load_evidence
 from hvnas.accuracy.fit import group_codes
@@ -64,8 +64,9 @@ def test_a_path_that_is_not_there_is_refused() -> None:
 
 def test_a_broken_row_is_named(tmp_path: Path) -> None:
     path = tmp_path / "ablations.csv"
-    path.write_text("study,family,base,variant,base_top1,delta\na,b,c,d,high,1\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="row 2"):
+    header, first = (DATA / "ablations.csv").read_text(encoding="utf-8").splitlines()[:2]
+    path.write_text(f"{header}\n{first.replace(',77.2,', ',high,')}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="row 2: base_top1: must be a number"):
         load_ablations(path)
 
 

@@ -82,7 +82,7 @@ def test_traced_rows_are_what_the_architecture_lowers_to(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("", "the column is missing"), ("broken", "could not convert"), ("fraction", "between 1 and 100")],
+    [("", "x.macs: missing column"), ("broken", "must be a number"), ("fraction", "between 1 and 100")],
 )
 def test_a_broken_table_is_refused_by_name(tmp_path: Path, line: str, message: str) -> None:
     text = (DATA / "evidence.csv").read_text(encoding="utf-8").splitlines()[:3]

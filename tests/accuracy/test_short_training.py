@@ -200,6 +200,29 @@ def test_a_line_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
     assert file.get(make_key({"arch": "b"})) == Curve()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"a": [1], "top1": [50.0], "diverged": false}',
+        '{"a": 1, "top1": [NaN], "diverged": false}',
+        '{"a": 1, "top1": [1e999], "diverged": false}',
+        '{"a": 1, "top1": [101.0], "diverged": false}',
+        '{"a": 1, "top1": 50.0, "diverged": false}',
+        '{"a": 1, "top1": [50.0], "diverged": "no"}',
+        '{"a": 1, "a": 1, "top1": [50.0], "diverged": false}',
+        "[" * 100_000,
+        "3",
+        "\udcff",
+    ],
+)
+def test_lines_of_no_run_are_passed_over(tmp_path: Path, line: str) -> None:
+    key = make_key({"a": 1})
+    (tmp_path / "results.jsonl").write_bytes(f"{line}\n".encode(errors="surrogateescape"))
+    assert ResultFile(tmp_path).get(key) == Curve()
+    ResultFile(tmp_path).put(key, Curve((50.0,)))
+    assert ResultFile(tmp_path).get(key) == Curve((50.0,))
+
+
 def test_the_estimator_costs_no_torch_until_it_trains() -> None:
     code = "import sys; from hvnas.accuracy import load_estimator; load_estimator('train:epochs=2')"
     subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)

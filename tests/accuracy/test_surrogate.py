@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import hvnas
+from hvnas._registry import Registry
 from hvnas.accuracy import (
     AccuracyEstimator,
     ColumnEstimator,
@@ -195,7 +196,7 @@ def test_it_is_registered_and_keeps_the_protocols(surrogate: Surrogate) -> None:
 def test_another_estimator_can_be_registered(surrogate: Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
     from hvnas.accuracy import estimator
 
-    monkeypatch.setattr(estimator, "_FACTORIES", dict(estimator._FACTORIES))
+    monkeypatch.setattr(estimator, "_FACTORIES", Registry("estimator"))
     register_estimator("mine")(lambda: surrogate)
     assert "mine" in list_estimators()
     assert load_estimator("mine") is surrogate

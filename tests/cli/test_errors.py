@@ -69,12 +69,44 @@ def test_unknown_names_and_missing_arguments(hvnas, empty_folder: Path, args: tu
         ("--evals", "-5", "evals: must be a whole number >= 1, got -5"),
         ("--evals", "1.5", "--evals"),
         ("--seed", "-1", "seed: must be a whole number >= 0, got -1"),
+        ("--seed", "4294967296", "seed: must be a whole number <= 4294967295, got 4294967296"),
+        ("--classes", "0", "classes: must be a whole number from 1 to 1000000, got 0"),
+        (
+            "--classes",
+            "1000000000000",
+            "classes: must be a whole number from 1 to 1000000, got 1000000000000",
+        ),
+        ("--classes", "ten", "--classes"),
         ("--margin", "nan", "margin: must be a number from 0 to 10, got nan"),
         ("--margin", "-0.1", "margin: must be a number from 0 to 10, got -0.1"),
     ],
 )
 def test_numbers_out_of_range(hvnas, empty_folder: Path, option: str, value: str, said: str) -> None:
     assert said in refused(hvnas, *SEARCH, option, value, folder=empty_folder)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--cpus-per-trial", "0", "cpus_per_trial: must be > 0 where gpus_per_trial is 0"),
+        ("--max-retries", "-1", "max_retries: must be >= 0, got -1"),
+        ("--workers", "-1", "workers: must be >= 1, got -1"),
+    ],
+)
+def test_shares_of_ray_out_of_range_leave_nothing(
+    hvnas, empty_folder: Path, option: str, value: str, said: str
+) -> None:
+    assert said in refused(hvnas, *SEARCH, "--engine", "ray", option, value, folder=empty_folder)
+
+
+@pytest.mark.parametrize(
+    "option", [("--resolution", "0"), ("--resolution", "100000"), ("--classes", "2000000")]
+)
+def test_no_file_is_exported_that_could_not_be_read(
+    hvnas, empty_folder: Path, option: tuple[str, str]
+) -> None:
+    args = ("export", "efficientvit_b0", "--format", "yaml", *option, "--out", empty_folder / "net.yaml")
+    assert f"{option[0][2:]}: must be a whole number from 1 to" in refused(hvnas, *args, folder=empty_folder)
 
 
 BAD_YAML = {

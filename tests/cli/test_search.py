@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import yaml
@@ -37,8 +38,8 @@ def data(hvnas, folder: Path, plain: str) -> dict:
 
 
 def test_json_has_the_agreed_keys(data: dict, folder: Path) -> None:
-    keys = "best pareto evaluated seconds space device devices objectives constraints strategy recipe seed"
-    assert list(data) == [*keys.split(), "stopped", "out"]
+    keys = "best pareto front counts limit evaluated seconds parts space device devices objectives"
+    assert list(data) == [*keys.split(), "constraints", "strategy", "recipe", "seed", "stopped", "out"]
     assert list(data["best"]) == KEYS
     assert all(list(found) == KEYS for found in data["pareto"])
     assert data["evaluated"] == 300
@@ -71,18 +72,64 @@ def test_no_styles_no_boxes_no_folded_lines(plain: str, data: dict, folder: Path
     assert "\x1b" not in plain
     assert not set(plain) & set("│┃─━┌└╭")
     assert f"Written to {folder}" in plain.splitlines()
-    assert any(line.endswith(data["pareto"][0]["name"]) for line in plain.splitlines())
+    assert any(line.endswith(data["front"][0]["name"]) for line in plain.splitlines())
 
 
-def test_the_front_is_thinned_between_its_ends(plain: str, data: dict) -> None:
-    lines = plain.splitlines()
+def of_the_front(printed: str) -> list[str]:
+    """The lines below the heading of the front."""
+    lines = printed.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("Pareto front"))
-    table = lines[start + 2 : lines.index("", start)]
-    names = [line.split()[-1] for line in table]
-    front = [found["name"] for found in data["pareto"]]
-    assert len(names) == min(12, len(front))
-    assert [names[0], names[-1]] == [front[0], front[-1]]
-    assert [name for name in front if name in names] == names
+    return lines[start + 2 : lines.index("", start)]
+
+
+def test_the_front_is_thinned_between_its_ends_and_shows_no_guesses(plain: str, data: dict) -> None:
+    names = [line.split()[-1] for line in of_the_front(plain)[:12]]
+    known = [found["name"] for found in data["pareto"] if found["top1_sd"] <= 7]
+    assert len(names) == min(12, len(known)) and len(known) < len(data["pareto"])
+    assert [names[0], names[-1]] == [known[0], known[-1]]
+    assert [name for name in known if name in names] == names
+    assert [found["name"] for found in data["front"]] == names
+
+
+def test_what_is_left_out_is_counted(plain: str, data: dict, folder: Path) -> None:
+    with (folder / "pareto.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    guesses = sum(float(line["top1_sd"]) > 7 for line in lines)
+    files = len(list((folder / "archs").iterdir()))
+    assert data["counts"] == {"front": len(lines), "files": files, "guesses": guesses}
+    assert of_the_front(plain)[-3:-1] == [
+        f"  written as files: {files}, one for each step of 1 % along the front",
+        f"  left out: {guesses} networks whose accuracy is a guess (± more than 7 points)",
+    ]
+
+
+def test_the_limit_is_the_same_wherever_it_is_told(hvnas, plain: str, data: dict, folder: Path) -> None:
+    line = f"limit: {data['limit']['text']}"
+    assert data["limit"]["best"] == ["budget"]
+    assert of_the_front(plain)[-1] == f"  {line}"
+    assert f" {line}\n" in (folder / "log.txt").read_text()
+    report = json.loads(hvnas("report", folder, "--out", folder.parent / "page.html", "--json").stdout)
+    assert report["runs"]["runs"][0]["limit"] == data["limit"]["text"]
+    assert line in (folder.parent / "page.html").read_text()
+
+
+def test_one_search_has_one_duration(hvnas, plain: str, data: dict, folder: Path) -> None:
+    """In the search's own words, as JSON, in the folder, in a report, in a comparison, and shown again."""
+    shown = f"{data['seconds']:.1f}"
+    assert f"(300 evaluated in {shown} s)" in plain
+    assert (folder / "history.csv").read_text().splitlines()[-1].split(",")[1] == f"{data['seconds']:.3f}"
+    ends = [line for line in (folder / "log.txt").read_text().splitlines() if " finished: " in line]
+    assert len(ends) >= 2 and all(end.endswith(f", {shown} s") for end in ends)
+    page = folder.parent / "again.html"
+    report = json.loads(hvnas("report", folder, "--out", page, "--json").stdout)
+    assert report["runs"]["runs"][0]["seconds"] == data["seconds"]
+    assert f"networks in {shown} s" in page.read_text()
+    other = folder.parent / "other"
+    copytree(folder, other)
+    compared = json.loads(hvnas("compare", folder, other, "--json").stdout)
+    assert [run["seconds"] for run in compared["runs"]] == [data["seconds"]] * 2
+    assert f" {shown} " in hvnas("compare", folder, other).stdout
+    assert f"(300 evaluated in {shown} s)" in hvnas("resume", folder).stdout
 
 
 def test_the_best_is_shown_stage_by_stage(plain: str, data: dict) -> None:
@@ -115,7 +162,44 @@ def test_the_files_named_are_there(plain: str, data: dict, folder: Path) -> None
 def test_the_whole_front_is_counted(plain: str, folder: Path) -> None:
     with (folder / "pareto.csv").open() as file:
         count = sum(1 for _ in csv.reader(file)) - 1
-    assert f" of its {count} networks (300 evaluated in " in plain
+    assert f"Pareto front: {count} networks, 12 of them shown (300 evaluated in " in plain
+
+
+def test_what_others_put_into_the_folder_is_not_listed(hvnas, plain: str, folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+    assert hvnas("resume", folder).stdout.splitlines()[-1] == plain.splitlines()[-1]
+    (folder / "notes.txt").unlink()
+
+
+def test_resume_takes_a_bound_written_in_another_way(hvnas, tmp_path: Path) -> None:
+    search = ("search", "--budget-ms", "2", *OPTIONS, "--evals", "30", "--out", tmp_path / "run")
+    begun = hvnas(*search, "--constraint", "params<=9M", "--constraint", "latency@iphone12<=1800us")
+    assert begun.exit_code == 0, begun.output
+    same = ("--constraint", "latency ≤ 1.8 ms", "--constraint", "params =< 9000000")
+    again = hvnas(*search, "--resume", *same)
+    assert again.exit_code == 0, again.output
+    other = hvnas(*search, "--resume", "--constraint", "params<=8M")
+    assert other.exit_code == 2
+    assert "was begun with latency_ms<=1.8, params<=9000000, not params<=8000000" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("constraints", "said"),
+    [
+        (("macs>=80e6", "macs<=60e6"), "nothing keeps both macs>=80000000 and macs<=60000000"),
+        (("latency_ms>=3",), "the budget of 2 ms leaves at most 1.757, margin included"),
+        (("top1>=101",), "nothing keeps top1>=101: there can be at most 100"),
+    ],
+)
+def test_bounds_that_leave_nothing_are_told_before_the_search(
+    hvnas, tmp_path: Path, constraints: tuple[str, ...], said: str
+) -> None:
+    bounds = [word for text in constraints for word in ("--constraint", text)]
+    result = hvnas("search", "--budget-ms", "2", *OPTIONS, *bounds, "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.output.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_show_takes_the_run_folder(hvnas, folder: Path, data: dict) -> None:

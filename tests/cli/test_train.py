@@ -118,6 +118,10 @@ def test_what_is_missing_or_unknown_is_one_line(train, hvnas, tmp_path: Path) ->
     [
         (("--device", "tpu"), "device: 'tpu' cannot be used here"),
         (("--batch", 0), "batch: must be a whole number >= 1"),
+        (("--batch", 100_000), "images a step, but there are"),
+        (("--seed", 10**20), "seed: must be a whole number <= 4294967295"),
+        (("--resolution", 1_000_000), "resolution: must be a whole number <= 4096"),
+        (("--epochs", 0), "epochs: must be a whole number >= 1"),
         (("--patience", 0), "patience: must be a whole number >= 1"),
         (("--save-every", -1), "'--save-every'"),
         (("--teacher-weights", "w.safetensors"), "teacher_weights: whose?"),

@@ -123,9 +123,9 @@ def test_round_trip(keys: tuple[BlockKey, ...], tmp_path: Path) -> None:
     ("old", "new", "reason"),
     [
         ("type: mb4d", "type: mb4", "block.type: unknown block 'mb4'; did you mean 'mb4d'"),
-        ("map: [", "map: [0, ", "given.map: must be 3 integers >= 1"),
+        ("map: [", "map: [0, ", "given.map: must be 3 integers from 1 to 65536"),
         ("given:", "taken:", "taken: unknown field"),
-        ("uses: 1", "uses: none", "uses: must be an integer >= 1"),
+        ("uses: 1", "uses: none", "uses: must be an integer from 1 to 1000000000"),
         ("width: ", "width: 1", "block: cannot take what it is given"),
     ],
 )

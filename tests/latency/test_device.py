@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import hvnas.latency.registry as registry
+from hvnas._registry import Registry
 from hvnas.arch import load_arch
 from hvnas.latency import Device, Student, list_devices, load_device, register_device
 from hvnas.latency.interval import fit_student
@@ -141,7 +142,7 @@ def test_unknown_device() -> None:
 
 
 def test_registered_device(monkeypatch: pytest.MonkeyPatch, repo_root: Path) -> None:
-    monkeypatch.setattr(registry, "_DEVICES", {})
+    monkeypatch.setattr(registry, "_DEVICES", Registry("device"))
     register_device("mine")(lambda: repo_root / "latency_tables" / "iphone12.yaml")
     register_device("made")(lambda: load_device("iphone12"))
     assert {"mine", "made", "iphone12"} <= set(list_devices())

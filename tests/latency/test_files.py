@@ -110,9 +110,9 @@ def test_truncated_csv(files: tuple[Path, Path]) -> None:
     files[1].write_text(text[: len(text) // 2].rpartition(",")[0], encoding="utf-8")
     assert "is the file whole?" in refusal(files[0])
     files[1].write_text(text.splitlines()[0] + "\n", encoding="utf-8")
-    assert "holds no rows" in refusal(files[0])
+    assert "holds a header and no rows" in refusal(files[0])
     files[1].write_text("", encoding="utf-8")
-    assert "row 1: network: missing column" in refusal(files[0])
+    assert "is empty; the first row must be network, model, family" in refusal(files[0])
     files[1].unlink()
     assert "no such file" in refusal(files[0])
 

@@ -41,16 +41,21 @@ def make(
     *,
     moments: Sequence[Moment] = MOMENTS,
     ended: str = "finished",
+    sds: Sequence[float] | None = None,
+    took: str = "2.0 s",
+    limit: str | None = None,
     **changes: Any,
 ) -> Path:
-    """A run whose front has these milliseconds and top-1 (sd 1, so that the objective is one less)."""
+    """A run whose front has these milliseconds and top-1 (by default sd 1: the objective is one less)."""
     RunFolder(folder).create(config(**changes))
     lines = [
         f"archs/n{i}.yaml,n{i},{ms:.4f},{0.9 * ms:.4f},{1.1 * ms:.4f},0.9,true,"
-        f"{top1:.3f},1.000,{i + 1},{i + 2},0 1"
-        for i, (ms, top1) in enumerate(points)
+        f"{top1:.3f},{sd:.3f},{i + 1},{i + 2},0 1"
+        for i, ((ms, top1), sd) in enumerate(zip(points, sds or [1.0] * len(points), strict=True))
     ]
     (folder / "pareto.csv").write_text("\n".join([f"{HEADER},encoding", *lines]) + "\n")
     (folder / "history.csv").write_text(history_csv(moments))
-    RunFolder(folder).log(f"{ended}: 100 evaluated, {len(points)} on the front, 2.5 s")
+    if limit is not None:
+        RunFolder(folder).log(f"limit: {limit}")
+    RunFolder(folder).log(f"{ended}: 100 evaluated, {len(points)} on the front, {took}")
     return folder

@@ -13,6 +13,7 @@ import pytest
 
 from hvnas.report import Comparison, compare_folders, to_csv, to_json
 from hvnas.report.compare import coverage, equal
+from hvnas.report.panels import front_panels
 
 # Objectives (one less than top-1): 60 at 1 ms, 80 at 2 ms; and 70 at 1 ms, 80 at 2 ms, 85 at 3 ms.
 LOW = [(1.0, 61.0), (2.0, 81.0)]
@@ -150,3 +151,17 @@ def test_csv_has_a_line_for_each_run(found: Comparison) -> None:
     assert lines[0]["covers:high"] == "0.3333"
     assert lines[1]["best_top1"] == "86.0"
     assert lines[1]["hypervolume"] == "235.0"
+
+
+def test_a_bound_on_the_better_side_moves_no_corner(tmp_path: Path) -> None:
+    found = pair(tmp_path, {}, {"constraints": ("latency_ms>=0.5", "top1<=90")})
+    assert [(corner.value, corner.why) for corner in found.reference] == [(0.0, "zero"), (4.0, "budget")]
+    (panel,) = front_panels(found)
+    assert panel.region is not None
+    assert (panel.region.x, panel.region.y) == ((0.5, 4.0), (None, 90.0))
+
+
+def test_the_best_compared_is_no_guess(tmp_path: Path) -> None:
+    told = to_json(pair(tmp_path, {"sds": [1.0, 20.0]}, {}))
+    assert [run["best"]["name"] for run in told["runs"]] == ["n0", "n2"]
+    assert [(run["front"], run["files"], run["guesses"]) for run in told["runs"]] == [(2, 2, 1), (3, 3, 0)]

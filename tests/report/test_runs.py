@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from hvnas.report import load_run, load_runs
+from hvnas.report.runs import run_lines
+from hvnas.search.folder import RunFolder
 
 POINTS = [(1.0, 71.0), (2.0, 81.0)]
 
@@ -53,6 +55,40 @@ def test_the_last_end_counts(folder: Path) -> None:
     assert (run.stopped, run.evaluated) == (True, 1234)
 
 
+def test_the_best_is_no_guess_and_tables_show_none(tmp_path: Path) -> None:
+    points = [(1.0, 5.0), (2.0, 81.0), (3.0, 95.0)]
+    run = load_run(made_runs.make(tmp_path / "run", points, sds=[83.6, 1.0, 7.5]))
+    assert (run.best, run.shown, len(run.members)) == (1, [1], 3)
+    assert run_lines(run) == [
+        "written as files: all of them",
+        "left out: 2 networks whose accuracy is a guess (± more than 7 points)",
+    ]
+
+
+def test_files_are_counted(folder: Path) -> None:
+    front = folder / "pareto.csv"
+    front.write_text(front.read_text().replace("archs/n0.yaml", ""))
+    run = load_run(folder)
+    assert (run.written.tolist(), run.shown) == ([False, True], [1])
+    assert run_lines(run) == ["written as files: 1, one for each step of 1 % along the front"]
+
+
+def test_parts_and_limit_are_those_of_the_last_end(tmp_path: Path) -> None:
+    limit = "the budget (3.990 of 4 ms); at the fast end the floor of no-device"
+    took = "2.0 s, the sum of 3 parts"
+    folder = made_runs.make(tmp_path / "run", POINTS, limit="another", took="1.0 s")
+    RunFolder(folder).log(f"limit: {limit}")
+    RunFolder(folder).log(f"finished: 120 evaluated, 2 on the front, {took}")
+    run = load_run(folder)
+    assert (run.parts, run.evaluated, run.limit) == (3, 120, limit)
+    assert run_lines(run)[1:] == [f"took {took}", f"limit: {limit}"]
+
+
+def test_an_end_of_an_earlier_version_has_one_part_and_no_limit(folder: Path) -> None:
+    run = load_run(folder)
+    assert (run.parts, run.limit) == (1, None)
+
+
 @pytest.mark.parametrize("name", ["pareto.csv", "history.csv", "log.txt"])
 def test_a_run_that_has_not_ended_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -74,13 +110,13 @@ def test_a_log_without_an_end_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("pareto.csv", "81.000", "high", "line 3: top1: 'high' is no number"),
-        ("pareto.csv", "81.000", "nan", "line 3: top1: 'nan' is no number"),
+        ("pareto.csv", "81.000", "high", "row 3: top1: must be a number, got 'high'"),
+        ("pareto.csv", "81.000", "nan", "row 3: top1: must be a finite number, got nan"),
         ("pareto.csv", "3,0 1", "3,0 one", "encoding: '0 one' is no row"),
-        ("pareto.csv", "81.000,", "", "line 3: 11 cells under 12 names"),
-        ("pareto.csv", "latency_ms", "ms", "has no column latency_ms"),
-        ("history.csv", "140", "inf", "line 3: hypervolume: 'inf' is no number"),
-        ("history.csv", "evaluated", "seen", "has no column evaluated"),
+        ("pareto.csv", "81.000,", "", "row 3: 11 fields where the header has 12"),
+        ("pareto.csv", "latency_ms", "ms", "latency_ms: missing column"),
+        ("history.csv", "140", "inf", "row 3: hypervolume: must be a finite number, got inf"),
+        ("history.csv", "evaluated", "seen", "seen: unknown column"),
         ("config.yaml", "objectives: [top1", "objectives: [top2", "objectives: "),
     ],
 )
@@ -99,7 +135,7 @@ def test_damage_is_one_line_with_file_and_place(
 @pytest.mark.parametrize("text", ["", made_runs.HEADER + ",encoding\n"])
 def test_an_empty_front_is_damage(folder: Path, text: str) -> None:
     (folder / "pareto.csv").write_text(text)
-    with pytest.raises(ValueError, match="holds no line"):
+    with pytest.raises(ValueError, match=r"is empty|no rows"):
         load_run(folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patched.chdir(home)
         names = {"space": "own.yaml", "device": "iphone12", "estimator": "own.json"}
         search(**names, budget_ms=2.0, strategy="evolution", evals=40, out="run")
-        load_estimator.cache_clear()
+        hvnas.accuracy.estimator._made.cache_clear()
         assert resume(home / "run").evaluated == 40
     return home
 
@@ -91,7 +92,7 @@ def test_a_changed_evaluation_count_is_not_gone_on_with(tmp_path: Path) -> None:
 # What version 0.1.0 knew nothing of.
 NEW_FIELDS = "objectives constraints others other_hashes other_margins engine storage estimator_hash".split()
 NEW_ARRAYS = ("excess", "costs", "more")
-NEW_META = ("history", "checksum", "mark", "arrays")
+NEW_META = ("history", "checksum", "mark", "arrays", "digest")
 
 
 def age(out: Path, arrays_of: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> None:
@@ -157,3 +158,56 @@ def test_a_real_configuration_of_0_1_0_is_taken(real: Path, tmp_path: Path) -> N
     changed(out, estimator="surrogate")
     assert [str(one) for one in resume(out).problem.objectives] == ["top1", "latency_ms"]
     assert toy.outputs(out) == before
+
+
+def rewrite(out: Path, change: Callable[[dict[str, Any], dict[str, Any]], object]) -> None:
+    """Another state in a zip file that is whole: `change` has its arrays and its plain data."""
+    path = out / ".state" / "state.npz"
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    meta = json.loads(bytes(arrays.pop("meta")))
+    change(arrays, meta)
+    whole = io.BytesIO()
+    np.savez(whole, meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays)
+    path.write_bytes(whole.getvalue())
+
+
+def drop(meta: dict[str, Any]) -> None:
+    """As of an earlier version, which kept no checksum of its arrays."""
+    meta.pop("digest")
+
+
+CHANGES: dict[str, Callable[[dict[str, Any], dict[str, Any]], object]] = {
+    "a number": lambda arrays, meta: arrays["front.costs"].__setitem__((0, 0), np.nan),
+    "the history": lambda arrays, meta: meta["history"].append([1, float("nan"), 1, 1, 1]),
+    "the plain data": lambda arrays, meta: meta.update(evaluated=7),
+    "an array without checksum": lambda arrays, meta: (drop(meta), arrays.update({"front.ms": np.zeros(0)})),
+    "text without checksum": lambda arrays, meta: (drop(meta), arrays.update(expanded=np.array(["x"]))),
+    "infinity without checksum": lambda arrays, meta: (drop(meta), arrays["front.costs"].fill(np.inf)),
+    "history without checksum": lambda arrays, meta: (drop(meta), meta.update(history=[[1, 2]])),
+    "seconds without checksum": lambda arrays, meta: (
+        drop(meta),
+        meta.update(history=[[1, float("nan"), 1, 1, 1]]),
+    ),
+    "no generator": lambda arrays, meta: (drop(meta), meta.update(rng={"bit_generator": 3})),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_state_of_other_contents_is_named(tmp_path: Path, what: str) -> None:
+    out = tmp_path / "run"
+    cut(out)
+    rewrite(out, CHANGES[what])
+    with pytest.raises(ValueError, match=r"state\.npz: damaged \(.*\); start the run anew") as caught:
+        toy.run(out)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) <= 500
+
+
+@pytest.mark.parametrize(("old", "new"), [("recipe: modern300", "recipe: soup"), ("seed: 0", "seed: true")])
+def test_a_wrong_configuration_is_named_on_resume(tmp_path: Path, old: str, new: str) -> None:
+    out = tmp_path / "run"
+    search("poolformer", budget_ms=3.0, evals=20, strategy="evolution", out=out)
+    path = out / "config.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: "):
+        resume(out)

@@ -86,8 +86,8 @@ def test_same_seed_same_files(finished: tuple[Path, SearchResult], tmp_path: Pat
 def test_json_object(finished: tuple[Path, SearchResult]) -> None:
     out, result = finished
     told = result.to_json()
-    keys = "best pareto evaluated seconds space device devices objectives constraints strategy recipe seed"
-    assert list(told) == [*keys.split(), "stopped", "out"]
+    keys = "best pareto front counts limit evaluated seconds parts space device devices objectives"
+    assert list(told) == [*keys.split(), "constraints", "strategy", "recipe", "seed", "stopped", "out"]
     numbers = "latency_ms latency_low latency_high p_within_budget inside top1 top1_sd params macs".split()
     for entry in (told["best"], *told["pareto"]):
         assert list(entry) == ["file", "name", *numbers]
@@ -95,6 +95,8 @@ def test_json_object(finished: tuple[Path, SearchResult]) -> None:
     assert told["best"]["file"] == str(out / "best.yaml")
     assert told["evaluated"] == 3000
     assert told["stopped"] is False
+    assert told["counts"] == {"front": len(result.archive), "files": len(told["pareto"]), "guesses": 0}
+    assert [found["name"] for found in told["front"]] == [found.name for found in result.shown]
 
 
 def test_history_grows_to_the_end(finished: tuple[Path, SearchResult]) -> None:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import math
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -62,16 +63,19 @@ def test_moments_are_at_growing_evaluations(problem: Problem) -> None:
     assert all(b >= 1.15 * a for a, b in pairwise(counts))
 
 
-def test_the_last_is_noted_once(problem: Problem) -> None:
+def test_the_end_is_noted_once_with_the_seconds_of_the_search(problem: Problem) -> None:
     archive = archive_of(problem, 200)
     history = History(corner(problem))
     history.note(archive)
     archive.evaluated = 201
     history.note(archive)
     assert len(history.moments) == 1
-    history.note(archive, last=True)
-    history.note(archive, last=True)
+    history.close(archive)
+    time.sleep(0.01)
+    history.close(archive)
     assert [moment.evaluated for moment in history.moments] == [200, 201]
+    assert history.moments[-1].seconds == pytest.approx(history.seconds, abs=0.005)
+    assert history.moments[-1].seconds - history.moments[0].seconds >= 0.01
 
 
 def test_an_empty_front_has_no_volume_and_no_best(problem: Problem) -> None:
@@ -100,12 +104,33 @@ def test_restored_it_goes_on(problem: Problem) -> None:
     assert again.seconds >= history.moments[-1].seconds
     again.note(archive)
     assert len(again.moments) == 1
+    assert (history.parts, again.parts) == (1, 2)
 
 
-def test_restored_from_nothing() -> None:
+def test_seconds_after_the_last_moment_are_not_lost(problem: Problem) -> None:
+    history = History(corner(problem), started=time.perf_counter() - 5)
+    history.note(archive_of(problem, 200))
+    history.started -= 7
+    again = History(corner(problem))
+    again.restore(json.loads(json.dumps(history.stored())))
+    assert 12 <= again.seconds < 13
+    assert again.moments[-1].seconds < 6
+
+
+def test_of_a_finished_run_no_part_is_added(problem: Problem) -> None:
+    history = History(corner(problem))
+    history.close(archive_of(problem, 200))
+    again = History(corner(problem))
+    again.restore(history.stored(), finished=True)
+    assert (again.moments, again.parts) == (history.moments, 1)
+
+
+def test_restored_from_nothing_and_from_moments_alone() -> None:
     history = History(np.zeros(2))
-    history.restore([])
+    history.restore({})
     assert (history.moments, history.before) == ([], 0.0)
+    history.restore({"history": [[10, 2.5, 1.0, 3, 70.0]]})
+    assert (history.moments[0].evaluated, history.before) == (10, 2.5)
 
 
 def test_csv_has_a_line_for_each_moment() -> None:
@@ -127,6 +152,13 @@ def test_a_constraint_is_a_corner_the_tighter_the_better(problem: Problem) -> No
     assert reference_of(bounded, find_reach(problem)).tolist() == [-60.0, pytest.approx(tight)]
 
 
+@pytest.mark.parametrize("text", ["top1<=90", "latency_ms>=0.001"])
+def test_a_bound_on_the_better_side_moves_no_corner(problem: Problem, text: str) -> None:
+    reach = find_reach(problem)
+    bounded = dataclasses.replace(problem, constraints=(parse_constraint(text),))
+    assert reference_of(bounded, reach).tolist() == reference_of(problem, reach).tolist()
+
+
 def test_without_a_bound_the_corner_is_the_slowest_network(problem: Problem) -> None:
     sized = dataclasses.replace(problem, objectives=(Objective("top1"), Objective("params")))
     reach = find_reach(problem)
@@ -143,3 +175,5 @@ def test_a_run_keeps_its_history(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "history.csv").read_text() == history_csv(result.history)
     again = toy.run(tmp_path / "run", evals=1000)
     assert [moment.hypervolume for moment in again.history] == volumes
+    assert (again.seconds, again.parts) == (result.seconds, 1)
+    assert result.seconds == last.seconds

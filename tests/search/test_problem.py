@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 
 from hvnas.ops.columns import MACS, PARAMS
 from hvnas.search.evaluations import Evaluations
+from hvnas.search.making import make_problem
 from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyDevice, ToyEstimator, ToySpace
 
 LANDSCAPE = LANDSCAPES[2]
@@ -73,3 +75,28 @@ def test_batches_join_and_split() -> None:
         assert np.array_equal(joined.arrays()[name], array), name
     assert np.array_equal(whole.take(whole.inside).ms, whole.ms[whole.inside])
     assert len(problem.evaluate(rows()[:0])) == 0
+
+
+@pytest.mark.parametrize(
+    ("constraints", "said"),
+    [
+        (["params>=100.1M"], "params>=100100000: hybrid-mobile allows at most 100,000,000; loosen one"),
+        (["latency>=1.8"], "latency_ms>=1.8: the budget of 2 ms leaves at most 1.739, margin included"),
+        (["latency<=1.5", "latency>=1.4"], "latency_ms>=1.4: latency_ms<=1.5 leaves at most 1.304, margin"),
+        (["top1>=100.5"], "top1>=100.5: there can be at most 100; loosen one"),
+    ],
+)
+def test_a_bound_from_below_above_what_others_leave_is_told(constraints: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=r"^constraint: nothing keeps ") as caught:
+        make_problem(
+            "hybrid-mobile", "iphone12", "surrogate", budget_ms=2.0, margin=0.15, constraints=constraints
+        )
+    assert said in str(caught.value)
+
+
+def test_bounds_from_both_sides_that_leave_something_are_kept() -> None:
+    bounds = ["latency>=1.7", "macs>=12G", "macs<=12G", "top1>=80", "top1<=82"]
+    problem = make_problem(
+        "hybrid-mobile", "iphone12", "surrogate", budget_ms=2.0, margin=0.15, constraints=bounds
+    )
+    assert len(problem.constraints) == 5

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import toy
 
+from hvnas.report import load_run
 from hvnas.search.archive import Archive
+from hvnas.search.folder import RunFolder
 from hvnas.search.history import History
+from hvnas.search.run import execute
 from hvnas.search.seams import Silent
 from hvnas.search.session import Session
 from hvnas.search.state import Checkpoint, FolderCheckpoint, State, Stopped
@@ -146,6 +149,32 @@ def test_the_end_is_reported_and_comes_too_late_to_stop() -> None:
     session.finish(State(arrays={}, meta={"evaluated": 0}))
     assert notes.happened == ["saved 0", "reported 0"]
     assert not asked.is_set()
+
+
+def test_a_resumed_run_takes_the_sum_of_its_parts(tmp_path: Path) -> None:
+    out, stop = tmp_path / "run", Event()
+
+    class Stopping(Silent):
+        def advanced(self, archive: Archive, *, evals: int) -> None:
+            if archive.evaluated >= 500:
+                stop.set()
+
+    folder = RunFolder(out)
+    problem = toy.problem(out, pause=0.02)
+    cut = execute(problem, toy.config(), folder=folder, progress=Stopping(), stop=stop)
+    assert cut.stopped and cut.parts == 1
+    started = time.perf_counter()
+    whole = execute(problem, toy.config(), folder=folder, resumed=True)
+    own = time.perf_counter() - started
+    assert whole.parts == 2
+    # The second part sleeps 0.02 seconds a batch; its front is written after the clock has stopped.
+    assert cut.seconds + 0.1 < whole.seconds < cut.seconds + own
+    assert " s, the sum of 2 parts,\n" in repr(whole)
+    assert (out / "log.txt").read_text().endswith(f", {whole.seconds:.1f} s, the sum of 2 parts\n")
+    read = load_run(out)
+    assert (read.seconds, read.parts) == (whole.seconds, 2)
+    again = execute(problem, toy.config(), folder=folder, resumed=True)
+    assert (again.seconds, again.parts) == (whole.seconds, 2)
 
 
 def test_keys_of_a_cut_save_are_ignored(tmp_path: Path) -> None:

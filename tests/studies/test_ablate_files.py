@@ -169,6 +169,23 @@ def test_a_wrong_file_is_told_in_one_line(tiny: Path, part: Any, fields: dict[st
     assert words in message and "\n" not in message, message
 
 
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "1.0e+300", "9" * 30])
+def test_published_numbers_are_looked_at_before_anything_is_computed(tmp_path: Path, number: str) -> None:
+    variants = f"{{a: {{}}, b: {{arch: mobilevit_xs, published: {{ms: {number}}}}}}}"
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"schema: hvnas.ablation/1\nparts: [{{base: mobilevit_s, variants: {variants}}}]\n", encoding="utf-8"
+    )
+    with pytest.raises(ValueError, match=r"mine\.yaml.*variants\.b\.published\.ms|published\.ms.*mine\.yaml"):
+        load_study(path)
+
+
+def test_what_a_study_names_is_looked_for_under_its_file(tiny: Path) -> None:
+    path = write(tiny, {"base": "nothing", "variants": VARIANTS})
+    with pytest.raises(ValueError, match=r"mine\.yaml: unknown model 'nothing'"):
+        run_study(load_study(path))
+
+
 def test_what_is_no_study_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("parts: [", encoding="utf-8")
     (tmp_path / "b.yaml").write_text("schema: hvnas.arch/1", encoding="utf-8")

@@ -105,7 +105,7 @@ def test_timings_are_made_once_beside_the_reference_and_kept(
     assert again.reference_ms == pytest.approx(clock._ms(arch) * 3)
     assert Timings(tmp_path, clock, other).of(arch).ratio == pytest.approx(1 / first.ratio)
     again.path.write_text(again.path.read_text() + "abc,def,fast,0,1\n")
-    with pytest.raises(ValueError, match="line 5"):
+    with pytest.raises(ValueError, match="row 5: ms: must be a number"):
         Timings(tmp_path, clock, arch)
 
 

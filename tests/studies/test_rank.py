@@ -184,7 +184,7 @@ def test_a_result_that_is_none_names_its_line(tmp_path: Path, files: Path) -> No
     results = Standalone(tmp_path, how)
     assert results.outcomes() == []
     (tmp_path / FILE).write_text("network,seed,data,training,top1,seconds\na,0,d,t,much,1\n")
-    with pytest.raises(ValueError, match=r"standalone\.csv: line 2: is no result of a training; remove it"):
+    with pytest.raises(ValueError, match=r"standalone\.csv: row 2: top1: must be a number"):
         results.outcomes()
     with pytest.raises(ValueError, match="epochs: must be >= 1"):
         Standalone(tmp_path, replace(how, epochs=0))

@@ -31,6 +31,10 @@ def test_an_unknown_name_is_met_with_the_nearest_one() -> None:
     assert "\n" not in str(caught.value)
 
 
+PLAIN = "epochs: 300\ndistilled: false\naugmentation: modern\n"
+SCALES = "{base: 256, sizes: [100000]}"
+
+
 @pytest.mark.parametrize(
     ("field", "text"),
     [
@@ -38,6 +42,11 @@ def test_an_unknown_name_is_met_with_the_nearest_one() -> None:
         ("epochs", "epochs: .nan\ndistilled: false\naugmentation: modern\n"),
         ("epochs", "epochs: many\ndistilled: false\naugmentation: modern\n"),
         ("epochs", "epochs: true\ndistilled: false\naugmentation: modern\n"),
+        ("epochs", "epochs: 1.0e+300\ndistilled: false\naugmentation: modern\n"),
+        ("distilled", f"epochs: 300\ndistilled: [{'1, ' * 3000}]\naugmentation: modern\n"),
+        ("training.batch", f"{PLAIN}training: {{batch: 100000000, optimizer: {{lr: 0.1}}}}\n"),
+        ("training.optimizer.lr", f"{PLAIN}training: {{batch: 8, optimizer: {{lr: 1.0e+300}}}}\n"),
+        ("training.scales", f"{PLAIN}training: {{batch: 8, optimizer: {{lr: 1}}, scales: {SCALES}}}\n"),
         ("distilled", "epochs: 300\ndistilled: 1\naugmentation: modern\n"),
         ("distilled", "epochs: 300\naugmentation: modern\n"),
         ("augmentation", "epochs: 300\ndistilled: false\naugmentation: heavy\n"),
@@ -50,7 +59,7 @@ def test_a_bad_field_is_named_with_its_file(tmp_path: Path, field: str, text: st
     with pytest.raises(ValueError, match=f"{field}: ") as caught:
         load_recipe(path)
     assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) <= 500
 
 
 def test_a_recipe_of_the_readers_own_loads(tmp_path: Path) -> None:

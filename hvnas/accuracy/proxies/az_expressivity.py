@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from hvnas.accuracy.proxies.blockwise import as_rows, run_blocks
-from hvnas.accuracy.proxies.registry import register_probe
 from hvnas.accuracy.proxies.subject import Subject
 
 IMAGES = 8
@@ -29,7 +28,6 @@ def isotropy(features: Tensor) -> float:
     return float(torch.special.entr(eigenvalues / total).sum())
 
 
-@register_probe("az_expressivity")
 def az_expressivity(subject: Subject) -> float:
     """``sum over blocks of H(p)``: the entropy of the normalised principal components of their outputs.
 

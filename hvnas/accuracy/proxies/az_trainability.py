@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from hvnas.accuracy.proxies.blockwise import as_rows, rows_like, run_blocks
-from hvnas.accuracy.proxies.registry import register_probe
 from hvnas.accuracy.proxies.subject import Subject
 
 IMAGES = 8
@@ -29,7 +28,6 @@ def stability(x: Tensor, y: Tensor, generator: torch.Generator) -> float | None:
     return 2.0 - norm - 1.0 / norm if norm > 0 else float("-inf")
 
 
-@register_probe("az_trainability")
 def az_trainability(subject: Subject) -> float:
     """``mean over blocks of 2 - s - 1/s``, s the spectral norm of a block as a linear map of channels.
 

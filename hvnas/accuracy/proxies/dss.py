@@ -7,7 +7,6 @@ import math
 import torch
 
 from hvnas.accuracy.proxies.flow import Flow, flows
-from hvnas.accuracy.proxies.registry import register_probe
 from hvnas.accuracy.proxies.subject import Subject
 
 
@@ -19,7 +18,6 @@ def diversity(flow: Flow) -> float:
     )
 
 
-@register_probe("dss")
 def dss(subject: Subject) -> float:
     """``log(sum over attention of ‖dR/dW‖_nuc ‖W‖_nuc + sum over the rest of sum |W ∘ dR/dW|)``.
 

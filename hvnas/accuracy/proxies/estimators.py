@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
-from hvnas.accuracy.estimator import SCORE, ScoreEstimate, check_scenario, register_estimator, values_of
-from hvnas.accuracy.proxies.registry import COUNTED, PROBED, Array, CountedProxy, load_proxy
+from hvnas.accuracy.estimator import SCORE, ScoreEstimate, check_scenario, values_of
+from hvnas.accuracy.proxies.registry import Array, CountedProxy, load_proxy
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program
 from hvnas.train.recipes import load_recipe
@@ -29,6 +28,14 @@ class CountEstimator:
 
     name: str
     proxy: CountedProxy
+
+    @classmethod
+    def of(cls, name: str) -> CountEstimator:
+        """The estimator of the counted proxy called `name`. Raises ValueError for any other name."""
+        proxy = load_proxy(name)
+        if not isinstance(proxy, CountedProxy):
+            raise ValueError(f"{name}: runs the network, it does not count; use ProbeEstimator")
+        return cls(name, proxy)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -84,15 +91,3 @@ class ProbeEstimator:
 def _check(recipe: str, scenario: str) -> None:
     check_scenario(scenario)
     load_recipe(recipe)
-
-
-def _count(name: str) -> CountEstimator:
-    proxy = load_proxy(name)
-    assert isinstance(proxy, CountedProxy)
-    return CountEstimator(name, proxy)
-
-
-for _name in COUNTED:
-    register_estimator(_name)(partial(_count, _name))
-for _name in PROBED:
-    register_estimator(_name)(partial(ProbeEstimator, _name))

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hvnas.accuracy.proxies.registry import register_probe
 from hvnas.accuracy.proxies.subject import Subject
 
 IMAGES = 16
@@ -66,7 +65,6 @@ def agreement(subject: Subject, images: Tensor) -> Tensor:
     return codes.agreement
 
 
-@register_probe("naswot")
 def naswot(subject: Subject) -> float:
     """``log |det K_H|``, ``K_H[i, j] = c_i · c_j + (1 - c_i) · (1 - c_j)`` over 16 images.
 

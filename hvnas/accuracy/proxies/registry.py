@@ -1,20 +1,20 @@
 """What a proxy is, and how one is found by name.
 
 A *counted* proxy is a formula of columns of the Program; a *probed* one runs the network with weights
-drawn from a seed. Each stands in a file of its own name; the decorators below make it known.
+drawn from a seed. The formulas stand here; what is probed stands in a file of its own name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._names import unknown_name
+from hvnas._registry import Late, Registry
+from hvnas.accuracy.columns import COLUMNS
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program, evaluate_columns
 
@@ -72,7 +72,7 @@ class ProbedProxy:
 
 
 Proxy = CountedProxy | ProbedProxy
-_PROXIES: dict[str, Proxy] = {}
+_PROXIES: Registry[Proxy] = Registry("proxy")
 
 
 def register_count(
@@ -81,7 +81,7 @@ def register_count(
     """Decorator: a formula of `columns`, ``values [n, columns] -> scores [n]``, is the proxy `name`."""
 
     def register(combine: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        _PROXIES[name] = CountedProxy(name, columns, combine)
+        _PROXIES.add(name, CountedProxy(name, columns, combine))
         return combine
 
     return register
@@ -91,7 +91,7 @@ def register_probe(name: str) -> Callable[[Callable[[Subject], float]], Callable
     """Decorator: a function of a `Subject` is the proxy `name`."""
 
     def register(probe: Callable[[Subject], float]) -> Callable[[Subject], float]:
-        _PROXIES[name] = ProbedProxy(name, probe)
+        _PROXIES.add(name, ProbedProxy(name, probe))
         return probe
 
     return register
@@ -99,13 +99,68 @@ def register_probe(name: str) -> Callable[[Callable[[Subject], float]], Callable
 
 def list_proxies() -> tuple[str, ...]:
     """Names that `load_proxy` takes: counts first, then those that run the network."""
-    return tuple(dict.fromkeys([*COUNTED, *PROBED, *_PROXIES]))
+    return tuple(_PROXIES)
 
 
 def load_proxy(name: str) -> Proxy:
     """The proxy called `name`. Raises ValueError naming those that exist."""
-    if name not in _PROXIES and name in (*COUNTED, *PROBED):
-        import_module(f"hvnas.accuracy.proxies.{name}")
-    if name not in _PROXIES:
-        raise ValueError(unknown_name("proxy", name, list_proxies()))
-    return _PROXIES[name]
+    proxy = _PROXIES[name]
+    if isinstance(proxy, ProbedProxy) and isinstance(proxy.probe, Late):
+        return replace(proxy, probe=proxy.probe.load())
+    return proxy
+
+
+PARAMS, MACS, ACTS = (next(c for c in COLUMNS if c.name == name) for name in ("params", "macs", "acts"))
+
+
+@register_count("params", PARAMS)
+def params(values: Array) -> Array:
+    """Trainable parameters, position biases and tokens included.
+
+    Convolution, linear and attention layers alike count by their weights. Source: none needed; it is the
+    baseline that 2301.11300 finds no earlier proxy to beat consistently. Known failure: blind to
+    resolution, to the order of stages, and to token mixers without weights; maximised at given MACs it
+    finds poor networks. Cost: a pass over the Program, about a millisecond, no weights allocated.
+    """
+    return values[:, 0]
+
+
+@register_count("macs", MACS)
+def macs(values: Array) -> Array:
+    """MACs of one image: convolutions, linear layers and both products of attention.
+
+    Source: none needed; "complexity" in AZ-NAS (2403.19232). Known failure: inside a band of equal MACs
+    it says nothing. Cost: a pass over the Program, about a millisecond, no weights allocated.
+    """
+    return values[:, 0]
+
+
+@register_count("acts", ACTS)
+def acts(values: Array) -> Array:
+    """Elements that convolutions, linear layers and attention products write for one image.
+
+    Attention maps (queries by keys, every head) are included, as in timm's ``macts``; norms, activation
+    functions and pooling write nothing that counts. Source: activations as a measure of a network's
+    size, 2003.13678 (section 3.4, for convolutions). Known failure: grows with resolution and with
+    attention on fine maps whether or not they help. Cost: a pass over the Program, about a
+    millisecond, no weights allocated.
+    """
+    return values[:, 0]
+
+
+@register_count("free", PARAMS, ACTS)
+def free(values: Array) -> Array:
+    """``log(params) + log(acts)``, attention maps included: what every other proxy has to beat.
+
+    No fit and no data. Defined for all layers as `params` and `acts` are. Source: this project, chosen
+    because it ranks published networks well, so its own figures on published networks carry a bonus
+    of selection. Known failure: a search maximises activations if nothing bounds them; it cannot see
+    what costs neither parameters nor activations (BoTNet-26 above ResNet-26 with fewer parameters).
+    Cost: a pass over the Program, about a millisecond, no weights allocated.
+    """
+    scores: Array = np.log(np.maximum(values, 1.0)).sum(axis=1)
+    return scores
+
+
+for _name in PROBED:
+    register_probe(_name)(Late(f"hvnas.accuracy.proxies.{_name}:{_name}"))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 from hvnas.accuracy.proxies.flow import flows
-from hvnas.accuracy.proxies.registry import register_probe
 from hvnas.accuracy.proxies.subject import Subject
 
 
-@register_probe("synflow")
 def synflow(subject: Subject) -> float:
     """``log sum |θ ∘ dR/dθ|`` over the weights of all layers, ``R = sum_c f(1; |θ|)_c``.
 

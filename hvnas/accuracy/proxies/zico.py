@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hvnas.accuracy.proxies.registry import register_probe
 from hvnas.accuracy.proxies.subject import Subject, layers
 
 BATCHES = 2
@@ -49,7 +48,6 @@ def _batches(subject: Subject) -> Iterator[list[Tensor]]:
         yield gradients(subject, batch, truth)
 
 
-@register_probe("zico")
 def zico(subject: Subject) -> float:
     """``sum over layers of log sum over weights of E|g| / sqrt(Var|g|)``, over 2 batches of 4 images.
 

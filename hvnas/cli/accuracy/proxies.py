@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hvnas._validation import MOST_SEED
 from hvnas.cli._screen import Screen, print_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ def run(
     proxy: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A proxy; repeat it for several. Default: all.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="What weights and images are drawn from.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="What weights and images are drawn from.", min=0, max=MOST_SEED)
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score untrained networks with zero-cost proxies.

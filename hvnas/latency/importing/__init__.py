@@ -1,17 +1,9 @@
 """Measurements out of the files that benchmarking tools write, one module per format.
 
-A module registers its reader by `register_format`; `ops_of` of the modules `ort_profile` and `tflite_csv`
-gives the times of single ops.
+`hvnas.latency.importing.reading` lists them; `ops_of` of the modules `ort_profile` and `tflite_csv` gives the
+times of single ops.
 """
 
-from hvnas.latency.importing import (
-    coremltools_json,
-    csv_rows,
-    ort_profile,
-    tflite_csv,
-    tflite_text,
-    xcode,
-)
 from hvnas.latency.importing.reading import (
     UNSUPPORTED,
     Format,
@@ -32,15 +24,9 @@ __all__ = [
     "OpTime",
     "Reading",
     "Source",
-    "coremltools_json",
-    "csv_rows",
     "import_files",
     "list_formats",
     "load_format",
-    "ort_profile",
     "read_suite",
     "register_format",
-    "tflite_csv",
-    "tflite_text",
-    "xcode",
 ]

@@ -11,35 +11,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hvnas.latency.importing.coreml import BY_NAME, input_facts
+from hvnas._files import read_json
+from hvnas._validation import shown
+from hvnas.latency.importing.coreml import BY_NAME
 from hvnas.latency.importing.measure_coreml import SCHEMA
 from hvnas.latency.importing.reading import (
     Fact,
     Reading,
     from_samples,
+    image_facts,
     positive_samples,
-    read_json,
-    register_format,
 )
 
 _SCRIPT = "measure_coreml.py"
 _TEXT = ("model", "device", "os", "compute_units")
 
 
-@register_format("coremltools", writer=f"{_SCRIPT} on a Mac: MLModelBenchmarker of coremltools >= 9")
 def read(path: Path) -> Sequence[Reading]:
     """The median prediction. Raises ValueError naming the file and the field that is not as it should be."""
-    data = read_json(path, writer=_SCRIPT)
+    data = read_json(path)
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError(f"{path}: schema: must be {SCHEMA}; write the file with {_SCRIPT}")
     if data.get("unit") != "ms":
-        raise ValueError(f"{path}: unit: must be ms, got {data.get('unit')!r}; write the file with {_SCRIPT}")
+        raise ValueError(
+            f"{path}: unit: must be ms, got {shown(data.get('unit'))}; write the file with {_SCRIPT}"
+        )
     for name in _TEXT:
         if not isinstance(data.get(name), str) or not data[name].strip():
-            raise ValueError(f"{path}: {name}: must be a text, got {data.get(name)!r}")
+            raise ValueError(f"{path}: {name}: must be a text, got {shown(data.get(name))}")
     if data["compute_units"] not in BY_NAME:
         allowed = ", ".join(BY_NAME)
-        raise ValueError(f"{path}: compute_units: must be one of {allowed}, got {data['compute_units']!r}")
+        raise ValueError(
+            f"{path}: compute_units: must be one of {allowed}, got {shown(data['compute_units'])}"
+        )
     samples = positive_samples(data.get("samples"), f"{path}: samples")
     return [
         Reading(
@@ -60,4 +64,5 @@ def _facts(data: Mapping[str, Any]) -> dict[str, Fact]:
         "os": data["os"],
         "compute_unit": BY_NAME[data["compute_units"]],
     }
-    return facts | input_facts(data.get("input_shape"))
+    shape = data.get("input_shape")
+    return facts | (image_facts(shape) if isinstance(shape, list) else {})

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hvnas.latency.importing.reading import Reading, register_format
+from hvnas.latency.importing.reading import Reading
 from hvnas.latency.measurements import ModelMeasurement, read_measurements
 
 SUMMARY = ("ms", "statistic", "spread", "n", "protocol")
 
 
-@register_format("csv", writer="you, or another import: the columns of hvnas.latency.measurements")
 def read(path: Path) -> Sequence[Reading]:
     """Every row of the file. Raises ValueError naming file, row and field."""
     return [_reading(row) for row in read_measurements(path)]

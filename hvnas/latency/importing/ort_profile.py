@@ -14,16 +14,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from hvnas._clean import shortened
+from hvnas._files import read_json
+from hvnas._validation import shown
 from hvnas.latency.importing.reading import (
     Fact,
     OpTime,
     Reading,
     from_samples,
+    image_facts,
     is_time,
-    read_json,
-    register_format,
 )
 
+# Profiles hold every op of every run.
+MAX_BYTES = 256 * 2**20
 MIN_RUNS = 5
 _PROVIDERS = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
 _PRECISIONS = {"float": "float32", "float16": "float16"}
@@ -34,7 +38,6 @@ _STAMP = re.compile(r"_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(?:_\d+)?$")
 Event = dict[str, Any]
 
 
-@register_format("ort-profile", writer="ONNX Runtime, SessionOptions.enable_profiling")
 def read(path: Path) -> Sequence[Reading]:
     """The median run after warm-up: the first tenth of the runs, and at least the first.
 
@@ -60,13 +63,13 @@ def ops_of(path: str | Path) -> tuple[OpTime, ...]:
     events = _events(path)
     runs = sorted(_measured_runs(events, path), key=lambda run: run["ts"])
     starts = [run["ts"] for run in runs]
-    per_run: dict[tuple[Any, str], list[float]] = {}
-    first: dict[tuple[Any, str], Event] = {}
+    per_run: dict[tuple[str, str], list[float]] = {}
+    first: dict[tuple[str, str], Event] = {}
     for event in sorted(filter(_is_kernel, events), key=lambda event: event["ts"]):
         i = bisect_right(starts, event["ts"]) - 1
         if i < 0 or event["ts"] > runs[i]["ts"] + runs[i]["dur"]:
             continue
-        key = (event["args"].get("node_index"), event["name"])
+        key = (str(event["args"].get("node_index")), event["name"])
         first.setdefault(key, event)
         per_run.setdefault(key, [0.0] * len(runs))[i] += event["dur"]
     return tuple(
@@ -81,7 +84,7 @@ def ops_of(path: str | Path) -> tuple[OpTime, ...]:
 
 
 def _events(path: Path) -> list[Event]:
-    data = read_json(path, writer="ONNX Runtime")
+    data = read_json(path, limit=MAX_BYTES)
     if not isinstance(data, list) or not all(isinstance(event, dict) for event in data):
         raise ValueError(f"{path}: not a profile of ONNX Runtime, which is a list of events; check --format")
     events = [event for event in data if event.get("ph") == "X"]
@@ -89,9 +92,8 @@ def _events(path: Path) -> list[Event]:
         for name in ("ts", "dur"):
             value = event.get(name)
             if not is_time(value):
-                raise ValueError(
-                    f"{path}: {event.get('name')}: {name}: must be microseconds >= 0, got {value!r}"
-                )
+                of = shortened(event.get("name"), 60)
+                raise ValueError(f"{path}: {of}: {name}: must be microseconds >= 0, got {shown(value)}")
     return events
 
 
@@ -130,9 +132,8 @@ def _facts(nodes: Sequence[Event]) -> dict[str, Fact]:
     if len(types) == 1 and (only := types.pop()) in _PRECISIONS:
         facts["precision"] = _PRECISIONS[only]
     for node in nodes:
-        shape = next(iter(_shapes(node)), ())
-        if len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3]:
-            facts |= {"batch": shape[0], "resolution": shape[2]}
+        if image := image_facts(next(iter(_shapes(node)), ())):
+            facts |= image
             break
     return facts
 
@@ -147,4 +148,4 @@ def _tensors(node: Event) -> list[tuple[str, Any]]:
 
 def _shapes(node: Event) -> tuple[tuple[int, ...], ...]:
     shapes = [shape for _, shape in _tensors(node) if isinstance(shape, list)]
-    return tuple(tuple(size for size in shape if isinstance(size, int)) for shape in shapes)
+    return tuple(tuple(size for size in shape if type(size) is int) for shape in shapes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +10,17 @@ from statistics import median
 from typing import Any
 
 from hvnas._files import read_text
-from hvnas._names import unknown_name
+from hvnas._registry import Late, Registry
+from hvnas._validation import shown
 from hvnas.latency.measurements import Statistic
+from hvnas.latency.rows import LARGEST_SIDE
 
-# Profiles hold every op of every run.
-MAX_BYTES = 256 * 2**20
+LONGEST_LINE = 32_767
 # Microseconds of three years: nothing that is longer was measured.
 LONGEST = 1e14
 # Makes the median absolute deviation of a normal distribution its standard deviation: 1 / Phi^-1(3/4).
 MAD_TO_SD = 1.4826
+_PAIR = re.compile(r"(?<!\w)(\w++)=([-+.\w]++)")
 
 Fact = str | int | None
 
@@ -63,7 +65,7 @@ class Format:
     read: Callable[[Path], Sequence[Reading]]
 
 
-_FORMATS: dict[str, Format] = {}
+_FORMATS: Registry[Format] = Registry("format")
 
 # Tools that people ask for, and why their output is not read.
 UNSUPPORTED = {
@@ -82,9 +84,7 @@ def register_format(
     """Decorator: `read(path)`, which gives a file's readings, reads the format `name`."""
 
     def register(read: Callable[[Path], Sequence[Reading]]) -> Callable[[Path], Sequence[Reading]]:
-        if name in _FORMATS:
-            raise ValueError(f"a format named {name!r} is registered already; choose another name")
-        _FORMATS[name] = Format(name, writer, read)
+        _FORMATS.add(name, Format(name, writer, read))
         return read
 
     return register
@@ -92,19 +92,19 @@ def register_format(
 
 def list_formats() -> tuple[Format, ...]:
     """The formats there are, by name."""
-    return tuple(_FORMATS[name] for name in sorted(_FORMATS))
+    return tuple(_FORMATS[name] for name in _FORMATS.names())
 
 
 def load_format(name: str) -> Format:
     """The format called `name`. Raises ValueError with those there are, and why some are not."""
-    if name in _FORMATS:
+    if _FORMATS.has(name):
         return _FORMATS[name]
-    known = [form.name for form in list_formats()]
+    known = _FORMATS.names()
     if name.casefold() in UNSUPPORTED:
         reason = UNSUPPORTED[name.casefold()]
         raise ValueError(f"{name} is not supported: {reason}. Supported: {', '.join(known)}")
     others = "; ".join(f"{other} ({why})" for other, why in UNSUPPORTED.items())
-    raise ValueError(f"{unknown_name('format', name, known)}. Known, but not supported: {others}")
+    raise ValueError(f"{_FORMATS.unknown(name, known)}. Known, but not supported: {others}")
 
 
 def from_samples(samples_ms: Sequence[float]) -> dict[str, Any]:
@@ -135,15 +135,49 @@ def positive_samples(samples: Any, where: str) -> list[float]:
         raise ValueError(f"{where}: must be a list of times; is the file whole?")
     for sample in samples:
         if not is_time(sample) or sample == 0:
-            raise ValueError(f"{where}: must hold times > 0, got {sample!r}")
+            raise ValueError(f"{where}: must hold times > 0, got {shown(sample)}")
     return [float(sample) for sample in samples]
 
 
-def read_json(path: Path, *, writer: str) -> Any:
-    """The data of a JSON file. Raises ValueError, one line, naming the file."""
-    text = read_text(path, limit=MAX_BYTES)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"{path}: not the whole of a JSON file of {writer}: {reason}") from None
+register_format("coremltools", writer="measure_coreml.py on a Mac: MLModelBenchmarker of coremltools >= 9")(
+    Late("hvnas.latency.importing.coremltools_json:read")
+)
+register_format("csv", writer="you, or another import: the columns of hvnas.latency.measurements")(
+    Late("hvnas.latency.importing.csv_rows:read")
+)
+register_format("ort-profile", writer="ONNX Runtime, SessionOptions.enable_profiling")(
+    Late("hvnas.latency.importing.ort_profile:read")
+)
+register_format("tflite-csv", writer="TFLite's benchmark_model --enable_op_profiling, its CSV")(
+    Late("hvnas.latency.importing.tflite_csv:read")
+)
+register_format("tflite-text", writer="TFLite's benchmark_model, its standard output or log")(
+    Late("hvnas.latency.importing.tflite_text:read")
+)
+register_format("xcode", writer="Xcode's performance report, exported: NAME.mlperf or its report.json")(
+    Late("hvnas.latency.importing.xcode:read")
+)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a tool's text. Raises ValueError naming the file, and the line that is no tool's."""
+    lines = read_text(path).split("\n")
+    for number, line in enumerate(lines, start=1):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(
+                f"{path}: line {number}: {len(line):,} characters; the longest line has {LONGEST_LINE:,}"
+            )
+    return lines
+
+
+def pairs(text: str) -> dict[str, str]:
+    """What ``name=value`` says in a line, as ``count=50 avg=33071.8``."""
+    return dict(_PAIR.findall(text))
+
+
+def image_facts(sizes: Sequence[Any]) -> dict[str, Fact]:
+    """Batch and resolution of an input [batch, 3, side, side]; nothing of any other."""
+    if len(sizes) != 4 or not all(type(size) is int and 1 <= size <= LARGEST_SIDE for size in sizes):
+        return {}
+    batch, channels, height, width = sizes
+    return {"batch": batch, "resolution": height} if channels == 3 and height == width else {}

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from hvnas._clean import shortened
+from hvnas._files import refusing
 from hvnas.latency.importing.reading import Fact, Format, Reading
 from hvnas.latency.importing.suite import find_entry, read_suite
 from hvnas.latency.measurements import Kind, ModelMeasurement, check_rows, needs_threads
@@ -52,7 +54,8 @@ def import_files(
         )
     sources = []
     for path in map(Path, paths):
-        rows = [_row(reading, path, given, Path(out)) for reading in form.read(path)]
+        with refusing(path):
+            rows = [_row(reading, path, given, Path(out)) for reading in form.read(path)]
         sources.append(Source(path, tuple(rows)))
     everything = [(row, str(source.path)) for source in sources for row in source.rows]
     check_rows([row for row, _ in everything], [label for _, label in everything])
@@ -136,7 +139,8 @@ def _agreed(
     for name, value in said.items():
         known = facts.get(name, value)
         if value is not None and str(known).casefold() != str(value).casefold():
-            raise ValueError(f"{path}: {name}: the file says {known}, {said_by} says {value}; which is it?")
+            says, other = shortened(known, 60), shortened(value, 60)
+            raise ValueError(f"{path}: {name}: the file says {says}, {said_by} says {other}; which is it?")
         if value is not None:
             facts.setdefault(name, value)
     return facts

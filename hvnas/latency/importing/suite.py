@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
+from hvnas._clean import shortened
+from hvnas._files import read_csv
 from hvnas._names import unknown_name
-from hvnas.latency.measurements import Kind, kind_of
-from hvnas.latency.table import read_table, whole
+from hvnas.latency.measurements import Kind
+from hvnas.latency.rows import LARGEST_SIDE
 
 FIELDS = ("file", "kind", "key", "resolution", "depth")
 
@@ -29,19 +32,12 @@ def read_suite(path: str | Path) -> dict[str, Entry]:
     Raises ValueError naming file, row and field.
     """
     entries: dict[str, Entry] = {}
-    for line in read_table(path, FIELDS):
-        where, cells = f"{path}: row {line.number}", line.cells
-        for name in ("file", "key"):
-            if not cells[name]:
-                raise ValueError(f"{where}: {name}: is empty; the suite says what each file is")
-        if cells["file"] in entries:
-            raise ValueError(f"{where}: file: {cells['file']} stands twice; the suite says what each file is")
-        resolution = whole(cells["resolution"], f"{where}: resolution")
-        try:
-            kind = kind_of(cells["kind"])
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        entries[cells["file"]] = Entry(cells["file"], kind, cells["key"], resolution)
+    for row in read_csv(path, FIELDS):
+        file, key = (row.text(name, "the suite says what each file is") for name in ("file", "key"))
+        if file in entries:
+            raise row.refusal("file", f"{shortened(file, 60)} stands twice; the suite says what each file is")
+        kind = cast(Kind, row.one_of("kind", get_args(Kind)))
+        entries[file] = Entry(file, kind, key, row.whole("resolution", most=LARGEST_SIDE))
     return entries
 
 
@@ -52,5 +48,6 @@ def find_entry(entries: dict[str, Entry], names: Sequence[str], *, path: Path, s
         known = unknown_name(f"file of {suite}", names[0], tuple(entries))
         raise ValueError(f"{path}: {known}; give --key")
     if len(set(found.values())) > 1:
-        raise ValueError(f"{path}: is it {' or '.join(found)} of {suite}? Give --key for this file")
+        either = shortened(" or ".join(found), 200)
+        raise ValueError(f"{path}: is it {either} of {suite}? Give --key for this file")
     return next(iter(found.values()))

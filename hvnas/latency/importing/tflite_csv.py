@@ -13,15 +13,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvnas._files import read_text
-from hvnas.latency.importing.reading import OpTime, Reading, register_format, rounded
+from hvnas._csv import number
+from hvnas._validation import shown
+from hvnas.latency.importing.reading import (
+    LONGEST,
+    OpTime,
+    Reading,
+    pairs,
+    read_lines,
+    rounded,
+)
 
 _PART = "Operator-wise Profiling Info for Regular Benchmark Runs"
-_HEADER = re.compile(
-    r"^node type, ((?:start, )?first, avg_ms, %, cdf%, mem KB, times called), name$", re.MULTILINE
-)
-_TIMINGS = re.compile(r"^Timings \(microseconds\): (count=.*)$", re.MULTILINE)
-_NUMBER = r"[-+.\w]+%?"
+_HEADER = re.compile(r"node type, ((?:start, )?first, avg_ms, %, cdf%, mem KB, times called), name")
+_TIMINGS = "Timings (microseconds): count="
+_NUMBER = re.compile(r"[-+.\w]+%?")
+_MOST_CALLS = 10**9
 # Ops inside a delegate; older versions list them beside the node of the delegate, which holds their time.
 _INSIDE = "Delegate/"
 # Averages are printed with six digits, but runs are summed in whole microseconds.
@@ -35,16 +42,15 @@ class _Node:
     ms: float
 
 
-@register_format("tflite-csv", writer="TFLite's benchmark_model --enable_op_profiling, its CSV")
 def read(path: Path) -> Sequence[Reading]:
     """The mean run: what the ops of a run take together, as the tool sums them up.
 
     Raises ValueError naming the file: another file, one without the operators of the timed runs, one that
     was cut off, and one whose operators do not add up to its runs.
     """
-    text = _regular_runs(path)
-    stat = _timings(text, path)
-    _check_sum(_nodes(text, path), stat["avg"] / 1000, path)
+    lines = _regular_runs(path)
+    stat = _timings(lines, path)
+    _check_sum(_nodes(lines, path), stat["avg"] / 1000, path)
     return [
         Reading(
             ms=rounded(stat["avg"] / 1000),
@@ -65,26 +71,27 @@ def ops_of(path: str | Path) -> tuple[OpTime, ...]:
     return tuple(OpTime(name=node.name, kind=node.kind, us=rounded(1000 * node.ms)) for node in nodes)
 
 
-def _regular_runs(path: Path) -> str:
+def _regular_runs(path: Path) -> list[str]:
     """The part on the timed runs: what follows its title, without the model's initialisation."""
-    text = read_text(path)
-    _, title, part = text.partition(_PART)
-    if not title:
-        raise ValueError(f"{path}: no part '{_PART}'; run benchmark_model with --enable_op_profiling=true")
-    return part
+    lines = read_lines(path)
+    for at, line in enumerate(lines, start=1):
+        if _PART in line:
+            return lines[at:]
+    raise ValueError(f"{path}: no part '{_PART}'; run benchmark_model with --enable_op_profiling=true")
 
 
-def _timings(text: str, path: Path) -> dict[str, float]:
+def _timings(lines: Sequence[str], path: Path) -> dict[str, float]:
     """The statistic of the runs' total in microseconds: count, avg, std."""
-    line = _TIMINGS.search(text)
+    line = next((line for line in lines if line.startswith(_TIMINGS)), None)
     if line is None:
         raise ValueError(f"{path}: no line 'Timings (microseconds)' after the operators; is the file whole?")
     stat: dict[str, float] = {}
-    for name, shown in re.findall(r"(\w+)=([-+.\de]+)", line[1]):
+    told = pairs(line)
+    for name in told.keys() & {"count", "curr", "avg", "std"}:
         try:
-            stat[name] = float(shown)
-        except ValueError:
-            raise ValueError(f"{path}: Timings: {name}: must be a number, got {shown}") from None
+            stat[name] = number(told[name], least=0, most=LONGEST)
+        except ValueError as error:
+            raise ValueError(f"{path}: Timings: {name}: {error}") from None
     # Where all runs are the same, only the last one is printed.
     stat.setdefault("avg", stat.get("curr", 0.0))
     if not (stat["avg"] > 0 and stat.get("count", 0) >= 1):
@@ -92,33 +99,41 @@ def _timings(text: str, path: Path) -> dict[str, float]:
     return stat
 
 
-def _nodes(text: str, path: Path) -> list[_Node]:
+def _nodes(lines: Sequence[str], path: Path) -> list[_Node]:
     """The table in order of execution."""
-    header = _HEADER.search(text)
+    headers = list(map(_HEADER.fullmatch, lines))
+    start, header = next(((at, found) for at, found in enumerate(headers, start=1) if found), (0, None))
     if header is None:
         raise ValueError(f"{path}: no table of operators with avg_ms as CSV; is this the profile's CSV file?")
     columns = header[1].split(", ")
-    cells = ", ".join([f"({_NUMBER})"] * len(columns))
-    row = re.compile(rf"(.+?), {cells}, (.*)")
-    nodes = []
-    for line in text[header.end() :].lstrip("\n").split("\n"):
-        if not line.strip():
+    nodes: list[_Node] = []
+    for line in lines[start:]:
+        if line.strip():
+            nodes.append(_node(line, columns, path))
+        elif nodes:
             break
-        matched = row.fullmatch(line)
-        if matched is None:
-            raise ValueError(f"{path}: not a row of operators: {line.strip()[:60]!r}; is the file whole?")
-        numbers = dict(zip(columns, matched.groups()[1:-1], strict=True))
-        nodes.append(_Node(matched[len(columns) + 2], matched[1], _ms_per_run(numbers, line, path)))
     return nodes
+
+
+def _node(line: str, columns: Sequence[str], path: Path) -> _Node:
+    """A row: the kind, which may hold commas itself, a number for each of `columns`, and the name."""
+    parts = line.split(", ")
+    is_number = [_NUMBER.fullmatch(part) is not None for part in parts]
+    for at in range(1, len(parts) - len(columns)):
+        end = at + len(columns)
+        if all(is_number[at:end]):
+            numbers = dict(zip(columns, parts[at:end], strict=True))
+            return _Node(", ".join(parts[end:]), ", ".join(parts[:at]), _ms_per_run(numbers, line, path))
+    raise ValueError(f"{path}: not a row of operators: {shown(line.strip())}; is the file whole?")
 
 
 def _ms_per_run(numbers: dict[str, str], line: str, path: Path) -> float:
     try:
-        average, calls = float(numbers["avg_ms"]), int(numbers["times called"])
+        average, calls = float(numbers["avg_ms"]), float(numbers["times called"])
     except ValueError:
-        average, calls = float("nan"), 0
-    if not 0 <= average < float("inf") or calls < 0:
-        raise ValueError(f"{path}: avg_ms and times called must be numbers >= 0 in {line.strip()[:60]!r}")
+        average, calls = float("nan"), 0.0
+    if not (0 <= average <= LONGEST and 0 <= calls <= _MOST_CALLS and calls.is_integer()):
+        raise ValueError(f"{path}: avg_ms and times called must be numbers >= 0 in {shown(line.strip())}")
     return average * calls
 
 

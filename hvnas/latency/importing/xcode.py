@@ -7,19 +7,20 @@ shows as the median prediction time is the median of all of them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hvnas.latency.importing.coreml import BY_NUMBER, input_facts
+from hvnas._files import read_json
+from hvnas._json import parse_json
+from hvnas._validation import shown
+from hvnas.latency.importing.coreml import BY_NUMBER
 from hvnas.latency.importing.reading import (
     Fact,
     Reading,
     from_samples,
+    image_facts,
     positive_samples,
-    read_json,
-    register_format,
 )
 
 VERSION = 1
@@ -27,16 +28,15 @@ REPORT = "report.json"
 SUFFIX = ".mlperf"
 
 
-@register_format("xcode", writer="Xcode's performance report, exported: NAME.mlperf or its report.json")
 def read(path: Path) -> Sequence[Reading]:
     """The median prediction. Raises ValueError naming the file and the field that is not as it should be."""
     path = path / REPORT if path.is_dir() else path
-    data = read_json(path, writer="Xcode")
+    data = read_json(path)
     if not isinstance(data, dict) or "deviceResults" not in data:
         raise ValueError(f"{path}: deviceResults: missing; this is not a performance report, check --format")
-    if data.get("jsonVersion") != VERSION:
-        version = data.get("jsonVersion")
-        raise ValueError(f"{path}: jsonVersion: must be {VERSION}, the one known, got {version!r}")
+    version = data.get("jsonVersion")
+    if version is True or version != VERSION:
+        raise ValueError(f"{path}: jsonVersion: must be {VERSION}, the one known, got {shown(version)}")
     where = f"{path}: deviceResults.predict.samples"
     seconds = positive_samples(_dig(data, "deviceResults", "predict", "samples"), where)
     model = _dig(data, "modelMetadata", "fileName")
@@ -68,17 +68,17 @@ def _facts(data: Mapping[str, Any]) -> dict[str, Fact]:
         # Core ML is a part of the system and has no version of its own.
         facts |= {"os": system, "runtime_version": system}
     unit = data.get("computeUnit")
-    if isinstance(unit, int) and unit in BY_NUMBER:
+    if type(unit) is int and unit in BY_NUMBER:
         facts["compute_unit"] = BY_NUMBER[unit]
     return facts | _model_facts(_dig(data, "modelMetadata", "rawMetadata"))
 
 
 def _model_facts(raw: Any) -> dict[str, Fact]:
     """Precision, batch and resolution from the compiled model's metadata, which is JSON in a string."""
-    try:
-        model = json.loads(raw)[0]
-        inputs = model["inputSchema"]
-    except (TypeError, ValueError, KeyError, IndexError, RecursionError):
+    model = _embedded(raw)
+    if isinstance(model, list) and model:
+        model = model[0]
+    if not isinstance(model, Mapping):
         return {}
     precision = str(model.get("computePrecision", ""))
     facts: dict[str, Fact] = {}
@@ -86,16 +86,23 @@ def _model_facts(raw: Any) -> dict[str, Fact]:
         if name in precision:
             facts["precision"] = name.casefold()
             break
+    inputs = model.get("inputSchema")
     if isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], dict):
-        facts |= input_facts(_shape(inputs[0]))
+        facts |= image_facts(_shape(inputs[0]))
     return facts
 
 
-def _shape(schema: Mapping[str, Any]) -> list[int]:
+def _shape(schema: Mapping[str, Any]) -> list[Any]:
     """The input's shape; empty where it cannot be read."""
+    if schema.get("type") == "Image":
+        return [1, 3, *(_embedded(schema.get(name)) for name in ("height", "width"))]
+    shape = _embedded(schema.get("shape"))
+    return shape if isinstance(shape, list) else []
+
+
+def _embedded(raw: Any) -> Any:
+    """The value of JSON in a string, None where it is none."""
     try:
-        if schema.get("type") == "Image":
-            return [1, 3, int(schema["height"]), int(schema["width"])]
-        return [int(size) for size in json.loads(schema["shape"])]
-    except (KeyError, TypeError, ValueError):
-        return []
+        return parse_json(raw) if isinstance(raw, str) else raw
+    except ValueError:
+        return None

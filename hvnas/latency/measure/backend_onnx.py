@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hvnas._files import read_json
 from hvnas.arch import Arch
 from hvnas.latency.block_keys import BlockKey
-from hvnas.latency.measure.backends import Runtime, Sampler, register_backend
+from hvnas.latency.measure.backends import Runtime, Sampler
 from hvnas.latency.measure.clock import clock_for
 from hvnas.ops import Op
 
@@ -119,7 +119,7 @@ def _warm(once: Callable[[], float]) -> Sampler:
 
 def _kernel_ms(profile: Path) -> list[float]:
     """Milliseconds of each run's kernels; those at the graph's edges are left out."""
-    events = json.loads(profile.read_text(encoding="utf-8"))
+    events = read_json(profile)
     profile.unlink()
     runs: list[float] = []
     pending = 0.0
@@ -130,8 +130,3 @@ def _kernel_ms(profile: Path) -> list[float]:
             runs.append(pending)
             pending = 0.0
     return runs
-
-
-@register_backend("onnxruntime")
-def _onnxruntime(threads: int) -> OnnxRuntime:
-    return OnnxRuntime(threads)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hvnas.arch import Arch
 from hvnas.latency.block_keys import BlockKey
-from hvnas.latency.measure.backends import Runtime, Sampler, register_backend
+from hvnas.latency.measure.backends import Runtime, Sampler
 from hvnas.latency.measure.clock import WALL_TIME, clock_for
 from hvnas.latency.measure.memory import keep_memory
 from hvnas.latency.measure.ops_torch import torch_op
@@ -166,11 +166,6 @@ def _warm(once: Callable[[], float], warm_ups: int) -> Sampler:
     return sample
 
 
-@register_backend("torch-cpu")
-def _cpu(threads: int) -> TorchCpu:
-    return TorchCpu(threads)
-
-
-@register_backend("torch-cuda")
-def _cuda(threads: int) -> TorchCuda:
+def cuda(threads: int) -> TorchCuda:
+    """The backend of a graphics card, whatever the number of threads."""
     return TorchCuda()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from hvnas._names import unknown_name
+from hvnas._registry import Late, Registry
 from hvnas.arch import Arch
 from hvnas.latency.block_keys import BlockKey
 from hvnas.ops import Op
@@ -53,25 +53,17 @@ class Backend(Protocol):
 
 
 MakeBackend = Callable[[int], Backend]
-_BACKENDS: dict[str, MakeBackend] = {}
+_BACKENDS: Registry[MakeBackend] = Registry("backend")
 
 
 def register_backend(name: str) -> Callable[[MakeBackend], MakeBackend]:
     """Decorator: ``make(threads)`` gives the backend known under `name`."""
-
-    def register(make: MakeBackend) -> MakeBackend:
-        if name in _BACKENDS:
-            raise ValueError(f"a backend named {name!r} exists already; choose another name")
-        _BACKENDS[name] = make
-        return make
-
-    return register
+    return _BACKENDS.registering(name)
 
 
 def list_backends() -> tuple[str, ...]:
     """Names of the backends."""
-    _import_all()
-    return tuple(_BACKENDS)
+    return _BACKENDS.names()
 
 
 def make_backend(name: str, *, threads: int = 1) -> Backend:
@@ -80,13 +72,12 @@ def make_backend(name: str, *, threads: int = 1) -> Backend:
     Raises ValueError, one line: a name there is not, a thread count below one, a package or a device
     that this machine lacks.
     """
-    _import_all()
-    if name not in _BACKENDS:
-        raise ValueError(unknown_name("backend", name, list_backends()))
+    make = _BACKENDS[name]
     if threads < 1:
         raise ValueError(f"threads must be >= 1, got {threads}")
-    return _BACKENDS[name](threads)
+    return make(threads)
 
 
-def _import_all() -> None:
-    from hvnas.latency.measure import backend_onnx, backend_torch  # noqa: F401
+register_backend("onnxruntime")(Late("hvnas.latency.measure.backend_onnx:OnnxRuntime"))
+register_backend("torch-cpu")(Late("hvnas.latency.measure.backend_torch:TorchCpu"))
+register_backend("torch-cuda")(Late("hvnas.latency.measure.backend_torch:cuda"))

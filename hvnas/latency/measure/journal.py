@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hvnas._files import MAX_BYTES, open_regular
 from hvnas.latency.measure import whole_rows
 from hvnas.latency.measure.whole_rows import WholeTime, read_whole_rows, whole_line
 from hvnas.latency.op_rows import OpTime, header, op_lines, read_op_rows
@@ -35,13 +36,18 @@ class Journal:
 
 
 def _repair(path: Path, first: str) -> None:
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
+    data = b""
+    if path.exists():
+        with open_regular(path, limit=MAX_BYTES) as file:
+            data = file.read()
+    whole = data[: data.rfind(b"\n") + 1]
     if not whole:
         _write(path, "wb", first)
-    elif whole != text:
+    elif whole.partition(b"\n")[0].strip() != first.strip().encode():
+        raise ValueError(f"{path}: row 1: what is added has the columns {first.strip()}; move the file away")
+    elif whole != data:
         with path.open("r+b") as file:
-            file.truncate(len(whole.encode()))
+            file.truncate(len(whole))
 
 
 def _append(path: Path, text: str) -> None:

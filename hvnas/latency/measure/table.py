@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from hvnas._clean import shortened
 from hvnas._files import read_text, read_yaml
+from hvnas._validation import shown
 from hvnas.latency.device import DeviceInfo
 from hvnas.latency.files import SCHEMA, Errors
 from hvnas.latency.interval import Student, fit_student
@@ -121,7 +123,8 @@ def _known(path: Path, info: DeviceInfo, drawn: Drawn, bound: float) -> Measured
         return None
     data = read_yaml(path, schema=SCHEMA)
     if data.get("method") != "measured":
-        raise ValueError(f"{path}: holds a {data.get('method')} device; choose another name with --out")
+        method = shortened(data.get("method"), 60)
+        raise ValueError(f"{path}: holds a {method} device; choose another name with --out")
     known = read_measured(path, data)
     there = {name: getattr(known, name) for name in SAME} | {"noise_bound": known.noise_bound}
     asked = {name: getattr(info, name) for name in SAME} | {"noise_bound": bound}
@@ -130,8 +133,8 @@ def _known(path: Path, info: DeviceInfo, drawn: Drawn, bound: float) -> Measured
     for name, value in there.items():
         if value != asked[name]:
             raise ValueError(
-                f"{path}: {name}: this table was measured with {value!r}, not with {asked[name]!r}; "
-                "choose another name with --out"
+                f"{path}: {name}: this table was measured with {shown(value)}, not with "
+                f"{shown(asked[name])}; choose another name with --out"
             )
     return known
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvnas._files import read_text
-from hvnas.latency.table import number
+from hvnas._clean import shortened
+from hvnas._csv import Row
+from hvnas._files import read_csv
+from hvnas.latency.rows import LONGEST_MS
 
 FIELDS = ("kind", "key", "ms", "spread", "macs")
 BLOCK, NETWORK = "block", "network"
@@ -40,23 +40,25 @@ def whole_line(row: WholeTime) -> str:
 
 def read_whole_rows(path: str | Path) -> tuple[WholeTime, ...]:
     """The whole lines of a file. Raises ValueError naming file, row and column."""
-    text = read_text(path)
-    lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
-    if (found := tuple(next(lines, ()))) != FIELDS:
-        raise ValueError(f"{path}: row 1: the columns must be {','.join(FIELDS)}, got {','.join(found)}")
     rows, seen = [], dict[tuple[str, str], int]()
-    for line, cells in enumerate(lines, start=2):
-        where = f"{path}: row {line}"
-        if len(cells) != len(FIELDS):
-            raise ValueError(f"{where}: {len(cells)} fields where the header has {len(FIELDS)}")
-        kind, key, *numbers = cells
-        if kind not in (BLOCK, NETWORK):
-            raise ValueError(f"{where}: kind: must be {BLOCK} or {NETWORK}, got {kind!r}")
-        ms, spread, macs = (number(v, f"{where}: {n}") for v, n in zip(numbers, FIELDS[2:], strict=True))
-        if kind == NETWORK and ms <= 0:
-            raise ValueError(f"{where}: ms: must be > 0, got {numbers[0]}")
-        first = seen.setdefault((kind, key), line)
-        if first != line:
-            raise ValueError(f"{path}: rows {first} and {line}: {key} twice; keep the right one")
-        rows.append(WholeTime(kind, key, ms, spread, int(macs)))
+    for line in read_csv(path, FIELDS, growing=True):
+        row = _row(line)
+        first = seen.setdefault((row.kind, row.key), line.number)
+        if first != line.number:
+            twice = shortened(row.key, 60)
+            raise ValueError(f"{path}: rows {first} and {line.number}: {twice} twice; keep the right one")
+        rows.append(row)
     return tuple(rows)
+
+
+def _row(row: Row) -> WholeTime:
+    kind = row.one_of("kind", (BLOCK, NETWORK))
+    # A block's time is a difference, which noise may turn round.
+    above = 0 if kind == NETWORK else None
+    return WholeTime(
+        kind,
+        row.text("key"),
+        row.number_of("ms", above=above, least=-LONGEST_MS, most=LONGEST_MS),
+        row.number_of("spread", least=0, most=LONGEST_MS),
+        row.whole("macs", least=0, most=10**15),
+    )

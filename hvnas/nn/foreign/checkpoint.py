@@ -89,6 +89,8 @@ def _parts(data: Any, at: str = "", depth: int = 0) -> Iterator[tuple[str, State
 def _check_tensor(key: str, tensor: Tensor, path: str | Path) -> None:
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
         raise ValueError(f"{path}: {key[:80]!r} is no dense tensor; save the state dict of the plain network")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError(f"{path}: {key[:80]!r} holds more numbers than the file; save it with .contiguous()")
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
         raise ValueError(
             f"{path}: {key[:80]!r} holds NaN or infinity, so the network answers nothing; "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hvnas._files import refusing
 from hvnas.accuracy.assumed import assumed_by
 from hvnas.accuracy.estimator import POINTS
 from hvnas.arch import Arch
@@ -106,7 +107,8 @@ def run_study(
 
 def count_rows(study: Study) -> int:
     """How many rows the study's tables have. Raises ValueError for a network that cannot be made."""
-    return sum(len(entries(study, part)[0]) for part in study.parts)
+    with refusing(study.where):
+        return sum(len(entries(study, part)[0]) for part in study.parts)
 
 
 @dataclass(frozen=True)
@@ -126,26 +128,33 @@ class _Job:
     @classmethod
     def of(cls, study: Study, part: Part, judge: Judge, *, device: str | None, scenario: str | None) -> _Job:
         from hvnas.accuracy.estimator import check_scenario
-        from hvnas.ops.counting import PARAMS_RULES, list_macs_rules
+        from hvnas.ops.counting import list_macs_rules, list_params_rules
         from hvnas.train.recipes import load_recipe
 
-        for rule, known in (("macs_rule", list_macs_rules()), ("params_rule", tuple(PARAMS_RULES))):
-            if getattr(part, rule) not in known:
-                raise ValueError(f"{study.where}: {part.name}: {rule}: must be one of {', '.join(known)}")
+        if scenario:
+            check_scenario(scenario)
         scenarios = (scenario,) if scenario and part.scenarios else part.scenarios
-        for name in scenarios:
-            check_scenario(name)
         recipe = study.recipe(part.recipe)
-        load_recipe(recipe)
-        found, base = entries(study, part)
+        asked = load_device(device) if device else None
+        with refusing(study.where):
+            for rule, known in (("macs_rule", list_macs_rules()), ("params_rule", list_params_rules())):
+                if getattr(part, rule) not in known:
+                    raise ValueError(f"{part.name}: {rule}: must be one of {', '.join(known)}")
+            for name in scenarios:
+                check_scenario(name)
+            load_recipe(recipe)
+            found, base = entries(study, part)
+            asked = asked or load_device(part.device)
+            host = Host(part.backend) if part.measure else None
+            without = without_studies(judge, part.evidence)
         return cls(
             part=part,
             entries=found,
             base=base,
-            device=load_device(device or part.device),
-            host=Host(part.backend) if part.measure else None,
+            device=asked,
+            host=host,
             judge=judge,
-            without=without_studies(judge, part.evidence),
+            without=without,
             scenarios=scenarios,
             recipe=recipe,
         )

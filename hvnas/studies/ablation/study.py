@@ -14,9 +14,10 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from hvnas._files import read_yaml, refuse_unknown
+from hvnas._csv import LARGEST
+from hvnas._files import read_yaml, refuse_unknown, refusing
 from hvnas._names import unknown_name
-from hvnas._validation import first_wrong
+from hvnas._validation import first_wrong, shown, validated
 
 SCHEMA = "hvnas.ablation/1"
 FOLDER = Path(__file__).resolve().parent.parent / "ablations"
@@ -124,7 +125,8 @@ def load_study(name: str | Path) -> Study:
         if str(name) not in list_studies():
             raise ValueError(unknown_name("study", str(name), list_studies(), "a path to a .yaml file"))
         path = FOLDER / f"{name}.yaml"
-    return _study(read_yaml(path, schema=SCHEMA), path)
+    with refusing(path):
+        return _study(read_yaml(path, schema=SCHEMA), path)
 
 
 def _study(data: Mapping[str, Any], path: Path) -> Study:
@@ -133,7 +135,7 @@ def _study(data: Mapping[str, Any], path: Path) -> Study:
     refuse_unknown(data, ("schema", "name", "title", "parts", *sorted(shared)), "", where)
     name = data.get("name", path.stem)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"name: must be letters, digits, - and _, got {name!r} ({where})")
+        raise ValueError(f"name: must be letters, digits, - and _, got {shown(name)} ({where})")
     parts = data.get("parts")
     if not isinstance(parts, list) or not parts:
         raise ValueError(f"parts: must be a list of one part or more ({where})")
@@ -156,7 +158,7 @@ def _part(data: Any, common: Mapping[str, Any], place: str, where: str) -> Part:
         raise ValueError(f"{place}.variants: must be a mapping of rows by name ({where})")
     for row, variant in variants.items():
         if not isinstance(variant, dict):
-            raise ValueError(f"{place}.variants.{row}: must be a mapping, got {variant!r} ({where})")
+            raise ValueError(f"{place}.variants.{row}: must be a mapping, got {shown(variant)} ({where})")
         refuse_unknown(
             variant, [f.name for f in dataclasses.fields(Variant)], f"{place}.variants.{row}.", where
         )
@@ -170,13 +172,21 @@ def _validated(values: Mapping[str, Any], place: str, where: str) -> Part:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(Part).validate_python(values)
+        part: Part = validated(TypeAdapter(Part), values)
+        return part
     except ValidationError as error:
         wrong = first_wrong(error)
         raise ValueError(f"{'.'.join([place, *wrong.place])}: {wrong.said} ({where})") from None
 
 
 def _check(part: Part, place: str, where: str) -> None:
+    for row, variant in part.variants.items():
+        for name, number in variant.published.items():
+            if not abs(number) <= LARGEST:
+                raise ValueError(
+                    f"{place}.variants.{row[:60]}.published.{name[:60]}: must be a finite number of at most "
+                    f"{LARGEST:g}, got {shown(number)} ({where})"
+                )
     if not part.base:
         raise ValueError(f"{place}.base: is missing; name a model or a .yaml file ({where})")
     if not part.variants and not part.axes:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from hvnas._files import csv_text, read_text, write_atomic
+from hvnas._csv import Row
+from hvnas._files import csv_text, read_csv, write_atomic
 from hvnas.arch import Arch
 from hvnas.latency.device import DeviceInfo
 from hvnas.latency.measure.sampling import Sampled
@@ -100,18 +99,14 @@ def _table(timings: list[Timing]) -> str:
 def _read(path: Path) -> list[Timing]:
     if not path.exists():
         return []
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    return [_timing(row, f"{path}: line {line}") for line, row in enumerate(rows, start=2)]
+    return [_timing(row) for row in read_csv(path, [field.name for field in fields(Timing)])]
 
 
-def _timing(row: dict[str, str], where: str) -> Timing:
-    try:
-        return Timing(
-            row["network"],
-            row["reference"],
-            float(row["ms"]),
-            float(row["spread"]),
-            float(row["reference_ms"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{where}: is no timing of a network; remove it") from None
+def _timing(row: Row) -> Timing:
+    return Timing(
+        row.text("network"),
+        row.text("reference"),
+        row.number_of("ms", above=0, unit="milliseconds"),
+        row.number_of("spread", least=0, unit="milliseconds"),
+        row.number_of("reference_ms", above=0, unit="milliseconds"),
+    )

@@ -104,7 +104,9 @@ def device_without(device: Device, families: Sequence[str], *, cited: Sequence[s
     calibrated on published networks.
     """
     report = device.report
-    if not (isinstance(device.model, LinearModel) and "candidates" in report and "cohort" in report):
+    candidates = report.get("candidates")
+    listed = isinstance(candidates, list) and all(isinstance(name, str) for name in candidates)
+    if not (isinstance(device.model, LinearModel) and listed and "cohort" in report):
         raise ValueError(
             f"device: {device.name} was not calibrated on published networks, from which a family could be "
             "left out; choose iphone12"

@@ -1,6 +1,5 @@
 """Data sets: images and their classes, found by name."""
 
-from hvnas.train.data import digits, folder, hub, shapes  # noqa: F401  (registration)
 from hvnas.train.data.registry import Data, Request, list_data, load_data, register_data
 from hvnas.train.data.splits import ArraySplit, Batch, Skipped, Split
 

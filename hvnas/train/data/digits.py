@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas.train.data.registry import Data, Request, register_data
+from hvnas.train.data.registry import Data, Request
 from hvnas.train.data.splits import ArraySplit, held_out, stratified, subset, to_three_channels
 
 RESOLUTION = 32
@@ -15,7 +15,6 @@ TEST_SHARE = 0.2
 SPLIT_SEED = 0  # one split for everyone: results on it can be compared
 
 
-@register_data("digits")
 def digits(request: Request) -> Data:
     """scikit-learn's copy of the test part of UCI's Optical Recognition of Handwritten Digits.
 

@@ -16,7 +16,7 @@ from hvnas.train.data.images import (
     kept_if_small,
     refuse_empty,
 )
-from hvnas.train.data.registry import Data, Request, register_data
+from hvnas.train.data.registry import Data, Request
 from hvnas.train.data.splits import Labels, Split, held_out, stratified, subset
 
 TEST_SHARE = 0.2
@@ -49,7 +49,6 @@ class _Listed(NamedTuple):
     remarks: tuple[str, ...]
 
 
-@register_data("folder", argument="DIR")
 def folder(request: Request) -> Data:
     """Images in a folder per class; the classes are the folders' names in alphabetical order.
 

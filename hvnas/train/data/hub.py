@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hvnas.train.data.images import ImageSplit, check_pillow, chosen_resolution, kept_if_small, refuse_empty
-from hvnas.train.data.registry import Data, Request, register_data
+from hvnas.train.data.registry import Data, Request
 from hvnas.train.data.splits import Indices, Labels, Split, held_out, stratified, subset
 
 TEST_SHARE = 0.2
@@ -18,7 +18,6 @@ TRAIN = "train"
 VALS, TESTS = ("validation", "valid", "val", "dev"), ("test",)
 
 
-@register_data("hf", argument="NAME")
 def hub(request: Request) -> Data:
     """A data set of the Hugging Face hub by name, or a local folder that `datasets` reads (parquet, ...).
 

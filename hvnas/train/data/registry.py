@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hvnas._names import unknown_name
+from hvnas._registry import Late, Registry
+from hvnas._validation import check_whole
 from hvnas.train.data.splits import Skipped, Split
 
 # Means and standard deviations of ImageNet's training images, as torchvision's models take them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LARGEST = 4096  # pixels a side
 NAMED_CLASSES = 10  # that a line on the data names
 
 
@@ -83,8 +85,17 @@ class Data:
 
 
 Maker = Callable[[Request], Data]
-_MAKERS: dict[str, Maker] = {}
-_ARGUMENTS: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What makes a data set, and what is written behind the colon of its name, if anything."""
+
+    make: Maker
+    argument: str
+
+
+_KINDS: Registry[_Kind] = Registry("data set")
 
 
 def register_data(name: str, *, argument: str = "") -> Callable[[Maker], Maker]:
@@ -94,8 +105,7 @@ def register_data(name: str, *, argument: str = "") -> Callable[[Maker], Maker]:
     """
 
     def register(maker: Maker) -> Maker:
-        _MAKERS[name] = maker
-        _ARGUMENTS[name] = argument
+        _KINDS.add(name, _Kind(maker, argument))
         return maker
 
     return register
@@ -103,7 +113,12 @@ def register_data(name: str, *, argument: str = "") -> Callable[[Maker], Maker]:
 
 def list_data() -> tuple[str, ...]:
     """The names that `load_data` takes: ``digits``, ``folder:DIR``, ..."""
-    return tuple(sorted(f"{name}:{word}" if word else name for name, word in _ARGUMENTS.items()))
+    return tuple(_usage(name) for name in _KINDS.names())
+
+
+def _usage(name: str) -> str:
+    argument = _KINDS[name].argument
+    return f"{name}:{argument}" if argument else name
 
 
 def load_data(
@@ -123,15 +138,15 @@ def load_data(
     line, for an unknown name, a value out of range, or files that are no data set.
     """
     kind, _, argument = name.partition(":")
-    if kind not in _MAKERS:
-        raise ValueError(unknown_name("data set", name, list_data()))
-    if bool(argument) != bool(_ARGUMENTS[kind]):
-        usage = f"{kind}:{_ARGUMENTS[kind]}" if _ARGUMENTS[kind] else kind
-        raise ValueError(f"data set {name!r}: write it {usage}")
-    bounds = {"resolution": (resolution, 8), "train_size": (train_size, 1), "test_size": (test_size, 1)}
-    for field, (value, least) in bounds.items():
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise ValueError(f"{field}: must be a whole number >= {least}, got {value!r}")
+    if not _KINDS.has(kind):
+        raise ValueError(_KINDS.unknown(name, list_data()))
+    if bool(argument) != bool(_KINDS[kind].argument):
+        raise ValueError(f"data set {name!r}: write it {_usage(kind)}")
+    if resolution is not None:
+        check_whole("resolution", resolution, least=8, most=LARGEST)
+    for field, value in {"train_size": train_size, "test_size": test_size}.items():
+        if value is not None:
+            check_whole(field, value, least=1)
     request = Request(
         argument=argument,
         resolution=resolution,
@@ -140,4 +155,10 @@ def load_data(
         seed=seed,
         strict=strict,
     )
-    return _MAKERS[kind](request)
+    return _KINDS[kind].make(request)
+
+
+register_data("digits")(Late("hvnas.train.data.digits:digits"))
+register_data("folder", argument="DIR")(Late("hvnas.train.data.folder:folder"))
+register_data("hf", argument="NAME")(Late("hvnas.train.data.hub:hub"))
+register_data("shapes")(Late("hvnas.train.data.shapes:shapes"))

@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas.train.data.registry import Data, Request, register_data
+from hvnas.train.data.registry import Data, Request
 from hvnas.train.data.splits import ArraySplit
 
 Array = NDArray[np.float32]
@@ -47,7 +47,6 @@ ARRANGEMENTS = {"row": (2, 0), "column": (0, 2), "diagonal": (2, 2), "skew": (1,
 PAIRS = {0: ((0, 0), (1, 1), (2, 2), (3, 3)), 1: ((0, 1), (2, 3)), 2: ((0, 2), (1, 3))}
 
 
-@register_data("shapes")
 def shapes(request: Request) -> Data:
     """The synthetic set of this module: 8,192 training, 2,048 validation and 2,048 test images at 32 px.
 

@@ -86,7 +86,9 @@ def stratified(labels: Labels, *, share: float, seed: int) -> tuple[Indices, Ind
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
-            raise ValueError(f"class {label} has one image; a training and a test split need two at least")
+            raise ValueError(
+                f"class {label} has one image; add another for its test split, or leave the class out"
+            )
         count = min(len(members) - 1, max(1, round(share * len(members))))
         second[rng.permutation(members)[:count]] = True
     return np.flatnonzero(~second), np.flatnonzero(second)

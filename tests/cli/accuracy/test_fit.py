@@ -52,7 +52,7 @@ def test_json_names_the_file_and_the_error(hvnas, results: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (("coatnet_9,80.0",), "row 2: unknown model 'coatnet_9'"),
+        (("coatnet_9,80.0",), "row 2: arch: unknown model 'coatnet_9'"),
         (("coatnet_0,80.0", "coatnet_1,0.81"), "row 3: metric: 0.81 is a fraction; write the percentage, 81"),
         (("coatnet_0,80.0", "coatnet_1,81.0", "coatnet_0,82.0"), "row 4: metric: 82, but row 2 gives"),
     ],

@@ -142,7 +142,7 @@ def test_older_profiles_list_the_delegate_and_what_is_in_it(path: Path) -> None:
             "the operators add up to 0.658 ms, but a run took 1.186",
         ),
         (DELEGATED.replace("avg=1186 std=21", "").replace("curr=1180", "curr=0"), "nothing was measured"),
-        (DELEGATED.replace("avg=1186", "avg=1.1.8"), "Timings: avg: must be a number, got 1.1.8"),
+        (DELEGATED.replace("avg=1186", "avg=1.1.8"), "Timings: avg: must be a number, got '1.1.8'"),
     ],
 )
 def test_other_profiles(path: Path, text: str, said: str) -> None:
