@@ -1,8 +1,8 @@
-"""Write the table of fixed points into README.md, between its two markers.
+"""Write the table of fixed points into search_spaces/README.md, between its two markers.
 
 python scripts/fixed_points_table.py           # print it
 python scripts/fixed_points_table.py --write   # replace what stands between the markers
-python scripts/fixed_points_table.py --check   # exit with 1 where README.md holds another table
+python scripts/fixed_points_table.py --check   # exit with 1 where that file holds another table
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from hvnas._files import write_atomic
 from hvnas.arch import Arch, list_models, load_arch
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = Path(__file__).resolve().parent.parent / "search_spaces" / "README.md"
 BEGIN, END = "<!-- fixed points -->", "<!-- /fixed points -->"
 FAMILIES = (
     ("efficientformer", "EfficientFormer", "2206.01191"),
@@ -30,12 +30,12 @@ FAMILIES = (
 )
 LATENCIES = (("iphone12", "iPhone 12"), ("cpu_i9_10940x", "i9-10940X"), ("cpu_i7_12700h", "i7-12700H"))
 NOTE = """\
-Params and MACs (convolutions, linear layers, matrix products) are ours, at the resolution given;
-`hvnas verify` holds them against the papers' own counts. Top-1 (%) is what the source publishes for the
-recipe beside it, at the resolution given or at the one after `@`: figures of two recipes do not compare.
+Params and MACs (convolutions, linear layers, matrix products) are ours, at the resolution given; `hvnas
+verify` compares them with the papers' own counts. Top-1 (%) is what the source publishes for the recipe
+beside it, at the resolution given or at the one after `@`; figures of different recipes cannot be compared.
 Latency is what others published, in ms at batch 1: iPhone 12 under Core ML as in 2212.08059, CPUs from
 timm's results (float32, torch 2.4, compiled; `_dws` is timm's form of CoAtNet, `vit_p_18gf` its ViT-B/16).
-– where nothing is published."""
+A – means that nothing is published."""
 
 
 def table() -> str:
@@ -96,12 +96,12 @@ def recipe(published: dict[str, Any]) -> str:
 
 
 def placed(text: str) -> str:
-    """README.md with the table between its markers. Raises ValueError where they are not there."""
+    """The page with the table between its markers. Raises ValueError where they are not there."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(
-            f"README.md: the markers {BEGIN} and {END} are missing; put them where the table goes"
+            f"{README}: the markers {BEGIN} and {END} are missing; put them where the table goes"
         )
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
@@ -111,8 +111,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--write", action="store_true", help="replace the table in README.md")
-    mode.add_argument("--check", action="store_true", help="exit with 1 where README.md holds another table")
+    mode.add_argument("--write", action="store_true", help="replace the table in search_spaces/README.md")
+    mode.add_argument(
+        "--check", action="store_true", help="exit with 1 where search_spaces/README.md holds another table"
+    )
     options = parser.parse_args()
     if not (options.write or options.check):
         print(table())
@@ -127,7 +129,7 @@ def main() -> int:
         write_atomic(README, new)
     elif old != new:
         print(
-            "README.md: the table of fixed points is stale; run scripts/fixed_points_table.py --write",
+            "search_spaces/README.md: the table of fixed points is stale; run this script with --write",
             file=sys.stderr,
         )
         return 1

@@ -49,7 +49,7 @@ stage: {local: [mb4d, convnext]}
 with TemporaryDirectory() as folder:
     path = Path(folder) / "space.yaml"
     path.write_text(SPACE)
-    found = hvnas.search(path, "iphone12", budget_ms=2.0, evals=2000, outside="allow").best
-print(f"{found.latency_ms:.2f} ms, top-1 {found.top1:.1f} ± {found.top1_sd:.1f}, inside: {found.inside}")
-print([f"{run.block.type} × {run.depth}" for stage in found.arch.stages for _, run in stage.runs])
-assert hvnas.trace(hvnas.build(found.arch), resolution=found.arch.resolution) == found.arch.lower()
+    best = hvnas.search(path, "iphone12", budget_ms=2.0, evals=2000, outside="allow").best
+print(f"{best.latency_ms:.2f} ms, top-1 {best.top1:.1f} ± {best.top1_sd:.1f}, inside: {best.inside}")
+print([f"{run.block.type} × {run.depth}" for stage in best.arch.stages for _, run in stage.runs])
+assert hvnas.trace(hvnas.build(best.arch), resolution=best.arch.resolution) == best.arch.lower()

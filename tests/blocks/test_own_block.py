@@ -1,4 +1,4 @@
-"""The example of a block of one's own: short, in the README as it stands here, and like any other block."""
+"""The example of a block of one's own: short, shown in the blocks' README, and like any other block."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ case.write_text(textwrap.dedent('''
         name = "convnext"
 
     def test_export(tmp_path: Path) -> None:
-        assert export_torch(own_block.found.arch, tmp_path / "net").error <= 1e-6
+        assert export_torch(own_block.best.arch, tmp_path / "net").error <= 1e-6
         assert "class ConvNeXtModule(nn.Sequential):" in (tmp_path / "net" / "model.py").read_text()
 '''))
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(case)]))
@@ -35,7 +35,9 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(cas
 def test_it_is_short_and_in_the_readme(repo_root: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     assert text.count("\n") < 60
-    assert f"```python\n{text}```" in (repo_root / "README.md").read_text(encoding="utf-8")
+    assert f"```python\n{text}```" in (repo_root / "hvnas" / "blocks" / "README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_it_conforms_and_is_exported(tmp_path: Path) -> None:

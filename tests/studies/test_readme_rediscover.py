@@ -1,4 +1,4 @@
-"""The README's tables of rediscoveries hold what the studies find now."""
+"""The tables of rediscoveries in the studies' README hold what the studies find now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hvnas.studies.rediscovery import rediscover_coatnet, rediscover_efficientformer
 from hvnas.studies.rediscovery.patterns import PATTERNS
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "hvnas" / "studies" / "README.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:

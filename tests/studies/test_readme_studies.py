@@ -1,4 +1,4 @@
-"""The README's tables of the shipped studies hold what the studies compute now."""
+"""The tables of the shipped studies in the studies' README hold what the studies compute now."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hvnas.studies.ablation import list_studies, load_study, run_study
 from hvnas.studies.ablation.tables import tables
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+README = ROOT / "hvnas" / "studies" / "README.md"
 COMMAND = re.compile(r"^(?:\$ )?hvnas ablate (\S+)(.*)$", re.MULTILINE)
-FIGURE = re.compile(r"!\[[^\]]*\]\((scripts/figures/[^)]+)\)")
+FIGURE = re.compile(r"!\[[^\]]*\]\(\.\./\.\./(scripts/figures/[^)]+)\)")
 # Its latency is measured on the machine that runs it.
 MEASURED = "linear-attention"
 
