@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hvnas.search.objectives import Constraint, Objective
     from hvnas.search.seams import DeviceLike, EstimatorLike, SpaceLike
 
+if TYPE_CHECKING:
     AnySpace = SpaceLike | str | Path
     AnyDevice = DeviceLike | str | Path
     AnyEstimator = EstimatorLike | AccuracyEstimator | str

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from hvnas.arch import Arch, load_arch, save_arch
-from hvnas.supernet.train import Asked as AskedSupernet
+from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.train import begin as begin_supernet
-from hvnas.train.asked import Asked, begin
+from hvnas.train.asked import begin
 from hvnas.train.data import load_data
 from hvnas.train.fitting import check_batch
 from hvnas.train.loop import Trainer, network_for
 from hvnas.train.recipes import load_recipe, with_batch
+from hvnas.train.request import TrainRequest
 
 SMALL = Path(__file__).parents[1] / "supernet" / "small.yaml"
 
@@ -30,11 +31,13 @@ def _digits(**options: int):
 
 def test_batch_norm_on_one_value_is_refused_before_anything_is_written(arch: Arch, tmp_path: Path) -> None:
     save_arch(arch, tmp_path / "net.yaml")
-    asked = Asked(source=str(tmp_path / "net.yaml"), data="digits", train_size=20, test_size=10, batch=1)
+    request = TrainRequest(
+        source=str(tmp_path / "net.yaml"), data="digits", train_size=20, test_size=10, batch=1
+    )
     with pytest.raises(
         ValueError, match=r"^batch: one image a step, but \S+ has BatchNorm on a map of 1 x 1"
     ):
-        begin(asked, tmp_path / "run")
+        begin(request, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -75,7 +78,7 @@ def test_what_is_missing_is_named(arch: Arch) -> None:
     ],
 )
 def test_a_supernet_is_not_begun(options: dict[str, int], said: str, tmp_path: Path) -> None:
-    asked = AskedSupernet(space=str(SMALL), data="digits", **{"train_size": 20, "test_size": 10, **options})  # type: ignore[arg-type]
+    asked = SupernetRequest(space=str(SMALL), data="digits", **{"train_size": 20, "test_size": 10, **options})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=said):
         begin_supernet(asked, tmp_path / "net")
     assert not (tmp_path / "net").exists()

@@ -14,10 +14,11 @@ from hvnas.nn.foreign.checkpoint import read_checkpoint
 from hvnas.nn.weights import load_weights, save_weights
 from hvnas.report.training import trained_network
 from hvnas.supernet.checkpoint import SupernetFolder
-from hvnas.supernet.train import Asked as SupernetRequest
+from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.train import begin as begin_supernet
 from hvnas.supernet.train import train_supernet
-from hvnas.train.asked import Asked, begin, go_on
+from hvnas.train.asked import begin, go_on
+from hvnas.train.request import TrainRequest
 from hvnas.train.run import train_in_folder
 
 RECIPE = """
@@ -37,14 +38,14 @@ def _train(folder: Path) -> None:
     torch.set_num_threads(1)
     save_arch(ARCH, folder / "net.yaml")
     (folder / "short.yaml").write_text(RECIPE, encoding="utf-8")
-    asked = Asked(
+    request = TrainRequest(
         source=str(folder / "net.yaml"),
         data="shapes",
         train_size=16,
         test_size=8,
         recipe=str(folder / "short.yaml"),
     )
-    train_in_folder(begin(asked, folder / "whole"), device="cpu")
+    train_in_folder(begin(request, folder / "whole"), device="cpu")
 
 
 TRAINING = {"train.json": "json", "arch.yaml": "yaml", "metrics.json": "json"}
@@ -67,7 +68,7 @@ def _resumed(folder: Path) -> list[tuple[Path, str]]:
 
 def _resume(path: Path) -> None:
     """Go on with a training whose weights are not written yet."""
-    train_in_folder(go_on(Asked(), path.parent), device="cpu")
+    train_in_folder(go_on(TrainRequest(), path.parent), device="cpu")
     for name in ("model.safetensors", "metrics.json"):
         (path.parent / name).unlink(missing_ok=True)
 
