@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from hvnas._choices import Address, EngineName, Outside, check_ray_options
 from hvnas._request import Option, Request
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from hvnas.search.seams import DeviceLike, EstimatorLike, SpaceLike
 
 if TYPE_CHECKING:
-    AnySpace = SpaceLike | str | Path
-    AnyDevice = DeviceLike | str | Path
-    AnyEstimator = EstimatorLike | AccuracyEstimator | str
-    AnyObjective = str | Objective
-    AnyConstraint = str | Constraint
-    AnyMargin = float | Sequence[float]
+    AnySpace: TypeAlias = SpaceLike | str | Path
+    AnyDevice: TypeAlias = DeviceLike | str | Path
+    AnyEstimator: TypeAlias = EstimatorLike | AccuracyEstimator | str
+    AnyObjective: TypeAlias = str | Objective
+    AnyConstraint: TypeAlias = str | Constraint
+    AnyMargin: TypeAlias = float | Sequence[float]
 else:
     # What a command line or a file says; only Python has more than names.
     AnySpace = AnyDevice = AnyEstimator = AnyObjective = AnyConstraint = str
