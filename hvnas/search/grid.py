@@ -13,7 +13,7 @@ from hvnas.search.archive import Archive
 from hvnas.search.batches import rows_at_once
 from hvnas.search.problem import Problem
 from hvnas.search.registry import register_strategy
-from hvnas.search.seams import Progress, Rows, SpaceLike
+from hvnas.search.seams import Progress, Rows, SpaceLike, Strategy
 from hvnas.search.seen import SeenSet, row_keys
 from hvnas.search.state import Checkpoint, State
 
@@ -39,7 +39,7 @@ class Numbered(Protocol):
     summary="every architecture of a small space, once",
 )
 @dataclass(frozen=True)
-class Grid:
+class Grid(Strategy):
     """Evaluates the problem's seeds, then every other canonical row, or `evals` of them.
 
     The rows are visited in steps of the golden section of their number, from a start that `seed` draws, so
