@@ -35,7 +35,8 @@ def check_ray_options(
     if workers is not None:
         check_whole("workers", workers, least=1)
     if engine != "ray" and (address is not None or workers is not None):
-        raise ValueError("address and workers: are Ray's; add --engine ray (in Python, engine='ray')")
+        field = "name" if per == "trial" else "engine"
+        raise ValueError(f"address and workers: are Ray's; add --engine ray (in Python, {field}='ray')")
     check_whole("max_retries", max_retries, least=0)
     for name, value in ((f"cpus_per_{per}", cpus), (f"gpus_per_{per}", gpus)):
         if not 0 <= value <= MOST:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import hvnas
+from hvnas.search import SearchRequest, start
 
 IMPORTS = (
     "",
@@ -98,3 +99,11 @@ def test_every_public_name_says_what_it_is(name: str) -> None:
         return
     assert inspect.isfunction(public) and repr(public).startswith(f"<function {name} at ")
     assert first.split()[0] in ("Build", "Copy", "List", "Load", "Lower", "Search", "Write")
+
+
+def test_a_request_searches_as_the_function_does() -> None:
+    request = SearchRequest(device=("iphone12",), budget_ms=2.0, evals=200, constraints=("params<=6M",))
+    told = hvnas.search(budget_ms=2.0, evals=200, constraints=["params<=6e6"])
+    found = start(request)
+    assert np.array_equal(found.archive.rows, told.archive.rows)
+    assert found.problem.constraints == told.problem.constraints

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,9 +26,10 @@ def run(
 
     The result is the one that the search would have had uncut; a finished one is shown again.
     """
-    from hvnas.search import Engine, resume
+    from hvnas.search import resume
+    from hvnas.search.folder import RunFolder
 
-    engine = None if storage is None else Engine(storage=storage)
+    engine = None if storage is None else replace(RunFolder(folder).config().engine, storage=storage)
     carry_out(
         lambda watcher, stop: resume(folder, engine=engine, progress=watcher, stop=stop),
         folder=folder,

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hvnas.search.optuna_samplers import OptunaStrategy
 from hvnas.search.registry import strategy_entry
 from hvnas.search.request import Engine
+from hvnas.search.seams import Progress, Strategy
+from hvnas.search.state import Checkpoint
 
 if TYPE_CHECKING:
     from hvnas.search.archive import Archive
     from hvnas.search.folder import RunConfig
     from hvnas.search.problem import Problem
-    from hvnas.search.seams import Strategy
     from hvnas.search.session import Session
+
+
+@dataclass(frozen=True)
+class _OnlyRuns(Strategy):
+    """A strategy of another maker's that derives from nothing: it runs, and no more is asked of it."""
+
+    strategy: Strategy
+
+    def run(
+        self, problem: Problem, *, evals: int, seed: int, progress: Progress, checkpoint: Checkpoint
+    ) -> Archive:
+        """As that strategy does."""
+        return self.strategy.run(problem, evals=evals, seed=seed, progress=progress, checkpoint=checkpoint)
 
 
 def run_strategy(problem: Problem, config: RunConfig, engine: Engine, session: Session) -> Archive:
@@ -37,12 +50,14 @@ def run_strategy(problem: Problem, config: RunConfig, engine: Engine, session: S
 
 def strategy_on(name: str, engine: Engine) -> Strategy:
     """The strategy, on the engine's storage if there is one. Raises ValueError where it can share nothing."""
-    strategy = strategy_entry(name).make()
+    made = strategy_entry(name).make()
+    strategy = made if isinstance(made, Strategy) else _OnlyRuns(made)
     if engine.storage is None:
         return strategy
-    if not isinstance(strategy, OptunaStrategy):
+    shared = strategy.on_storage(engine.storage)
+    if shared is None:
         raise ValueError(
             f"storage: {name} keeps no study that processes could share; "
             "choose one of Optuna's strategies, such as --strategy tpe"
         )
-    return replace(strategy, storage=engine.storage)
+    return shared

@@ -19,13 +19,13 @@ from hvnas.search.evaluations import Evaluations
 from hvnas.search.moves import neighbours
 from hvnas.search.pareto import crowding, ranks
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Bools, Floats, Progress, Rows
+from hvnas.search.seams import Bools, Floats, Progress, Rows, Strategy
 from hvnas.search.seen import SeenSet, row_keys
 from hvnas.search.state import Checkpoint, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evolution:
+class Evolution(Strategy):
     """The settings of the evolution.
 
     `population` architectures per generation (None: chosen by the evaluations); `mutated` genes change per

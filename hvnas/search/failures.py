@@ -29,8 +29,8 @@ class Tally:
 
     @staticmethod
     def told_to(progress: Progress) -> Tally:
-        """A tally that tells `progress`, if that listens to failures."""
-        return Tally(getattr(progress, "failed", None))
+        """A tally that tells `progress`."""
+        return Tally(progress.failed)
 
     def success(self) -> None:
         """A network was evaluated."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hvnas.search.archive import Archive
 from hvnas.search.batches import rows_at_once
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Progress, Rows, SpaceLike
+from hvnas.search.seams import Progress, Rows, SpaceLike, Strategy
 from hvnas.search.seen import SeenSet, row_keys
 from hvnas.search.state import Checkpoint, State
 
@@ -32,7 +32,7 @@ class Numbered(Protocol):
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Strategy):
     """Evaluates the problem's seeds, then every other canonical row, or `evals` of them.
 
     The rows are visited in steps of the golden section of their number, from a start that `seed` draws, so

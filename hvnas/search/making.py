@@ -90,8 +90,7 @@ def problem_of(request: SearchRequest, devices: DeviceSet | None = None) -> Prob
     from hvnas.accuracy import load_estimator
     from hvnas.space import load_space
 
-    wanted = [parse_objective(o) if isinstance(o, str) else o for o in request.objectives]
-    kept = [parse_constraint(c) if isinstance(c, str) else c for c in request.constraints]
+    wanted, kept = _parsed(request)
     check_constraints(kept)
     space, estimator = request.space, request.estimator
     loaded_space = load_space(space) if isinstance(space, (str, Path)) else space
@@ -120,6 +119,11 @@ def problem_of(request: SearchRequest, devices: DeviceSet | None = None) -> Prob
     )
 
 
+def _parsed(request: SearchRequest) -> tuple[list[Objective], list[Constraint]]:
+    objectives = [parse_objective(o) if isinstance(o, str) else o for o in request.objectives]
+    return objectives, [parse_constraint(c) if isinstance(c, str) else c for c in request.constraints]
+
+
 def each_of(device: AnyDevice | Sequence[AnyDevice]) -> tuple[AnyDevice, ...]:
     """The devices asked for, of which one may stand alone."""
     return tuple(device) if isinstance(device, Sequence) and not isinstance(device, str) else (device,)
@@ -141,8 +145,7 @@ def settled(request: SearchRequest, devices: DeviceSet) -> SearchRequest:
     `devices` are its own; those that only an objective or a constraint names are among them afterwards.
     Raises ValueError for an objective or a constraint that cannot be read.
     """
-    wanted = [parse_objective(o) if isinstance(o, str) else o for o in request.objectives]
-    kept = [parse_constraint(c) if isinstance(c, str) else c for c in request.constraints]
+    wanted, kept = _parsed(request)
     estimator, margin = request.estimator, request.margin
     objectives = tuple(str(devices.settled(what)) for what in wanted)
     constraints = tuple(str(devices.settled_constraint(constraint)) for constraint in kept)

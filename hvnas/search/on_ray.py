@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, cast
 
 from hvnas.search.archive import Archive
+from hvnas.search.optuna_samplers import OptunaStrategy
 from hvnas.search.problem import Problem
 from hvnas.search.request import Engine
 from hvnas.search.seams import Progress, Strategy
 from hvnas.search.state import Checkpoint
-
-if TYPE_CHECKING:
-    from hvnas.search.ray_trials import Proposing
 
 
 def run_on_ray(
@@ -54,9 +51,9 @@ def run_on_ray(
     # A Ray of our own has room for the workers, or else the machine's CPUs.
     cpus = None if engine.workers is None else max(1, math.ceil(engine.workers * engine.cpus_per_trial))
     with ray_cluster(engine.address, cpus=cpus):
-        if hasattr(strategy, "proposer"):
+        if isinstance(strategy, OptunaStrategy):
             return run_trials(
-                cast("Proposing", strategy),
+                strategy,
                 problem,
                 evals=evals,
                 seed=seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from hvnas.search.optuna_run import OptunaRun
 from hvnas.search.optuna_shared import SharedStudy
 from hvnas.search.optuna_study import SamplerKind
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Progress
+from hvnas.search.seams import Progress, Strategy
 from hvnas.search.state import Checkpoint
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _OTHERS = "other searches of this study still evaluate the last networks"
 
 
 @dataclass(frozen=True)
-class OptunaStrategy:
+class OptunaStrategy(Strategy):
     """One of Optuna's samplers, by the name of its strategy.
 
     `storage` is one that several searches share, see `hvnas.search.optuna_storage`; the study in it is called
@@ -36,6 +36,10 @@ class OptunaStrategy:
     sampler: str
     storage: str | None = None
     study: str | None = None
+
+    def on_storage(self, storage: str) -> OptunaStrategy:
+        """The same on a study in `storage`."""
+        return replace(self, storage=storage)
 
     def run(
         self,

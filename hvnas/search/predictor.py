@@ -21,7 +21,7 @@ from hvnas.search.evolution import Evolution
 from hvnas.search.moves import distinct
 from hvnas.search.predicted import Encoder, Optimist, Regressor, Scaling, predicted_problem
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Bools, Floats, Keys, Progress, Rows, Silent
+from hvnas.search.seams import Bools, Floats, Keys, Progress, Rows, Silent, Strategy
 from hvnas.search.seen import SeenSet, row_keys
 from hvnas.search.state import Checkpoint, State
 
@@ -34,7 +34,7 @@ _SHORTLIST = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predictor:
+class Predictor(Strategy):
     """The settings of the loop.
 
     `startup` random architectures come first, `batch` ones are proposed at once (None: chosen by the

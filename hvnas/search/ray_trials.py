@@ -11,8 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from hvnas.parallel.surroundings import environment, own_signals
 from hvnas.search.archive import Archive
 from hvnas.search.failures import Tally
 from hvnas.search.optuna_run import OptunaRun, Proposal
+from hvnas.search.optuna_samplers import OptunaStrategy
 from hvnas.search.problem import Problem
 from hvnas.search.ray_work import evaluation_of, work_on
 from hvnas.search.seams import Progress
@@ -59,14 +59,8 @@ _TUNE = {
 }
 
 
-class Proposing(Protocol):
-    """A strategy that proposes one network at a time."""
-
-    def proposer(self, problem: Problem, *, evals: int, seed: int) -> OptunaRun: ...
-
-
 def run_trials(
-    strategy: Proposing,
+    strategy: OptunaStrategy,
     problem: Problem,
     *,
     evals: int,
@@ -212,8 +206,7 @@ class Desk:
 
     def to_end(self) -> bool:
         """Whether Tune shall end now; asked several times a second."""
-        stop = getattr(self.checkpoint, "stop", None)
-        if self.error is None and isinstance(stop, Event) and stop.is_set():
+        if self.error is None and self.checkpoint.stopping():
             self._save()
         if self.stopping_since is not None:
             return not self.out or time.monotonic() - self.stopping_since > _GRACE_SECONDS

@@ -337,9 +337,7 @@ def _prepared(
     known = known_rows(problem.space)
     reach = reach or find_reach(problem, known=known)
     check_budget(problem, reach)
-    check = getattr(strategy_on(config.strategy, engine), "check", None)
-    if check is not None:
-        check(problem)
+    strategy_on(config.strategy, engine).check(problem)
     # The fastest architecture is a seed so that every strategy knows something feasible.
     seeds = [reach.min_row[None], *([known] if config.fixed_points else [])]
     problem = problem.with_seeds(np.concatenate(seeds))

@@ -140,8 +140,15 @@ class Silent:
         """Nothing."""
 
 
-class Strategy(Protocol):
-    """A way to spend a number of evaluations."""
+class Strategy:
+    """A way to spend a number of evaluations: one of your own derives from this and has a `run`."""
+
+    def check(self, problem: Problem) -> None:
+        """Raise ValueError where it cannot search `problem`; asked before anything is written."""
+
+    def on_storage(self, storage: str) -> Strategy | None:
+        """The same on a study that several searches share; None where it keeps none."""
+        return None
 
     def run(
         self, problem: Problem, *, evals: int, seed: int, progress: Progress, checkpoint: Checkpoint
@@ -151,3 +158,4 @@ class Strategy(Protocol):
         The same seed gives the same archive, whether or not the run was cut and continued from
         `checkpoint`.
         """
+        raise NotImplementedError

@@ -69,7 +69,11 @@ class Session(Checkpoint):
 
     def due(self) -> bool:
         """When the checkpoint says so, and when the run is to stop."""
-        return self.stop.is_set() or self.checkpoint.due()
+        return self.stopping() or self.checkpoint.due()
+
+    def stopping(self) -> bool:
+        """Whether `stop` is set."""
+        return self.stop.is_set()
 
     def load(self) -> State | None:
         """The state, with the history restored from it."""
@@ -88,7 +92,7 @@ class Session(Checkpoint):
         meta = {**state.meta, **self.history.stored()}
         self.checkpoint.save(State(arrays=state.arrays, meta=meta, keys=state.keys))
         self._tell()
-        if self.stop.is_set():
+        if self.stopping():
             raise Stopped
 
     def keep(self, name: str, write: Callable[[Path], None]) -> None:

@@ -31,7 +31,7 @@ from hvnas.search.batches import rows_at_once
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.problem import Problem
 from hvnas.search.reach import UNBOUNDED_MS
-from hvnas.search.seams import Floats, Progress, Rows
+from hvnas.search.seams import Floats, Progress, Rows, Strategy
 from hvnas.search.slimming_path import Size, Step, keep_path
 from hvnas.search.state import Checkpoint, State
 
@@ -48,7 +48,7 @@ _DECIMALS = 9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slimming:
+class Slimming(Strategy):
     """The settings of slimming.
 
     `by` is what a move's drop is divided by: ``ms`` saved, with EfficientFormer's three actions, or ``score``

@@ -63,6 +63,10 @@ class Checkpoint:
     def keep(self, name: str, write: Callable[[Path], None]) -> None:
         """Have `write` make a file of the run's own called `name`; nothing where the run has no folder."""
 
+    def stopping(self) -> bool:
+        """Whether the run is asked to stop: the next `save` raises Stopped then."""
+        return False
+
 
 class FolderCheckpoint(Checkpoint):
     """A checkpoint in a folder: ``state.npz`` replaced in one step, ``seen.bin`` appended to before that.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from hvnas._files import dump_yaml
 from hvnas.arch import load_arch
-from hvnas.search import resume
+from hvnas.search import Engine, folder, resume
 from hvnas.search.folder import RunFolder
 from hvnas.search.result import SearchResult
 
@@ -147,3 +148,60 @@ def test_bad_config_names_file_and_field(
     line = str(caught.value)
     assert says in line and "config.yaml" in line and "\n" not in line
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_configuration_is_read_as_it_was_written(tmp_path: Path) -> None:
+    several = replace(
+        toy.config(),
+        device=("toy-device", "/a/slow.yaml"),
+        device_hash=("0", "1"),
+        margin=(0.1, 0.25),
+        constraints=("params<=3000000",),
+        engine=Engine(name="ray", storage="postgresql://host/db"),
+        classes=10,
+    )
+    for name, config in {"one": toy.config(), "several": several}.items():
+        RunFolder(tmp_path / name).create(config)
+        assert RunFolder(tmp_path / name).config() == config
+    data = yaml.safe_load((tmp_path / "several" / "config.yaml").read_text())
+    assert (data["device"], data["others"]) == ("toy-device", ["/a/slow.yaml"])
+    assert (data["margin"], data["other_margins"]) == (0.1, [0.25])
+    assert (data["engine"], data["storage"]) == ("ray", "postgresql://host/db")
+
+
+def test_an_option_that_came_later_is_kept_where_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "_LATER", tuple(name for name in folder._LATER if name != "classes"))
+    for classes in (None, 10):
+        config = replace(toy.config(), classes=classes)
+        RunFolder(tmp_path / f"{classes}").create(config)
+        data = yaml.safe_load((tmp_path / f"{classes}" / "config.yaml").read_text())
+        assert ("classes" in data) == (classes is not None)
+        assert list(data)[1:16] == list(folder._ALWAYS)
+        assert RunFolder(tmp_path / f"{classes}").config() == config
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("device", 3, "device: "),
+        ("others", [3], "others: "),
+        ("margin", ".nan", "margin: "),
+        ("engine", "cloud", "engine: "),
+        ("outside", "maybe", "outside: "),
+        ("seed", None, "seed: Field required"),
+    ],
+)
+def test_what_is_wrong_in_a_configuration_is_named_as_the_file_has_it(
+    tmp_path: Path, field: str, value: object, says: str
+) -> None:
+    RunFolder(tmp_path / "run").create(toy.config())
+    file = tmp_path / "run" / "config.yaml"
+    data = yaml.safe_load(file.read_text()) | {field: value}
+    if field == "others":
+        data |= {"other_hashes": ["0"], "other_margins": [0.0]}
+    file.write_text(yaml.safe_dump({name: each for name, each in data.items() if each is not None}))
+    with pytest.raises(ValueError, match=says) as caught:
+        RunFolder(tmp_path / "run").config()
+    assert str(caught.value).startswith(says) and "config.yaml" in str(caught.value)

@@ -1,10 +1,17 @@
 """Every strategy that ships passes the conformance cases."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from hvnas.search import list_strategies
+from hvnas.search import Archive, Engine, list_strategies
+from hvnas.search.engines import strategy_on
+from hvnas.search.evolution import Evolution
 from hvnas.search.registry import register_strategy, strategy_entry
+from hvnas.search.seams import Silent
+from hvnas.search.state import Checkpoint
 from hvnas.testing.strategies import LANDSCAPES, Landscape, StrategyConformance
 
 # They need a supernet: test_slimming.py.
@@ -92,3 +99,18 @@ def test_unknown_strategy_names_the_nearest() -> None:
 def test_a_name_is_given_once() -> None:
     with pytest.raises(ValueError, match="registered already"):
         register_strategy("tpe", adaptive=True, default_evals=1, summary="")(lambda: None)  # type: ignore
+
+
+def test_a_strategy_that_derives_from_nothing_needs_a_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Foreign:
+        def run(self, problem: Any, **asked: Any) -> Archive:
+            return Evolution().run(problem, **asked)
+
+    monkeypatch.setattr("hvnas.search.engines.strategy_entry", lambda _: SimpleNamespace(make=Foreign))
+    problem = LANDSCAPES[0].problem()
+    strategy = strategy_on("foreign", Engine())
+    strategy.check(problem)
+    asked = {"evals": 200, "seed": 0, "progress": Silent(), "checkpoint": Checkpoint()}
+    assert np.array_equal(strategy.run(problem, **asked).rows, Evolution().run(problem, **asked).rows)
+    with pytest.raises(ValueError, match="storage: foreign keeps no study"):
+        strategy_on("foreign", Engine(storage="study.journal"))
