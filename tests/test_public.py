@@ -107,3 +107,27 @@ def test_a_request_searches_as_the_function_does() -> None:
     found = start(request)
     assert np.array_equal(found.archive.rows, told.archive.rows)
     assert found.problem.constraints == told.problem.constraints
+
+
+LIGHT = """
+import sys
+import hvnas.cli.app
+import hvnas.search.request, hvnas.supernet.request, hvnas.train.request
+assert not {"torch", "numpy", "optuna", "scipy"} & set(sys.modules)
+import hvnas.supernet.memory
+from hvnas.supernet import composite, memory
+import hvnas.supernet.composite
+assert callable(memory) and callable(composite) and callable(hvnas.supernet.composite)
+assert {"memory", "Supernet"} <= set(dir(hvnas.supernet))
+try:
+    hvnas.supernet.nothing
+except AttributeError as error:
+    assert str(error) == "module 'hvnas.supernet' has no attribute 'nothing'"
+else:
+    raise AssertionError
+"""
+
+
+def test_requests_need_no_numbers_and_names_win_over_modules() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

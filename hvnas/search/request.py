@@ -1,4 +1,4 @@
-"""What is asked of a search: the one list of its options.
+"""What is asked of a search: the one list of its options, to which a new one is added.
 
 The command with its help, a run's config.yaml, the check of a search that is continued, and the command line
 in a report are made from it. Nothing here needs numpy, so that help does not wait for it.

@@ -162,5 +162,9 @@ def free(values: Array) -> Array:
     return scores
 
 
-for _name in PROBED:
-    register_probe(_name)(Late(f"hvnas.accuracy.proxies.{_name}:{_name}"))
+register_probe("naswot")(Late("hvnas.accuracy.proxies.naswot:naswot"))
+register_probe("zico")(Late("hvnas.accuracy.proxies.zico:zico"))
+register_probe("az_expressivity")(Late("hvnas.accuracy.proxies.az_expressivity:az_expressivity"))
+register_probe("az_trainability")(Late("hvnas.accuracy.proxies.az_trainability:az_trainability"))
+register_probe("synflow")(Late("hvnas.accuracy.proxies.synflow:synflow"))
+register_probe("dss")(Late("hvnas.accuracy.proxies.dss:dss"))
