@@ -39,7 +39,7 @@ def main() -> int:
     options = _parse()
     torch.set_num_threads(options.threads)
     config = load_run(options.run).config
-    device, best = load_device(config.device), load_arch(options.run / "best.yaml")
+    device, best = load_device(config.device[0]), load_arch(options.run / "best.yaml")
     space = load_space(config.space)
     if config.resolution is not None and config.classes is not None:
         space = space.at(config.resolution, config.classes)
