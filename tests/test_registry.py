@@ -238,7 +238,7 @@ def test_devices_of_other_packages(install: Install, tmp_path: Path, repo_root: 
 
 def test_estimators_of_other_packages(install: Install, tmp_path: Path) -> None:
     code = (
-        "from hvnas.accuracy.estimator import register_estimator_family\n"
+        "from hvnas.accuracy import register_estimator_family\n"
         "class Mine:\n    def __init__(self, text=''): self.text = text\n"
         "def lacking(): return 1 / 0\n"
         "@register_estimator_family('family', argument='WORD')\n"
@@ -251,8 +251,7 @@ def test_estimators_of_other_packages(install: Install, tmp_path: Path) -> None:
     )
     install("hvnas.estimator_families", modules={}, points={"family": "their_estimators:family"})
     done = in_python(
-        "from hvnas.accuracy import list_estimators, load_estimator\n"
-        "from hvnas.accuracy.estimator import locate_estimator\n"
+        "from hvnas.accuracy import list_estimators, load_estimator, locate_estimator\n"
         "print(*list_estimators())\n"
         "print(type(load_estimator('mine')).__name__, load_estimator('family:a').text)\n"
         "print(*list_estimators())\nprint(locate_estimator('family:a').name)\n"

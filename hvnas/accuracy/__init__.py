@@ -7,7 +7,9 @@ from hvnas.accuracy.estimator import (
     ScoreEstimate,
     list_estimators,
     load_estimator,
+    locate_estimator,
     register_estimator,
+    register_estimator_family,
 )
 from hvnas.accuracy.inherited import Inherited, InheritedEstimator
 from hvnas.accuracy.proxies.estimators import CountEstimator, ProbeEstimator
@@ -28,5 +30,7 @@ __all__ = [
     "Surrogate",
     "list_estimators",
     "load_estimator",
+    "locate_estimator",
     "register_estimator",
+    "register_estimator_family",
 ]
