@@ -14,7 +14,7 @@ _HOMES = {
     "Arch": "hvnas.arch",
     "Program": "hvnas.ops",
     "build": "hvnas.nn",
-    "deploy": "hvnas.nn.deploy",
+    "deploy": "hvnas.nn.folding",
     "list_blocks": "hvnas.blocks",
     "list_devices": "hvnas.latency",
     "list_estimators": "hvnas.accuracy",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from hvnas.blocks import list_blocks
     from hvnas.latency import list_devices, load_device
     from hvnas.nn import build
-    from hvnas.nn.deploy import deploy
+    from hvnas.nn.folding import deploy
     from hvnas.ops import Program
     from hvnas.ops.trace import trace
     from hvnas.search import search

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from hvnas._validation import shown
+from hvnas._names import shown
 
 # What a cell of a spreadsheet holds at most.
 MAX_CELL = 32_767

@@ -1,4 +1,6 @@
-"""Reading files that may be hostile, and writing files that are never half there."""
+"""Files: read although they may be hostile, written whole or not at all, locked, and found beside the
+code.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ import yaml
 
 from hvnas._csv import Advice, Row, parse_csv
 from hvnas._json import parse_json
-from hvnas._validation import brief, shown
+from hvnas._names import brief, shown
 from hvnas._yaml import parse_yaml
 
 MAX_BYTES = 8 * 2**20
@@ -319,3 +321,64 @@ def sync_folder(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+# What a system says where another process holds the lock.
+_HELD = (errno.EAGAIN, errno.EACCES)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock in the file `path`, which is made if need be.
+
+    The system gives the lock back when the process ends, however that comes about: a file left behind locks
+    nobody out. Where the system or the file system has no such locks, nothing is locked.
+
+    Raises ValueError, one line, where another process holds it.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _hold(handle, path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _hold(handle: int, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise ValueError(
+                f"{path}: another process is at work on this run; wait until it has ended, or stop it"
+            ) from None
+
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_dir(name: str) -> Path:
+    """Return the folder of shipped data called ``name``.
+
+    An installed wheel carries the folder inside the package, as ``hvnas/_data/NAME``; a checkout keeps it
+    at the root of the repository, beside ``hvnas/``. The former wins where both exist.
+
+    Args:
+        name: the folder's name, such as ``"search_spaces"`` or ``"latency_tables"``.
+
+    Raises:
+        ValueError: neither place holds such a folder.
+    """
+    candidates = (_PACKAGE / "_data" / name, _PACKAGE.parent / name)
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise ValueError(
+        f"the data folder {name!r} is missing from this installation "
+        f"(looked for {' and '.join(map(str, candidates))}). "
+        "Reinstall hvnas, or run it from a complete checkout."
+    )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from hvnas._validation import shown
+from hvnas._names import shown
 from hvnas._yaml import MAX_DEPTH, MAX_DIGITS
 
 _LARGEST = 10**MAX_DIGITS

@@ -1,11 +1,18 @@
-"""One line for a name that does not exist."""
+"""Messages of one line: a name that does not exist, and what pydantic says of a file's fields."""
 
 from __future__ import annotations
 
+import json
+import reprlib
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import islice
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hvnas._validation import shown
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
 
 MOST_CHARACTERS = 240
 
@@ -30,3 +37,91 @@ def _listed(names: Sequence[str]) -> str:
             break
         few.append(name)
     return f"{', '.join(few)} and {len(names) - len(few)} more"
+
+
+_PREFIX = "Value error, "
+# Of all random generators the least that one takes.
+MOST_SEED = 2**32 - 1
+# What these say names the value, or there is none to name.
+_OWN = ("value_error", "missing", "json_invalid")
+
+
+class Wrong(NamedTuple):
+    """The first mistake: the path of the field, none where it is of several, and what is wrong."""
+
+    place: tuple[str, ...]
+    said: str
+
+    @property
+    def at(self) -> str:
+        """The field, as ``schedule.epochs``."""
+        return ".".join(self.place)
+
+
+def first_wrong(error: ValidationError) -> Wrong:
+    """The first mistake of a validation."""
+    first = error.errors()[0]
+    value = "" if first["type"] in _OWN else f", got {shown(first['input'])}"
+    return Wrong(tuple(str(part)[:60] for part in first["loc"]), plain(first["msg"]) + value)
+
+
+def validated(adapter: TypeAdapter[Any], data: Any) -> Any:
+    """`data` of a file as the type of `adapter`; neither text nor a boolean stands for a number.
+
+    Raises pydantic's ValidationError; see `first_wrong`.
+    """
+    # Only JSON is validated strictly with lists for tuples and mappings for dataclasses.
+    return adapter.validate_json(json.dumps(data), strict=True)
+
+
+def shown(value: object, *, most: int = 60) -> str:
+    """A value as messages show it, cut where it is long; what is cut away is never written out."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+class _Short(reprlib.Repr):
+    """As `repr`, but of long and deep values the beginning only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = self.maxdict = 32
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(x[:200])
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if abs(x) < 10**100 else f"a number of about {int(x.bit_length() * 0.30103)} digits"
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        if level <= 0:
+            return "{...}"
+        pairs = islice(x.items(), self.maxdict)
+        return f"{{{', '.join(f'{self.repr1(k, level - 1)}: {self.repr1(v, level - 1)}' for k, v in pairs)}}}"
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        return repr(x)
+
+
+_SHORT = _Short()
+
+
+def check_whole(name: str, value: object, *, least: int, most: int | None = None) -> None:
+    """Raise ValueError, naming the option `name`, for what is no whole number from `least` to `most`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise ValueError(f"{name}: must be a whole number >= {least}, got {shown(value)}; give another")
+    if most is not None and int(value) > most:
+        raise ValueError(f"{name}: must be a whole number <= {most}, got {shown(value)}; give another")
+
+
+def brief(message: str, *, most: int = 500) -> str:
+    """`message` in one line; of a long one the middle is left out, since either end may name the file."""
+    line = " ".join(message.split())
+    line = "".join(char if char.isprintable() else "\ufffd" for char in line)
+    return line if len(line) <= most else f"{line[: most // 2]} ... {line[5 - most // 2 :]}"
+
+
+def plain(message: str) -> str:
+    """A message without the prefix that pydantic puts before errors of a class's own."""
+    return message.replace(_PREFIX, "")

@@ -1,6 +1,9 @@
-"""How numbers are written."""
+"""How numbers and text out of files are shown: units, digits, and nothing that a terminal would act on."""
 
 from __future__ import annotations
+
+import re
+import unicodedata
 
 
 def ms(value: float) -> str:
@@ -61,3 +64,22 @@ def chance(p: float) -> str:
 def optional(value: object, *, scale: float = 1.0, digits: int = 1) -> str | None:
     """A number out of a file, in units of `scale`; None where the file has no number there."""
     return f"{value / scale:.{digits}f}" if isinstance(value, (int, float)) else None
+
+
+# ECMA-48: a control sequence (CSI), a string sequence up to its terminator, or a two-character escape.
+_ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[PX\]^_].*?(?:\x07|\x1b\\|$)|\x1b.", re.DOTALL)
+# Controls, formats (those that reverse the reading direction among them), halves of pairs, line breaks.
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def shortened(text: object, most: int = 120) -> str:
+    """`text` as one line of at most `most` characters, cut in the middle."""
+    bare = clean(text)
+    half = (most - 3) // 2
+    return bare if len(bare) <= most else f"{bare[:half]}...{bare[-half:]}"
+
+
+def clean(text: object) -> str:
+    """`text` as one line without terminal escapes; other characters that do not print become spaces."""
+    bare = _ESCAPE.sub("", str(text))
+    return "".join(" " if unicodedata.category(char) in _UNPRINTABLE else char for char in bare)

@@ -10,8 +10,7 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hvnas._names import unknown_name
-from hvnas._validation import brief
+from hvnas._names import brief, unknown_name
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -2,6 +2,8 @@
 
 A request is a frozen dataclass. The type of a field carries an `Option`, from which a command line makes the
 option of that field; what has none can be asked for from Python only.
+
+Choices that several requests and what they lead to name: the engine with Ray's shares, the gate.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from hvnas._names import check_whole
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,16 @@ class Request:
         object.__setattr__(self, "given", self.given | changed)
 
 
-R = TypeVar("R", bound=Request)
+def _own_fields(request: Request) -> Iterator[Field[Any]]:
+    return (each for each in fields(request) if each.name != "given")
 
 
 def default_of(of: Field[Any]) -> Any:
     """The default of a field, MISSING where it has none."""
     return of.default if of.default_factory is MISSING else of.default_factory()
+
+
+R = TypeVar("R", bound=Request)
 
 
 def options_of(request: type[Request]) -> dict[str, tuple[Any, Option | None]]:
@@ -61,10 +69,6 @@ def _split(hint: Any) -> tuple[Any, Option | None]:
         return hint, None
     kind, *said = get_args(hint)
     return kind, next((each for each in said if isinstance(each, Option)), None)
-
-
-def _own_fields(request: Request) -> Iterator[Field[Any]]:
-    return (each for each in fields(request) if each.name != "given")
 
 
 def as_begun(wanted: R, run: object, *, but: Collection[str] = ()) -> R:
@@ -135,3 +139,42 @@ def _settled(value: Any) -> Any:
 def _shown(value: Any) -> str:
     """A value as a message shows it."""
     return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
+
+
+EngineName = Literal["local", "ray"]
+Outside = Literal["forbid", "allow"]  # networks outside the gate of a device
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+MOST = 1024  # CPUs or GPUs of one trial or worker
+
+
+Address = Annotated[
+    str | None, Option(metavar="auto|HOST:PORT", help="The Ray cluster. Default: one for this run.")
+]
+
+
+def check_ray_options(
+    engine: str,
+    *,
+    address: str | None,
+    workers: int | None,
+    cpus: float,
+    gpus: float,
+    per: Literal["trial", "worker"],
+    max_retries: int = 0,
+) -> None:
+    """Raise ValueError naming what makes no sense; `cpus` and `gpus` are those that each `per` is given."""
+    if engine not in ENGINES:
+        from hvnas._names import unknown_name
+
+        raise ValueError(unknown_name("engine", engine, ENGINES))
+    if workers is not None:
+        check_whole("workers", workers, least=1)
+    if engine != "ray" and (address is not None or workers is not None):
+        field = "name" if per == "trial" else "engine"
+        raise ValueError(f"address and workers: are Ray's; add --engine ray (in Python, {field}='ray')")
+    check_whole("max_retries", max_retries, least=0)
+    for name, value in ((f"cpus_per_{per}", cpus), (f"gpus_per_{per}", gpus)):
+        if not 0 <= value <= MOST:
+            raise ValueError(f"{name}: must be from 0 to {MOST}, got {value}; give 1, or a fraction")
+    if cpus == gpus == 0:
+        raise ValueError(f"cpus_per_{per}: must be > 0 where gpus_per_{per} is 0; give 1, or a fraction")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from hvnas.search import Archive, Problem, make_problem
-from hvnas.search.optuna_samplers import KINDS
 from hvnas.search.pareto import hypervolume
-from hvnas.search.seams import Floats
+from hvnas.search.rows import Floats
+from hvnas.search.strategies.optuna_samplers import KINDS
 
 # Hypervolumes are measured above this top-1 minus one standard deviation, in points, if not said otherwise.
 FLOOR = 60.0

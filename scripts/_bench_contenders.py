@@ -13,10 +13,10 @@ from _bench_common import volume
 
 from hvnas.search import Archive, Checkpoint, Problem
 from hvnas.search.evaluations import Evaluations
-from hvnas.search.evolution import Evolution
-from hvnas.search.optuna_samplers import OptunaStrategy
-from hvnas.search.seams import Progress, Rows, Silent
-from hvnas.search.seen import SeenSet, row_keys
+from hvnas.search.rows import Rows, SeenSet, row_keys
+from hvnas.search.runs.session import Progress, Silent
+from hvnas.search.strategies.evolution import Evolution
+from hvnas.search.strategies.optuna_samplers import OptunaStrategy
 
 Run = Callable[[Problem], object]
 

@@ -10,9 +10,9 @@ from _bench_common import Report, Settings, volume_of
 
 from hvnas.arch import load_arch
 from hvnas.search import Archive, Checkpoint, Problem, find_reach
-from hvnas.search.evolution import Evolution
-from hvnas.search.grid import Grid
-from hvnas.search.seams import Silent
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.evolution import Evolution
+from hvnas.search.strategies.grid import Grid
 
 SHARE, HITS, VOLUME = 0.05, 0.95, 0.995
 # Points; objectives are rounded to a thousandth of this.

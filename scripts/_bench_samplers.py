@@ -10,9 +10,9 @@ from _bench_contenders import within
 
 from hvnas.blocks.base import lower_block
 from hvnas.search import Archive, Checkpoint, Problem, Strategy, find_reach
-from hvnas.search.evolution import Evolution
-from hvnas.search.optuna_samplers import OptunaStrategy
-from hvnas.search.registry import strategy_entry
+from hvnas.search.strategies.evolution import Evolution
+from hvnas.search.strategies.optuna_samplers import OptunaStrategy
+from hvnas.search.strategies.registry import strategy_entry
 
 OWN = "evolution"
 # Ten random ones, and one for which a sampler's own libraries are imported and its model is fitted.

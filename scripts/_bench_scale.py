@@ -14,8 +14,8 @@ from itertools import pairwise
 from _bench_common import Report, Settings
 
 from hvnas.search import Checkpoint, Problem
-from hvnas.search.evolution import Evolution
-from hvnas.search.seams import Silent
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.evolution import Evolution
 
 TIMES, PEAK_MB = 11, 1024
 LARGE = 10_000_000

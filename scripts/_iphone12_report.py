@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hvnas.latency.error_report import Calibration, candidate_errors, published_and_predicted
+from hvnas.latency.calibration.error_report import Calibration, candidate_errors, published_and_predicted
 
 
 def print_report(report: dict[str, Any], fitted: Calibration) -> None:

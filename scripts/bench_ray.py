@@ -19,11 +19,11 @@ import numpy as np
 
 from hvnas.parallel import ray_cluster
 from hvnas.search import Archive, Checkpoint, Problem
-from hvnas.search.on_ray import run_on_ray
-from hvnas.search.ray_batches import ray_problem
-from hvnas.search.registry import strategy_entry
+from hvnas.search.engines.ray_batches import ray_problem, run_on_ray
 from hvnas.search.request import Engine
-from hvnas.search.seams import Rows, Silent
+from hvnas.search.rows import Rows
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.registry import strategy_entry
 from hvnas.testing.estimators import Synthetic, expensive_problem
 from hvnas.testing.strategies import LANDSCAPES
 

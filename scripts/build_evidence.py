@@ -26,8 +26,8 @@ from _timm import import_timm
 from torch import nn
 
 from hvnas._files import read_yaml, write_atomic
-from hvnas.accuracy.ablations import TRACED, arch_of, load_ablations, load_theory
-from hvnas.accuracy.columns import COLUMNS, NAMES
+from hvnas.accuracy.surrogate.ablations import TRACED, arch_of, load_ablations, load_theory
+from hvnas.accuracy.surrogate.features import COLUMNS, NAMES
 from hvnas.ops import Program, evaluate_columns
 from hvnas.ops.trace import trace
 

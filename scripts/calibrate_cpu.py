@@ -27,12 +27,11 @@ from _tables import put
 from trace_timm import BASELINES, COLUMNS, GATES, SOURCES, network_of
 from trace_timm import TABLE as VALUES
 
-from hvnas.latency.calibrate import Networks, networks
-from hvnas.latency.gate import Rule
-from hvnas.latency.interval import HIGH, LOW, Student, fit_student
+from hvnas.latency.calibration.calibrate import Networks, networks
+from hvnas.latency.device import HIGH, LOW, Rule, Student, fit_student
+from hvnas.latency.files import dump
 from hvnas.latency.rows import Measurement, write_rows
 from hvnas.latency.scores import scores
-from hvnas.latency.write import dump
 
 TABLES = SOURCES.parent
 DEVICES = ("cpu-i7-12700h", "cpu-i9-10940x", "rtx4090")

@@ -24,13 +24,20 @@ from _iphone12_report import print_report
 from _tables import put
 from _variants import network, part
 
-from hvnas.latency.calibrate import Candidate, Evidence, Networks, networks
+from hvnas.latency.calibration.calibrate import (
+    Candidate,
+    Difference,
+    Evidence,
+    Networks,
+    networks,
+    read_differences,
+    write_differences,
+)
+from hvnas.latency.calibration.error_report import Calibration, calibrate, error_report, left_out_students
 from hvnas.latency.columns import clean, column, list_columns
-from hvnas.latency.differences import Difference, read_differences, write_differences
-from hvnas.latency.error_report import Calibration, calibrate, error_report, left_out_students
-from hvnas.latency.gate import Rule
+from hvnas.latency.device import Rule
+from hvnas.latency.files import dump
 from hvnas.latency.rows import FIELDS, Measurement, read_rows, write_rows
-from hvnas.latency.write import dump
 from hvnas.ops import Program, evaluate_columns
 
 TABLES = Path(__file__).resolve().parent.parent / "latency_tables"

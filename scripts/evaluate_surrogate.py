@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hvnas.accuracy import Surrogate, load_estimator
-from hvnas.accuracy.scores import leave_one_family_out, report
+from hvnas.accuracy.evaluate import leave_one_family_out, report
 
 FIELDS = ("n", "mae", "bias", "rmse", "tau", "rho", "within", "coverage80")
 

@@ -17,15 +17,19 @@ from typing import Any
 import numpy as np
 
 from hvnas._files import write_atomic
-from hvnas.accuracy.ablations import load_ablations
-from hvnas.accuracy.evaluate import study_rows
-from hvnas.accuracy.evidence import DATA, Evidence, load_evidence
-from hvnas.accuracy.fit import Fit, Scaling, group_codes, standardised
-from hvnas.accuracy.gp import Kernel
-from hvnas.accuracy.likelihood import initial, maximise
-from hvnas.accuracy.scores import FAMILIES, Z80, leave_families_out, leave_one_family_out, report
-from hvnas.accuracy.surrogate import Thetas, write_fold, write_thetas
-from hvnas.accuracy.views import VIEWS, View
+from hvnas.accuracy.evaluate import (
+    FAMILIES,
+    Z80,
+    leave_families_out,
+    leave_one_family_out,
+    report,
+    study_rows,
+)
+from hvnas.accuracy.surrogate.ablations import load_ablations
+from hvnas.accuracy.surrogate.evidence import DATA, Evidence, load_evidence
+from hvnas.accuracy.surrogate.fit import VIEWS, Fit, Scaling, View, group_codes, standardised
+from hvnas.accuracy.surrogate.gp import Kernel, initial, maximise
+from hvnas.accuracy.surrogate.surrogate import Thetas, write_fold, write_thetas
 
 # The search for the likeliest hyperparameters stops early, which keeps them near their priors: with a
 # hundred of them and seventy families, the likeliest ones are fitted to those families.
@@ -36,7 +40,7 @@ CALIBRATION_FOLDS = 10
 def fitted(evidence: Evidence, iterations: int = ITERATIONS) -> Thetas:
     """Hyperparameters on `evidence`, by view, searched from the means of their priors.
 
-    What theory adds (`hvnas.accuracy.ablations.load_theory`) has no part in them: it is no result.
+    What theory adds (`hvnas.accuracy.surrogate.ablations.load_theory`) has no part in them: it is no result.
     """
     results = evidence.where(~np.char.startswith(evidence.ablations, "theory "))
     return {view.name: _fitted(view, results, iterations) for view in VIEWS}

@@ -29,8 +29,8 @@ from pathlib import Path
 import hvnas.search.run
 from hvnas.arch import load_arch
 from hvnas.cli.app import app
-from hvnas.search.folder import ARCHS, BEST, CONFIG, FRONT, STATE, RunFolder
-from hvnas.search.state import FolderCheckpoint
+from hvnas.search.runs.checkpoint import FolderCheckpoint
+from hvnas.search.runs.folder import ARCHS, BEST, CONFIG, FRONT, STATE, RunFolder
 
 SAVED_EVERY = 0.1
 KILLS_PER_RUN = 3

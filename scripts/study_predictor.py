@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from hvnas.accuracy import AccuracyEstimator, Estimate
 from hvnas.arch import Arch
 from hvnas.search import Checkpoint, Problem, Strategy, find_reach, make_problem
-from hvnas.search.predictor import Predictor
-from hvnas.search.registry import strategy_entry
-from hvnas.search.seams import Silent
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.predictor import Predictor
+from hvnas.search.strategies.registry import strategy_entry
 from hvnas.testing.strategies import WatchedProblem
 
 WITHIN = "within"

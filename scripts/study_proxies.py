@@ -29,11 +29,11 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 import hvnas
+from hvnas.accuracy.evaluate import FAMILIES
 from hvnas.accuracy.proxies import CountedProxy, load_proxy
 from hvnas.accuracy.proxies.registry import COUNTED, PROBED
 from hvnas.accuracy.proxies.subject import Subject, seeded
 from hvnas.accuracy.ranks import mean_rank, settled
-from hvnas.accuracy.scores import FAMILIES
 from hvnas.ops import Column, Program
 
 EVIDENCE = Path(hvnas.__file__).parent / "accuracy" / "data" / "evidence.csv"

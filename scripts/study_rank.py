@@ -25,7 +25,7 @@ from hvnas.cli.supernet.rank import show
 from hvnas.studies.rank import RIVALS, RankOptions, rank
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.train import begin, go_on, train_supernet
+from hvnas.supernet.run import begin, go_on, train_supernet
 
 # Of 8,192 images in batches of 32. A sandwich step trains four members, one of them the largest.
 EPOCHS = {"spreading": 54, "sandwich": 4, "conflict-aware": 4, "single-path": 54, "fair": 4, "shrinking": 4}

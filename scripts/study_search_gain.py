@@ -25,18 +25,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from gain.contenders import FOUND, Contender, Field, random_members, scaled_fixed_points
+from gain.output import Comparison, latency_lines, verdict, write
+from gain.searching import Asked, Searched, searched, space_at
+from gain.timings import Timings, backend_of, host_timer
 
-from hvnas._lock import locked
+from hvnas._files import locked
 from hvnas._numbers import ms, points
 from hvnas.arch import Arch, save_arch
 from hvnas.latency import Device, load_device
 from hvnas.latency.plots import check_target
 from hvnas.space import Space
 from hvnas.studies.alone import RECIPE, Alone, Standalone
-from hvnas.studies.gain.contenders import FOUND, Contender, Field, random_members, scaled_fixed_points
-from hvnas.studies.gain.output import Comparison, latency_lines, verdict, write
-from hvnas.studies.gain.searching import Asked, Searched, searched, space_at
-from hvnas.studies.gain.timings import Timings, backend_of, host_timer
 from hvnas.train.fitting import fit_arch
 
 # Epochs of the recipe `brief`: small networks take some seconds of a core each.

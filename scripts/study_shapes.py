@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from hvnas.train.data import load_data
-from hvnas.train.loop import Trainer
 from hvnas.train.recipes import load_recipe, training_of
-from hvnas.train.training import Augment
+from hvnas.train.settings import Augment
+from hvnas.train.trainer import Trainer
 
 DIM = 64
 

@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import kendalltau
 
-from hvnas.accuracy.short_training import ShortTraining, ShortTrainingEstimator
+from hvnas.accuracy.trained.short_training import ShortTraining, ShortTrainingEstimator
 from hvnas.arch import Arch
 from hvnas.space import load_space
 

@@ -18,16 +18,15 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from gain.statistics import over_median
 
 from hvnas.arch import Arch, load_arch
 from hvnas.search import InfeasibleBudget, search
-from hvnas.search.folder import BEST
 from hvnas.search.making import make_problem
 from hvnas.search.problem import Problem
+from hvnas.search.runs.folder import BEST
 from hvnas.space import Space
-from hvnas.studies.alone import Alone, Standalone
-from hvnas.studies.gain.statistics import over_median
-from hvnas.studies.members import draws
+from hvnas.studies.alone import Alone, Standalone, draws
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.slimming import Moves
 

@@ -32,9 +32,9 @@ from hvnas.arch import Arch, load_arch
 from hvnas.arch.edits import edited
 from hvnas.latency.plots import save_figure
 from hvnas.train.data import Data, load_data
-from hvnas.train.loop import DivergedError, Trainer, network_for
 from hvnas.train.recipes import Recipe, load_recipe, training_of
-from hvnas.train.training import Augment, Optimizer, Schedule
+from hvnas.train.settings import Augment, Optimizer, Schedule
+from hvnas.train.trainer import DivergedError, Trainer, network_for
 
 WIDTH, BLOCKS = 64, 4
 CONV = {"type": "conv_stem", "width": WIDTH, "bias": False, "act": "relu", "project": True}

@@ -21,15 +21,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gain.statistics import over_median
 
 from hvnas._numbers import millions, ms, points
 from hvnas.arch import Arch, load_arch
 from hvnas.latency import Device, load_device
 from hvnas.report.runs import load_run
 from hvnas.space import Space, load_space
-from hvnas.studies.alone import RECIPE, Alone, Standalone
-from hvnas.studies.gain.statistics import over_median
-from hvnas.studies.members import draws, in_bins
+from hvnas.studies.alone import RECIPE, Alone, Standalone, draws, in_bins
 from hvnas.supernet.checkpoint import SupernetFolder
 
 UNSEEN = 1  # seed of the images

@@ -205,7 +205,7 @@ def tree(tmp_path: Path) -> Path:
         "__init__.py": "from hvnas.ops import Op\n",
         "_compat.py": "from hvnas.cli import main\n",
         "stray.py": "",
-        "ops/__init__.py": "from hvnas.paths import data_dir\nfrom hvnas import _compat, load_arch\n",
+        "ops/__init__.py": "from hvnas._files import data_dir\nfrom hvnas import _compat, load_arch\n",
         "ops/trace.py": "import torch\n",
         "parallel/pool.py": "def run():\n    from hvnas.ops import Op\n",
         "report/html.py": "from ..studies import x\nfrom ..search import y\n",

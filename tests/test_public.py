@@ -28,12 +28,12 @@ assert inspect.isfunction(search)
 assert list(inspect.signature(search).parameters)[:3] == ["space", "device", "budget_ms"]
 assert search.__doc__.startswith("Search `space`")
 import hvnas.search
-import hvnas.search.folder
+import hvnas.search.runs.folder
 import hvnas.search as package
 from hvnas import search as again
 from hvnas.search import search as inner, Engine
 assert hvnas.search is package is again is inner is search
-assert package.Engine is Engine and hvnas.search.folder.RunFolder
+assert package.Engine is Engine and hvnas.search.runs.folder.RunFolder
 assert not {{"torch", "optuna"}} & set(sys.modules)
 """
 
@@ -114,10 +114,10 @@ import sys
 import hvnas.cli.app
 import hvnas.search.request, hvnas.supernet.request, hvnas.train.request
 assert not {"torch", "numpy", "optuna", "scipy"} & set(sys.modules)
-import hvnas.supernet.memory
-from hvnas.supernet import composite, memory
-import hvnas.supernet.composite
-assert callable(memory) and callable(composite) and callable(hvnas.supernet.composite)
+import hvnas.supernet.weights.memory
+from hvnas.supernet.weights import composite, memory
+import hvnas.supernet.weights.composite
+assert callable(memory) and callable(composite) and callable(hvnas.supernet.weights.composite)
 assert {"memory", "Supernet"} <= set(dir(hvnas.supernet))
 try:
     hvnas.supernet.nothing

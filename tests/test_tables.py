@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hvnas._files import read_csv, read_json, read_text
-from hvnas._validation import shown
+from hvnas._names import shown
 
 
 def refused_json(path: Path, text: str) -> str:

@@ -30,9 +30,9 @@ from hvnas.accuracy.estimator import (
     ImageSize,
     ScoreEstimate,
     image_size_of,
-    load_estimator,
     read_classes_of,
 )
+from hvnas.accuracy.loading import load_estimator
 from hvnas.accuracy.ranks import RankScale, mean_rank
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program

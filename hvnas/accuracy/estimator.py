@@ -1,17 +1,19 @@
-"""What an accuracy estimator is, and how one is found by name."""
+"""What an accuracy estimator is, the registry of them, their options and what they take for granted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._names import unknown_name
-from hvnas._registry import Late, Registry
+from hvnas import _numbers as numbers
+from hvnas._files import refuse_unknown
+from hvnas._names import first_wrong, unknown_name
+from hvnas._registry import Late
+from hvnas.accuracy.loading import register_estimator, register_estimator_family
 from hvnas.accuracy.proxies.registry import COUNTED, PROBED
 from hvnas.accuracy.ranks import settled
 from hvnas.arch import Arch
@@ -19,7 +21,9 @@ from hvnas.ops import Column, Program, evaluate_columns
 
 Array = NDArray[np.float64]
 
+
 SCENARIOS = ("imagenet1k", "large-data")
+
 
 # What an estimate counts: points of top-1, or a score that only ranks networks.
 POINTS, SCORE = "points", "score"
@@ -138,125 +142,101 @@ class ColumnEstimator(AccuracyEstimator, Protocol):
         ...
 
 
-Factory = Callable[[], AccuracyEstimator]
-Family = Callable[[str], AccuracyEstimator]
-
-
-class Located(NamedTuple):
-    """What of an estimator's name leads to files.
-
-    `name` has whole paths for them, so that it is found from any folder. `files` decide what is estimated:
-    where one of them changes, it is another estimator.
-    """
-
-    name: str
-    files: tuple[Path, ...] = ()
-
-
-Locate = Callable[[str], Located]
-_FACTORIES: Registry[Factory] = Registry("estimator", group="hvnas.estimators")
-_FAMILIES: Registry[Family] = Registry("estimator", group="hvnas.estimator_families")
-_ARGUMENTS: dict[str, str] = {}
-_LOCATE: dict[str, Locate] = {}
-_AND, _OWN = "+", ".json"
-_COMBINED: Family = Late("hvnas.accuracy.combine:RankMean.of")
-_FITTED: Family = Late("hvnas.accuracy.own:load_own")
-
-
-def register_estimator(name: str) -> Callable[[Factory], Factory]:
-    """Decorator: a function without arguments that makes the estimator called `name`."""
-    return _FACTORIES.registering(name)
-
-
-def register_estimator_family(
-    name: str, *, argument: str = "OPTIONS", locate: Locate | None = None
-) -> Callable[[Family], Family]:
-    """Decorator: a function that makes an estimator of what stands behind ``name:``, such as options.
-
-    `argument` is what to write there, as `list_estimators` shows it. `locate` names the files that it leads
-    to; without it there are none.
-    """
-
-    def register(factory: Family) -> Family:
-        _FAMILIES.add(name, factory)
-        _ARGUMENTS[name] = argument
-        if locate is not None:
-            _LOCATE[name] = locate
-        return factory
-
-    return register
-
-
-def _family(name: str) -> Family | None:
-    return _FAMILIES[name] if _FAMILIES.has(name) else None
-
-
-def list_estimators() -> tuple[str, ...]:
-    """List the names that `load_estimator` takes, those of other packages' entry points included.
-
-    A family stands with a colon and what to write behind it: ``supernet:DIR``.
-    """
-    families = (f"{family}:{_ARGUMENTS.get(family, 'OPTIONS')}" for family in _FAMILIES.names())
-    return tuple(sorted({*_FACTORIES.names(), *families}))
-
-
-def locate_estimator(name: str) -> Located:
-    """The files that an estimator's name leads to. Nothing is read, and nothing has to be there."""
-    parts = [_located(part) for part in name.split(_AND)]
-    return Located(_AND.join(part.name for part in parts), tuple(f for part in parts for f in part.files))
-
-
-def _located(name: str) -> Located:
-    family, colon, argument = name.partition(":")
-    if colon and _family(family) is not None:
-        found = _LOCATE[family](argument) if family in _LOCATE else Located(argument)
-        return Located(f"{family}:{found.name}", found.files)
-    if name.endswith(_OWN):
-        file = Path(name).resolve()
-        return Located(str(file), (file,))
-    return Located(name)
-
-
-def load_estimator(name: str = "surrogate") -> AccuracyEstimator:
-    """Load the estimator called `name`, which is made once. Raises ValueError naming those that exist.
-
-    Several names joined by ``+``, such as ``surrogate+zico``, make one that ranks by all of them; see
-    `hvnas.accuracy.combine`. Behind the name of a family and a colon stand options, such as
-    ``train:data=digits,epochs=3``; see `hvnas.accuracy.short_training`.
-    """
-    return _made(name)
-
-
-@cache
-def _made(name: str) -> AccuracyEstimator:
-    if _AND in name:
-        return _COMBINED(name)
-    if name.endswith(_OWN):
-        return _FITTED(name)
-    before, colon, options = name.partition(":")
-    family = _family(before) if colon else None
-    if family is not None:
-        return family(options)
-    if not _FACTORIES.has(name):
-        raise ValueError(_FACTORIES.unknown(name, list_estimators()))
-    return _FACTORIES[name]()
-
-
 def check_scenario(scenario: str) -> None:
     """Raises ValueError where no estimator speaks of `scenario`."""
     if scenario not in SCENARIOS:
         raise ValueError(unknown_name("scenario", scenario, SCENARIOS))
 
 
-register_estimator("surrogate")(Late("hvnas.accuracy.surrogate:load_surrogate"))
-register_estimator("train")(Late("hvnas.accuracy.short_training:ShortTrainingEstimator"))
+register_estimator("surrogate")(Late("hvnas.accuracy.surrogate.surrogate:load_surrogate"))
+register_estimator("train")(Late("hvnas.accuracy.trained.short_training:ShortTrainingEstimator"))
 register_estimator_family("train", argument="NAME=VALUE,…")(
-    Late("hvnas.accuracy.short_training:from_options")
+    Late("hvnas.accuracy.trained.short_training:from_options")
 )
-register_estimator_family("supernet", argument="DIR", locate=Late("hvnas.accuracy.inherited:locate"))(
-    Late("hvnas.accuracy.inherited:from_options")
+register_estimator_family("supernet", argument="DIR", locate=Late("hvnas.accuracy.trained.inherited:locate"))(
+    Late("hvnas.accuracy.trained.inherited:from_options")
 )
 for _name in COUNTED:
     register_estimator(_name)(Late("hvnas.accuracy.proxies.estimators:CountEstimator.of", (_name,)))
 for _name in PROBED:
     register_estimator(_name)(Late("hvnas.accuracy.proxies.estimators:ProbeEstimator", (_name,)))
+
+
+T = TypeVar("T")
+
+
+def read_options(text: str, kind: type[T], *, family: str, **given: Any) -> T:
+    """A dataclass `kind` of ``name=value,name=value`` and of the fields `given`.
+
+    Raises ValueError, one line, naming the field at fault.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    values: dict[str, str] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"{family}: {part!r} is no option; write name=value, separated by commas")
+        values[name.strip()] = value.strip()
+    names = (field.name for field in fields(kind) if field.name not in given)  # type: ignore[arg-type]
+    refuse_unknown(values, names, "", f"{family}:{text}")
+    try:
+        options: T = TypeAdapter(kind).validate_python(values | given)
+        return options
+    except ValidationError as error:
+        wrong = first_wrong(error)
+        if not wrong.place:
+            raise ValueError(wrong.said) from None
+        raise ValueError(f"{family}: {wrong.at}: {wrong.said}") from None
+
+
+@runtime_checkable
+class Assuming(Protocol):
+    """An estimator that says what it takes for granted."""
+
+    def assumptions(self, archs: Sequence[Arch]) -> tuple[str, ...]:
+        """One sentence for each assumption about `archs`."""
+        ...
+
+
+def assumed_by(estimator: object, archs: Sequence[Arch]) -> tuple[str, ...]:
+    """What `estimator` takes for granted about `archs`; nothing where it does not speak of that."""
+    return estimator.assumptions(archs) if isinstance(estimator, Assuming) else ()
+
+
+def assumptions(
+    archs: Sequence[Arch], *, resolutions: tuple[int, int], classes: Sequence[int]
+) -> tuple[str, ...]:
+    """One sentence for each resolution and class count that the evidence does not hold.
+
+    `resolutions` is the smallest and the largest of the evidence, `classes` the class counts there.
+    """
+    low, high = resolutions
+    asked = sorted({arch.resolution for arch in archs if not low <= arch.resolution <= high})
+    heads = sorted({arch.head.out for arch in archs} - set(classes))
+    span = f"{low}" if low == high else f"{low} to {high}"
+    known = ", ".join(map(str, sorted(classes)))
+    return (
+        *(
+            f"resolution {side}: the evidence holds {span}; the effect of resolution is held at its edge"
+            for side in asked
+        ),
+        *(
+            f"{count} classes: the evidence holds {known}; the estimate is that of the network trained on "
+            "those"
+            for count in heads
+        ),
+    )
+
+
+def estimator_error(estimator: Any) -> str:
+    """One line: how far the estimator is off on families that it has not seen."""
+    report = getattr(estimator, "error", None)
+    overall = report.get("overall") if isinstance(report, Mapping) else None
+    if not isinstance(overall, Mapping):
+        return "The estimator of top-1 states no error."
+    mae, tau = (numbers.optional(overall.get(key), digits=2) for key in ("mae", "tau"))
+    return (
+        f"top-1 is estimated, not trained; mean error on {overall.get('n')} published networks whose family "
+        f"the fit has not seen: {mae} points, Kendall tau {tau}."
+    )

@@ -1,4 +1,4 @@
-"""How far an estimator can be trusted: on families and on ablations that it has not seen.
+"""How far an estimator can be trusted: its scores on families and ablations that it has not seen.
 
 An estimator that is fitted on the evidence is fitted again without the family, or the study, under test;
 its hyperparameters were found without it as well (see scripts/fit_surrogate.py). A score that is not fitted,
@@ -7,8 +7,9 @@ such as a count, is read off the same networks as it is: it has ranks and no err
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,18 +18,30 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from hvnas._names import unknown_name
-from hvnas.accuracy.ablations import Ablation, ablation_values, load_ablations
-from hvnas.accuracy.columns import NAMES
-from hvnas.accuracy.estimator import AccuracyEstimator, ColumnEstimator, Estimate, load_estimator
-from hvnas.accuracy.evidence import Evidence, load_evidence, recipe_of
-from hvnas.accuracy.features import Array, derive
-from hvnas.accuracy.scores import FAMILIES, SPACE_FAMILIES, Z80, Predicts, leave_one_family_out
+from hvnas.accuracy.estimator import AccuracyEstimator, ColumnEstimator, Estimate
+from hvnas.accuracy.loading import load_estimator
+from hvnas.accuracy.surrogate.ablations import Ablation, ablation_values, load_ablations
+from hvnas.accuracy.surrogate.evidence import Evidence, load_evidence, recipe_of
+from hvnas.accuracy.surrogate.features import NAMES, Array, derive
 
 # Edges of the bands of about equal MACs, in 1e9.
 BANDS = (0.25, 0.5, 1.0, 2.0, 3.5, 5.5)
 DRAWS = 1000
 # Differences of ablations below half a point are near what two seeds of one training differ by.
 CLEAR = 0.5
+
+
+# Hybrid, transformer, pooling and mobile families: what the search spaces are made of.
+FAMILIES: tuple[str, ...] = (
+    *("efficientformer", "efficientformerv2", "coatnet", "poolformer", "poolformerv2"),
+    *("mobilevit", "mobilevitv2", "efficientvit_mit", "vit", "deit", "levit", "repvit", "fastvit"),
+    *("mobilenetv2", "maxvit"),
+)
+SPACE_FAMILIES: tuple[str, ...] = (
+    *("efficientformer", "efficientformerv2", "coatnet", "poolformer", "mobilevit", "efficientvit_mit"),
+)
+
+
 GROUPS: dict[str, tuple[str, ...]] = {"all": FAMILIES, "space": SPACE_FAMILIES}
 
 
@@ -57,7 +70,7 @@ class Subject:
 def evaluate(name: str = "surrogate", families: str | Sequence[str] = "all") -> dict[str, Any]:
     """The error report of the estimator called `name`.
 
-    `families` is ``all`` (the fifteen of `hvnas.accuracy.scores.FAMILIES`), ``space`` (those of the search
+    `families` is ``all`` (the fifteen of `hvnas.accuracy.evaluate.FAMILIES`), ``space`` (those of the search
     spaces), or names. Keys: estimator, overall, families, bands, ablations, baselines. Errors are in
     top-1 points; low and high are the 5 and 95 % quantiles over families drawn with replacement. Raises
     ValueError for an unknown name, and for an estimator that needs weights or images.
@@ -287,3 +300,101 @@ def _rank(statistic: Callable[..., Any], a: Array, b: Array) -> float | None:
 
 def _rounded(value: float) -> float:
     return round(float(value), 3)
+
+
+# Two-sided 80 % interval of a normal distribution, in standard deviations.
+Z80 = 1.2815515655446004
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Errors in top-1 points over `n` rows; `within` is the mean absolute error, family offsets removed."""
+
+    n: int
+    mae: float
+    bias: float
+    rmse: float
+    tau: float
+    rho: float
+    within: float
+    coverage80: float
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Rounded to what the figures can bear."""
+        return {name: value if name == "n" else round(value, 3) for name, value in vars(self).items()}
+
+
+class Predicts(Protocol):
+    """What a fit can do."""
+
+    def predict(self, features: Array) -> Estimate:
+        """Estimates from features of network and recipe, one row each."""
+        ...
+
+
+def leave_families_out(
+    evidence: Evidence, fit: Callable[[Evidence], Predicts], folds: Iterable[Sequence[str]]
+) -> Estimate:
+    """Each row estimated by a fit that saw no row of any family of its fold; nan for the rest."""
+    mean, sd = np.full(len(evidence), np.nan), np.full(len(evidence), np.nan)
+    for families in folds:
+        out = np.isin(evidence.families, list(families))
+        mean[out], sd[out] = fit(evidence.where(~out)).predict(evidence.features[out])
+    return Estimate(mean, sd)
+
+
+def leave_one_family_out(
+    evidence: Evidence, fit: Callable[[str, Evidence], Predicts], families: Iterable[str] = FAMILIES
+) -> Estimate:
+    """As `leave_families_out`, one family at a time; `fit` is told the fold, ``family:NAME``."""
+    mean, sd = np.full(len(evidence), np.nan), np.full(len(evidence), np.nan)
+    for family in families:
+        found = leave_families_out(evidence, partial(fit, f"family:{family}"), [(family,)])
+        out = evidence.families == family
+        mean[out], sd[out] = found.mean[out], found.sd[out]
+    return Estimate(mean, sd)
+
+
+def scores(top1: Array, estimate: Estimate, families: NDArray[np.str_], keep: NDArray[np.bool_]) -> Scores:
+    """Scores over the rows that `keep` holds for."""
+    error = estimate.mean[keep] - top1[keep]
+    offsets = {family: error[families[keep] == family].mean() for family in np.unique(families[keep])}
+    within = error - np.array([offsets[family] for family in families[keep]])
+    return Scores(
+        n=int(keep.sum()),
+        mae=float(np.abs(error).mean()),
+        bias=float(error.mean()),
+        rmse=float(np.sqrt(np.square(error).mean())),
+        tau=float(kendalltau(estimate.mean[keep], top1[keep])[0]),
+        rho=float(spearmanr(estimate.mean[keep], top1[keep])[0]),
+        within=float(np.abs(within).mean()),
+        coverage80=float((np.abs(error) <= Z80 * estimate.sd[keep]).mean()),
+    )
+
+
+def baselines(evidence: Evidence, keep: NDArray[np.bool_]) -> dict[str, float]:
+    """Kendall tau of counts that need no fit; activations include the attention maps."""
+    columns = {name: evidence.values[keep][:, NAMES.index(name)] for name in ("params", "macs", "acts")}
+    columns["log params + log acts"] = np.log(columns["params"]) + np.log(columns["acts"])
+    return {
+        name: round(float(kendalltau(values, evidence.top1[keep])[0]), 3) for name, values in columns.items()
+    }
+
+
+def report(evidence: Evidence, estimate: Estimate) -> dict[str, Any]:
+    """The error report: overall, over the families of the space, per family, and the baselines.
+
+    Rows from papers' tables help to fit but are not scored: the scored rows are timm's own results.
+    """
+    scored = np.isfinite(estimate.mean) & ~evidence.papers
+
+    def of(keep: NDArray[np.bool_]) -> dict[str, float | int]:
+        return scores(evidence.top1, estimate, evidence.families, keep).to_dict()
+
+    present = [f for f in FAMILIES if (scored & (evidence.families == f)).any()]
+    return {
+        "overall": of(scored),
+        "space_families": of(scored & np.isin(evidence.families, SPACE_FAMILIES)),
+        "families": {family: of(scored & (evidence.families == family)) for family in present},
+        "baselines": baselines(evidence, scored),
+    }

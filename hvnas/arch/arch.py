@@ -1,15 +1,19 @@
-"""Arch: a complete, concrete network."""
+"""Arch: a complete, concrete network, as plain data, with other numbers in its blocks, or shrunk for
+tests.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 from hvnas.blocks import Block, lower_block
-from hvnas.blocks.base import has_stride
+from hvnas.blocks.base import has_stride, is_shown
 from hvnas.blocks.mobileformer import GlobalTokens
 from hvnas.ops import MAP, TOKENS, Lowered, Op, Program, State
 
@@ -184,16 +188,14 @@ class Arch:
     def shrunk(self) -> Arch:
         """A small network of the same structure, for tests: an eighth as wide, runs of at most 2 blocks.
 
-        See `hvnas.arch.shrink`. Raises ValueError where no such network can be built.
+        See `hvnas.arch.arch`. Raises ValueError where no such network can be built.
         """
-        from hvnas.arch.shrink import shrink
 
         return shrink(self)
 
     @property
     def hash(self) -> str:
         """12 hexadecimal digits that depend on everything but name, published and found."""
-        from hvnas.arch.files import to_dict
 
         data = to_dict(replace(self, name="", published=None, found=None))
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
@@ -204,3 +206,148 @@ def _lower_part(label: str, block: Block, state: State) -> Lowered:
         return lower_block(block, state)
     except ValueError as error:
         raise ValueError(f"{label} ({block.type}): {error}") from None
+
+
+BY = 8  # how much narrower
+MOST_BLOCKS = 2
+MOST_CLASSES = 10
+STEPS = (8, 16, 32, 64, 128, 256)
+DEPTHS = frozenset({"layers"})
+
+
+def shrink(arch: Arch) -> Arch:
+    """`arch` with the same blocks in the same order, narrower and shallower, for 10 classes at most.
+
+    Every width, the global tokens' and those inside blocks among them, becomes an eighth, rounded up to
+    a multiple of 8 or of the next power of two at which the network can be built: what a block divides
+    by (head dimension, groups) stays as it is. Runs keep their first two blocks. The resolution stays.
+    Raises ValueError, as `Arch.lower` does, where no multiple up to 256 fits.
+    """
+    for step in STEPS:
+        try:
+            small = _shrink(arch, step)
+            small.lower()
+            return small
+        except ValueError as error:
+            reason = error
+    raise reason
+
+
+def _narrowed(step: int, width: int) -> int:
+    """An eighth of `width`, rounded up to a multiple of `step`."""
+    return -(-width // (BY * step)) * step
+
+
+def _shrink(arch: Arch, step: int) -> Arch:
+    small = transformed(arch, values=partial(_value, step), depths=lambda _, depth: min(depth, MOST_BLOCKS))
+    tokens = (arch.tokens[0], _narrowed(step, arch.tokens[1])) if arch.tokens else None
+    head = replace(small.head, out=min(arch.head.out, MOST_CLASSES))
+    return replace(small, name=f"{arch.name}_shrunk", head=head, tokens=tokens)
+
+
+def _value(step: int, name: str, value: Any) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if name in WIDTHS:
+        return _narrowed(step, value)
+    return min(value, MOST_BLOCKS) if name in DEPTHS else value
+
+
+WIDTHS = frozenset({"out", "dim", "hidden", "channels"})  # fields that hold a number of channels
+
+
+# The name of a field and its value to its new value; a run's label and depth to its new depth.
+Values = Callable[[str, Any], Any]
+Depths = Callable[[str, int], int]
+
+
+def transformed(arch: Arch, *, values: Values, depths: Depths) -> Arch:
+    """`arch` with every block's fields put through `values` and every run's depth through `depths`.
+
+    Labels of runs are ``stages.2.local``. The classes and the global tokens stay. Where a run has one value
+    per block, a shorter one keeps the first and a longer one repeats the last. Published facts go.
+    """
+    return replace(
+        arch,
+        stem=_block(arch.stem, values),
+        stages=tuple(_stage(stage, f"stages.{i}", values, depths) for i, stage in enumerate(arch.stages)),
+        head=replace(_block(arch.head, values), out=arch.head.out),
+        published=None,
+        found=None,
+    )
+
+
+def _stage(stage: Stage, label: str, values: Values, depths: Depths) -> Stage:
+    down = stage.downsample
+    return Stage(
+        downsample=_block(down, values) if isinstance(down, Block) else down,
+        local=_run(stage.local, f"{label}.local", values, depths),
+        global_=_run(stage.global_, f"{label}.global", values, depths),
+    )
+
+
+def _run(run: Run | None, label: str, values: Values, depths: Depths) -> Run | None:
+    if run is None:
+        return None
+    depth = depths(label, run.depth)
+    vary = tuple((name, tuple(values(name, v) for v in _fitted(own, depth))) for name, own in run.vary)
+    return Run(block=_block(run.block, values), depth=depth, vary=vary)
+
+
+def _fitted(values: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
+    return (*values[:depth], *values[-1:] * (depth - len(values)))
+
+
+def _block(block: Block, values: Values) -> Block:
+    own = {field.name: getattr(block, field.name) for field in fields(block)}
+    return replace(block, **{name: values(name, value) for name, value in own.items()})
+
+
+SCHEMA = "hvnas.arch/1"
+
+
+def to_dict(arch: Arch) -> dict[str, Any]:
+    """Plain data for YAML or JSON: ordered and complete, no field left to a default."""
+    data: dict[str, Any] = {"schema": SCHEMA, "name": arch.name, "resolution": arch.resolution}
+    if arch.tokens is not None:
+        data["tokens"] = list(arch.tokens)
+    data["stem"] = block_to_dict(arch.stem)
+    data["stages"] = [_stage_to_dict(stage) for stage in arch.stages]
+    data["head"] = block_to_dict(arch.head)
+    if arch.published is not None:
+        data["published"] = dict(arch.published)
+    if arch.found is not None:
+        data["found"] = dict(arch.found)
+    return data
+
+
+def _stage_to_dict(stage: Stage) -> dict[str, Any]:
+    down = stage.downsample
+    data: dict[str, Any] = {"downsample": block_to_dict(down) if isinstance(down, Block) else down}
+    for name, run in stage.runs:
+        fields = block_to_dict(run.block)
+        fields.pop("stride", None)
+        fields |= {_shown(run.block, field): _plain(values) for field, values in run.vary}
+        data[name] = {"type": fields.pop("type"), "depth": run.depth, **fields}
+    return data
+
+
+def block_to_dict(block: Block) -> dict[str, Any]:
+    """Type, width (a head: classes), then every other field but options at their defaults."""
+    data: dict[str, Any] = {"type": block.type}
+    for field in dataclasses.fields(block):
+        value = getattr(block, field.name)
+        if is_shown(field, value):
+            data[_shown(block, field.name)] = _plain(value)
+    return data
+
+
+def _plain(value: Any) -> Any:
+    """Whole floats as integers, tuples as lists: what is equal is written, and hashed, the same."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _shown(block: Block | type[Block], name: str) -> str:
+    return name if name != "out" else ("classes" if block.role == "head" else "width")

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hvnas.arch.arch import Arch
-from hvnas.arch.files import from_dict, to_dict
+from hvnas.arch.arch import Arch, to_dict
+from hvnas.arch.files import from_dict
 from hvnas.blocks import block_class, list_blocks
 
 ROOTS = ("resolution", "tokens", "stem", "stages", "head")

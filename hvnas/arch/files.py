@@ -8,16 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import dump_yaml, read_yaml, refuse_unknown, refusing, write_atomic
-from hvnas._names import unknown_name
-from hvnas._validation import first_wrong, shown, validated
-from hvnas.arch.arch import INNER, Arch, Run, Stage
+from hvnas._files import data_dir, dump_yaml, read_yaml, refuse_unknown, refusing, write_atomic
+from hvnas._names import first_wrong, shown, unknown_name, validated
+from hvnas.arch.arch import INNER, SCHEMA, Arch, Run, Stage, _shown, to_dict
 from hvnas.blocks import Block, block_class, list_blocks
-from hvnas.blocks.base import is_shown
 from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, check_number
-from hvnas.paths import data_dir
-
-SCHEMA = "hvnas.arch/1"
 
 
 def load_arch(name: str | Path) -> Arch:
@@ -61,53 +56,6 @@ def _read(path: Path) -> Arch:
 def save_arch(arch: Arch, path: str | Path) -> None:
     """Write `arch` as YAML, in one step."""
     write_atomic(path, dump_yaml(to_dict(arch)))
-
-
-def to_dict(arch: Arch) -> dict[str, Any]:
-    """Plain data for YAML or JSON: ordered and complete, no field left to a default."""
-    data: dict[str, Any] = {"schema": SCHEMA, "name": arch.name, "resolution": arch.resolution}
-    if arch.tokens is not None:
-        data["tokens"] = list(arch.tokens)
-    data["stem"] = block_to_dict(arch.stem)
-    data["stages"] = [_stage_to_dict(stage) for stage in arch.stages]
-    data["head"] = block_to_dict(arch.head)
-    if arch.published is not None:
-        data["published"] = dict(arch.published)
-    if arch.found is not None:
-        data["found"] = dict(arch.found)
-    return data
-
-
-def _stage_to_dict(stage: Stage) -> dict[str, Any]:
-    down = stage.downsample
-    data: dict[str, Any] = {"downsample": block_to_dict(down) if isinstance(down, Block) else down}
-    for name, run in stage.runs:
-        fields = block_to_dict(run.block)
-        fields.pop("stride", None)
-        fields |= {_shown(run.block, field): _plain(values) for field, values in run.vary}
-        data[name] = {"type": fields.pop("type"), "depth": run.depth, **fields}
-    return data
-
-
-def block_to_dict(block: Block) -> dict[str, Any]:
-    """Type, width (a head: classes), then every other field but options at their defaults."""
-    data: dict[str, Any] = {"type": block.type}
-    for field in dataclasses.fields(block):
-        value = getattr(block, field.name)
-        if is_shown(field, value):
-            data[_shown(block, field.name)] = _plain(value)
-    return data
-
-
-def _plain(value: Any) -> Any:
-    """Whole floats as integers, tuples as lists: what is equal is written, and hashed, the same."""
-    if isinstance(value, (tuple, list)):
-        return [_plain(entry) for entry in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _shown(block: Block | type[Block], name: str) -> str:
-    return name if name != "out" else ("classes" if block.role == "head" else "width")
 
 
 def from_dict(data: Mapping[str, Any], *, where: str) -> Arch:

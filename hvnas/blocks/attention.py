@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hvnas.blocks.base import Block, register_block
-from hvnas.blocks.metaformer import require_width
+from hvnas.blocks.base import Block, register_block, require_width
 from hvnas.ops import Lowered, State, Tape, Value
 
 

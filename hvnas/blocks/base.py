@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from hvnas._registry import Registry
 from hvnas.blocks.limits import LIMITS, MOST_VALUES, OTHER, out_of_limits
-from hvnas.ops import TOKENS, Lowered, State
+from hvnas.ops import TOKENS, Lowered, State, Value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,3 +136,24 @@ def divided(width: int, by: int, *, what: str) -> int:
     if by < 1 or width % by:
         raise ValueError(f"{what} {by} must divide the width {width}")
     return width // by
+
+
+def require_width(x: Value, out: int) -> None:
+    """Raise ValueError where a residual block is asked to change the width."""
+    channels = x.shape[0] if len(x.shape) == 3 else x.shape[-1]
+    if channels != out:
+        raise ValueError(
+            f"this block keeps its width: {channels} channels arrive, out is {out}; make them equal"
+        )
+
+
+def require_odd(name: str, value: int) -> None:
+    """Raise ValueError where a kernel would not keep the size of the map."""
+    if value % 2 == 0:
+        raise ValueError(f"{name} must be odd so that the map keeps its size, got {value}")
+
+
+def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError where a field holds none of its values."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hvnas.blocks.attention import softmax_attention
-from hvnas.blocks.base import Block, divided, option, register_block
-from hvnas.blocks.metaformer import require_choice, require_odd
+from hvnas.blocks.base import Block, divided, option, register_block, require_choice, require_odd
 from hvnas.ops import Lowered, State, Tape, Value
 
 POOLS = ("max", "avg")

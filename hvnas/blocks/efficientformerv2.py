@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hvnas.blocks.attention import softmax_attention
-from hvnas.blocks.base import Block, register_block
-from hvnas.blocks.metaformer import require_odd, require_width
+from hvnas.blocks.base import Block, register_block, require_odd, require_width
 from hvnas.ops import Lowered, State, Tape, Value
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hvnas.blocks.attention import softmax_attention
-from hvnas.blocks.base import Block, divided, option, register_block
+from hvnas.blocks.base import Block, divided, option, register_block, require_choice, require_width
 from hvnas.blocks.mbconv import conv_norm_act, inverted_bottleneck
-from hvnas.blocks.metaformer import require_choice, require_width
 from hvnas.ops import Lowered, State, Tape, Value
 
 ATTENTION = ("linear", "softmax")

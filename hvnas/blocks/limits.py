@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hvnas._validation import shown
+from hvnas._names import shown
 
 Limits = tuple[float, float]
 

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hvnas.blocks.base import Block, divided, option, register_block
+from hvnas.blocks.base import (
+    Block,
+    divided,
+    option,
+    register_block,
+    require_choice,
+    require_odd,
+    require_width,
+)
 from hvnas.ops import Lowered, State, Tape, Value
 
 MIXERS = ("pool", "identity", "random", "depthwise", "spatial_fc", "attention")
 NORMS = ("gn", "ln", "bn", "none")
-
-
-def require_width(x: Value, out: int) -> None:
-    """Raise ValueError where a residual block is asked to change the width."""
-    channels = x.shape[0] if len(x.shape) == 3 else x.shape[-1]
-    if channels != out:
-        raise ValueError(
-            f"this block keeps its width: {channels} channels arrive, out is {out}; make them equal"
-        )
-
-
-def require_odd(name: str, value: int) -> None:
-    """Raise ValueError where a kernel would not keep the size of the map."""
-    if value % 2 == 0:
-        raise ValueError(f"{name} must be odd so that the map keeps its size, got {value}")
-
-
-def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise ValueError where a field holds none of its values."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 @register_block("mb4d")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hvnas._provenance import label, left_out_error, method, provenance
 from hvnas.cli._failure import one_line
 from hvnas.cli._screen import Screen
+from hvnas.latency.provenance import label, left_out_error, method, provenance
 
 if TYPE_CHECKING:
     from hvnas.latency import Device, LatencyEstimate

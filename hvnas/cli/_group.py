@@ -1,9 +1,10 @@
-"""Commands of commands: ``hvnas latency ...``, ``hvnas accuracy ...``."""
+"""Commands of commands (``hvnas latency ...``), and options on their way to the library."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 import typer
 
@@ -20,3 +21,11 @@ def make_group(package: str, commands: Mapping[str, str], *, help: str) -> typer
     for command, module in commands.items():
         group.command(name=command)(import_module(f"{package}.{module}").run)
     return group
+
+
+RECIPE = "modern300"
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given: the library knows the defaults of the others."""
+    return {name: value for name, value in options.items() if value is not None}

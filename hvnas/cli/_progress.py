@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from hvnas.cli import _numbers as numbers
-from hvnas.cli._screen import Screen, clean
-from hvnas.cli._verbosity import is_quiet
+from hvnas import _numbers as numbers
+from hvnas.cli._screen import Screen, clean, is_quiet
 
 if TYPE_CHECKING:
-    from hvnas.search.archive import Archive
+    from hvnas.search.evaluations import Archive
     from hvnas.search.reach import Reach
 
 _SECONDS_BETWEEN_LINES = 5.0

@@ -1,4 +1,4 @@
-"""Printing: styled on a terminal, plain lines elsewhere; nothing from a file reaches a terminal raw."""
+"""Printing: what is shown, how much of it (``-q``, ``-v``), and files that a command writes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,35 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hvnas._clean import clean
-from hvnas.cli._verbosity import is_quiet, is_verbose
+from hvnas._numbers import clean
+from hvnas.cli._failure import Failure
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Screen", "clean", "print_json"]
+__all__ = [
+    "QUIET",
+    "VERBOSE",
+    "Screen",
+    "check_output",
+    "clean",
+    "hoisted",
+    "is_quiet",
+    "is_verbose",
+    "print_json",
+    "set_verbosity",
+    "show_written",
+    "writing",
+    "written",
+]
+
 
 _NOTHING = "–"
 
@@ -119,3 +137,79 @@ def _finite(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [_finite(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+QUIET, VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
+
+
+@dataclass
+class _Verbosity:
+    level: int = 0
+
+
+_NOW = _Verbosity()
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """For this command; one of them at most. Raises ValueError where both are asked for."""
+    if quiet and verbose:
+        raise ValueError("-q and -v: one asks for less and one for more; leave one out")
+    _NOW.level = int(verbose) - int(quiet)
+    if verbose:
+        _show_logs()
+
+
+def is_quiet() -> bool:
+    """Whether nothing is to be said but results and errors."""
+    return _NOW.level < 0
+
+
+def is_verbose() -> bool:
+    """Whether an error is to show where it comes from."""
+    return _NOW.level > 0
+
+
+def hoisted(args: Sequence[str]) -> list[str]:
+    """The arguments with ``-q`` and ``-v`` before the command: they may stand anywhere up to ``--``."""
+    end = args.index("--") if "--" in args else len(args)
+    flags = [arg for arg in args[:end] if arg in (*QUIET, *VERBOSE)]
+    return [*flags, *(arg for arg in args[:end] if arg not in flags), *args[end:]]
+
+
+def _show_logs() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def check_output(path: Path) -> None:
+    """End the command where no file can come to lie at `path`."""
+    if path.is_dir():
+        raise Failure(f"{path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise Failure(f"{path}: there is no folder {path.parent}; create it first")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Inside, what the system says of temporary files is said of `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Failure(f"{path}: cannot be written: {reason}") from None
+
+
+def written(out: Path | None, write: Callable[[Path], Sequence[Path]]) -> tuple[Path, ...]:
+    """The files that ``write(out)`` leaves, none where nothing is to be written."""
+    if out is None:
+        return ()
+    with writing(out):
+        return tuple(write(out))
+
+
+def show_written(screen: Screen, files: Sequence[Path]) -> None:
+    """Name the files that were written, if any, below a result."""
+    if files:
+        screen.line()
+        screen.line("Written: " + ", ".join(map(str, files)))

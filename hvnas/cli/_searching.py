@@ -55,7 +55,7 @@ def _print(report: Screen, result: SearchResult, *, as_json: bool) -> None:
 
 
 def _stopped(folder: Path) -> str:
-    from hvnas.search.folder import CONFIG
+    from hvnas.search.runs.folder import CONFIG
 
     if (folder / CONFIG).is_file():
         return f"stopped; hvnas resume {folder} goes on with it"
@@ -73,8 +73,8 @@ def _print_infeasible(error: InfeasibleBudget, *, as_json: bool) -> None:
         facts = {"error": str(error), "rule": error.rule, "smallest": reached, "stopped": error.stopped}
         print_json({"best": None, "pareto": [], **facts})
         return
-    from hvnas.cli._layout import print_layout
-    from hvnas.cli._numbers import ms
+    from hvnas._numbers import ms
+    from hvnas.cli._outcome import print_layout
 
     screen = Screen(errors=True)
     which = "fastest" if error.rule is None else "nearest"

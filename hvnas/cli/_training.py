@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
-from hvnas.cli import _numbers as numbers
+from hvnas import _numbers as numbers
 from hvnas.cli._failure import Failure
 from hvnas.cli._progress import Steps
 from hvnas.cli._signals import until_stopped
 
 if TYPE_CHECKING:
-    from hvnas.train.loop import Progress, TrainResult
     from hvnas.train.request import Workers
+    from hvnas.train.trainer import Progress, TrainResult
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -22,7 +22,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 def check_device(workers: Workers) -> None:
     """Raise ValueError, before anything is written, where a training here cannot use the device."""
     if workers.engine == "local":
-        from hvnas.train.devices import device_of
+        from hvnas.train.randomness import device_of
 
         device_of(workers.device)
 

@@ -48,8 +48,8 @@ def run(
     Shows params, MACs, latency and top-1 of every row, whether the estimator can tell the rows apart, and
     what was published of them.
     """
-    from hvnas.cli._output import show_written, written
     from hvnas.cli._progress import Steps
+    from hvnas.cli._screen import show_written, written
     from hvnas.studies.ablation import load_study, run_study
     from hvnas.studies.ablation.facts import to_json
     from hvnas.studies.ablation.figure import check_folder, write_study
@@ -83,7 +83,7 @@ def _list(screen: Screen) -> None:
 
 
 def _print(screen: Screen, found: StudyResult) -> None:
-    from hvnas.studies.ablation.tables import MEANING
+    from hvnas.studies.ablation.facts import MEANING
 
     screen.line(found.study.title, style="bold")
     if found.meaning:
@@ -95,7 +95,7 @@ def _print(screen: Screen, found: StudyResult) -> None:
 
 
 def _print_part(screen: Screen, result: PartResult) -> None:
-    from hvnas.studies.ablation.tables import tables
+    from hvnas.studies.ablation.facts import tables
 
     part = result.part
     screen.heading(f"{part.name}: {part.title}" if part.title else part.name)

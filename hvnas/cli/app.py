@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hvnas._validation import plain
+from hvnas._names import plain
 from hvnas.cli import (
     ablate,
     accuracy,
@@ -33,7 +33,7 @@ from hvnas.cli import (
     weights,
 )
 from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, TERMINATED, Failure, one_line
-from hvnas.cli._verbosity import hoisted, is_verbose, set_verbosity
+from hvnas.cli._screen import hoisted, is_verbose, set_verbosity
 
 # typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hvnas.cli import _numbers as numbers
+from hvnas import _numbers as numbers
 from hvnas.cli._screen import Screen, print_json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(
     The runs must agree in objectives, devices, estimator, recipe and scenario; spaces, strategies, seeds,
     budgets and evaluations may differ.
     """
-    from hvnas.cli._output import show_written, written
+    from hvnas.cli._screen import show_written, written
     from hvnas.report import check_out, compare_folders, to_json, write_comparison
 
     if out is not None:
@@ -98,7 +98,7 @@ def _print_runs(screen: Screen, found: Comparison) -> None:
 
 
 def _run_cells(run: Run, *, with_objective: bool) -> tuple[object, ...]:
-    from hvnas.search.shown import guesses
+    from hvnas.search.evaluations import guesses
 
     i = run.best
     objective = f"{run.objectives[0].sign * run.costs[i, 0]:.6g}"

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hvnas.cli._failure import Failure
-from hvnas.cli._rediscover_ranks import print_ranks
-from hvnas.cli._rediscover_searches import print_searches
-from hvnas.cli._rediscover_slimmed import print_slimmed
+from hvnas.cli._rediscover import print_ranks, print_searches, print_slimmed
 from hvnas.cli._screen import Screen, print_json
 
 if TYPE_CHECKING:
-    from hvnas.accuracy.inherited import InheritedEstimator
+    from hvnas.accuracy.trained.inherited import InheritedEstimator
     from hvnas.studies.rediscovery.coatnet import LayoutRanks
     from hvnas.studies.rediscovery.efficientformer import Rediscovery
     from hvnas.studies.rediscovery.slimmed import WithSupernet
@@ -52,7 +50,7 @@ def run(
     by a surrogate fitted without CoAtNet.
     """
     from hvnas._names import unknown_name
-    from hvnas.cli._output import show_written, written
+    from hvnas.cli._screen import show_written, written
     from hvnas.studies.rediscovery import rediscover_coatnet, rediscover_efficientformer
     from hvnas.studies.rediscovery.efficientformer import check_counts
     from hvnas.studies.rediscovery.output import check_out, to_json, write
@@ -103,7 +101,7 @@ def _supernet(folder: Path) -> InheritedEstimator:
 
     if folder == SUPERNET:
         from hvnas.cli.supernet.train import carry_on
-        from hvnas.studies.rediscovery.supernet import to_train
+        from hvnas.studies.rediscovery.slimmed import to_train
 
         carry_on(to_train(folder), Screen(errors=True))
     return supernet_in(folder)

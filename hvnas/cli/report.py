@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hvnas.cli import _numbers as numbers
+from hvnas import _numbers as numbers
 from hvnas.cli._screen import Screen, print_json
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(
     The front, the search over time, the networks stage by stage beside EfficientFormer-L1, their latency by
     stage and kind of op, how far to trust the numbers, and how to redo them. The page needs no network.
     """
-    from hvnas.cli._output import writing
+    from hvnas.cli._screen import writing
     from hvnas.report import (
         check_report,
         make_report,

@@ -27,7 +27,7 @@ def run(
     The result is the one that the search would have had uncut; a finished one is shown again.
     """
     from hvnas.search import resume
-    from hvnas.search.folder import RunFolder
+    from hvnas.search.runs.folder import RunFolder
 
     engine = None if storage is None else replace(RunFolder(folder).config().engine, storage=storage)
     carry_out(

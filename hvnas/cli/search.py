@@ -51,6 +51,6 @@ def _new_folder(device: str, budget_ms: float | None) -> Path:
 
 
 def _holds_run(folder: Path) -> bool:
-    from hvnas.search.folder import CONFIG
+    from hvnas.search.runs.folder import CONFIG
 
     return (folder / CONFIG).is_file()

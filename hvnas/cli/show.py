@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvnas._provenance import beyond_measured
+from hvnas import _numbers as numbers
 from hvnas.cli import _devices
-from hvnas.cli import _numbers as numbers
-from hvnas.cli._layout import print_layout, stages_to_json
-from hvnas.cli._options import RECIPE
+from hvnas.cli._group import RECIPE
+from hvnas.cli._outcome import print_layout, stages_to_json
 from hvnas.cli._screen import Screen, print_json
+from hvnas.latency.provenance import beyond_measured
 
 if TYPE_CHECKING:
     from hvnas.arch import Arch
@@ -76,7 +76,7 @@ def _found_recipe(arch: Arch) -> str | None:
 
 def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
     from hvnas.accuracy import load_estimator
-    from hvnas.accuracy.assumed import assumed_by
+    from hvnas.accuracy.estimator import assumed_by
     from hvnas.arch import block_to_dict
 
     program = arch.lower()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hvnas.cli import _numbers as numbers
+from hvnas import _numbers as numbers
 from hvnas.cli._failure import Failure
 from hvnas.cli._request import takes
 from hvnas.cli._screen import Screen, print_json
@@ -60,7 +60,7 @@ def _named(request: TrainRequest) -> tuple[str, str]:
 
 
 def _folder(request: TrainRequest, out: Path | None, *, resume: bool) -> TrainFolder:
-    from hvnas.train.asked import begin, default_out, go_on
+    from hvnas.train.begin import begin, default_out, go_on
     from hvnas.train.folder import TrainFolder
 
     if out is None:
@@ -90,7 +90,7 @@ def _train(folder: TrainFolder, screen: Screen, workers: Workers) -> Outcome:
 
 
 def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:
-    from hvnas.latency.stated import stated_latency
+    from hvnas.latency.provenance import stated_latency
 
     metrics = outcome.metrics
     screen.heading("Epochs")

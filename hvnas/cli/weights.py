@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hvnas.cli import _numbers as numbers
+from hvnas import _numbers as numbers
 from hvnas.cli._screen import Screen, print_json
 
 app = typer.Typer(rich_markup_mode=None, help="Weights of other code bases for our networks.")
@@ -51,7 +51,7 @@ def run(
     """
     from hvnas.arch import load_arch
     from hvnas.arch.resize import resized
-    from hvnas.nn.foreign.imports import import_weights
+    from hvnas.nn.foreign.checkpoint import import_weights
     from hvnas.nn.weights import save_weights
 
     if not out.absolute().parent.is_dir():

@@ -11,10 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hvnas._clean import clean
+from hvnas._numbers import clean
 from hvnas.arch import Arch
-from hvnas.export.checks import quiet, shapes
-from hvnas.export.graph import Graph, Images, Shape, make_graph
+from hvnas.export.graph import Graph, Images, Shape, make_graph, quiet, shapes
 from hvnas.export.target import check_target, require, size_of, writing
 
 SPECIFICATION = 7  # Core ML's file version of iOS 16

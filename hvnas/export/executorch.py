@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from hvnas.arch import Arch
-from hvnas.export.checks import largest_error, quiet, refuse_error, shapes
-from hvnas.export.graph import Graph, Images, Shape, make_graph
+from hvnas.export.graph import Graph, Images, Shape, largest_error, make_graph, quiet, refuse_error, shapes
 from hvnas.export.target import check_target, require, size_of, writing
 
 TOLERANCE = 1e-4

@@ -1,10 +1,14 @@
-"""What every exporter is given: a module in deployed form, its inputs by name, and what is known of it."""
+"""What every exporter is given, a module in deployed form with its inputs, and what it checks of its file."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import json
-from collections.abc import Mapping
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from torch import Tensor, nn
 
 from hvnas.arch import Arch
 from hvnas.nn import Network, build
-from hvnas.nn.deploy import deploy as deployed
+from hvnas.nn.folding import deploy as deployed
 
 Shape = tuple[int, ...]
 IMAGE, LOGITS = "image", "logits"
@@ -62,7 +66,7 @@ def make_graph(
 
     A network needs nothing else; of another module `inputs` names the inputs with their shapes, batch
     included, or `resolution` the size of its one image. `deploy` folds what can be folded
-    (`hvnas.nn.deploy.deploy`). Raises ValueError where options and `source` do not go together.
+    (`hvnas.nn.folding.deploy`). Raises ValueError where options and `source` do not go together.
     """
     if weights is not None and not isinstance(source, Arch):
         raise ValueError("weights go with an architecture; load them into the module before exporting it")
@@ -138,3 +142,38 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     """Largest difference over the largest value of `ours`; nan where either is not finite."""
     largest = float(ours.abs().max())
     return float((ours - theirs).abs().max()) / (largest or 1.0)
+
+
+def largest_error(graph: Graph, results: Iterable[Tensor]) -> float:
+    """Largest relative error of `results` over the outputs, in their order; nan where one is."""
+    pairs = zip(graph.outputs.values(), results, strict=True)
+    return float(torch.tensor([relative_error(ours, theirs) for ours, theirs in pairs]).max())
+
+
+def refuse_error(
+    error: float | None, *, tolerance: float, path: Path, of: str, against: str = "torch's"
+) -> None:
+    """Raise ValueError where the error of outputs is above `tolerance` or nan; None was not checked."""
+    if error is not None and not error <= tolerance:
+        raise ValueError(
+            f"{path}: {of} outputs differ from {against} by {error:.1e} of the largest, more than "
+            f"{tolerance:.0e}; nothing was written, check the weights"
+        )
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Shapes by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without bars, and without warnings about versions, missing libraries and the converter itself."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -14,10 +14,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from hvnas._clean import clean
+from hvnas._numbers import clean
 from hvnas.arch import Arch, save_arch
-from hvnas.export.checks import largest_error, refuse_error, shapes
-from hvnas.export.graph import Graph, Images, Shape, make_graph, tensors_of
+from hvnas.export.graph import (
+    Graph,
+    Images,
+    Shape,
+    largest_error,
+    make_graph,
+    refuse_error,
+    shapes,
+    tensors_of,
+)
 from hvnas.export.source import is_word, module_source
 from hvnas.export.target import check_folder, size_of, writing
 from hvnas.nn.weights import save_weights

@@ -1,10 +1,8 @@
 """Latency on named devices: load_device(name).latency(program)."""
 
-from hvnas.latency import columns_cpu as _columns_cpu  # noqa: F401  (registers its columns)
+from hvnas.latency import columns as _columns_cpu  # noqa: F401  (registers its columns)
 from hvnas.latency.columns import list_columns, register_column
-from hvnas.latency.device import Breakdown, Device, DeviceInfo, LatencyArrays, LatencyEstimate
-from hvnas.latency.gate import Rule
-from hvnas.latency.interval import Student
+from hvnas.latency.device import Breakdown, Device, DeviceInfo, LatencyArrays, LatencyEstimate, Rule, Student
 from hvnas.latency.model import LatencyModel, LinearModel, Term
 from hvnas.latency.registry import list_devices, load_device, register_device
 from hvnas.latency.rows import Measurement

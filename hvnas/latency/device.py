@@ -1,4 +1,6 @@
-"""Device: what a network takes on it, how sure that is, and which networks it speaks for."""
+"""Device: what a network takes on it, how sure that is (its interval), and which networks it speaks for
+(its gate).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hvnas.latency.columns import clean, column, unique
-from hvnas.latency.gate import Rule
-from hvnas.latency.interval import HIGH, LOW, Student
 from hvnas.latency.model import LatencyModel, grouped, stage_of
 from hvnas.latency.rows import Measurement
 from hvnas.ops import Column, Program, evaluate_columns
@@ -181,3 +181,92 @@ class Device:
 def _check_budget(budget: float) -> None:
     if not (math.isfinite(budget) and budget > 0):
         raise ValueError(f"the budget must be a finite number of milliseconds > 0, got {budget}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One reason for which a network lies outside: a column above a limit.
+
+    Exactly one of `above` (value > limit excludes) and `at_least` (value >= limit excludes) is set.
+    `says` is the sentence shown, with ``{value}`` for the network's value; `evidence` tells what
+    published measurement the rule rests on.
+    """
+
+    name: str
+    column: str
+    says: str
+    evidence: str
+    above: float | None = None
+    at_least: float | None = None
+
+    def __post_init__(self) -> None:
+        column(self.column)
+        if (self.above is None) == (self.at_least is None):
+            raise ValueError("give exactly one of above and at_least")
+        if not self.evidence.strip():
+            raise ValueError("evidence is empty; say which measurement the rule rests on")
+
+    @property
+    def most(self) -> float:
+        """The limit: values above it lie outside, and where it is `at_least` the limit itself does too."""
+        limit = self.above if self.at_least is None else self.at_least
+        return math.inf if limit is None else limit
+
+    def excludes(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the column's `values` lie outside."""
+        return values > self.most if self.at_least is None else values >= self.most
+
+    def reason(self, value: float) -> str:
+        """The sentence for one network."""
+        return self.says.replace("{value}", f"{value:g}")
+
+
+LOW, HIGH = 0.05, 0.95
+# Beyond these an interval has no end that a number can hold.
+LEAST_DF, MOST_LOC, MOST_SCALE = 0.5, 50.0, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """A Student t of e = ln(measured / predicted), family left out."""
+
+    df: float
+    loc: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        if not (self.df > 0 and self.scale > 0 and np.isfinite([self.df, self.loc, self.scale]).all()):
+            raise ValueError(f"a Student t needs finite df > 0, loc, scale > 0, got {self}")
+        if self.df < LEAST_DF or abs(self.loc) > MOST_LOC or self.scale > MOST_SCALE:
+            raise ValueError(
+                f"a Student t of latencies has df >= {LEAST_DF:g}, loc from -{MOST_LOC:g} to {MOST_LOC:g} "
+                f"and scale up to {MOST_SCALE:g}, got {self}"
+            )
+
+    def factor(self, probability: float) -> float:
+        """measured / predicted at a quantile of e."""
+        from scipy.special import stdtrit
+
+        return float(np.exp(self.loc + self.scale * stdtrit(self.df, probability)))
+
+    def chance(self, ratio: ArrayLike) -> NDArray[np.float64]:
+        """Probability that measured / predicted is at most `ratio` (> 0)."""
+        from scipy.special import stdtr
+
+        return np.asarray(stdtr(self.df, (np.log(ratio) - self.loc) / self.scale), dtype=float)
+
+
+def fit_student(e: NDArray[np.float64], *, families: int) -> Student:
+    """The t that fits `e` best, with at most ``families - 1`` degrees of freedom.
+
+    Maximum likelihood (scipy.stats.t.fit). Errors within a family go together, so that the number of
+    families, not of networks, bounds what is known of the tails; where the likelihood would have
+    lighter ones, df is set to the bound and loc and scale are fitted again.
+    """
+    from scipy import stats
+
+    bound = max(1, families - 1)
+    df, loc, scale = stats.t.fit(e)
+    if not 1 <= df <= bound:
+        df, loc, scale = stats.t.fit(e, f0=bound if df > bound else 1)
+    return Student(float(df), float(loc), float(scale))

@@ -1,23 +1,25 @@
-"""Device files: YAML with a CSV of measurements beside it, schema hvnas.device/1."""
+"""Device files, read and written: YAML with a CSV of measurements beside it, schema hvnas.device/1."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from hvnas._files import read_text, read_yaml
-from hvnas._validation import brief, first_wrong, shown, validated
-from hvnas.latency.device import Device, DeviceInfo
-from hvnas.latency.gate import Rule
-from hvnas.latency.interval import Student
-from hvnas.latency.measurements import MOST
+import yaml
+
+from hvnas._files import read_text, read_yaml, write_atomic, write_together
+from hvnas._names import brief, first_wrong, shown, validated
+from hvnas._yaml import parse_yaml
+from hvnas.latency.device import Device, DeviceInfo, Rule, Student
 from hvnas.latency.model import LinearModel, Term
-from hvnas.latency.rows import LONGEST_MS, read_rows
+from hvnas.latency.remote.measurements import MOST
+from hvnas.latency.rows import LONGEST_MS, write_rows
 
 SCHEMA = "hvnas.device/1"
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
@@ -105,43 +107,6 @@ class _CalibratedFile(DeviceFields):
             raise ValueError("rules: two have the same name; give each its own")
 
 
-def read_device(path: str | Path) -> Device:
-    """A Device from its YAML file and the CSV that it names.
-
-    Raises ValueError, one line, naming the file and the field or row at fault.
-    """
-    path = Path(path)
-    data = read_yaml(path, schema=SCHEMA)
-    if data.get("method") == "measured":
-        from hvnas.latency.measured_files import measured_device
-
-        return measured_device(path, data)
-    return _calibrated(path, data)
-
-
-def _calibrated(path: Path, data: dict[str, Any]) -> Device:
-    parsed = parse_fields(_CalibratedFile, data, path)
-    table = table_of(path, parsed.rows)
-    rows = read_rows(table)
-    parameters = parsed.parameters
-    needed = [term.column for term in (*parameters.terms, *parameters.floor)]
-    needed += [rule.column for rule in parsed.rules]
-    for name in needed:
-        if name not in rows[0].values:
-            raise ValueError(f"{table}: row 1: {name}: this column is missing; {path.name} uses it")
-    return Device(
-        name=parsed.name,
-        hash=hash_of(data, read_text(table)),
-        info=parsed.info,
-        model=LinearModel(parameters.fixed_ms, tuple(parameters.terms), tuple(parameters.floor)),
-        rules=tuple(parsed.rules),
-        inside_error=parsed.interval.inside,
-        outside_error=parsed.interval.outside,
-        report=parsed.error,
-        rows=rows,
-    )
-
-
 def table_of(path: Path, rows: str) -> Path:
     """The CSV that a device file names. Raises ValueError where it names one of another folder."""
     if Path(rows).name != rows or rows == "..":
@@ -175,3 +140,96 @@ def _adapter(kind: type[DeviceFields]) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
+
+
+INFO = """
+    description method device soc os runtime runtime_version compute_unit precision threads batch statistic
+    tool date source protocol
+    """.split()
+
+
+def write_device(device: Device, path: str | Path) -> None:
+    """Write a calibrated device: the YAML at `path`, its measurements as CSV beside it.
+
+    Each file is replaced in one step, once both are on the disk, the CSV first: the YAML never names rows
+    that are not there. Raises ValueError where the device's model is none of terms, OSError where the
+    files cannot be written.
+    """
+    path = Path(path)
+    table = path.with_suffix(".csv")
+    text = device_text(device, rows=table.name)
+    write_together({table: write_rows(device.rows), path: text})
+
+
+def device_text(device: Device, *, rows: str) -> str:
+    """The YAML of a device whose measurements lie in the file `rows` of the same folder."""
+    model = device.model
+    if not isinstance(model, LinearModel):
+        raise ValueError(f"{device.name}: only calibrated devices, sums of terms, are written as such a file")
+    data: dict[str, Any] = {"schema": SCHEMA, "name": device.name}
+    data |= {name: getattr(device.info, name) for name in INFO}
+    data["rows"] = rows
+    data["parameters"] = {
+        "fixed_ms": model.fixed_ms,
+        "terms": [_term(term) for term in model.terms],
+        "floor": [_term(term) for term in model.floor],
+    }
+    data["interval"] = {"inside": _student(device.inside_error), "outside": _student(device.outside_error)}
+    data["rules"] = [_rule(rule) for rule in device.rules]
+    data["error"] = dict(device.report)
+    return dump(data)
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    """YAML as device files have it: in the order given, one field a line."""
+    text: str = yaml.safe_dump(dict(data), sort_keys=False, width=110, allow_unicode=True)
+    return text
+
+
+def store_in_error(path: str | Path, name: str, value: Mapping[str, Any]) -> None:
+    """Put `value` under `name` into the ``error:`` section of a device file; all else stays, word for word.
+
+    Raises ValueError where the file is no device file, OSError where it cannot be written.
+    """
+    path = Path(path)
+    before = read_yaml(path, schema=SCHEMA)
+    error = before.get("error") or {}
+    if not isinstance(error, dict):
+        raise ValueError(f"{path}: error: must be a mapping, got {shown(error)}")
+    after = {**before, "error": {**error, name: dict(value)}}
+    text = _with_section(read_text(path), "error", dump({"error": after["error"]}))
+    if parse_yaml(text) != after:  # laid out in a way that lines do not tell apart
+        text = dump(after)
+    write_atomic(path, text)
+
+
+def _with_section(text: str, key: str, section: str) -> str:
+    """`text` with the lines of the top-level `key` replaced by `section`, or with it at the end."""
+    lines = text.splitlines(keepends=True)
+    starts = [i for i, line in enumerate(lines) if line.startswith(f"{key}:")]
+    if not starts:
+        return text.rstrip("\n") + "\n" + section
+    end = starts[0] + 1
+    while end < len(lines) and lines[end][:1] in " \t\n-":
+        end += 1
+    return "".join([*lines[: starts[0]], section, *lines[end:]])
+
+
+def _term(term: Term) -> dict[str, Any]:
+    fields = {"column": term.column, "ms_per_mega": term.ms_per_mega, "meaning": term.meaning}
+    return {name: value for name, value in fields.items() if value != ""}
+
+
+def _student(student: Student) -> dict[str, float]:
+    return dataclasses.asdict(student)
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    limits = {"above": rule.above, "at_least": rule.at_least}
+    limit = {name: _plain(value) for name, value in limits.items() if value is not None}
+    return {"name": rule.name, "column": rule.column, **limit, "says": rule.says, "evidence": rule.evidence}
+
+
+def _plain(value: float) -> float:
+    """Whole numbers as integers, as a person writes them."""
+    return int(value) if value == int(value) else value

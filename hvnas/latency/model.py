@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hvnas.latency.columns import column, unique
 from hvnas.ops import Column, Op, Program
-from hvnas.ops.columns import op_value
+from hvnas.ops.program import op_value
 
 # A second for each unit.
 MOST_PER_MEGA = 1e9

@@ -1,15 +1,18 @@
-"""Which devices there are: shipped files, registered ones, and those of other packages."""
+"""Which devices there are, shipped, registered or in files of their own, and how one is read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from hvnas._files import data_dir, read_text, read_yaml
 from hvnas._registry import Registry
 from hvnas.latency.device import Device
-from hvnas.latency.files import read_device
-from hvnas.paths import data_dir
+from hvnas.latency.files import SCHEMA, _CalibratedFile, hash_of, parse_fields, table_of
+from hvnas.latency.model import LinearModel
+from hvnas.latency.rows import read_rows
 
 Source = Callable[[], Device | str | Path]
 _DEVICES: Registry[Source] = Registry("device", group="hvnas.devices")
@@ -50,3 +53,40 @@ def load_device(name: str | Path) -> Device:
 @lru_cache(maxsize=1)
 def _shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(data_dir("latency_tables").glob("*.yaml"))}
+
+
+def read_device(path: str | Path) -> Device:
+    """A Device from its YAML file and the CSV that it names.
+
+    Raises ValueError, one line, naming the file and the field or row at fault.
+    """
+    path = Path(path)
+    data = read_yaml(path, schema=SCHEMA)
+    if data.get("method") == "measured":
+        from hvnas.latency.tables.measured_files import measured_device
+
+        return measured_device(path, data)
+    return _calibrated(path, data)
+
+
+def _calibrated(path: Path, data: dict[str, Any]) -> Device:
+    parsed = parse_fields(_CalibratedFile, data, path)
+    table = table_of(path, parsed.rows)
+    rows = read_rows(table)
+    parameters = parsed.parameters
+    needed = [term.column for term in (*parameters.terms, *parameters.floor)]
+    needed += [rule.column for rule in parsed.rules]
+    for name in needed:
+        if name not in rows[0].values:
+            raise ValueError(f"{table}: row 1: {name}: this column is missing; {path.name} uses it")
+    return Device(
+        name=parsed.name,
+        hash=hash_of(data, read_text(table)),
+        info=parsed.info,
+        model=LinearModel(parameters.fixed_ms, tuple(parameters.terms), tuple(parameters.floor)),
+        rules=tuple(parsed.rules),
+        inside_error=parsed.interval.inside,
+        outside_error=parsed.interval.outside,
+        report=parsed.error,
+        rows=rows,
+    )

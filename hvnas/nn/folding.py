@@ -1,4 +1,4 @@
-"""Folding what scales and shifts every channel by itself into the layer before or after it.
+"""Folding what scales and shifts every channel into the layer before it: deploy(model).
 
 In eval mode BatchNorm is ``y = s x + t`` per channel with ``s = weight / sqrt(var + eps)`` and
 ``t = bias - s mean`` (1502.03167, Algorithm 2); layer scale is ``y = gamma x``. A convolution or linear
@@ -9,7 +9,8 @@ kernel after it cannot: at the border it reads zeros where the norm would have g
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import copy
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -97,3 +98,31 @@ def _set(layer: nn.Module, weight: Tensor, bias: Tensor) -> None:
     old: Tensor = layer.weight  # type: ignore[assignment]
     layer.weight = nn.Parameter(torch.empty_like(old).copy_(weight), requires_grad=old.requires_grad)
     layer.bias = nn.Parameter(bias.to(old.dtype), requires_grad=old.requires_grad)
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@runtime_checkable
+class Foldable(Protocol):
+    """A module that knows which of its parts can be folded into others without changing its outputs."""
+
+    def fold(self) -> None:
+        """Fold, in place and for eval mode; the parts have been folded already."""
+        ...
+
+
+@torch.no_grad()
+def deploy(model: M) -> M:
+    """Copy `model` in eval mode, with the same outputs and fewer ops; `model` stays as it is.
+
+    BatchNorm and layer scale are folded into the convolution or linear layer before them, BatchNorm in
+    front of a 1x1 convolution into that, and tables of attention biases are spread out over the positions.
+    The factors are computed in float64. The copy's state dict is not that of `model`, and it is not to
+    be trained. A module takes part by a method ``fold()``.
+    """
+    deployed = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in reversed(list(deployed.modules())):
+        if isinstance(module, Foldable):
+            module.fold()
+    return deployed

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from hvnas._files import replacing
-from hvnas._validation import brief
+from hvnas._names import brief
 from hvnas.nn.coatnet import fit_biases
 from hvnas.nn.features import FeatureNetwork
 

@@ -1,8 +1,7 @@
 """Op, Program, and what is read off them: params, MACs, bytes, columns."""
 
-from hvnas.ops.columns import MACS, PARAMS, PEAK_MEMORY, Column
 from hvnas.ops.op import KINDS, Op, Shape
-from hvnas.ops.program import Program, fuse
+from hvnas.ops.program import MACS, PARAMS, PEAK_MEMORY, Column, Program, fuse
 from hvnas.ops.reader import Reader, Segment, column_values, evaluate_columns
 from hvnas.ops.tape import MAP, TOKENS, Lowered, State, Tape, Value
 

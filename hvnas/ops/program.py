@@ -1,12 +1,21 @@
-"""A lowered network: its ops in order, with their edges."""
+"""A lowered network: its ops in order with their edges, what is alive between them, and columns read off
+them.
+
+Numbers read off a Program, declared one column at a time.
+
+A column is a value per op and the reducer that combines values. Because reducers are associative,
+the same declaration serves a whole Program and the fast path, which reduces segments first.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf, nan, prod
+from typing import Any, Literal
 
-from hvnas.ops.liveness import alive
 from hvnas.ops.op import Op
 
 
@@ -201,3 +210,85 @@ def _absorb(host: Op, op: Op) -> Op | None:
     if op.kind == "act":
         return _with(host, _ACT, op.variant)
     return None
+
+
+def alive(ops: Sequence[Op], given: Mapping[int, int], *, kept: Iterable[int] = ()) -> list[int]:
+    """Elements alive while each op runs, in order, nothing in place. Shape [ops].
+
+    A value lives from the op that writes it to the last op that reads it, and to the end where its index
+    is among `kept`. `given` are the elements, by index, of the values that are there at the start; those
+    that nothing reads and nobody keeps are not counted.
+    """
+    last_read = {index: index for index in range(len(ops))}
+    for index, op in enumerate(ops):
+        for source in op.inputs:
+            last_read[source] = index
+    for index in kept:
+        last_read[index] = len(ops)
+    dies_after: dict[int, list[int]] = {}
+    for source, index in last_read.items():
+        dies_after.setdefault(index, []).append(source)
+    sizes = dict(enumerate(prod(op.shape_out) for op in ops))
+    sizes.update({index: size for index, size in given.items() if index in last_read})
+    found, living = [], sum(size for index, size in sizes.items() if index < 0)
+    for index in range(len(ops)):
+        living += sizes[index]
+        found.append(living)
+        living -= sum(sizes[source] for source in dies_after.get(index, ()))
+    return found
+
+
+Reducer = Literal["sum", "max", "min", "last"]
+IDENTITY: dict[Reducer, float] = {"sum": 0.0, "max": -inf, "min": inf, "last": nan}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One number of a network.
+
+    `value(op)` gives the op's contribution, or None where the op has no say; it must not look at the op's
+    edges, for equal ops are asked once. `fused` columns read the deployed form (latency), the others the
+    plain ops (accuracy). `kinds` names the kinds of op that can have a say; None asks every op. In a sum, an
+    op whose value is not `above` counts as nothing: a threshold that is declared can be applied to many
+    widths at once. ``where = (function, key)`` asks only ops with ``function(op) == key``; columns that share
+    the function share its evaluation. The value of an `alive` column, a maximum, is given not the op but how
+    many elements are alive while it runs (`hvnas.ops.program`). A column to which no op contributed holds
+    its reducer's identity: 0, -inf, inf or nan.
+    """
+
+    name: str
+    reducer: Reducer
+    value: Callable[[Op], float | None]
+    fused: bool = False
+    kinds: frozenset[str] | None = None
+    above: float | None = None
+    where: tuple[Callable[[Op], object], object] | None = None
+    alive: bool = False
+
+
+def _params(op: Op) -> float:
+    return float(op.params)
+
+
+def _macs(op: Op) -> float:
+    return float(op.macs)
+
+
+def _float32(elements: Any) -> float:
+    return 4.0 * elements
+
+
+PARAMS = Column("params", "sum", _params)
+MACS = Column("macs", "sum", _macs)
+PEAK_MEMORY = Column("peak_memory", "max", _float32, fused=True, alive=True)
+"""Bytes of activations alive at once in the deployed network: ``program.fused().peak_bytes``."""
+
+
+def op_value(column: Column, op: Op) -> float:
+    """What one op adds to a sum column."""
+    if column.kinds is not None and op.kind not in column.kinds:
+        return 0.0
+    if column.where is not None and column.where[0](op) != column.where[1]:
+        return 0.0
+    value = column.value(op)
+    return 0.0 if value is None or (column.above is not None and value <= column.above) else value

@@ -15,10 +15,8 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas.ops.columns import IDENTITY, Column, Reducer
-from hvnas.ops.liveness import alive
 from hvnas.ops.op import KINDS, Op
-from hvnas.ops.program import Program, fuse, fuse_segment
+from hvnas.ops.program import IDENTITY, Column, Program, Reducer, alive, fuse, fuse_segment
 from hvnas.ops.tape import MAP, TOKENS, Lowered, State
 
 Array = NDArray[np.float64]

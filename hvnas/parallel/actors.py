@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from hvnas.parallel.crew import Event, Finished, Lost, Raised, Ready, Unmade, reason_of
-from hvnas.parallel.pool import Pool
+from hvnas.parallel.pool import Event, Finished, Lost, Pool, Raised, Ready, Unmade, reason_of
 
 B = TypeVar("B")
 V = TypeVar("V")
@@ -73,7 +72,7 @@ def room(*, cpus: float, gpus: float = 0.0) -> int:
 
 
 class Actors:
-    """A crew of Ray actors. See `hvnas.parallel.crew.Crew`."""
+    """A crew of Ray actors. See `hvnas.parallel.pool.Crew`."""
 
     # Until Ray has noticed that a machine is gone, which takes it about 15 s, it starts workers there.
     patience = 40.0

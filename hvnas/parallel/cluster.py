@@ -1,4 +1,6 @@
-"""A Ray cluster for as long as a block lasts, one that runs or one of its own; nothing on the screen."""
+"""A Ray cluster for as long as a block lasts, one that runs or one of its own, and what it leaves as it
+was.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,16 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hvnas._waiting import waiting
-from hvnas.parallel.surroundings import environment, log_level, own_signals
 
 USUAL_S = 20.0  # that Ray may take to start on a busy machine
 # Ray takes no less, and results of evaluations are small.
@@ -22,6 +25,7 @@ _OBJECT_STORE_BYTES = 80_000_000
 _CONNECT_SECONDS = 10.0
 # Sockets lie in the folder, and a socket's path has at most 107 characters, most of them Ray's own.
 _LONGEST_TEMP = 24
+
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 _SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -150,3 +154,48 @@ def _check_address(address: str) -> str:
 def _short_temp() -> str:
     usual = tempfile.gettempdir()
     return "/tmp" if len(usual) > _LONGEST_TEMP and os.access("/tmp", os.W_OK) else usual
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables set inside of the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """What handles signals is after the block what it was before; for calls that set handlers for good."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+@contextmanager
+def log_level(level: int, *names: str) -> Iterator[None]:
+    """The loggers of these names at `level`."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, old in zip(loggers, before, strict=True):
+            logger.setLevel(old)

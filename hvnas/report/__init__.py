@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from hvnas.report.compare import Comparison, Measures, compare, compare_folders
-from hvnas.report.facts import to_csv, to_json
+from hvnas.report.facts import report_to_json, to_csv, to_json
 from hvnas.report.report import Report, make_report
 from hvnas.report.runs import Run, load_run, load_runs
-from hvnas.report.told import report_to_json
-from hvnas.report.write import check_out, write_comparison
-from hvnas.report.write_report import check_report, write_figures, write_report
+from hvnas.report.write_report import check_out, check_report, write_comparison, write_figures, write_report
 
 __all__ = [
     "Comparison",

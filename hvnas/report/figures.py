@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from hvnas._clean import clean
+from hvnas._numbers import clean
 from hvnas.latency.plots import check_target, save_figure
 from hvnas.report.compare import Comparison
 from hvnas.report.panels import Curve, Panel, Star, front_panels, history_panels
@@ -134,14 +134,14 @@ def _html(panels: _Panels, heading: str) -> Any:
         cols=2,
         specs=specs,
         row_heights=heights,
-        subplot_titles=[label(panel.title) for panel in (*fronts, *histories)],
+        subplot_titles=[plotly_text(panel.title) for panel in (*fronts, *histories)],
         vertical_spacing=0.3 / len(specs) if len(specs) > 1 else 0,
     )
     for i, panel in enumerate((*fronts, *histories)):
         row, column = (i + 1, 1) if i < len(fronts) else (len(fronts) + 1, i - len(fronts) + 1)
         add_panel(figure, panel, named=i == 0, row=row, col=column)
     figure.update_layout(
-        title=label(heading),
+        title=plotly_text(heading),
         template="plotly_white",
         paper_bgcolor="white",
         height=150 + 270 * sum(heights),
@@ -163,13 +163,13 @@ def add_panel(figure: Any, panel: Panel, *, named: bool, **place: int) -> None:
         figure.add_trace(_marks(panel, named=named), **place)
     for star in panel.stars:
         figure.add_trace(_star(star, named=named), **place)
-    figure.update_xaxes(title_text=label(panel.x_label), range=panel.x_range, **place)
-    figure.update_yaxes(title_text=label(panel.y_label), range=panel.y_range, **place)
+    figure.update_xaxes(title_text=plotly_text(panel.x_label), range=panel.x_range, **place)
+    figure.update_yaxes(title_text=plotly_text(panel.y_label), range=panel.y_range, **place)
     if panel.decades is not None:
         figure.update_xaxes(type="log", dtick="D2" if panel.decades < _MANY else 1, **place)
 
 
-def label(text: str) -> str:
+def plotly_text(text: str) -> str:
     """`text` as plotly shows it literally: it reads tags of HTML."""
     return escape(clean(text))
 
@@ -224,7 +224,7 @@ def _marks(panel: Panel, *, named: bool) -> Any:
         y=[m.y for m in panel.marks],
         mode="markers+text",
         marker={"color": _GREY, "symbol": "diamond", "size": 7},
-        text=[label(m.name) if m.labelled else "" for m in panel.marks],
+        text=[plotly_text(m.name) if m.labelled else "" for m in panel.marks],
         textposition=["bottom left" if m.at_end else "bottom right" for m in panel.marks],
         textfont={"size": 10},
         hovertext=[_hover(m.name, m.detail) for m in panel.marks],
@@ -260,7 +260,7 @@ def _star(star: Star, *, named: bool) -> Any:
 
 
 def _hover(name: str, detail: str) -> str:
-    return f"{label(name)}<br>{label(detail)}" if detail else label(name)
+    return f"{plotly_text(name)}<br>{plotly_text(detail)}" if detail else plotly_text(name)
 
 
 def _trace(curve: Curve, *, named: bool) -> Any:
@@ -278,7 +278,7 @@ def _trace(curve: Curve, *, named: bool) -> Any:
         mode="lines+markers" if curve.steps else "markers",
         line={"shape": "hv", "color": colour, "dash": dash, "width": 1.5},
         marker={"size": 4 if curve.steps else 5, "color": colour},
-        name=label(curve.name),
+        name=plotly_text(curve.name),
         legendgroup=f"run {curve.run}",
         showlegend=named,
         **hover,

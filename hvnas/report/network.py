@@ -1,16 +1,32 @@
-"""A network as a report tells of it: sizes, latency on devices, accuracy, and where it comes from."""
+"""A network as a report tells of it: sizes, latency on devices, accuracy, origin, and a drawing in SVG.
+
+A network drawn as SVG, from the image down to the head: a bar for each block, as wide as its channels.
+
+Everything goes through an XML writer: no text of a file becomes markup.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
-from hvnas.arch import Arch
+from hvnas import _numbers as numbers
+from hvnas._numbers import clean
+from hvnas.arch import Arch, Stage
+from hvnas.arch.outline import Part, Placed, expansion_range, outline, sampled
+from hvnas.blocks import Block
 from hvnas.latency import Device, LatencyEstimate
+from hvnas.latency.provenance import stated_latency
+from hvnas.ops import State
 
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
+
 
 # What every network is put beside.
 REFERENCE = "efficientformer_l1"
@@ -117,3 +133,221 @@ def aligned(parts: Sequence[Mapping[str, float]]) -> list[tuple[str, list[float 
     # Not every network has tokens, or as many stages before its head.
     names.sort(key=lambda name: {"stem": 0, "tokens": 1, "head": 3}.get(name, 2))
     return [(name, [part.get(name) for part in parts]) for name in (*names, FIXED)]
+
+
+def is_training(path: str | Path) -> bool:
+    """Whether a folder is that of a training."""
+    from hvnas.train.folder import TrainFolder
+
+    return TrainFolder(path).holds_run
+
+
+def trained_network(path: str | Path) -> tuple[Arch, str]:
+    """The network of a training and what it came to. Raises ValueError where a file of it is damaged."""
+    from hvnas.train.folder import TrainFolder
+
+    folder = TrainFolder(path)
+    return folder.arch, _told(folder)
+
+
+def trained_beside(path: Path, arch: Arch) -> str | None:
+    """What the training in the folder of a search came to; None without one of this network."""
+    from hvnas.train.folder import find_training
+
+    folder = find_training(path)
+    return None if folder is None or folder.arch.name != arch.name else _told(folder)
+
+
+def _told(folder: Any) -> str:
+    from hvnas.train.folder import METRICS
+
+    if not (folder.path / METRICS).is_file():
+        return "not through yet"
+    metrics = folder.metrics()
+    top1 = numbers.optional(metrics.get("top1"), digits=2)
+    run, arch = folder.run, folder.arch
+    stated = stated_latency(arch, arch.found)
+    latency = "" if stated is None else f"; {stated}"
+    return (
+        f"top-1 {top1 or 'unknown'} on {run.data} at {run.resolution} px, {run.classes} classes "
+        f"({metrics.get('recipe')}, {metrics.get('epochs_trained')} of {run.epochs} epochs){latency}"
+    )
+
+
+# Pixels at the natural size: the drawing, the bars' column, a bar, a line of text.
+WIDTH, _COLUMN = 340, 116
+_BAR, _GAP, _LINE, _PAD = 7.0, 2.0, 15.0, 10.0
+# The bars of a part are no higher than this together: those of a long run become thinner.
+_TALLEST = 180.0
+# Bars that can be told apart; of more blocks each stands for several.
+_BARS = 90
+# Channels whose bars are the narrowest and the widest.
+_FEW, _MANY, _NARROW = 8, 2048, 0.1
+# Characters of a line beside the bars.
+_CHARACTERS = 36
+
+
+STYLE = """
+.network text { font: 11px system-ui, sans-serif; fill: var(--ink, #1b1f24); }
+.network .name { font-weight: 600; font-size: 12px; }
+.network .shape, .network .ms { fill: var(--soft, #59636e); }
+.network .local { fill: #0072b2; } .network .global { fill: #d55e00; } .network .other { fill: #8b949e; }
+""".strip()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A part: its name, lines of text, its milliseconds, and its bars."""
+
+    name: str
+    lines: tuple[str, ...]
+    ms: str
+    bars: tuple[Placed, ...]
+
+    @property
+    def pitch(self) -> float:
+        """From one bar to the next."""
+        return min(_BAR + _GAP, _TALLEST / max(1, len(self.bars)))
+
+    @property
+    def height(self) -> float:
+        return max(self.pitch * len(self.bars), _LINE * (1 + len(self.lines)))
+
+
+def draw_network(network: Network, *, device: str | None = None, standalone: bool = False) -> str:
+    """The drawing as an ``svg`` element; `device` is whose milliseconds stand beside the parts.
+
+    One that stands alone carries its style and its size.
+    """
+    estimate = None if device is None else network.latency[device]
+    rows = list(_rows(network.arch, estimate))
+    height = _PAD + sum(row.height + _PAD for row in rows)
+    svg = ET.Element("svg", {"class": "network", "viewBox": f"0 0 {WIDTH} {height:.0f}", "role": "img"})
+    ET.SubElement(svg, "title").text = f"{clean(network.name)}, stage by stage"
+    if standalone:
+        svg.attrib |= {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "width": str(2 * WIDTH),
+            "height": f"{2 * height:.0f}",
+        }
+        ET.SubElement(svg, "style").text = STYLE
+        ET.SubElement(svg, "rect", {"width": "100%", "height": "100%", "fill": "white"})
+    y = _PAD
+    for row in rows:
+        _draw_row(svg, row, y)
+        y += row.height + _PAD
+    return ET.tostring(svg, encoding="unicode")
+
+
+def _rows(arch: Arch, estimate: LatencyEstimate | None) -> Iterator[_Row]:
+    times = {} if estimate is None else by_stage(estimate)
+    yield _Row("image", (_shape(arch.input_state),), "", ())
+    for part in outline(arch):
+        name = stage_name(part.label)
+        bars = part.blocks[:: math.ceil(len(part.blocks) / _BARS)]
+        yield _Row(name, tuple(_lines(arch, part)), _ms(times.get(name)), bars)
+    if estimate is not None:
+        yield _Row(FIXED, (), _ms(times[FIXED]), ())
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f} ms"
+
+
+def _lines(arch: Arch, part: Part) -> Iterator[str]:
+    first, _, number = part.label.partition(".")
+    if first == "stages":
+        yield from _stage_lines(arch.stages[int(number)])
+    else:
+        block = part.blocks[0].block
+        yield sampled(block) if block.role != "head" else f"{block.type}, {block.out} classes"
+    if part.leaves is not None:
+        yield f"→ {_shape(part.leaves)}"
+
+
+def _stage_lines(stage: Stage) -> Iterator[str]:
+    if isinstance(stage.downsample, Block):
+        yield f"↓ {sampled(stage.downsample)}"
+    elif stage.downsample is not None:
+        yield "↓ in the first block"
+    for name, run in stage.runs:
+        expand = expansion_range(run)
+        shown = f"{run.block.type} × {run.depth}" + (f", expand {expand}" if expand else "")
+        yield f"{'◆' if name == 'global' else '■'} {shown}"
+
+
+def _shape(state: State) -> str:
+    """``224 × 14 × 14`` (channels, height, width), ``49 tokens of 448``."""
+    parts = []
+    if state.map is not None:
+        parts.append(" × ".join(map(str, state.map)))
+    if state.tokens is not None:
+        parts.append(f"{state.tokens[0]} tokens of {state.tokens[1]}")
+    return ", ".join(parts)
+
+
+def _draw_row(svg: ET.Element, row: _Row, y: float) -> None:
+    for i, placed in enumerate(row.bars):
+        _draw_bar(svg, placed, y + i * row.pitch, row.pitch * _BAR / (_BAR + _GAP))
+    text = _text(svg, row.name, _COLUMN + 12, y + 10, "name")
+    if row.ms:
+        _text(svg, row.ms, WIDTH - 4, y + 10, "ms").set("text-anchor", "end")
+    for i, line in enumerate(row.lines, start=1):
+        kind = "shape" if line.startswith("→") or row.name == "image" else "line"
+        text = _text(svg, line[:_CHARACTERS], _COLUMN + 12, y + 10 + i * _LINE, kind)
+        if len(line) > _CHARACTERS:
+            ET.SubElement(text, "title").text = line
+
+
+def _text(svg: ET.Element, text: str, x: float, y: float, kind: str) -> ET.Element:
+    element = ET.SubElement(svg, "text", {"x": f"{x:g}", "y": f"{y:g}", "class": kind})
+    element.text = clean(text)
+    return element
+
+
+def _draw_bar(svg: ET.Element, placed: Placed, y: float, height: float) -> None:
+    width = _width(placed.block.out if placed.leaves is None else _channels(placed.leaves))
+    bar = ET.SubElement(
+        svg,
+        "rect",
+        {
+            "x": f"{(_COLUMN - width) / 2 + 4:.1f}",
+            "y": f"{y:.1f}",
+            "width": f"{width:.1f}",
+            "height": f"{height:.1f}",
+            "rx": "1.5",
+            "class": _kind(placed.label),
+        },
+    )
+    ET.SubElement(bar, "title").text = _described(placed)
+
+
+def _channels(state: State) -> int:
+    if state.map is not None:
+        return state.map[0]
+    assert state.tokens is not None
+    return state.tokens[1]
+
+
+def _width(channels: int) -> float:
+    """Of a bar: logarithmic in the channels."""
+    share = math.log(min(max(channels, _FEW), _MANY) / _FEW) / math.log(_MANY / _FEW)
+    return _COLUMN * (_NARROW + (1 - _NARROW) * share)
+
+
+def _kind(label: str) -> str:
+    return next((kind for kind in ("local", "global") if f".{kind}." in label), "other")
+
+
+def _described(placed: Placed) -> str:
+    """A block with all its fields, and what it leaves."""
+    block = placed.block
+    fields = [f"{f.name} {_plain(getattr(block, f.name))}" for f in dataclasses.fields(block)]
+    leaves = "" if placed.leaves is None else f" → {_shape(placed.leaves)}"
+    return clean(f"{placed.label}: {block.type}, {', '.join(fields)}{leaves}")
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(_plain, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hvnas import _numbers as numbers
-from hvnas.report.compare import Comparison
-from hvnas.report.fixed_points import FixedPoint
-from hvnas.report.reference import better_bounds_of, bounds_of, margin_of
+from hvnas.report.compare import Comparison, FixedPoint, better_bounds_of, bounds_of, margin_of
 from hvnas.report.runs import Run
-from hvnas.search.history import Moment
 from hvnas.search.objectives import LATENCY, TOP1, Objective
-from hvnas.search.result import MS_DECIMALS
+from hvnas.search.runs.result import MS_DECIMALS
+from hvnas.search.runs.session import Moment
 
 # How a metric is called on an axis, and the unit's size.
 _AXES = {

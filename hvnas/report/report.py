@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hvnas._provenance import beyond_measured, estimator_error, method, provenance
+from hvnas.accuracy.estimator import estimator_error
 from hvnas.arch import Arch, load_arch
 from hvnas.latency import Device
+from hvnas.latency.provenance import beyond_measured, method, provenance
 from hvnas.report.compare import Comparison, compare
 from hvnas.report.network import (
     RECIPE,
@@ -19,11 +20,12 @@ from hvnas.report.network import (
     Network,
     describe_network,
     estimated,
+    is_training,
+    trained_beside,
+    trained_network,
 )
-from hvnas.report.runs import Run, load_runs
-from hvnas.report.settings import Settings, settings_of
-from hvnas.report.training import is_training, trained_beside, trained_network
-from hvnas.search.folder import ARCHS, BEST
+from hvnas.report.runs import Run, Settings, load_runs, settings_of
+from hvnas.search.runs.folder import ARCHS, BEST
 
 DEVICE = "iphone12"
 SURROGATE = "surrogate"
@@ -195,7 +197,7 @@ def _arch_of(run: Run, choose: str | None) -> Arch:
 def _asked(sources: Sequence[str | Path], devices: Sequence[Device], *, recipe: str | None) -> list[Network]:
     """Networks by name, file or training, each estimated for `recipe` or the one that it was found with."""
     from hvnas.accuracy import load_estimator
-    from hvnas.accuracy.assumed import assumed_by
+    from hvnas.accuracy.estimator import assumed_by
 
     if not sources:
         return []

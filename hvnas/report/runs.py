@@ -1,9 +1,11 @@
-"""A run folder read back: what was asked, the exact front, and how the search went."""
+"""A run folder read back: what was asked, the exact front, how the search went, and what redoes it."""
 
 from __future__ import annotations
 
 import math
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,13 +13,16 @@ import numpy as np
 
 from hvnas._csv import LARGEST, Row
 from hvnas._files import read_csv, read_text, refusing
+from hvnas._names import shown
 from hvnas._numbers import took
-from hvnas._validation import shown
-from hvnas.search.folder import CONFIG, FRONT, HISTORY, LOG, RunConfig, RunFolder
-from hvnas.search.history import FIELDS, Moment
+from hvnas._request import options_of, words_of
+from hvnas.latency import Device
+from hvnas.search.evaluations import best_place, files_words, left_out_words, shown_places
 from hvnas.search.objectives import TOP1, Objective, parse_objective
-from hvnas.search.seams import Bools, Floats, Rows
-from hvnas.search.shown import best_place, files_words, left_out_words, shown_places
+from hvnas.search.request import SearchRequest
+from hvnas.search.rows import Bools, Floats, Rows
+from hvnas.search.runs.folder import CONFIG, FRONT, HISTORY, LOG, RunConfig, RunFolder
+from hvnas.search.runs.session import FIELDS, Moment
 
 # Of a front of many costs, some hundred bytes a member.
 _LIMIT = 256 * 2**20
@@ -69,12 +74,12 @@ class Run:
 
     @property
     def best(self) -> int:
-        """The place of the best network; see `hvnas.search.shown`."""
+        """The place of the best network; see `hvnas.search.evaluations`."""
         return best_place(self.sd)
 
     @property
     def shown(self) -> list[int]:
-        """The places of the networks that tables show: see `hvnas.search.shown`."""
+        """The places of the networks that tables show: see `hvnas.search.evaluations`."""
         return shown_places(self.sd, self.written)
 
 
@@ -225,3 +230,67 @@ def _ending(path: Path, log: str) -> tuple[bool, int, int]:
             "the file is damaged"
         )
     return how == "stopped", int(evaluated), int(parts or 1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`command` redoes the run; `notes` are what it cannot say; `facts` what the result depends on."""
+
+    run: str
+    command: str
+    notes: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+def settings_of(run: Run, devices: Sequence[Device]) -> Settings:
+    """The settings of a run. `devices` are those of its devices that can be loaded."""
+    config = run.config
+    defaults = {device.name: device.default_margin() for device in devices}
+    request = _request(config, throughput=any(device.info.batch > 1 for device in devices))
+    return Settings(
+        run=run.name,
+        command=shlex.join(["hvnas", "search", *words_of(request)]),
+        notes=tuple(_notes(config, defaults)),
+        facts=tuple(_facts(config)),
+    )
+
+
+def _request(config: RunConfig, *, throughput: bool) -> SearchRequest:
+    """What a command line asks for to have the run again, the estimates made here and the study its own."""
+    fixed = {
+        "margin": config.margin[0] if _one_margin(config) else None,
+        # The resolution and classes of an estimator's images are no choice.
+        "classes": config.classes if config.resolution is None else None,
+        "throughput": throughput,
+        "engine": replace(config.engine, storage=None),
+    }
+    return SearchRequest(**{name: getattr(config, name) for name in options_of(SearchRequest)} | fixed)
+
+
+def _one_margin(config: RunConfig) -> bool:
+    return len(set(config.margin)) == 1
+
+
+def _notes(config: RunConfig, defaults: dict[str, float]) -> list[str]:
+    """What the command line has no option for, or takes from the machine that it runs on."""
+    notes = []
+    if not config.fixed_points:
+        notes.append("it began without the papers' models: hvnas.search(..., fixed_points=False) in Python")
+    margins = dict(zip(config.device, config.margin, strict=True))
+    if not _one_margin(config) and any(defaults.get(name, m) != m for name, m in margins.items()):
+        told = ", ".join(f"{margin!r} on {name}" for name, margin in margins.items())
+        notes.append(f"the margins were {told}: hvnas.search(..., margin=[...]) in Python")
+    if config.engine.storage is not None:
+        notes.append(f"its study was shared in {config.engine.storage}: other searches took part in it")
+    return notes
+
+
+def _facts(config: RunConfig) -> list[tuple[str, str]]:
+    devices = zip(config.device, config.device_hash, strict=True)
+    versions = ", ".join(f"{name} {version}" for name, version in config.versions.items())
+    return [
+        ("space", f"{config.space} (hash {config.space_hash})"),
+        *(("device", f"{name} (hash {mark})") for name, mark in devices),
+        ("estimator", f"{config.estimator}, {config.recipe}, {config.scenario}"),
+        ("versions", versions),
+    ]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hvnas import _numbers as numbers
-from hvnas._provenance import label, method
 from hvnas.latency import Device
+from hvnas.latency.provenance import label, method
 from hvnas.report.compare import Comparison
 from hvnas.report.network import Network, aligned, by_kind, by_stage
 from hvnas.report.report import Report
 from hvnas.report.runs import Run
-from hvnas.search.result import MS_DECIMALS
-from hvnas.search.shown import front_words, guesses
+from hvnas.search.evaluations import front_words, guesses
+from hvnas.search.runs.result import MS_DECIMALS
 
 # Milliseconds of a run are shown at the decimals of its files: fewer would be rounded twice.
 _MS = f".{MS_DECIMALS}f"

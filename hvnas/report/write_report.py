@@ -1,21 +1,20 @@
-"""A report as files: the page, and its figures and tables in a folder."""
+"""A report, or a comparison, as files: the page, and its figures and tables in a folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from hvnas._clean import clean
 from hvnas._files import write_atomic
-from hvnas._provenance import method
-from hvnas.latency.plots import Bar, check_target, save_bars
-from hvnas.report.drawing import draw_network
+from hvnas._numbers import clean
+from hvnas.latency.plots import WRITERS, Bar, check_target, save_bars
+from hvnas.latency.provenance import method
+from hvnas.report.compare import Comparison
+from hvnas.report.facts import csv_files, to_csv
 from hvnas.report.figures import save_comparison
-from hvnas.report.network import by_kind, by_stage
-from hvnas.report.page import check_page, render_page
-from hvnas.report.page_figures import chosen_members
+from hvnas.report.network import by_kind, by_stage, draw_network
+from hvnas.report.page import check_page, chosen_members, render_page
 from hvnas.report.panels import front_panels, history_panels
 from hvnas.report.report import Report
-from hvnas.report.told import csv_files
 
 _DRAWN = (".png", ".svg")
 
@@ -75,3 +74,50 @@ def _bars(report: Report, device: str) -> list[Bar]:
         for what, parts in (("stage", by_stage), ("kind of op", by_kind))
         for network in report.side_by_side
     ]
+
+
+_CSV = ".csv"
+# What a folder gets.
+_NAMES = ("compare.html", "compare.png", "compare.csv")
+
+
+def check_out(out: str | Path) -> None:
+    """Raise ValueError where `out` cannot be written: another ending, or an extra that is not installed."""
+    out = Path(out)
+    if _is_folder(out):
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"{out}: is a file; name a folder, or a file ending in {_endings()}")
+        for name in _NAMES:
+            if Path(name).suffix in WRITERS:
+                check_target(out.parent / name)
+        return
+    if out.suffix not in (*WRITERS, _CSV):
+        raise ValueError(f"{out}: a comparison's file ends in {_endings()}; choose one of them, or a folder")
+    if out.suffix in WRITERS:
+        check_target(out)
+    elif not out.parent.is_dir():
+        raise ValueError(f"{out}: there is no folder {out.parent}; create it first")
+
+
+def write_comparison(found: Comparison, out: str | Path) -> tuple[Path, ...]:
+    """Write a file by its ending, or all kinds to a folder, which is made; returns the paths."""
+    out = Path(out)
+    check_out(out)
+    paths: tuple[Path, ...] = (out,)
+    if _is_folder(out):
+        out.mkdir(exist_ok=True)
+        paths = tuple(out / name for name in _NAMES)
+    for path in paths:
+        if path.suffix in WRITERS:
+            save_comparison(found, path)
+        else:
+            write_atomic(path, to_csv(found))
+    return paths
+
+
+def _is_folder(out: Path) -> bool:
+    return out.is_dir() or out.suffix == ""
+
+
+def _endings() -> str:
+    return ", ".join((*WRITERS, _CSV))

@@ -12,42 +12,41 @@ from typing import TYPE_CHECKING, Any
 from hvnas._lazy import LazyPackage
 
 if TYPE_CHECKING:
-    from hvnas.search.archive import Archive
-    from hvnas.search.evaluations import Evaluations
+    from hvnas.search.evaluations import Archive, Evaluations
     from hvnas.search.making import make_problem
     from hvnas.search.objectives import Constraint, Objective
     from hvnas.search.problem import Problem
     from hvnas.search.reach import InfeasibleBudget, Reach, find_reach
-    from hvnas.search.registry import list_strategies, register_strategy
     from hvnas.search.request import Engine, SearchRequest
-    from hvnas.search.result import Found, Nearest, SearchResult
     from hvnas.search.run import resume, search, start
-    from hvnas.search.seams import Progress, Strategy
-    from hvnas.search.state import Checkpoint, State, Stopped
+    from hvnas.search.runs.checkpoint import Checkpoint, State, Stopped
+    from hvnas.search.runs.result import Found, Nearest, SearchResult
+    from hvnas.search.runs.session import Progress
+    from hvnas.search.strategies.registry import Strategy, list_strategies, register_strategy
 
 # A command line's help reads no more than what a search is asked for.
 _HOMES = {
-    "Archive": "hvnas.search.archive",
-    "Checkpoint": "hvnas.search.state",
+    "Archive": "hvnas.search.evaluations",
+    "Checkpoint": "hvnas.search.runs.checkpoint",
     "Constraint": "hvnas.search.objectives",
     "Engine": "hvnas.search.request",
     "Evaluations": "hvnas.search.evaluations",
-    "Found": "hvnas.search.result",
+    "Found": "hvnas.search.runs.result",
     "InfeasibleBudget": "hvnas.search.reach",
-    "Nearest": "hvnas.search.result",
+    "Nearest": "hvnas.search.runs.result",
     "Objective": "hvnas.search.objectives",
     "Problem": "hvnas.search.problem",
     "Progress": "hvnas.search.seams",
     "Reach": "hvnas.search.reach",
     "SearchRequest": "hvnas.search.request",
-    "SearchResult": "hvnas.search.result",
-    "State": "hvnas.search.state",
-    "Stopped": "hvnas.search.state",
+    "SearchResult": "hvnas.search.runs.result",
+    "State": "hvnas.search.runs.checkpoint",
+    "Stopped": "hvnas.search.runs.checkpoint",
     "Strategy": "hvnas.search.seams",
     "find_reach": "hvnas.search.reach",
-    "list_strategies": "hvnas.search.registry",
+    "list_strategies": "hvnas.search.strategies.registry",
     "make_problem": "hvnas.search.making",
-    "register_strategy": "hvnas.search.registry",
+    "register_strategy": "hvnas.search.strategies.registry",
     "resume": "hvnas.search.run",
     "search": "hvnas.search.run",
     "start": "hvnas.search.run",

@@ -1,16 +1,29 @@
-"""The numbers of evaluated architectures, a batch at a time."""
+"""The numbers of evaluated architectures, a batch at a time; the archive of those on the front; refusals.
+
+Which networks of a front are shown, which is the best of them, and what is said of how many there are.
+
+A front reaches down to networks so unlike all published ones that an estimator can only guess their accuracy:
+4.4 points, give or take 83.6, is no offer. Such a network stays on the front and in its files, but it is left
+out of the tables, and it is the best only where there is no other.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvnas.search.seams import Bools, Floats
+from hvnas.arch import Arch
+from hvnas.search.pareto import dominated, front
+from hvnas.search.rows import Bools, Floats, Rows
+
+if TYPE_CHECKING:
+    from hvnas.accuracy import AccuracyEstimator
 
 
 @dataclass(frozen=True)
@@ -91,3 +104,170 @@ class Evaluations:
         fields["inside"] = np.empty(0, dtype=np.bool_)
         fields["costs"] = fields["more"] = np.empty((0, 0))
         return Evaluations(**fields)
+
+
+class Archive:
+    """The front so far, the first objective rising, and how many architectures were evaluated.
+
+    `rows` int16 [k, genes] and `evaluations` of k architectures, all feasible. Of several architectures
+    that are equal in every objective the one that came first stays.
+    """
+
+    def __init__(self, genes: int) -> None:
+        self.rows: Rows = np.empty((0, genes), dtype=np.int16)
+        self.evaluations = Evaluations.none()
+        self.evaluated = 0
+
+    def __repr__(self) -> str:
+        return f"Archive({len(self)} on the front of {self.evaluated:,} evaluated)"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, rows: Rows, evaluations: Evaluations) -> None:
+        """Count n newly evaluated architectures and keep those that belong to the front."""
+        self.evaluated += len(rows)
+        candidates = np.flatnonzero(evaluations.feasible)
+        candidates = candidates[~self._dominates(evaluations.take(candidates))]
+        if len(candidates) == 0:
+            return
+        joined = Evaluations.join([self.evaluations, evaluations.take(candidates)])
+        kept = front(joined.costs)
+        self.rows = np.concatenate([self.rows, rows[candidates]])[kept]
+        self.evaluations = joined.take(kept)
+
+    def _dominates(self, evaluations: Evaluations) -> Bools:
+        """Where a point is dominated by, or equal to, one in the archive."""
+        if len(self) == 0:
+            return np.zeros(len(evaluations), dtype=np.bool_)
+        own, costs = self.evaluations.costs, evaluations.costs
+        if own.shape[1] != 2:
+            return dominated(costs, by=own)
+        # The second cost rises along a front of two, the first falls.
+        place = np.searchsorted(own[:, 1], costs[:, 1], side="right") - 1
+        reached = np.where(place >= 0, own[np.maximum(place, 0), 0], np.inf)
+        return reached <= costs[:, 0]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The front as plain arrays, to be stored."""
+        named = {f"front.{name}": array for name, array in self.evaluations.arrays().items()}
+        return {"front.rows": self.rows, **named}
+
+    @staticmethod
+    def stored(arrays: Mapping[str, np.ndarray], *, evaluated: int) -> Archive:
+        """The archive whose `arrays` these are. Raises KeyError and ValueError as `Evaluations.stored`."""
+        rows, evaluations = arrays["front.rows"], Evaluations.stored(arrays, prefix="front.")
+        if rows.ndim != 2 or len(rows) != len(evaluations) or rows.dtype != np.int16:
+            raise ValueError(f"front.rows: are not {len(evaluations)} encodings")
+        if not np.isfinite(evaluations.costs).all() or not len(rows) <= int(evaluated):
+            raise ValueError("front: holds what no search finds")
+        archive = Archive(rows.shape[1])
+        archive.rows, archive.evaluations = rows, evaluations
+        archive.evaluated = evaluated
+        return archive
+
+    @property
+    def best(self) -> Evaluations | None:
+        """The best by the first objective, a batch of one; None before anything feasible is found.
+
+        One whose accuracy is a guess is the best only where there is no other.
+        """
+        return self.evaluations.take(np.array([best_place(self.evaluations.sd)])) if len(self) else None
+
+
+# So many networks refused and none taken: it is not the networks.
+_PATIENCE = 10
+
+
+@dataclass
+class Asked:
+    """How many networks an estimator took, and for what reasons it refused others."""
+
+    taken: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def estimate(
+        self, estimator: AccuracyEstimator, archs: Sequence[Arch], *, recipe: str, scenario: str
+    ) -> tuple[Floats, Floats]:
+        """Mean and sd of each network, -inf and 0 where it is refused, such as one too deep for the images.
+
+        Where one is refused all are asked about one at a time. Raises the estimator's ValueError where it
+        has refused ten networks and taken none.
+        """
+        try:
+            found = estimator.estimate(archs, recipe=recipe, scenario=scenario)
+        except ValueError as error:
+            if len(archs) > 1:
+                singly = [self.estimate(estimator, [a], recipe=recipe, scenario=scenario) for a in archs]
+                means, sds = zip(*singly, strict=True)
+                return np.concatenate(means), np.concatenate(sds)
+            self.refused[str(error)] += 1
+            if not self.taken and self.refused.total() >= _PATIENCE:
+                raise
+            return np.array([-np.inf]), np.zeros(1)
+        self.taken += len(archs)
+        return found.mean, found.sd
+
+
+# Standard deviation of top-1, in points, above which an accuracy is a guess. Among random members of
+# hybrid-mobile that the surrogate's guard takes for known, 99 % have at most 6.5 and hardly one has more.
+GUESS_SD = 7.0
+# Rows of a table of a front.
+ROWS = 12
+# How far apart the networks of a front are that are written as files, of the front's extent.
+STEP = 0.01
+# Of standard deviations in files: a front that is read back has the same guesses.
+_DECIMALS = 3
+
+
+def guesses(sd: Floats) -> Bools:
+    """Where the standard deviation of an accuracy is too large to say anything. Shape [n]."""
+    return np.asarray(np.round(sd, _DECIMALS) > GUESS_SD)
+
+
+def best_place(sd: Floats) -> int:
+    """The place of the best network of a front, the first objective improving along it; `sd` [n], n > 0."""
+    known = np.flatnonzero(~guesses(sd))
+    return int(known[-1]) if len(known) else len(sd) - 1
+
+
+def shown_places(sd: Floats, written: Bools) -> list[int]:
+    """The places of at most 12 networks of a front that a table shows.
+
+    Evenly spaced over those that are `written` as files and whose accuracy is no guess, the first and the
+    last among them; over all that are written where all are guesses. Shape [n] each.
+    """
+    known = written & ~guesses(sd)
+    places = np.flatnonzero(known if known.any() else written)
+    chosen = np.linspace(0, len(places) - 1, min(ROWS, len(places))).round().astype(int)
+    return [int(place) for place in places[chosen]]
+
+
+def front_words(members: int, rows: int) -> str:
+    """``193 networks, 12 of them shown``."""
+    if rows == members:
+        return f"{networks(members)}, all shown"
+    return f"{networks(members)}, {rows} of them shown"
+
+
+def files_words(files: int, members: int) -> str:
+    """A line on how many networks of a front are written as files, and which."""
+    if files == members:
+        return "written as files: all of them"
+    return f"written as files: {files}, one for each step of {100 * STEP:g} % along the front"
+
+
+def left_out_words(sd: Floats) -> list[str]:
+    """A line on the networks of a front that no table shows, if there are any. Shape [n]."""
+    guessed = int(guesses(sd).sum())
+    if not guessed:
+        return []
+    why = f"a guess (± more than {GUESS_SD:g} points)"
+    if guessed == len(sd):
+        return [f"shown although the accuracy of every network, the best one's too, is {why}"]
+    return [f"left out: {networks(guessed)} whose accuracy is {why}"]
+
+
+def networks(count: int) -> str:
+    """``1 network``, ``12 networks``."""
+    return f"{count:,} network" + ("" if count == 1 else "s")

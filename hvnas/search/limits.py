@@ -16,10 +16,10 @@ import numpy as np
 
 from hvnas import _numbers as numbers
 from hvnas.search.objectives import LATENCY, TOP1, Constraint
-from hvnas.search.seams import Bools, Floats
+from hvnas.search.rows import Bools, Floats
 
 if TYPE_CHECKING:
-    from hvnas.search.archive import Archive
+    from hvnas.search.evaluations import Archive
     from hvnas.search.problem import Problem, Screened
     from hvnas.search.reach import Reach
 

@@ -1,7 +1,11 @@
-"""A Problem from names, files and objects."""
+"""A Problem from names, files and objects.
+
+The files that an estimator's name leads to: a run goes on only while they are what they were.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hvnas._choices import Outside
+from hvnas._request import Outside
 from hvnas.accuracy.estimator import ImageSize, image_size_of
+from hvnas.accuracy.loading import locate_estimator
 from hvnas.blocks.limits import check_number
-from hvnas.search.estimator_files import estimator_reference
 from hvnas.search.objectives import (
     LATENCY,
     TOP1,
@@ -22,20 +26,14 @@ from hvnas.search.objectives import (
     parse_constraint,
     parse_objective,
 )
-from hvnas.search.problem import Problem
+from hvnas.search.problem import DeviceLike, EstimatorLike, Problem
 from hvnas.search.reach import UNBOUNDED_MS
 from hvnas.search.request import SearchRequest
-from hvnas.search.seams import DeviceLike, EstimatorLike, SpaceLike
+from hvnas.search.rows import SpaceLike
 
 if TYPE_CHECKING:
-    from hvnas.search.request import (
-        AnyConstraint,
-        AnyDevice,
-        AnyEstimator,
-        AnyMargin,
-        AnyObjective,
-        AnySpace,
-    )
+    from hvnas.search.request import AnyConstraint, AnyDevice, AnyEstimator, AnyMargin, AnyObjective, AnySpace
+
 
 # Estimators whose scores hold among the networks that they are given together get these to compare with.
 _REFERENCES = 64
@@ -241,3 +239,32 @@ def _comparable(estimator: object, space: SpaceLike) -> EstimatorLike:
         rows = space.sample(_REFERENCES, rng=np.random.default_rng(0), macs=macs)
         estimator = estimator.against([space.decode(row) for row in rows])
     return estimator  # type: ignore[return-value]
+
+
+CHUNK = 2**20
+
+
+def estimator_reference(name: str) -> str:
+    """`name` with whole paths for the files in it, so that it is found from any folder."""
+    return locate_estimator(name).name
+
+
+def estimator_hash(name: str) -> str:
+    """Twelve digits of the SHA-256 of the files that `name` leads to; empty where there are none.
+
+    Raises ValueError naming a file that cannot be read.
+    """
+    files = locate_estimator(name).files
+    if not files:
+        return ""
+    whole = hashlib.sha256()
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    whole.update(chunk)
+        except OSError as error:
+            raise ValueError(
+                f"estimator: {path}: cannot be read ({error.strerror}); bring it back, or name another one"
+            ) from None
+    return whole.hexdigest()[:12]

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._names import unknown_name
-from hvnas._validation import shown
+from hvnas._names import shown, unknown_name
 
 TOP1, LATENCY = "top1", "latency_ms"
 # top1: points, mean minus one standard deviation (the score itself where an estimator gives scores);

@@ -11,7 +11,7 @@ from bisect import bisect_right
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas.search.seams import Bools, Floats
+from hvnas.search.rows import Bools, Floats
 
 Indices = NDArray[np.intp]
 

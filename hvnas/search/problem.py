@@ -7,17 +7,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 
 from hvnas import _numbers as numbers
-from hvnas._choices import Outside
+from hvnas._request import Outside
 from hvnas.accuracy.estimator import POINTS, ImageSize, read_classes_of
 from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
-from hvnas.search import metrics
-from hvnas.search.asking import Asked
-from hvnas.search.evaluations import Evaluations
+from hvnas.search.evaluations import Asked, Evaluations
 from hvnas.search.objectives import (
     DEFAULT,
     LATENCY,
@@ -27,23 +25,16 @@ from hvnas.search.objectives import (
     check_constraints,
     check_objectives,
 )
-from hvnas.search.seams import (
-    Bools,
-    DeviceLike,
-    EstimatorLike,
-    Features,
-    Floats,
-    LatenciesLike,
-    Rows,
-    SpaceLike,
-)
+from hvnas.search.rows import Bools, Features, Floats, Rows, SpaceLike
 
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
     from hvnas.space import Space
 
+
 # Whose top-1 is estimated; see `Problem.evaluate`.
 Accuracy = bool | Literal["allowed"]
+
 
 # Of milliseconds and points. Matrix products round a row differently in batches of other sizes, and a run
 # that was cut must break ties between equal networks as one that was not.
@@ -177,7 +168,7 @@ class Problem:
 
     @cached_property
     def _size_columns(self) -> tuple[Column, ...]:
-        columns = {"peak_memory": PEAK_MEMORY, "size_mb": metrics.SIZE}
+        columns = {"peak_memory": PEAK_MEMORY, "size_mb": SIZE}
         return tuple(columns[name] for name in self.sizes)
 
     @cached_property
@@ -262,7 +253,7 @@ class Problem:
     def _extra_sizes(self, values: Floats) -> dict[str, Floats]:
         found = dict(zip(self.sizes, values[:, self._places(self._size_columns)].T, strict=True))
         if "size_mb" in found:
-            found["size_mb"] = found["size_mb"] * metrics.bytes_per_weight(self.device) / 1e6
+            found["size_mb"] = found["size_mb"] * bytes_per_weight(self.device) / 1e6
         return found
 
     def _broken(self, latencies: Sequence[LatenciesLike], values: Floats) -> Floats:
@@ -417,3 +408,74 @@ def _settled(values: Floats) -> Floats:
 
 def _allowed(screened: Screened) -> Bools:
     return np.asarray((screened.broken == 0) & (screened.over <= 0).all(axis=1))
+
+
+# Of the deployed network, where batch norms are folded away.
+SIZE = replace(PARAMS, name="deployed_params", fused=True)
+
+
+# Bytes per weight by the first word of a device's precision; what is not named here is taken for float32.
+_BYTES = {"float16": 2, "bfloat16": 2, "int8": 1}
+
+
+def bytes_per_weight(device: DeviceLike) -> int:
+    """Of the precision that the device's table speaks of."""
+    precision = str(getattr(getattr(device, "info", None), "precision", "float32"))
+    return _BYTES.get(precision.split()[0], 4)
+
+
+def rows_at_once(problem: Problem, most: int) -> int:
+    """`most` where an evaluation costs microseconds or workers share a batch; else 1, so that no evaluation
+    of seconds is lost to a run that is cut.
+    """
+    shared = getattr(problem, "spread", None) is not None
+    return most if problem.cheap or shared else 1
+
+
+class LatenciesLike(Protocol):
+    """Latencies of n networks: ms with its 5-95 % interval, and what lies outside the device's gate."""
+
+    @property
+    def ms(self) -> Floats: ...
+    @property
+    def low(self) -> Floats: ...
+    @property
+    def high(self) -> Floats: ...
+    @property
+    def inside(self) -> Bools: ...
+    @property
+    def excluded_by(self) -> Mapping[str, Bools]: ...
+
+
+class DeviceLike(Protocol):
+    """The part of `hvnas.latency.Device` that a search uses."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def columns(self) -> Sequence[Column]: ...
+    def latency_columns(self, values: Floats) -> LatenciesLike: ...
+    def p_within(self, ms: Floats, budget: float, *, inside: bool | Bools = True) -> Floats: ...
+    def default_margin(self, budget: float | None = None) -> float: ...
+
+
+class EstimateLike(Protocol):
+    """Top-1 in points and its standard deviation, one per network."""
+
+    @property
+    def mean(self) -> Floats: ...
+    @property
+    def sd(self) -> Floats: ...
+
+
+class EstimatorLike(Protocol):
+    """The part of `hvnas.accuracy.ColumnEstimator` that a search uses.
+
+    Estimators without columns are taken too: they are given the networks, see `Problem.cheap`.
+    """
+
+    @property
+    def columns(self) -> Sequence[Column]: ...
+    def estimate_columns(self, values: Floats, *, recipe: str, scenario: str) -> EstimateLike: ...

@@ -9,9 +9,8 @@ import numpy as np
 
 from hvnas._numbers import plain
 from hvnas.arch import Arch, load_arch
-from hvnas.search.moves import alternatives, distinct
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Bools, Floats, Rows, SpaceLike
+from hvnas.search.rows import Bools, Floats, Rows, SpaceLike, alternatives, distinct
 
 UNBOUNDED_MS = 1e12  # above every network's latency
 _SAMPLES = 64

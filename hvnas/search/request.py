@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from hvnas._choices import Address, EngineName, Outside, check_ray_options
-from hvnas._request import Option, Request
+from hvnas._request import Address, EngineName, Option, Outside, Request, check_ray_options
 
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
     from hvnas.search.objectives import Constraint, Objective
-    from hvnas.search.seams import DeviceLike, EstimatorLike, SpaceLike
+    from hvnas.search.problem import DeviceLike, EstimatorLike
+    from hvnas.search.rows import SpaceLike
 
 if TYPE_CHECKING:
     AnySpace: TypeAlias = SpaceLike | str | Path
@@ -80,7 +80,7 @@ class Engine(Request):
         """The storage without its password."""
         if self.storage is None:
             return None
-        from hvnas.search.optuna_storage import parse_storage
+        from hvnas.search.shared.storage import parse_storage
 
         return parse_storage(self.storage).reference
 

@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hvnas._choices import Outside
 from hvnas._files import refusing
-from hvnas._request import check_same, filled
-from hvnas._validation import MOST_SEED, check_whole
+from hvnas._names import MOST_SEED, check_whole
+from hvnas._request import Outside, check_same, filled
 from hvnas.accuracy.estimator import check_scenario
-from hvnas.search.archive import Archive
-from hvnas.search.engines import run_strategy, strategy_on
-from hvnas.search.estimator_files import estimator_hash
-from hvnas.search.folder import CONFIG, RunConfig, RunFolder, versions
-from hvnas.search.history import History, reference_of
-from hvnas.search.making import DeviceSet, each_of, problem_of, settled
+from hvnas.search.engines.engine import run_strategy, strategy_on
+from hvnas.search.evaluations import Archive
+from hvnas.search.making import DeviceSet, each_of, estimator_hash, problem_of, settled
 from hvnas.search.objectives import TOP1
-from hvnas.search.problem import Problem
+from hvnas.search.problem import DeviceLike, Problem
 from hvnas.search.reach import (
     InfeasibleBudget,
     Reach,
@@ -33,16 +29,15 @@ from hvnas.search.reach import (
     known_rows,
     with_widest_budget,
 )
-from hvnas.search.registry import strategy_entry
 from hvnas.search.request import AUTO, Engine, SearchRequest
-from hvnas.search.result import SearchResult
-from hvnas.search.seams import DeviceLike, Progress, Silent
-from hvnas.search.session import Session, no_log
-from hvnas.search.state import Checkpoint, State, Stopped
+from hvnas.search.runs.checkpoint import Checkpoint, State, Stopped
+from hvnas.search.runs.folder import CONFIG, RunConfig, RunFolder, versions
+from hvnas.search.runs.result import SearchResult
+from hvnas.search.runs.session import History, Progress, Session, Silent, no_log, reference_of
+from hvnas.search.strategies.registry import strategy_entry
 from hvnas.train.recipes import load_recipe
 
 if TYPE_CHECKING:
-    from hvnas.search.auto import Choice
     from hvnas.search.request import (
         AnyConstraint,
         AnyDevice,
@@ -50,6 +45,7 @@ if TYPE_CHECKING:
         AnyObjective,
         AnySpace,
     )
+    from hvnas.search.strategies.registry import Choice
 
 LOCAL = Engine()
 _CHECKPOINT_SECONDS = 3.0
@@ -161,7 +157,7 @@ def start(
         problem, reach = with_widest_budget(problem)
     choice = None
     if request.strategy == AUTO:
-        from hvnas.search.auto import resolve_strategy
+        from hvnas.search.strategies.registry import resolve_strategy
 
         choice = resolve_strategy(problem, request.evals, several=request.engine.storage is not None)
         request = replace(request, strategy=choice.name)

@@ -1,6 +1,6 @@
 """Space: genes, encoding, sampling, fixed points; the fast path over populations."""
 
-from hvnas.space.fastpath import FastPath
+from hvnas.space.fastpath.fastpath import FastPath
 from hvnas.space.layout import Gene
 from hvnas.space.space import Space, load_space
 from hvnas.space.spec import list_spaces

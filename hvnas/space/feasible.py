@@ -7,9 +7,9 @@ from functools import cache
 from itertools import product
 from typing import NamedTuple
 
+from hvnas.space.canonical.stage import ABSENT, Combination, Effect, Situation, StageRules, side_after
+from hvnas.space.canonical.traits import IDLE, KINDS, MAP
 from hvnas.space.layout import SLOTS, Layout
-from hvnas.space.stage import ABSENT, Combination, Effect, Situation, StageRules, side_after
-from hvnas.space.traits import IDLE, KINDS, MAP
 
 
 class Arriving(NamedTuple):

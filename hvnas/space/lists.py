@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hvnas._validation import shown
+from hvnas._names import shown
 from hvnas.blocks.limits import MOST_VALUES, check_number
 
 Values = tuple[Any, ...]

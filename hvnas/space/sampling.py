@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas.ops import MACS, PARAMS
-from hvnas.space.canonical import Rows
-from hvnas.space.fastpath import FastPath
+from hvnas.space.canonical.canonical import Rows
+from hvnas.space.fastpath.fastpath import FastPath
 
 if TYPE_CHECKING:
     from hvnas.space.space import Space

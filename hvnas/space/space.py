@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from hvnas.arch import Arch, Stage, list_models, load_arch
 from hvnas.blocks.limits import check_number
-from hvnas.space.canonical import Canonicaliser, Rows
-from hvnas.space.counting import count_encodings
+from hvnas.space.canonical.canonical import Canonicaliser, Rows
+from hvnas.space.canonical.counting import count_encodings
 from hvnas.space.encode import encode_arch
-from hvnas.space.fastpath import FastPath
+from hvnas.space.fastpath.fastpath import FastPath
 from hvnas.space.feasible import unused
 from hvnas.space.layout import Gene, Layout
 from hvnas.space.sampling import Sampler

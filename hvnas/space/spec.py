@@ -14,13 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import read_yaml, refuse_unknown, refusing
-from hvnas._names import unknown_name
-from hvnas._validation import shown
+from hvnas._files import data_dir, read_yaml, refuse_unknown, refusing
+from hvnas._names import shown, unknown_name
 from hvnas.arch import INNER, block_from_dict, block_to_dict
 from hvnas.blocks import Block
 from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, MOST_VALUES, check_number
-from hvnas.paths import data_dir
 from hvnas.space.lists import Values, read_ints, read_values
 
 SCHEMA = "hvnas.space/1"

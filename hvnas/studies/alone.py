@@ -1,18 +1,21 @@
-"""Networks trained by themselves, each once: what other ways to tell a good network are held against."""
+"""Members of a space drawn at random, and trained by themselves: what other ways to rank are held against."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hvnas._csv import Row
 from hvnas._files import csv_text, read_csv, write_atomic
 from hvnas.arch import Arch
+from hvnas.space import Space
 from hvnas.train.data import Data, load_data
 from hvnas.train.recipes import Recipe, load_recipe, training_of
 
@@ -103,7 +106,7 @@ class Standalone:
         return self._known(fit_arch(arch, self.data), seed) is not None
 
     def _train(self, arch: Arch, seed: int, stop: Callable[[], bool] | None) -> float | None:
-        from hvnas.train.loop import DivergedError, Trainer, network_for
+        from hvnas.train.trainer import DivergedError, Trainer, network_for
 
         trainer = Trainer(
             network_for(arch, self.data, recipe=self.recipe, seed=seed),
@@ -164,3 +167,54 @@ def _outcome(row: Row) -> Outcome:
         row.number_of("top1", least=0, most=100),
         row.number_of("seconds", least=0),
     )
+
+
+Size = Callable[[Arch], float]
+
+
+AT_ONCE = 64
+MOST = 20_000
+
+
+def draws(space: Space, *, rng: np.random.Generator, fit: Callable[[Arch], Arch]) -> Iterator[Arch]:
+    """Different members, their genes drawn uniformly, each as `fit` makes it; at most 20,000 draws."""
+    seen: set[str] = set()
+    for _ in range(MOST // AT_ONCE):
+        for row in space.sample(AT_ONCE, rng=rng):
+            arch = fit(space.decode(row))
+            if arch.hash not in seen:
+                seen.add(arch.hash)
+                yield arch
+
+
+def in_bins(
+    archs: Iterator[Arch],
+    centres: tuple[float, ...],
+    *,
+    size: Size,
+    share: float,
+    each: int,
+) -> list[list[Arch]]:
+    """The first `each` networks whose `size` is within `share` of each centre.
+
+    Raises ValueError where the draws do not hold as many.
+    """
+    found: list[list[Arch]] = [[] for _ in centres]
+    for arch in archs:
+        value = size(arch)
+        for members, centre in zip(found, centres, strict=True):
+            if len(members) < each and abs(value / centre - 1) <= share:
+                members.append(arch)
+                break
+        if all(len(members) == each for members in found):
+            return found
+    counts = ", ".join(f"{len(m)} at {c:g}" for m, c in zip(found, centres, strict=True))
+    raise ValueError(
+        f"random members are too rare: {counts} found of {each} each; move the centres or ask for fewer"
+    )
+
+
+def quantile_centres(archs: Iterator[Arch], count: int, *, size: Size) -> tuple[float, ...]:
+    """Sizes that split random members into `count` equal parts, the middle of each part; of 256 draws."""
+    sizes = [size(arch) for _, arch in zip(range(256), archs, strict=False)]
+    return tuple(float(q) for q in np.quantile(sizes, (np.arange(count) + 0.5) / count))

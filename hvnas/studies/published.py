@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from hvnas._csv import LARGEST
-from hvnas._validation import shown
+from hvnas._names import shown
 from hvnas.arch import Arch
 from hvnas.blocks.limits import check_number
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from hvnas._files import refusing
-from hvnas._validation import shown
+from hvnas._names import shown
 from hvnas.blocks.limits import check_number
 from hvnas.nn.weights import check_weights
 from hvnas.space import Space, load_space
 from hvnas.supernet.importance import NAME, attach
 from hvnas.supernet.supernet import Supernet
 from hvnas.train.data import Data, load_data
-from hvnas.train.record import read_record, write_record
+from hvnas.train.folder import read_record, write_record
 from hvnas.train.state import read_model
 
 SCHEMA = "hvnas.supernet/1"

@@ -31,8 +31,8 @@ from torch.nn import functional as F
 
 from hvnas.space import Space
 from hvnas.supernet.scoring import statistics_kept
-from hvnas.supernet.slots import place
 from hvnas.supernet.supernet import Supernet
+from hvnas.supernet.weights.slots import place
 from hvnas.train.data.registry import Data
 from hvnas.train.evaluation import to_tensors
 from hvnas.train.randomness import Randomness

@@ -1,4 +1,5 @@
-"""Which members of a supernet each training step trains, and on what.
+"""Which members of a supernet each training step trains, how they are drawn, and what becomes of their
+gradients.
 
 A scheme's choice depends on the seed and the number of the step alone: a run that goes on from a checkpoint
 draws what it would have drawn.
@@ -6,16 +7,24 @@ draws what it would have drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from hvnas._registry import Registry
 from hvnas.arch import INNER, Arch
-from hvnas.supernet.drawing import EvenDraws
+from hvnas.ops import MACS
+from hvnas.space import FastPath, Space
+from hvnas.space.canonical.canonical import Rows
+from hvnas.space.layout import SLOTS
 from hvnas.supernet.supernet import Supernet
+from hvnas.supernet.weights.variants import SAME_WIDTH, STRIDED, places_of
 
 DEFAULT = "spreading"
 SHRINKING_PHASES = 4
@@ -192,7 +201,7 @@ class Spreading(_Random):
 
     That is the smallest member, with a downsampling of its own in front of each stage where there is one: a
     block behind it keeps its shortcut, so that one which knows nothing yet disturbs nothing (see
-    `hvnas.supernet.initial`). All types are that member's at first, but for a share of free ones: of
+    `hvnas.supernet.trainer`). All types are that member's at first, but for a share of free ones: of
     downsamplings, which decide what every block reads, it grows to 1 evenly over `DOWNSAMPLING` of the
     training, of the others over `TYPES`: most steps draw all types alike. Sizes are free from the first
     step. As `Widening` it trains a type between neighbours that work; of its steps many more fit into the
@@ -291,3 +300,105 @@ def _phase(gene: str) -> int:
         return 3 if last == "width" else 2
     is_choice = last == "type" or gene in ("stages", "stem", "head", "tokens") or last == "downsample"
     return 0 if is_choice else 1
+
+
+STRONGEST = 2.0  # of a projection; the authors' code clamps there
+TINY = 1e-12
+
+
+def taken(parameters: Iterable[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
+    """The gradients of parameters, which have none afterwards."""
+    gradients = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            gradients[parameter], parameter.grad = parameter.grad, None
+    return gradients
+
+
+@torch.no_grad()
+def project(parameters: Iterable[nn.Parameter], largest: dict[nn.Parameter, Tensor]) -> None:
+    """Add the gradients of the largest member to those of the others, without what opposes them.
+
+    For each tensor, with s the sum of the other members' gradients and g the largest's::
+
+        grad = s + g + min(2, max(0, -<g, s> / |s|^2)) * s
+
+    Where the two point apart (<g, s> < 0) g is so projected onto the plane normal to s: the smaller members
+    go first. NASViT (Gong et al., ICLR 2022) with the bound of 2 of the authors' code
+    (github.com/facebookresearch/NASViT, misc/constrain_opt.py). That code starts to project after 100 of its
+    epochs; here every step does.
+    """
+    for parameter in parameters:
+        g = largest.get(parameter)
+        if g is None:
+            continue
+        s = parameter.grad
+        if s is None:
+            parameter.grad = g
+            continue
+        against = (-(g * s).sum() / s.square().sum().clamp_min(TINY)).clamp(0.0, STRONGEST)
+        s.mul_(1.0 + against).add_(g)
+
+
+KNOWN = 4096  # members that tell how often a branch is drawn
+AT_ONCE = 64  # members chosen together, of so many times as many
+OF = 8
+SPAN = (0.01, 0.9)  # quantiles of MACs
+WIDE = 1.5  # a ratio of them that is worth spreading members over
+
+
+class EvenDraws:
+    """Members by number: small and large ones alike, and of every stage each branch about as often.
+
+    MACs are drawn log-uniformly between the `SPAN` quantiles of what a search would draw (of uniform genes
+    few members are small). Of those a member is chosen with a probability that is inverse to the share of
+    its rarest branch: a space's rules make some many times as frequent as others, and what is trained more
+    would look better than it is. The seed and the number determine a member.
+    """
+
+    def __init__(self, space: Space, *, seed: int) -> None:
+        self.space, self.seed = space, seed
+        self._macs = _macs_of(space)
+        places = places_of(space).variants
+        self._same = {(at.rpartition(".")[0], name) for at, name in places if name.endswith(SAME_WIDTH)}
+        known = space.sample(KNOWN, rng=np.random.default_rng(0), macs=self._macs)
+        self._shares = Counter(branch for row in known for branch in self._branches(row))
+        self._rows: tuple[int, Rows] = (-1, known[:0])
+
+    def row(self, number: int) -> NDArray[Any]:
+        """Member `number` (from 0). Shape [genes]."""
+        turn, place = divmod(number, AT_ONCE)
+        if self._rows[0] != turn:
+            self._rows = turn, self._chosen(np.random.default_rng([self.seed, turn, 2]))
+        return self._rows[1][place]
+
+    def _chosen(self, rng: np.random.Generator) -> Rows:
+        rows = self.space.sample(OF * AT_ONCE, rng=rng, macs=self._macs)
+        rarest = [min(max(1, self._shares[branch]) for branch in self._branches(row)) for row in rows]
+        weights = 1.0 / np.array(rarest)
+        return rows[rng.choice(len(rows), AT_ONCE, p=weights / weights.sum())]
+
+    def _branches(self, row: NDArray[Any]) -> list[tuple[str, str]]:
+        """The branches that a member has blocks of, by place."""
+        choices, found = self.space.choices(row), []
+        before = choices["stem.width"]
+        for i in range(choices["stages"]):
+            stage = f"stages.{i}"
+            preset, width = choices[f"{stage}.downsample"], choices[f"{stage}.width"]
+            found.append((f"{stage}.downsample", preset))
+            strides = self.space.spec.downsamples[preset].block == INNER
+            for run in (f"{stage}.{slot}" for slot in SLOTS):
+                if choices[f"{run}.depth"]:
+                    branch = choices[f"{run}.type"] + (STRIDED if strides else "")
+                    same = (run, branch + SAME_WIDTH)
+                    found.append(same if width == before and same in self._same else (run, branch))
+                    strides = False
+            before = width
+        return found
+
+
+def _macs_of(space: Space) -> tuple[float, float] | None:
+    """The `SPAN` of the MACs of random members; None where most are of one size."""
+    rows = space.sample(KNOWN // OF, rng=np.random.default_rng(0))
+    low, high = np.quantile(FastPath(space, (MACS,))(rows)[:, 0], SPAN)
+    return (float(low), float(high)) if high > WIDE * low else None

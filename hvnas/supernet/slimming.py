@@ -30,8 +30,8 @@ from itertools import product
 import numpy as np
 
 from hvnas.space import Space
-from hvnas.space.canonical import Rows
-from hvnas.supernet.extremes import extreme, neighbours, sizes_of, with_sizes
+from hvnas.space.canonical.canonical import Rows
+from hvnas.supernet.supernet import extreme, neighbours, sizes_of, with_sizes
 
 IDENTITY, CONVERT, NARROW, SHRINK, SWAP = "identity", "convert", "narrow", "shrink", "swap"
 CHANNELS = 16

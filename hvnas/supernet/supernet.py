@@ -1,4 +1,4 @@
-"""Supernet: one network whose slices are the members of a space."""
+"""Supernet: one network whose slices are the members of a space, from the largest to the smallest."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hvnas.arch import Arch
 from hvnas.blocks import Block
 from hvnas.nn import Network, build
 from hvnas.nn.images import check_images
-from hvnas.ops import State
-from hvnas.space import Space
-from hvnas.supernet.extremes import extreme, with_sizes
-from hvnas.supernet.memory import MEMORY_SHARE, check_fits, need_of, plan
-from hvnas.supernet.modules import Recent, build_empty, inner_of
-from hvnas.supernet.slots import Sliced, Slot, place
-from hvnas.supernet.variants import Variant, branch_of
+from hvnas.ops import MACS, PARAMS, State
+from hvnas.space import FastPath, Space
+from hvnas.space.canonical.canonical import Rows
+from hvnas.supernet.weights.memory import MEMORY_SHARE, check_fits, need_of, plan
+from hvnas.supernet.weights.slots import Sliced, Slot, place
+from hvnas.supernet.weights.variants import Recent, Variant, branch_of, build_empty, inner_of
 
 MODULES_KEPT = 2048
 SLICES_KEPT = 8192
@@ -34,7 +34,7 @@ class Supernet(nn.Module):
     preset of the space's file that stands there. It holds the tensors of the largest block that this
     branch can be at this place. A member's block is the ordinary module of `hvnas.nn`, whose tensors are
     slices of its slot's: the leading entries of each dimension, the middle ones of kernels and of tables of
-    relative offsets, and of each part where a dimension is composite (`hvnas.supernet.composite`).
+    relative offsets, and of each part where a dimension is composite (`hvnas.supernet.weights.composite`).
 
     Shared by slices: everything within a branch, over widths, expansions, depths, heads, patches, token
     counts and dimensions, and resolutions. Not shared: the weights of different branches, so also their
@@ -44,7 +44,8 @@ class Supernet(nn.Module):
 
     Networks have `classes` outputs (None: as many as the heads of the space's file) and, where `resolution`
     is given, take images of that size instead of their own. The constructor raises ValueError where the
-    weights need more than `memory_share` of the machine's memory; `hvnas.supernet.memory` tells before.
+    weights need more than `memory_share` of the machine's memory; `hvnas.supernet.weights.memory` tells
+    before.
     """
 
     _active: list[Sliced]
@@ -258,3 +259,71 @@ def _branch(label: str, block: Block, state: State, choices: dict[str, Any]) -> 
 def _attribute(module: nn.Module, name: str) -> object:
     prefix, _, leaf = name.rpartition(".")
     return getattr(module.get_submodule(prefix), leaf)
+
+
+MAX_MOVES = 200
+OUTSIDE = 1e30  # more than the MACs of any network
+
+
+def extreme(space: Space, *, sign: int) -> Rows:
+    """A row that no change of one gene makes larger (`sign` 1) or smaller (-1) in MACs. Shape [genes].
+
+    It starts from the largest (smallest) values of all ordered genes.
+    """
+    path = FastPath(space, (MACS, PARAMS))
+    row = with_sizes(space, space.canonicalise(np.zeros((1, len(space.genes)), dtype=np.int64))[0], sign=sign)
+    best = _size(space, path, row[None], sign)[0]
+    for _ in range(MAX_MOVES):
+        around = neighbours(space, row)
+        sizes = _size(space, path, around, sign)
+        k = int(sizes.argmax())
+        if not sizes[k] > best:
+            break
+        row, best = around[k], sizes[k]
+    return row
+
+
+def _size(space: Space, path: FastPath, rows: Rows, sign: int) -> NDArray[np.float64]:
+    """MACs times `sign`; below all of those, what is outside the space's limits, by how far it is."""
+    macs, params = path(rows).T
+    limits = space.limits
+    excess = np.maximum(macs / limits.get("macs", np.inf), params / limits.get("params", np.inf))
+    return np.where(excess > 1, -OUTSIDE * excess, sign * macs)
+
+
+def neighbours(space: Space, row: Rows) -> Rows:
+    """`row` and, canonical, every row with another value of one of its genes. Shape [n, genes]."""
+    rows = []
+    for i, count in enumerate(space.cardinalities):
+        for value in range(count):
+            if value != row[i]:
+                other = row.copy()
+                other[i] = value
+                rows.append(other)
+    return space.canonicalise(np.array([row, *rows]))
+
+
+def with_sizes(space: Space, row: Rows, *, sign: int) -> Rows:
+    """`row` with every ordered gene at its largest or smallest value; types, empty runs and stages stay."""
+    row = row.copy()
+    for i, gene in enumerate(space.genes):
+        sizes = sizes_of(gene.values)
+        if gene.name == "stages" or sizes is None:
+            continue
+        if gene.name.endswith(".depth"):
+            if sizes[row[i]] == 0:
+                continue
+            sizes = [size if size else np.inf * -sign for size in sizes]
+        row[i] = int(np.argmax(sign * np.array(sizes)))
+    return space.canonicalise(row[None])[0]
+
+
+def sizes_of(values: tuple[object, ...]) -> list[float] | None:
+    """The values as numbers, a profile as its mean; None where some are neither."""
+    sizes = []
+    for value in values:
+        entries = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(entry, int | float) for entry in entries):
+            return None
+        sizes.append(float(np.mean(entries)))
+    return sizes

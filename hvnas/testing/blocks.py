@@ -25,10 +25,10 @@ from hvnas.nn import build_block
 from hvnas.nn.base import init_weights
 from hvnas.ops import Program, State
 from hvnas.ops.trace import trace
-from hvnas.space.traits import CLASS, MAP, PAIR, TOKENS, state_of
+from hvnas.space.canonical.traits import CLASS, MAP, PAIR, TOKENS, state_of
 
 if TYPE_CHECKING:
-    from hvnas.supernet.slots import SlotPlan
+    from hvnas.supernet.weights.slots import SlotPlan
 
 BATCH = 2  # BatchNorm over vectors cannot train on one
 CLASSES = 10
@@ -219,7 +219,7 @@ class BlockConformance:
 
         The module has to read its weights where it runs, and to keep nothing that is not in its state dict.
         """
-        from hvnas.supernet.slots import SlotPlan
+        from hvnas.supernet.weights.slots import SlotPlan
 
         larger = copy.copy(self)
         larger.width = 2 * self.width
@@ -237,8 +237,8 @@ class BlockConformance:
 
 def assert_sliced(plan: SlotPlan, block: Block, state: State) -> None:
     """The block's module on slices of a slot does what it does with copies of them."""
-    from hvnas.supernet.modules import build_empty
-    from hvnas.supernet.slots import Sliced, Slot
+    from hvnas.supernet.weights.slots import Sliced, Slot
+    from hvnas.supernet.weights.variants import build_empty
 
     torch.manual_seed(0)
     slot = Slot(plan)

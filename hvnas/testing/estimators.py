@@ -10,11 +10,11 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from hvnas.accuracy import Estimate, register_estimator
-from hvnas.accuracy.estimator import register_estimator_family
+from hvnas.accuracy.loading import register_estimator_family
 from hvnas.arch import Arch
 from hvnas.ops import MACS, PARAMS, Program, evaluate_columns
-from hvnas.search.problem import Problem
-from hvnas.search.seams import EstimatorLike, Floats, Rows
+from hvnas.search.problem import EstimatorLike, Problem
+from hvnas.search.rows import Floats, Rows
 from hvnas.testing.strategies import Landscape
 
 NAME = "synthetic"

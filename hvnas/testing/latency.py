@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hvnas.arch import Arch
-from hvnas.latency.block_keys import BlockKey
 from hvnas.latency.measure import backends
 from hvnas.latency.measure.backends import Runtime, Sampler, register_backend
-from hvnas.latency.op_features import group_of
+from hvnas.latency.tables.block_keys import BlockKey
+from hvnas.latency.tables.op_regressor import group_of
 from hvnas.ops import Op
 
 RUNTIME = Runtime(

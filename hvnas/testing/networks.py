@@ -6,7 +6,7 @@ import torch
 
 from hvnas.arch import Arch
 from hvnas.nn import Network, build
-from hvnas.supernet.statistics import recalibrate
+from hvnas.supernet.scoring import recalibrate
 
 
 def lively(arch: Arch) -> Network:

@@ -16,13 +16,13 @@ import numpy as np
 from hvnas.arch import Arch, Run, Stage
 from hvnas.blocks import block_class
 from hvnas.ops import Column
-from hvnas.search.archive import Archive
-from hvnas.search.evaluations import Evaluations
+from hvnas.search.evaluations import Archive, Evaluations
 from hvnas.search.pareto import front, hypervolume
 from hvnas.search.problem import Accuracy, Problem
-from hvnas.search.registry import strategy_entry
-from hvnas.search.seams import Bools, Features, Floats, Rows, Silent
-from hvnas.search.state import Checkpoint, State
+from hvnas.search.rows import Bools, Features, Floats, Rows
+from hvnas.search.runs.checkpoint import Checkpoint, State
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.registry import strategy_entry
 
 
 @dataclass(frozen=True)

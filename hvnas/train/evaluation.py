@@ -1,22 +1,24 @@
-"""Images on their way to a network, and top-1.
+"""Images on their way to a network, batch by batch, and top-1.
 
 Shapes: B batch, R resolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvnas.train.augment import Augmentation
-from hvnas.train.batches import test_batches
 from hvnas.train.data.registry import Data
-from hvnas.train.data.splits import Batch, Split
+from hvnas.train.data.splits import Batch, Indices, Split
 
 TEST_BATCH = 256
 SEVERAL = 5
@@ -98,3 +100,97 @@ def scores_of(
     share = 100.0 / max(1, seen)
     top5 = share * several if data.classes > SEVERAL else None
     return Scores(share * first, top5, loss / max(1, seen), seen)
+
+
+class Part(NamedTuple):
+    """The images of one step, and the side in pixels that they are scaled to (None: their own)."""
+
+    indices: Indices
+    resolution: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How `count` images are dealt out to the steps of an epoch.
+
+    `batch` images a step; `sizes` are the sides of the batches in pixels, where there are several, for images
+    of `resolution`: with `grow` a smaller one takes more images, a larger one no fewer. `repeats` is how
+    often an image comes up. Of each batch every `workers`-th image is a worker's.
+    """
+
+    count: int
+    batch: int
+    seed: int
+    repeats: int = 1
+    sizes: tuple[int, ...] = ()
+    resolution: int = 0
+    grow: bool = True
+    workers: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Steps of every epoch. The last, smaller batch is left out: batch statistics stay comparable."""
+        return len(self._counts())
+
+    @property
+    def least(self) -> int:
+        """The fewest images that a worker gets in a step."""
+        return min(count for count, _ in self._counts()) // self.workers
+
+    def parts(self, epoch: int, *, first: int = 0, rank: int = 0) -> list[Part]:
+        """The steps from number `first` on, in the order that seed and epoch alone give."""
+        rng = np.random.default_rng([self.seed, epoch])
+        order = np.repeat(rng.permutation(self.count), self.repeats)[: self.count]
+        counts = self._counts()
+        if self.sizes:
+            rng.shuffle(counts)
+        ends = np.cumsum([count for count, _ in counts])
+        parts = [
+            Part(order[end - count : end][rank :: self.workers], size)
+            for (count, size), end in zip(counts, ends, strict=True)
+        ]
+        return parts[first:]
+
+    def _counts(self) -> list[tuple[int, int | None]]:
+        """Images and side of each step: the sizes in turn, so that every epoch has as many of each."""
+        if not self.sizes:
+            size = self._whole(self.batch)
+            return [(size, None)] * (self.count // size)
+        kinds = [
+            (self._whole(self.batch * max(1, self.resolution**2 / side**2 if self.grow else 1)), side)
+            for side in self.sizes
+        ]
+        counts: list[tuple[int, int | None]] = []
+        left = self.count
+        while not counts or left >= kinds[len(counts) % len(kinds)][0]:
+            counts.append(kinds[len(counts) % len(kinds)])
+            left -= counts[-1][0]
+        return counts
+
+    def _whole(self, wanted: float) -> int:
+        """A batch that workers share evenly and the images suffice for."""
+        images = min(int(wanted), self.count)
+        return max(self.workers, images - images % self.workers)
+
+
+def training_batches(split: Split, parts: Sequence[Part]) -> Iterator[tuple[Batch, int | None]]:
+    """The batches of `parts`, each with the side that it is to be scaled to."""
+    batches = _read(split, [part.indices for part in parts])
+    return zip(batches, (part.resolution for part in parts), strict=True)
+
+
+def test_batches(split: Split, *, size: int) -> Iterator[Batch]:
+    """Every image once, in order."""
+    return _read(split, [np.arange(at, min(at + size, len(split))) for at in range(0, len(split), size)])
+
+
+def _read(split: Split, parts: Sequence[Indices]) -> Iterator[Batch]:
+    if not parts:
+        return
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(split.batch, parts[0])
+        for part in parts[1:]:
+            batch = coming.result()
+            coming = reader.submit(split.batch, part)
+            yield batch
+        yield coming.result()

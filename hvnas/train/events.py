@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hvnas._files import naming
 
 if TYPE_CHECKING:
-    from hvnas.train.loop import Progress, Trainer
+    from hvnas.train.trainer import Progress, Trainer
 
 FOLDER = "events"
 FLUSH_S = 10  # a killed run loses at most the events of so many seconds

@@ -1,18 +1,21 @@
-"""An architecture for the classes and the resolution of a data set."""
+"""An architecture for the classes and the resolution of a data set, with dropout before its classifiers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from hvnas.arch import Arch
 from hvnas.blocks import Block
+from hvnas.nn import Network
 from hvnas.ops import Op
-from hvnas.train.batches import Plan
 from hvnas.train.data.registry import LARGEST, Data
+from hvnas.train.evaluation import Plan
 
 
 def fit_arch(arch: Arch, data: Data) -> Arch:
@@ -120,3 +123,29 @@ def _problem(arch: Arch) -> str | None:
 def _strides(block: Block) -> bool:
     stride: int = getattr(block, "stride", 2 if block.role == "downsample" else 1)
     return stride > 1
+
+
+def drop_features(network: Network, rate: float) -> None:
+    """Let the classifiers of `network` read what a dropout (1207.0580) of `rate` leaves, while it trains.
+
+    Names of weights, and what the network computes in eval mode, stay. Raises ValueError where the head has
+    no linear classifier.
+    """
+    if rate == 0.0:
+        return
+    classes = network.arch.head.out
+    found = [
+        module
+        for name, module in network.head.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == classes and "hidden" not in name
+    ]
+    if not found:
+        raise ValueError(
+            f"training.head_dropout: the head {network.arch.head.type} has no linear classifier; set it to 0"
+        )
+
+    def dropped(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (F.dropout(inputs[0], rate, training=module.training), *inputs[1:])
+
+    for classifier in found:
+        classifier.register_forward_pre_hook(dropped)

@@ -1,24 +1,28 @@
-"""The folder of a training run: what it is of, its state, and what came of it."""
+"""The folder of a training run: what was asked for, its state, and what came of it."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hvnas._files import naming, read_json, write_atomic
+from hvnas._files import naming, read_json, refusing, write_atomic
+from hvnas._names import first_wrong, shown, validated
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.blocks.limits import check_number
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
 from hvnas.train.recipes import Recipe, recipe_from_dict
-from hvnas.train.record import read_record, write_record
 from hvnas.train.state import EpochResult
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 
 SCHEMA = "hvnas.train/1"
 RUN, ARCH, STATE, WEIGHTS, METRICS, LOG = (
@@ -197,3 +201,27 @@ def lasting(name: str) -> str:
     if name.startswith(DATA_FOLDER):
         return DATA_FOLDER + str(Path(name.removeprefix(DATA_FOLDER)).resolve())
     return str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name
+
+
+Record = TypeVar("Record")
+
+
+def write_record(path: Path, record: DataclassInstance) -> None:
+    """Write a dataclass of plain fields, whole or not at all."""
+    write_atomic(path, json.dumps(asdict(record), indent=1) + "\n")
+
+
+def read_record(path: Path, kind: type[Record], *, schema: str) -> Record:
+    """The record of a `kind` in a file. Raises ValueError, one line, naming file and field."""
+    from pydantic import TypeAdapter, ValidationError
+
+    with refusing(path):
+        try:
+            record: Any = validated(TypeAdapter(kind), read_json(path))
+        except ValidationError as error:
+            wrong = first_wrong(error)
+            raise ValueError(f"{wrong.at or 'JSON'}: {wrong.said}; restore the file") from None
+        if record.schema != schema:
+            raise ValueError(f"schema: must be {schema}, got {shown(record.schema)}")
+    found: Record = record
+    return found

@@ -18,10 +18,10 @@ import torch
 
 from hvnas.parallel import WorkersLost, fitting, ray_cluster
 from hvnas.train.folder import TrainFolder
-from hvnas.train.loop import OnProgress, Progress
 from hvnas.train.peers import Group, Peers
 from hvnas.train.request import Workers
 from hvnas.train.run import Outcome, train_in_folder
+from hvnas.train.trainer import OnProgress, Progress
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)

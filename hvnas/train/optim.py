@@ -1,13 +1,23 @@
-"""Optimisers of a recipe, and the moving average of weights."""
+"""What a step of training minimises and how: the loss, optimisers, learning rates, the average of weights.
+
+What a training step minimises: the loss on classes, and on a teacher's word where there is one.
+
+Shapes: B batch, C classes, R resolution. A goal is classes ``[B]`` or shares of them ``[B, C]``.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from math import cos, pi
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from hvnas.train.training import Optimizer
+from hvnas.nn import Network
+from hvnas.train.settings import Distillation, Optimizer, Schedule, Training
 
 FUSED = ("cpu", "cuda")  # devices where torch has all of AdamW's step in one kernel
 
@@ -77,3 +87,82 @@ class MovingAverage:
             weight.lerp_(new, 1.0 - decay)
         for buffer, value in zip(self.model.buffers(), model.buffers(), strict=True):
             buffer.copy_(value)
+
+
+def learning_rate(
+    step: int, *, steps: int, steps_per_epoch: int, optimizer: Optimizer, schedule: Schedule
+) -> float:
+    """The rate of step `step` (from 0) of `steps`.
+
+    Linear from above `warmup_lr` up to `lr`, which the last step of the warm-up reaches; then half a cosine
+    down to `min_lr`, which the last step reaches. A warm-up is at most half of the run: short runs keep a
+    schedule.
+    """
+    warmup = min(round(schedule.warmup_epochs * steps_per_epoch), steps // 2)
+    if step < warmup:
+        low = min(schedule.warmup_lr, optimizer.lr)
+        return low + (optimizer.lr - low) * (step + 1) / warmup
+    low = min(schedule.min_lr, optimizer.lr)
+    done = (step - warmup) / max(1, steps - 1 - warmup)
+    return low + 0.5 * (optimizer.lr - low) * (1.0 + cos(pi * min(1.0, done)))
+
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def make_loss(settings: Training, *, teacher: nn.Module | None = None) -> Loss:
+    """What maps (model, images ``[B, 3, R, R]``, goal) to the mean loss, as a recipe says.
+
+    With a `teacher`, a module in eval mode for the same images, the recipe's distillation, or where it has
+    none a hard one with half of the loss. Networks with a distillation classifier learn the teacher's word
+    with that one, others with the only one they have.
+    """
+    classes_loss = _classes_loss(settings)
+    if teacher is None:
+        return lambda model, images, goal: classes_loss(model(images), goal)
+    taught = settings.distillation or Distillation()
+    alpha = taught.alpha
+
+    def distilled(model: nn.Module, images: Tensor, goal: Tensor) -> Tensor:
+        logits, student = _heads(model, images)
+        with torch.no_grad():
+            word = teacher(images).float()
+        return (1.0 - alpha) * classes_loss(logits, goal) + alpha * _teachers_loss(taught, student, word)
+
+    return distilled
+
+
+def _classes_loss(settings: Training) -> Callable[[Tensor, Tensor], Tensor]:
+    smoothing = settings.label_smoothing
+
+    def softmax(logits: Tensor, goal: Tensor) -> Tensor:
+        # goals of mixed batches are smooth already
+        return F.cross_entropy(logits, goal, label_smoothing=smoothing if goal.ndim == 1 else 0.0)
+
+    def sigmoid(logits: Tensor, goal: Tensor) -> Tensor:
+        if goal.ndim == 1:
+            classes = logits.shape[1]
+            goal = F.one_hot(goal, classes).to(logits.dtype) * (1.0 - smoothing) + smoothing / classes
+        return F.binary_cross_entropy_with_logits(logits, goal.to(logits.dtype))
+
+    return softmax if settings.loss == "softmax" else sigmoid
+
+
+def _teachers_loss(taught: Distillation, student: Tensor, word: Tensor) -> Tensor:
+    """Cross-entropy with the teacher's choice, or the divergence from its softened probabilities."""
+    if taught.kind == "hard":
+        return F.cross_entropy(student, word.argmax(1))
+    heat = taught.temperature
+    theirs = F.log_softmax(word / heat, 1)
+    ours = F.log_softmax(student.float() / heat, 1)
+    return F.kl_div(ours, theirs, reduction="batchmean", log_target=True) * heat**2
+
+
+def _heads(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of the classifier and of the distillation classifier; twice the same where there is one."""
+    if not (isinstance(model, Network) and hasattr(model.head, "heads")):
+        logits = model(images)
+        return logits, logits
+    heads: Any = model.head.heads
+    logits, student = heads(model.forward_features(images))
+    return logits, logits if student is None else student

@@ -1,4 +1,4 @@
-"""torch's generators of one run, apart from the caller's."""
+"""The device that a network is trained on, and torch's generators of one run, apart from the caller's."""
 
 from __future__ import annotations
 
@@ -46,3 +46,18 @@ class Randomness:
             devices = [self._device.index]
         with torch.random.fork_rng(devices=devices):
             yield
+
+
+def device_of(name: str | None) -> torch.device:
+    """torch's device called `name`; where there is no name CUDA, or else the CPU.
+
+    Raises ValueError where torch knows no such device or cannot use it here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    # torch says so in many ways: an unknown name, no driver, a build without CUDA
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ValueError(f"device: {name!r} cannot be used here ({reason}); give cpu") from None

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hvnas._files import read_yaml, refusing
-from hvnas._names import unknown_name
-from hvnas._validation import shown
-from hvnas.train.training import Training, training_from_dict
+from hvnas._names import shown, unknown_name
+from hvnas.train.settings import Training, training_from_dict
 
 SCHEMA = "hvnas.recipe/1"
 FOLDER = Path(__file__).resolve().parent / "recipes"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from hvnas._choices import Address, EngineName, check_ray_options
-from hvnas._request import Option, Request
+from hvnas._request import Address, EngineName, Option, Request, check_ray_options
 
 COUNT = 2  # workers on Ray where nobody says how many
 SAVE_EVERY = 300.0

@@ -8,18 +8,17 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from hvnas._clean import clean
-from hvnas._lock import locked
-from hvnas.latency.stated import stated_latency
+from hvnas._files import locked
+from hvnas._numbers import clean
+from hvnas.latency.provenance import stated_latency
 from hvnas.nn.weights import save_weights
 from hvnas.train.data import Data
 from hvnas.train.events import OnLine, recorded
 from hvnas.train.folder import TrainFolder
-from hvnas.train.loop import DivergedError, OnProgress, Progress, Trainer, TrainResult, network_for
 from hvnas.train.peers import Peers
-from hvnas.train.start import begin_with, digest
 from hvnas.train.state import EpochResult
-from hvnas.train.teachers import load_teacher, teacher_file
+from hvnas.train.teachers import begin_with, digest, load_teacher, teacher_file
+from hvnas.train.trainer import DivergedError, OnProgress, Progress, Trainer, TrainResult, network_for
 
 NAMED_SKIPPED = 20  # unreadable images that the metrics name
 LOCK = ".lock"

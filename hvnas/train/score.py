@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvnas.arch import Arch, load_arch
-from hvnas.latency.stated import StatedLatency, stated_latency
+from hvnas.latency.provenance import StatedLatency, stated_latency
 from hvnas.nn import build
 from hvnas.nn.coatnet import fit_biases
 from hvnas.nn.weights import StateDict, check_weights
 from hvnas.train.data import Data, load_data
-from hvnas.train.devices import device_of
 from hvnas.train.evaluation import Scores, scores_of
 from hvnas.train.fitting import fit_arch
 from hvnas.train.folder import TrainFolder, TrainRun, find_training
-from hvnas.train.start import read_weights
+from hvnas.train.randomness import device_of
 from hvnas.train.state import read_model
+from hvnas.train.teachers import read_weights
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from hvnas._clean import shortened
-from hvnas._validation import first_wrong
+from hvnas._names import first_wrong
+from hvnas._numbers import shortened
 from hvnas.nn.weights import check_weights, read_safetensors, save_weights
 from hvnas.train.optim import MovingAverage
 from hvnas.train.peers import Peers

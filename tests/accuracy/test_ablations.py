@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvnas.accuracy.ablations import DATA, TRACED, ablation_values, arch_of, load_ablations, load_theory
-from hvnas.accuracy.columns import COLUMNS
-from hvnas.accuracy.evidence import ablation_rows, load_evidence
-from hvnas.accuracy.fit import group_codes
+from hvnas.accuracy.surrogate.ablations import (
+    DATA,
+    TRACED,
+    ablation_values,
+    arch_of,
+    load_ablations,
+    load_theory,
+)
+from hvnas.accuracy.surrogate.evidence import ablation_rows, load_evidence
+from hvnas.accuracy.surrogate.features import COLUMNS
+from hvnas.accuracy.surrogate.fit import group_codes
 from hvnas.ops import evaluate_columns
 
 

@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 import hvnas
-from hvnas.accuracy.columns import COLUMNS, LEVELS, NAMES, VECTOR, level, positions
-from hvnas.accuracy.features import FEATURES, derive
+from hvnas.accuracy.surrogate.features import (
+    COLUMNS,
+    FEATURES,
+    LEVELS,
+    NAMES,
+    VECTOR,
+    derive,
+    level,
+    positions,
+)
 from hvnas.ops import Op, evaluate_columns
 
 

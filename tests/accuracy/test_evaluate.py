@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from hvnas.accuracy import Surrogate, load_estimator
-from hvnas.accuracy.ablations import load_ablations
-from hvnas.accuracy.evaluate import evaluate, study_rows
-from hvnas.accuracy.scores import FAMILIES, SPACE_FAMILIES
+from hvnas.accuracy.evaluate import FAMILIES, SPACE_FAMILIES, evaluate, study_rows
+from hvnas.accuracy.surrogate.ablations import load_ablations
 
 OVERALL = {"mae", "mae_low", "mae_high", "rmse", "tau", "tau_low", "tau_high", "rho", "coverage80", "n"}
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import hvnas
-from hvnas.accuracy.columns import COLUMNS, NAMES
-from hvnas.accuracy.evidence import DATA, load_evidence
-from hvnas.accuracy.scores import FAMILIES
+from hvnas.accuracy.evaluate import FAMILIES
+from hvnas.accuracy.surrogate.evidence import DATA, load_evidence
+from hvnas.accuracy.surrogate.features import COLUMNS, NAMES
 from hvnas.ops import evaluate_columns
 
 

@@ -7,8 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hvnas.accuracy.gp import Kernel, condition, noise_covariance, pivots
-from hvnas.accuracy.likelihood import _penalised, initial, maximise
+from hvnas.accuracy.surrogate.gp import (
+    Kernel,
+    _penalised,
+    condition,
+    initial,
+    maximise,
+    noise_covariance,
+    pivots,
+)
 
 FEATURES, GROUPS = 4, ((0, 1), (1, 2, 3))
 

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from hvnas.accuracy import Surrogate, load_estimator
-from hvnas.accuracy.columns import COLUMNS, NAMES
-from hvnas.accuracy.features import derive
-from hvnas.accuracy.guard import MAIN
+from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, derive
+from hvnas.accuracy.surrogate.fit import MAIN
 from hvnas.arch import load_arch
 from hvnas.latency import load_device
 from hvnas.ops import evaluate_columns
 from hvnas.search import Archive, Checkpoint, make_problem
-from hvnas.search.registry import strategy_entry
-from hvnas.search.seams import Silent
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.registry import strategy_entry
 from hvnas.space import Space, load_space
 
 BUDGETS = (1.0, 1.5, 2.2, 3.5, 6.0)

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from hvnas.accuracy import InheritedEstimator, list_estimators, load_estimator
-from hvnas.accuracy.inherited import from_options
+from hvnas.accuracy.trained.inherited import from_options
 from hvnas.arch import Arch, load_arch
-from hvnas.search.estimator_files import estimator_hash, estimator_reference
+from hvnas.search.making import estimator_hash, estimator_reference
 from hvnas.supernet import recalibrate
 from hvnas.supernet.request import SupernetRequest
+from hvnas.supernet.run import begin, train_supernet
 from hvnas.supernet.scoring import calibration_batches
-from hvnas.supernet.train import begin, train_supernet
 from hvnas.train.evaluation import top1_of
 
 

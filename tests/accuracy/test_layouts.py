@@ -9,12 +9,11 @@ import pytest
 
 import hvnas
 from hvnas.accuracy import Surrogate, load_estimator
-from hvnas.accuracy.ablations import arch_of
-from hvnas.accuracy.columns import COLUMNS, NAMES
-from hvnas.accuracy.features import derive
-from hvnas.accuracy.guard import MAIN, Guard
-from hvnas.accuracy.layouts import rank_probabilities
-from hvnas.accuracy.scenarios import fit_shift, large_data_shift, pairs
+from hvnas.accuracy.surrogate.ablations import arch_of
+from hvnas.accuracy.surrogate.evidence import fit_shift, large_data_shift, pairs
+from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, derive
+from hvnas.accuracy.surrogate.fit import MAIN, Guard
+from hvnas.accuracy.surrogate.surrogate import rank_probabilities
 from hvnas.ops import evaluate_columns
 
 # C-C-C-C, C-C-C-T, C-C-T-T and C-T-T-T with CoAtNet-0's widths: as deep as it, and as large.
@@ -107,7 +106,7 @@ def test_inside_the_evidence_the_guard_is_silent(surrogate: Surrogate) -> None:
 
 @pytest.mark.parametrize("name", MAIN)
 def test_leaving_the_range_of_a_main_feature_never_pays(surrogate: Surrogate, name: str) -> None:
-    from hvnas.accuracy.views import ALL_FEATURES
+    from hvnas.accuracy.surrogate.fit import ALL_FEATURES
 
     guard: Guard = surrogate.fit.guard
     at = ALL_FEATURES.index(name)

@@ -12,8 +12,7 @@ import pytest
 
 import hvnas
 from hvnas.accuracy import load_estimator
-from hvnas.accuracy.own import fit_own, load_own, save_own
-from hvnas.accuracy.own_results import read_results
+from hvnas.accuracy.surrogate.own import fit_own, load_own, read_results, save_own
 from hvnas.arch import save_arch
 
 NAMES = (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hvnas.accuracy import Estimate, Surrogate, load_estimator
-from hvnas.accuracy.fit import Fit
-from hvnas.accuracy.scores import FAMILIES, SPACE_FAMILIES, leave_one_family_out, report, scores
+from hvnas.accuracy.evaluate import FAMILIES, SPACE_FAMILIES, leave_one_family_out, report, scores
+from hvnas.accuracy.surrogate.fit import Fit
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,8 @@ import pytest
 import torch
 
 from hvnas.accuracy import AccuracyEstimator, ShortTraining, ShortTrainingEstimator, load_estimator
-from hvnas.accuracy.halving import run_all
-from hvnas.accuracy.short_results import FILE, Curve, ResultFile, make_key
-from hvnas.accuracy.short_training import SEED_SD, parse_options
+from hvnas.accuracy.trained.short_results import FILE, Curve, ResultFile, make_key
+from hvnas.accuracy.trained.short_training import SEED_SD, parse_options, run_all
 from hvnas.arch import Arch, load_arch
 
 NO_AUGMENT = """schema: hvnas.recipe/1
@@ -100,7 +99,7 @@ def test_results_are_kept_and_not_trained_again(
     lines = (Path(str(options.cache)) / FILE).read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2
     assert {"arch", "data", "training", "epochs", "seed", "top1"} <= set(json.loads(lines[0]))
-    monkeypatch.setattr("hvnas.train.loop.Trainer.epoch", None)
+    monkeypatch.setattr("hvnas.train.trainer.Trainer.epoch", None)
     again = ShortTrainingEstimator(options).estimate([archs[1], archs[0]])
     assert again.mean.tolist() == first.mean.tolist()[::-1]
     with pytest.raises(TypeError):

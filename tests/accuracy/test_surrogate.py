@@ -19,9 +19,9 @@ from hvnas.accuracy import (
     load_estimator,
     register_estimator,
 )
-from hvnas.accuracy.columns import NAMES
-from hvnas.accuracy.surrogate import load_surrogate
-from hvnas.accuracy.views import VIEWS
+from hvnas.accuracy.surrogate.features import NAMES
+from hvnas.accuracy.surrogate.fit import VIEWS
+from hvnas.accuracy.surrogate.surrogate import load_surrogate
 from hvnas.ops import evaluate_columns
 
 # Published top-1 with the recipe it was reached with; sources in hvnas/accuracy/data.

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from hvnas.arch import INNER, Arch, Run, Stage, load_arch
-from hvnas.arch.files import from_dict, to_dict
+from hvnas.arch.arch import to_dict
+from hvnas.arch.files import from_dict
 from hvnas.blocks import lower_block
 from hvnas.blocks.head import Classifier
 from hvnas.blocks.metaformer import MB4D

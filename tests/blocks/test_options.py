@@ -10,7 +10,7 @@ import torch
 from hvnas.arch import Arch, load_arch, to_dict
 from hvnas.arch.edits import edited
 from hvnas.nn import build, build_on_meta
-from hvnas.nn.deploy import deploy
+from hvnas.nn.folding import deploy
 from hvnas.ops.trace import trace
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

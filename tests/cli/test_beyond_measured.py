@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hvnas._provenance import beyond_measured
 from hvnas.cli._outcome import print_outcome
 from hvnas.cli._screen import Screen
 from hvnas.latency import load_device
+from hvnas.latency.provenance import beyond_measured
 from hvnas.search import search
 from hvnas.space import load_space
 

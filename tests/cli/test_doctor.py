@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from hvnas import _installed, _tries
-from hvnas._installed import Extra, Package, installed
-from hvnas._tries import TRIES, Outcome, Try, carry_out
+from hvnas.cli import _checks, doctor
+from hvnas.cli._checks import TRIES, Outcome, Try, carry_out
+from hvnas.cli.doctor import Extra, Package, installed
 
 
 def tried(monkeypatch: pytest.MonkeyPatch, job: Try, script: str) -> Outcome:
     """The outcome of `job` where its process runs `script`."""
-    monkeypatch.setattr(_tries, "TRIES", (job,))
-    real = _tries.subprocess.run
+    monkeypatch.setattr(_checks, "TRIES", (job,))
+    real = _checks.subprocess.run
     monkeypatch.setattr(
-        _tries.subprocess, "run", lambda command, **options: real([sys.executable, "-c", script], **options)
+        _checks.subprocess, "run", lambda command, **options: real([sys.executable, "-c", script], **options)
     )
     (outcome,) = carry_out()
     return outcome
@@ -61,8 +61,8 @@ def test_requirements_are_read_with_their_extras(monkeypatch: pytest.MonkeyPatch
         "hvnas[onnx,ray]; extra == 'all'",
     ]
     versions = {"numpy": "1.0", "onnx": "1.20"}
-    monkeypatch.setattr(_installed.metadata, "requires", lambda name: lines)
-    monkeypatch.setattr(_installed, "version_of", versions.get)
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: lines)
+    monkeypatch.setattr(doctor, "version_of", versions.get)
     own, everything, onnx, ray = installed()
     assert own.packages == (Package("numpy", ">=2.0", "1.0"),) and own.missing == ("numpy",)
     assert [package.name for package in everything.packages] == ["onnx", "ray"]
@@ -92,8 +92,8 @@ def told_by(monkeypatch: pytest.MonkeyPatch, hvnas):
     """Runs the doctor where the extras and the outcomes are these."""
 
     def run(extras: tuple[Extra, ...], outcomes: list[Outcome], *words: str):
-        monkeypatch.setattr(_installed, "installed", lambda: extras)
-        monkeypatch.setattr(_tries, "carry_out", lambda names, done: outcomes)
+        monkeypatch.setattr(doctor, "installed", lambda: extras)
+        monkeypatch.setattr(_checks, "carry_out", lambda names, done: outcomes)
         return hvnas("doctor", *words)
 
     return run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hvnas.latency.measurements import read_measurements
+from hvnas.latency.remote.measurements import read_measurements
 
 DATA = Path(__file__).parents[1] / "latency" / "importing" / "data"
 PROFILE = DATA / "tiny_2026-11-22_18-48-58_271.json"
@@ -126,7 +126,7 @@ def test_a_disk_that_takes_no_more(hvnas, monkeypatch: pytest.MonkeyPatch, code:
 def test_help(hvnas) -> None:
     result = hvnas("latency", "import", "--help")
     assert result.exit_code == 0
-    from hvnas.latency.importing import list_formats
+    from hvnas.latency.remote.importing import list_formats
 
     # Lines break after hyphens.
     shown = "".join(result.stdout.split())

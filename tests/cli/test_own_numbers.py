@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from hvnas._provenance import method
 from hvnas.arch import load_arch, save_arch
 from hvnas.latency import load_device
+from hvnas.latency.provenance import method
 
 DEVICE = "cpu-i7-12700h"
 FILES = Path(__file__).parents[1] / "supernet"
@@ -126,7 +126,7 @@ def test_a_network_of_another_size_carries_nothing_of_the_first() -> None:
 
 
 def test_a_device_of_a_file_is_found_through_the_run(run: Path, tmp_path: Path, repo_root: Path) -> None:
-    from hvnas.latency.stated import restated
+    from hvnas.latency.provenance import restated
 
     best = load_arch(run / "best.yaml")
     for suffix in ("yaml", "csv"):

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-import hvnas.search.session
+import hvnas.search.runs.session
 from hvnas._waiting import StopRequest
 from hvnas.cli._signals import stopping
-from hvnas.search.state import Stopped
+from hvnas.search.runs.checkpoint import Stopped
 
 OPTIONS = "--budget-ms 2 --space efficientformer --device iphone12 --strategy evolution --evals 15000".split()
 # A batch that takes a minute, so that the first signal has to wait.
 STUCK = """
 import sys, time
-from hvnas.search.evolution import _Run
+from hvnas.search.strategies.evolution import _Run
 def step(run):
     print("in hand", flush=True)
     time.sleep(60)
@@ -111,7 +111,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, first: int, second: int) -
 
 
 def test_stopping_before_anything_is_found(hvnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(session: hvnas.search.session.Session, **_: object) -> None:
+    def ask(session: hvnas.search.runs.session.Session, **_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         raise Stopped
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hvnas.cli import _progress
-from hvnas.cli._verbosity import hoisted
+from hvnas.cli._screen import hoisted
 
 SEARCH = ("search", "--device", "iphone12", "--budget-ms", "2", "--evals", "200", "--seed", "1")
 

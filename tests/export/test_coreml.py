@@ -12,7 +12,7 @@ import hvnas
 from hvnas.arch import load_arch
 from hvnas.export import CoreMLReport, export_coreml
 from hvnas.export import coreml as coreml_module
-from hvnas.nn.stack import stack
+from hvnas.nn.network import stack
 
 FAMILIES = (
     "efficientformer_l1 efficientformerv2_s0 coatnet_0 mobilevit_xxs efficientvit_b0 poolformer_s12 "

@@ -14,7 +14,7 @@ import hvnas
 from hvnas.arch import load_arch
 from hvnas.export import Images, export_torch
 from hvnas.export import torch_folder as torch_module
-from hvnas.nn.stack import stack
+from hvnas.nn.network import stack
 from hvnas.nn.weights import save_weights
 
 HOSTILE = '<script>alert(1)</script>"""\nimport os\n../../x\x1b[31mred\u202e{0}'

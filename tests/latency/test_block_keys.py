@@ -10,10 +10,17 @@ import pytest
 import torch
 
 from hvnas.arch import load_arch
-from hvnas.latency.block_cover import cover
-from hvnas.latency.block_keys import BlockKey, block_keys, collect, keys_of, load_block_key, save_block_key
-from hvnas.nn.deploy import deploy
-from hvnas.nn.stack import stack
+from hvnas.latency.tables.block_keys import (
+    BlockKey,
+    block_keys,
+    collect,
+    cover,
+    keys_of,
+    load_block_key,
+    save_block_key,
+)
+from hvnas.nn.folding import deploy
+from hvnas.nn.network import stack
 from hvnas.ops import State
 from hvnas.space import Space, load_space
 

@@ -16,9 +16,9 @@ from scipy.optimize import nnls
 
 from hvnas.arch import load_arch
 from hvnas.latency import Device, LinearModel, Term, load_device
+from hvnas.latency.calibration.calibrate import Difference, read_differences, write_differences
+from hvnas.latency.calibration.refit import refit
 from hvnas.latency.columns import clean
-from hvnas.latency.differences import Difference, read_differences, write_differences
-from hvnas.latency.refit import refit
 from hvnas.latency.rows import write_rows
 from hvnas.ops import evaluate_columns
 
@@ -41,7 +41,7 @@ def told(repo_root: Path) -> list[Difference]:
 
 
 def cohort(device: Device, name: str) -> dict[str, np.ndarray]:
-    """The networks of a cohort, each once, computed without hvnas.latency.calibrate."""
+    """The networks of a cohort, each once, computed without hvnas.latency.calibration.calibrate."""
     rows = [row for row in device.rows if row.cohort == name]
     keys = sorted({(row.network, row.resolution) for row in rows})
     groups = [[r for r in rows if (r.network, r.resolution) == key] for key in keys]

@@ -22,7 +22,7 @@ from hvnas.latency.columns import column
 from hvnas.ops import Op, Program, column_values, evaluate_columns
 from hvnas.search import search
 from hvnas.space import load_space
-from hvnas.space.fastpath import FastPath
+from hvnas.space.fastpath.fastpath import FastPath
 from hvnas.testing.strategies import ToyEstimator
 
 CPUS = ("cpu-i7-12700h", "cpu-i9-10940x")

@@ -13,7 +13,7 @@ import hvnas.latency.registry as registry
 from hvnas._registry import Registry
 from hvnas.arch import load_arch
 from hvnas.latency import Device, Student, list_devices, load_device, register_device
-from hvnas.latency.interval import fit_student
+from hvnas.latency.device import fit_student
 from hvnas.ops import evaluate_columns
 
 NAMES = "efficientformer_l1 efficientformer_l7 poolformer_s24 coatnet_0 mobilevit_xs efficientvit_b1".split()

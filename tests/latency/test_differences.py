@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hvnas.latency.differences import Difference, read_differences, write_differences
+from hvnas.latency.calibration.calibrate import Difference, read_differences, write_differences
 
 ONE = Difference("a", "gate", "repvit", 0.04, 0.85, "P5", "2307.09283", {"gates": 10.0, "macs": -3.0})
 

@@ -14,22 +14,14 @@ from typing import Any
 import pytest
 
 from hvnas.latency import load_device
-from hvnas.latency.block_keys import load_block_key
-from hvnas.latency.differences import read_differences
-from hvnas.latency.importing import (
-    coremltools_json,
-    ort_profile,
-    read_suite,
-    tflite_csv,
-    tflite_text,
-    xcode,
-)
-from hvnas.latency.measure.whole_rows import read_whole_rows
-from hvnas.latency.measured_files import Drawn, write_measured
-from hvnas.latency.measurements import FIELDS, read_measurements
-from hvnas.latency.op_model import Context
-from hvnas.latency.op_regressor import Choice
-from hvnas.latency.op_rows import header, read_op_rows
+from hvnas.latency.calibration.calibrate import read_differences
+from hvnas.latency.remote.importing import coreml, ort_profile, read_suite, tflite
+from hvnas.latency.remote.measurements import FIELDS, read_measurements
+from hvnas.latency.tables.block_keys import load_block_key
+from hvnas.latency.tables.measured_files import Drawn, write_measured
+from hvnas.latency.tables.op_model import Context
+from hvnas.latency.tables.op_regressor import Choice
+from hvnas.latency.tables.op_rows import header, read_op_rows, read_whole_rows
 
 TABLES = Path(__file__).resolve().parents[2] / "latency_tables"
 DATA = Path(__file__).parent / "importing" / "data"
@@ -111,14 +103,14 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         "measurements": Kind("m.csv", MEASURED, read_measurements),
         "suite": Kind("suite.csv", SUITE, read_suite),
         "block": Kind("key.yaml", KEY, load_block_key),
-        "coremltools": Kind("c.json", (DATA / "coremltools.json").read_text(), coremltools_json.read),
-        "xcode": Kind("report.json", report, xcode.read),
+        "coremltools": Kind("c.json", (DATA / "coremltools.json").read_text(), coreml.read_coremltools),
+        "xcode": Kind("report.json", report, coreml.read_xcode),
         "ort-profile": Kind("p.json", profile, both(ort_profile)),
-        "tflite-text": Kind("t.txt", (DATA / "quicknet_pi4.txt").read_text(), tflite_text.read),
+        "tflite-text": Kind("t.txt", (DATA / "quicknet_pi4.txt").read_text(), tflite.read_tflite_text),
         "tflite-csv": Kind(
             "t.csv",
             (DATA / "ops_delegated.csv").read_text(),
-            both(tflite_csv),
+            both(tflite),
         ),
     }
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from hvnas.arch import load_arch, save_arch
-from hvnas.latency.measured_models import family_of, read_models
-from hvnas.latency.measurements import ModelMeasurement, write_measurements
+from hvnas.latency.remote.measurements import ModelMeasurement, family_of, read_models, write_measurements
 from hvnas.space import load_space
 
 ROW = ModelMeasurement(

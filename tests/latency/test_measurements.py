@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hvnas.latency.measurements import (
+from hvnas.latency.remote.measurements import (
     FIELDS,
     ModelMeasurement,
     check_rows,

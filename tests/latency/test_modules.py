@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hvnas.latency.modules import module_program
+from hvnas.ops.factory import module_program
 from hvnas.ops.trace import trace
 
 NET = """

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvnas.latency import op_regressor
-from hvnas.latency.op_model import OpModel
-from hvnas.latency.op_regressor import Choice, Regressor
-from hvnas.latency.op_rows import OpTime
+from hvnas.latency.tables import op_regressor
+from hvnas.latency.tables.op_model import OpModel
+from hvnas.latency.tables.op_regressor import Choice, Regressor
+from hvnas.latency.tables.op_rows import OpTime
 from hvnas.ops import Op
 
 

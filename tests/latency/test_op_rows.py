@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hvnas.arch import load_arch
-from hvnas.latency.op_rows import FIELDS, OpTime, header, op_lines, read_op_rows
+from hvnas.latency.tables.op_rows import FIELDS, OpTime, header, op_lines, read_op_rows
 
 GOOD = "conv,64x28x28,128x14x14,3x3,2x2,1,1,,0,gelu,0.25,0.01,9,used"
 LINEAR = "linear,196x384,196x1152,1x1,1x1,1,1,,0,,0.5,0.01,9,noisy"

@@ -11,17 +11,16 @@ import pytest
 
 from hvnas.arch import load_arch
 from hvnas.latency import Device, load_device
-from hvnas.latency.interval import Student
-from hvnas.latency.measured_models import MeasuredModel
-from hvnas.latency.measurements import ModelMeasurement
-from hvnas.latency.recalibrate import (
+from hvnas.latency.calibration.recalibrate import (
     MIN_SCALE,
     check_protocol,
     check_unit,
     in_milliseconds,
     recalibrate,
 )
-from hvnas.latency.write import write_device
+from hvnas.latency.device import Student
+from hvnas.latency.files import write_device
+from hvnas.latency.remote.measurements import MeasuredModel, ModelMeasurement
 
 NAMES = "efficientformer_l1 efficientformer_l3 efficientformerv2_s0 efficientformerv2_s1 \
 efficientformerv2_s2 poolformer_s12 poolformer_s24".split()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvnas.latency.calibrate import Candidate, Evidence, Networks
-from hvnas.latency.differences import Difference
-from hvnas.latency.selection import MOST, Score, choose, how_many, left_out_with_choice
+from hvnas.latency.calibration.calibrate import Candidate, Difference, Evidence, Networks
+from hvnas.latency.calibration.error_report import MOST, Score, choose, how_many, left_out_with_choice
 
 BASE = ("weight_bytes", "act_bytes")
 TRUE = Candidate("grouped_macs")

@@ -13,12 +13,12 @@ import pytest
 
 import hvnas.export as exports
 from hvnas.arch import load_arch
-from hvnas.latency import measure_onnx
-from hvnas.latency import suite as suite_module
-from hvnas.latency.block_keys import load_block_key
-from hvnas.latency.importing import read_suite
-from hvnas.latency.measurements import FIELDS, read_measurements
-from hvnas.latency.suite import SUFFIXES, Suite, export_suite, plan_suite
+from hvnas.latency.remote import measure_onnx
+from hvnas.latency.remote import suite as suite_module
+from hvnas.latency.remote.importing import read_suite
+from hvnas.latency.remote.measurements import FIELDS, read_measurements
+from hvnas.latency.remote.suite import SUFFIXES, Suite, export_suite, plan_suite
+from hvnas.latency.tables.block_keys import load_block_key
 from hvnas.space import Space, load_space
 
 NETWORKS, BLOCKS = 2, 6
@@ -168,7 +168,7 @@ def test_instructions_name_commands_that_exist(
     suite: Suite, exporter: Exporter, tmp_path: Path, format: str
 ) -> None:
     from hvnas.cli.latency import COMMANDS
-    from hvnas.latency.importing import list_formats
+    from hvnas.latency.remote.importing import list_formats
 
     export_suite(Suite(replace(suite.settings, format=format), suite.entries[:1], ()), tmp_path)
     text = (tmp_path / "README.md").read_text()

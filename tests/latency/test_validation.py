@@ -14,9 +14,7 @@ import pytest
 import hvnas.latency.measure.backends as backends
 from hvnas.arch import load_arch
 from hvnas.latency import load_device
-from hvnas.latency.measure.whole_rows import WholeTime, header, whole_line
-from hvnas.latency.scores import scores
-from hvnas.latency.validation import (
+from hvnas.latency.calibration.validation import (
     backend_of,
     device_file,
     held_out,
@@ -27,6 +25,8 @@ from hvnas.latency.validation import (
     save_plot,
     store,
 )
+from hvnas.latency.scores import scores
+from hvnas.latency.tables.op_rows import WholeTime, whole_header, whole_line
 from hvnas.space import load_space
 
 TABLES = Path(__file__).resolve().parents[2] / "latency_tables"
@@ -122,7 +122,7 @@ def test_held_out_is_apart_from_a_plain_draw_with_the_same_seed() -> None:
 def test_known_hashes(tmp_path: Path) -> None:
     assert known_hashes(None) == known_hashes(tmp_path / "x.yaml") == frozenset()
     lines = [WholeTime("network", "abc", 1.0, 0.1, 5), WholeTime("block", "mb4d-x", 1.0, 0.1, 5)]
-    text = header() + "".join(map(whole_line, lines))
+    text = whole_header() + "".join(map(whole_line, lines))
     (tmp_path / "x.whole.csv").write_text(text, encoding="utf-8")
     assert known_hashes(tmp_path / "x.yaml") == {"abc"}
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from hvnas.latency import list_devices, load_device
+from hvnas.latency.files import device_text, store_in_error, write_device
 from hvnas.latency.model import LinearModel
-from hvnas.latency.write import device_text, store_in_error, write_device
 
 TABLES = Path(__file__).resolve().parents[2] / "latency_tables"
 CALIBRATED = [name for name in list_devices() if isinstance(load_device(name).model, LinearModel)]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hvnas.arch import Arch
 from hvnas.nn import build
 from hvnas.nn.foreign import converter
-from hvnas.supernet.statistics import recalibrate
+from hvnas.supernet.scoring import recalibrate
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 

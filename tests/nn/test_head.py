@@ -7,7 +7,7 @@ import torch
 
 from hvnas.blocks.head import Classifier
 from hvnas.nn.base import build_block
-from hvnas.nn.deploy import deploy
+from hvnas.nn.folding import deploy
 from hvnas.ops import State
 
 MAP = State(map=(16, 4, 4))

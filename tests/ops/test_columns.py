@@ -9,7 +9,7 @@ import pytest
 
 import hvnas
 from hvnas.ops import Column, Op, Program, Reader, Segment, column_values, evaluate_columns
-from hvnas.ops.columns import IDENTITY, Reducer
+from hvnas.ops.program import IDENTITY, Reducer
 
 MAP = (4, 8, 8)
 OPS = (

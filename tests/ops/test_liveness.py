@@ -6,7 +6,7 @@ import pytest
 
 import hvnas
 from hvnas.ops import MAP, PEAK_MEMORY, TOKENS, Column, Op, Reader, Segment, evaluate_columns
-from hvnas.ops.liveness import alive
+from hvnas.ops.program import alive
 
 
 def op(size: int, *inputs: int) -> Op:

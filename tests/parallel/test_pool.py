@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from hvnas.parallel.crew import Event, Finished, Lost, Ready
-from hvnas.parallel.pool import Failure, Pool
+from hvnas.parallel.pool import Event, Failure, Finished, Lost, Pool, Ready
 
 
 class Scripted:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hvnas.search.folder import RunConfig, RunFolder
-from hvnas.search.history import Moment, history_csv
+from hvnas.search.runs.folder import RunConfig, RunFolder
+from hvnas.search.runs.session import Moment, history_csv
 
 HEADER = "file,name,latency_ms,latency_low,latency_high,p_within_budget,inside,top1,top1_sd,params,macs"
 MOMENTS = (Moment(10, 0.5, 100.0, 1, 70.0), Moment(100, 2.0, 140.0, 2, 80.0))

@@ -10,7 +10,7 @@ import pytest
 
 from hvnas.report import Comparison, check_out, compare_folders, write_comparison
 from hvnas.report.panels import _marks, front_panels, history_panels
-from hvnas.search.history import Moment
+from hvnas.search.runs.session import Moment
 
 POINTS = [(1.0, 71.0), (2.0, 81.0)]
 

@@ -17,13 +17,12 @@ import pytest
 
 from hvnas.arch import load_arch, save_arch
 from hvnas.report import Report, make_report, report_to_json, write_figures, write_report
-from hvnas.report.drawing import draw_network
 from hvnas.report.figures import _corners
-from hvnas.report.network import FIXED, aligned, by_kind, by_stage
+from hvnas.report.network import FIXED, aligned, by_kind, by_stage, draw_network
 from hvnas.report.page import render_page
 from hvnas.report.panels import front_panels
-from hvnas.report.settings import settings_of
-from hvnas.search.history import Moment
+from hvnas.report.runs import settings_of
+from hvnas.search.runs.session import Moment
 from hvnas.train.folder import SCHEMA
 
 POINTS = [(1.0, 71.0), (2.0, 81.0)]

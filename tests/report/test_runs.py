@@ -11,7 +11,7 @@ import pytest
 
 from hvnas.report import load_run, load_runs
 from hvnas.report.runs import run_lines
-from hvnas.search.folder import RunFolder
+from hvnas.search.runs.folder import RunFolder
 
 POINTS = [(1.0, 71.0), (2.0, 81.0)]
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from hvnas.search.archive import Archive
-from hvnas.search.optuna_run import OptunaRun
-from hvnas.search.optuna_samplers import OptunaStrategy
+from hvnas.search.evaluations import Archive
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Silent
-from hvnas.search.state import Checkpoint
+from hvnas.search.runs.checkpoint import Checkpoint
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.optuna_run import OptunaRun
+from hvnas.search.strategies.optuna_samplers import OptunaStrategy
 from hvnas.testing.strategies import LANDSCAPES
 
 LANDSCAPE = LANDSCAPES[1]

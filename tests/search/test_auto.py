@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from hvnas.accuracy import ShortTrainingEstimator
-from hvnas.search.auto import resolve_strategy
 from hvnas.search.problem import Problem
-from hvnas.search.registry import strategy_entry
+from hvnas.search.strategies.registry import resolve_strategy, strategy_entry
 from hvnas.testing.strategies import LANDSCAPES
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hvnas.ops import MACS
-from hvnas.search.beginning import random_rows
+from hvnas.search.rows import random_rows
 from hvnas.space import FastPath, load_space
 
 

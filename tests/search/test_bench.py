@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hvnas.search.archive import Archive
+from hvnas.search.evaluations import Archive
 from hvnas.space import load_space
 
 

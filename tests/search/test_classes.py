@@ -16,8 +16,7 @@ from hvnas.arch import load_arch
 from hvnas.cli.app import app
 from hvnas.latency import load_device
 from hvnas.report.compare import compare
-from hvnas.report.runs import load_run
-from hvnas.report.settings import settings_of
+from hvnas.report.runs import load_run, settings_of
 from hvnas.search import resume, search
 from hvnas.search.making import make_problem
 from hvnas.search.run import problem_of

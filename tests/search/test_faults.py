@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import toy
 
-from hvnas.search.folder import RunFolder
-from hvnas.search.state import FolderCheckpoint, State, Stopped
+from hvnas.search.runs.checkpoint import FolderCheckpoint, State, Stopped
+from hvnas.search.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,8 @@ def test_a_stopped_front_stays_where_the_next_one_cannot_be_written(
     cut(out)
     with monkeypatch.context() as patched:
         # The strategy at rest, as it is when a signal asks for a stop.
-        patched.setattr("hvnas.search.session.Session.due", lambda _: True)
-        patched.setattr("hvnas.search.session.Session.save", stopped)
+        patched.setattr("hvnas.search.runs.session.Session.due", lambda _: True)
+        patched.setattr("hvnas.search.runs.session.Session.save", stopped)
         assert toy.run(out).stopped
     before = toy.outputs(out)
 
@@ -103,7 +103,7 @@ def test_a_stopped_front_stays_where_the_next_one_cannot_be_written(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("hvnas.search.folder.write_atomic", full)
+        patched.setattr("hvnas.search.runs.folder.write_atomic", full)
         with pytest.raises(ValueError, match="no space left on device"):
             toy.run(out)
     assert toy.outputs(out) == before != whole

@@ -16,10 +16,10 @@ import toy
 import yaml
 from test_faults import cut, line_of
 
-import hvnas.accuracy.own
+import hvnas.accuracy.surrogate.own
 from hvnas.accuracy import load_estimator
 from hvnas.search import resume, search
-from hvnas.search.estimator_files import estimator_hash, estimator_reference
+from hvnas.search.making import estimator_hash, estimator_reference
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "own.yaml").write_text("schema: hvnas.space/1\nname: own\nparent: efficientformer\n")
     (home / "own.json").write_text("{}")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(hvnas.accuracy.own, "load_own", lambda _: load_estimator("surrogate"))
+        patched.setattr(hvnas.accuracy.surrogate.own, "load_own", lambda _: load_estimator("surrogate"))
         patched.chdir(home)
         names = {"space": "own.yaml", "device": "iphone12", "estimator": "own.json"}
         search(**names, budget_ms=2.0, strategy="evolution", evals=40, out="run")
-        hvnas.accuracy.estimator._made.cache_clear()
+        hvnas.accuracy.loading._made.cache_clear()
         assert resume(home / "run").evaluated == 40
     return home
 
@@ -59,7 +59,7 @@ def changed(out: Path, **fields: Any) -> None:
 def test_what_has_changed_is_named(
     real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], says: str
 ) -> None:
-    monkeypatch.setattr(hvnas.accuracy.own, "load_own", lambda _: load_estimator("surrogate"))
+    monkeypatch.setattr(hvnas.accuracy.surrogate.own, "load_own", lambda _: load_estimator("surrogate"))
     out = tmp_path / "run"
     shutil.copytree(real / "run", out)
     changed(out, **fields)

@@ -16,9 +16,10 @@ from optuna.storages.journal import JournalFileBackend
 
 from hvnas._files import dump_yaml
 from hvnas.arch import load_arch
-from hvnas.search import Engine, folder, resume
-from hvnas.search.folder import RunFolder
-from hvnas.search.result import SearchResult
+from hvnas.search import Engine, resume
+from hvnas.search.runs import folder
+from hvnas.search.runs.folder import RunFolder
+from hvnas.search.runs.result import SearchResult
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from hvnas.search.grid import Grid, Listed, coprime_near, number_rows, refuse_if_large
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Silent
-from hvnas.search.state import Checkpoint
+from hvnas.search.runs.checkpoint import Checkpoint
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.grid import Grid, Listed, coprime_near, number_rows, refuse_if_large
 from hvnas.space import Space, load_space
-from hvnas.space.enumerate import Enumeration
+from hvnas.space.canonical.enumerate import Enumeration
 from hvnas.testing.strategies import LANDSCAPES, Landscape, ToySpace
 
 # Inactive genes, two kinds of blocks in each run, widths of their own: a few hundred networks.

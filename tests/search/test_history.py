@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import toy
 
-from hvnas.search.archive import Archive
-from hvnas.search.history import FIELDS, History, Moment, history_csv, reference_of
+from hvnas.search.evaluations import Archive
 from hvnas.search.objectives import Objective, parse_constraint
 from hvnas.search.pareto import hypervolume
 from hvnas.search.problem import Problem
 from hvnas.search.reach import find_reach
+from hvnas.search.runs.session import FIELDS, History, Moment, history_csv, reference_of
 
 
 @pytest.fixture(scope="module")

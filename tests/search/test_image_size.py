@@ -10,7 +10,8 @@ import pytest
 
 from hvnas._files import read_yaml
 from hvnas.accuracy.combine import RankMean
-from hvnas.accuracy.estimator import ImageSize, image_size_of, load_estimator
+from hvnas.accuracy.estimator import ImageSize, image_size_of
+from hvnas.accuracy.loading import load_estimator
 from hvnas.arch import load_arch
 from hvnas.latency import load_device
 from hvnas.ops import MACS, PARAMS
@@ -19,7 +20,7 @@ from hvnas.search.making import make_problem
 from hvnas.search.run import problem_of
 from hvnas.space import FastPath, Space, load_space
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.train import begin, train_supernet
+from hvnas.supernet.run import begin, train_supernet
 
 FILES = Path(__file__).parents[1] / "supernet"
 DEVICE = "cpu-i7-12700h"
@@ -129,7 +130,7 @@ def test_what_a_resolution_would_tell_apart_is_one_network(supernet: Path, space
 
 
 def test_a_run_knows_its_size_without_its_data(supernet: Path, tmp_path: Path) -> None:
-    from hvnas.search.folder import RunFolder
+    from hvnas.search.runs.folder import RunFolder
 
     out = tmp_path / "run"
     search(

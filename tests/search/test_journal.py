@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from sharing import proposer, step
 
-from hvnas.search import optuna_journal, optuna_storage
-from hvnas.search.optuna_journal import JournalLock, StorageError, open_journal
+from hvnas.search.shared import journal
+from hvnas.search.shared import storage as optuna_storage
+from hvnas.search.shared.journal import JournalLock, StorageError, open_journal
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = b'{"op_code":4,"worker_id":"w","study_id":0}'
@@ -53,7 +54,7 @@ class TestLock:
     def test_one_that_was_left_is_taken_away_and_named(
         self, kind: str, path: Path, said: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(optuna_journal, "LOCK_GRACE_SECONDS", 1.3)
+        monkeypatch.setattr(journal, "LOCK_GRACE_SECONDS", 1.3)
         lock = path.with_name("m.journal.lock")
         if kind == "a file":
             lock.touch()
@@ -70,7 +71,7 @@ class TestLock:
     def test_one_that_is_held_is_waited_for(
         self, path: Path, said: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(optuna_journal, "LOCK_GRACE_SECONDS", 60.0)
+        monkeypatch.setattr(journal, "LOCK_GRACE_SECONDS", 60.0)
         lock = path.with_name("m.journal.lock")
         lock.symlink_to(path)
         with released_after(1.3, lock):
@@ -80,7 +81,7 @@ class TestLock:
     def test_one_whose_journal_grows_is_not_taken_away(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(optuna_journal, "LOCK_GRACE_SECONDS", 0.4)
+        monkeypatch.setattr(journal, "LOCK_GRACE_SECONDS", 0.4)
         lock = JournalLock(path)
         assert lock.acquire()
         stopped = threading.Event()
@@ -221,7 +222,7 @@ class TestDamage:
                 proposer(str(path))
 
     def test_a_line_without_an_end_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(optuna_journal, "_LONGEST_LINE", 1 << 16)
+        monkeypatch.setattr(journal, "_LONGEST_LINE", 1 << 16)
         path = tmp_path / "m.journal"
         path.write_bytes(b'{"op_code":' + b" " * (1 << 17))
         with pytest.raises(StorageError, match=r"m\.journal: line 1: longer than"):

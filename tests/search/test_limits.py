@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hvnas.arch import load_arch
-from hvnas.search.archive import Archive
+from hvnas.search.evaluations import Archive
 from hvnas.search.limits import Limit, find_limit
 from hvnas.search.making import make_problem
 from hvnas.search.problem import Problem

@@ -14,12 +14,12 @@ from hvnas.accuracy import Estimate
 from hvnas.arch import Arch
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.objectives import Objective
-from hvnas.search.optuna_run import OptunaRun, settled
-from hvnas.search.optuna_samplers import KINDS, OptunaStrategy
-from hvnas.search.optuna_study import SamplerStudy, distribution
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Silent
-from hvnas.search.state import Checkpoint
+from hvnas.search.runs.checkpoint import Checkpoint
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.optuna_run import OptunaRun, settled
+from hvnas.search.strategies.optuna_samplers import KINDS, OptunaStrategy
+from hvnas.search.strategies.optuna_study import SamplerStudy, distribution
 from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyGene, ToySpace
 
 LANDSCAPE = LANDSCAPES[0]

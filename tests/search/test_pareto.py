@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvnas.search.archive import Archive
+from hvnas.search.evaluations import Archive
 from hvnas.search.pareto import crowding, front, hypervolume, ranks, thin
 from hvnas.testing.strategies import LANDSCAPES, Landscape, ToySpace
 

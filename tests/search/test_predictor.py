@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from hvnas.arch import Arch
-from hvnas.search.predicted import Encoder, Optimist, Regressor, Scaling, predicted_problem
-from hvnas.search.predictor import Predictor, promising_batch
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Floats, Rows, Silent
-from hvnas.search.seen import row_keys
-from hvnas.search.state import Checkpoint
+from hvnas.search.rows import Floats, Rows, row_keys
+from hvnas.search.runs.checkpoint import Checkpoint
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.predicted import Encoder, Optimist, Regressor, Scaling, predicted_problem
+from hvnas.search.strategies.predictor import Predictor, promising_batch
 from hvnas.testing.strategies import (
     LANDSCAPES,
     Landscape,

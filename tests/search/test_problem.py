@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from hvnas.ops.columns import MACS, PARAMS
+from hvnas.ops.program import MACS, PARAMS
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.making import make_problem
 from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyDevice, ToyEstimator, ToySpace

@@ -17,12 +17,13 @@ from unreliable import Unreliable
 
 from hvnas.parallel import ray_cluster
 from hvnas.search import Archive, Checkpoint, Problem, State
-from hvnas.search.failures import EvaluationsFailed
-from hvnas.search.on_ray import run_on_ray
-from hvnas.search.registry import strategy_entry
+from hvnas.search.engines.failures import EvaluationsFailed
+from hvnas.search.engines.ray_batches import run_on_ray
 from hvnas.search.request import Engine
-from hvnas.search.seams import Rows, Silent
-from hvnas.search.state import Stopped
+from hvnas.search.rows import Rows
+from hvnas.search.runs.checkpoint import Stopped
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.registry import strategy_entry
 from hvnas.testing.estimators import Synthetic, expensive_problem
 from hvnas.testing.strategies import LANDSCAPES, MemoryCheckpoint
 
@@ -266,10 +267,10 @@ QUIET = """
 import sys
 from pathlib import Path
 from hvnas.search import Checkpoint
-from hvnas.search.on_ray import run_on_ray
+from hvnas.search.engines.ray_batches import run_on_ray
 from hvnas.search.request import Engine
-from hvnas.search.registry import strategy_entry
-from hvnas.search.seams import Silent
+from hvnas.search.strategies.registry import strategy_entry
+from hvnas.search.runs.session import Silent
 from hvnas.testing.estimators import Synthetic, expensive_problem
 from hvnas.testing.strategies import LANDSCAPES
 from unreliable import Unreliable

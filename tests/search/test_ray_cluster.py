@@ -21,12 +21,12 @@ from nodes import ENVIRONMENT, Node, wait_for
 SEARCH = """
 import sys
 from hvnas.search import Checkpoint
-from hvnas.search.on_ray import run_on_ray
+from hvnas.search.engines.ray_batches import run_on_ray
 from hvnas.search.request import Engine
-from hvnas.search.registry import strategy_entry
+from hvnas.search.strategies.registry import strategy_entry
 from hvnas.testing.estimators import Synthetic, expensive_problem
 from hvnas.testing.strategies import LANDSCAPES, Landscape
-from hvnas.search.seams import Silent
+from hvnas.search.runs.session import Silent
 
 
 class Watcher(Silent):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import toy
 
-from hvnas.search.folder import RunFolder
 from hvnas.search.problem import Problem
 from hvnas.search.reach import InfeasibleBudget, check_budget, find_reach, widened, with_widest_budget
 from hvnas.search.run import execute
+from hvnas.search.runs.folder import RunFolder
 from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyDevice, ToyLatencies, ToySpace
 
 

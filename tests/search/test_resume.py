@@ -12,13 +12,11 @@ import pytest
 import toy
 
 from hvnas.report import load_run
-from hvnas.search.archive import Archive
-from hvnas.search.folder import RunFolder
-from hvnas.search.history import History
+from hvnas.search.evaluations import Archive
 from hvnas.search.run import execute
-from hvnas.search.seams import Silent
-from hvnas.search.session import Session
-from hvnas.search.state import Checkpoint, FolderCheckpoint, State, Stopped
+from hvnas.search.runs.checkpoint import Checkpoint, FolderCheckpoint, State, Stopped
+from hvnas.search.runs.folder import RunFolder
+from hvnas.search.runs.session import History, Session, Silent
 
 
 def wait_for_new_state(out: Path, process: subprocess.Popen[bytes], *, since: float) -> None:
@@ -98,7 +96,7 @@ def test_killed_before_it_was_begun(tmp_path: Path) -> None:
 def test_finished_run_resumes_without_evaluating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = toy.run(tmp_path / "run")
     before = toy.outputs(tmp_path / "run")
-    monkeypatch.setattr("hvnas.search.evolution.Evolution.run", None)
+    monkeypatch.setattr("hvnas.search.strategies.evolution.Evolution.run", None)
     again = toy.run(tmp_path / "run")
     assert again.evaluated == first.evaluated
     assert toy.outputs(tmp_path / "run") == before

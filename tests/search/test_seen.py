@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hvnas.search.seen import SeenSet, row_keys
+from hvnas.search.rows import SeenSet, row_keys
 
 
 def test_behaves_as_a_set() -> None:

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import toy
 
-from hvnas.search.archive import Archive
-from hvnas.search.history import History
+from hvnas.search.evaluations import Archive
 from hvnas.search.reach import Reach, find_reach
-from hvnas.search.session import Session
-from hvnas.search.state import Checkpoint, State, Stopped
+from hvnas.search.runs.checkpoint import Checkpoint, State, Stopped
+from hvnas.search.runs.session import History, Session
 
 STATE = State(arrays={"a": np.arange(3)}, meta={"step": 4}, keys=np.array([5], dtype=np.uint64))
 

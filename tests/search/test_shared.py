@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from sharing import LANDSCAPE, at, check_shared, in_processes, proposer, run, search, start, step
 
-from hvnas.search import optuna_shared, optuna_storage
-from hvnas.search.optuna_samplers import OptunaStrategy
-from hvnas.search.optuna_shared import SharedStudy
-from hvnas.search.optuna_storage import StorageError, parse_storage
-from hvnas.search.seams import Silent
+from hvnas.search.runs.session import Silent
+from hvnas.search.shared import storage as optuna_storage
+from hvnas.search.shared import study as optuna_shared
+from hvnas.search.shared.journal import StorageError
+from hvnas.search.shared.storage import parse_storage
+from hvnas.search.shared.study import SharedStudy
+from hvnas.search.strategies.optuna_samplers import OptunaStrategy
 from hvnas.testing.strategies import MemoryCheckpoint
 
 KINDS = pytest.mark.parametrize("kind", ["journal", "sqlite"])

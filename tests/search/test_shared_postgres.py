@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sharing import LANDSCAPE, check_shared, in_processes, proposer, step
 
-from hvnas.search.optuna_storage import StorageError
+from hvnas.search.shared.journal import StorageError
 
 pytestmark = pytest.mark.slow
 _PASSWORD = "s3cret-of-the-test"

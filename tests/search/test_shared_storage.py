@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from sharing import LANDSCAPE, at, proposer, step
 
-from hvnas.search import optuna_storage
 from hvnas.search.evaluations import Evaluations
-from hvnas.search.optuna_storage import StorageError, masked, parse_storage
-from hvnas.search.optuna_trials import from_plain, to_plain
+from hvnas.search.shared import storage as optuna_storage
+from hvnas.search.shared.journal import StorageError
+from hvnas.search.shared.storage import masked, parse_storage
+from hvnas.search.shared.trials import from_plain, to_plain
 
 
 class TestStorageThatFails:

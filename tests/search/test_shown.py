@@ -9,9 +9,7 @@ import pytest
 import toy
 
 from hvnas.accuracy import Estimate
-from hvnas.search.objectives import Objective
-from hvnas.search.run import execute
-from hvnas.search.shown import (
+from hvnas.search.evaluations import (
     GUESS_SD,
     ROWS,
     best_place,
@@ -21,6 +19,8 @@ from hvnas.search.shown import (
     left_out_words,
     shown_places,
 )
+from hvnas.search.objectives import Objective
+from hvnas.search.run import execute
 
 GUESS, KNOWN = GUESS_SD + 1, 1.0
 

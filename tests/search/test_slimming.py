@@ -14,21 +14,21 @@ import pytest
 import torch
 
 from hvnas.accuracy import Estimate
-from hvnas.accuracy.inherited import Inherited, InheritedEstimator
+from hvnas.accuracy.trained.inherited import Inherited, InheritedEstimator
 from hvnas.arch import Arch
 from hvnas.ops import Program
 from hvnas.search import resume, search
-from hvnas.search.archive import Archive
+from hvnas.search.evaluations import Archive
 from hvnas.search.making import make_problem
 from hvnas.search.problem import Problem
 from hvnas.search.reach import InfeasibleBudget
-from hvnas.search.seams import Silent
-from hvnas.search.slimming import Slimming
-from hvnas.search.state import Checkpoint
+from hvnas.search.runs.checkpoint import Checkpoint
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.slimming import Slimming
 from hvnas.space import load_space
 from hvnas.supernet.request import SupernetRequest
+from hvnas.supernet.run import begin, train_supernet
 from hvnas.supernet.slimming import Moves
-from hvnas.supernet.train import begin, train_supernet
 from hvnas.testing import strategies
 from hvnas.testing.strategies import MemoryCheckpoint, StrategyConformance, WatchedProblem
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from hvnas.search import Archive, Engine, list_strategies
-from hvnas.search.engines import strategy_on
-from hvnas.search.evolution import Evolution
-from hvnas.search.registry import register_strategy, strategy_entry
-from hvnas.search.seams import Silent
-from hvnas.search.state import Checkpoint
+from hvnas.search.engines.engine import strategy_on
+from hvnas.search.runs.checkpoint import Checkpoint
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.evolution import Evolution
+from hvnas.search.strategies.registry import register_strategy, strategy_entry
 from hvnas.testing.strategies import LANDSCAPES, Landscape, StrategyConformance
 
 # They need a supernet: test_slimming.py.
@@ -106,7 +106,7 @@ def test_a_strategy_that_derives_from_nothing_needs_a_run_only(monkeypatch: pyte
         def run(self, problem: Any, **asked: Any) -> Archive:
             return Evolution().run(problem, **asked)
 
-    monkeypatch.setattr("hvnas.search.engines.strategy_entry", lambda _: SimpleNamespace(make=Foreign))
+    monkeypatch.setattr("hvnas.search.engines.engine.strategy_entry", lambda _: SimpleNamespace(make=Foreign))
     problem = LANDSCAPES[0].problem()
     strategy = strategy_on("foreign", Engine())
     strategy.check(problem)

@@ -14,12 +14,12 @@ import numpy as np
 
 from hvnas.accuracy import Estimate
 from hvnas.arch import Arch
-from hvnas.search.archive import Archive
-from hvnas.search.folder import RunConfig, RunFolder, versions
+from hvnas.search.evaluations import Archive
 from hvnas.search.problem import Problem
-from hvnas.search.result import SearchResult
 from hvnas.search.run import execute
-from hvnas.search.seams import Silent
+from hvnas.search.runs.folder import RunConfig, RunFolder, versions
+from hvnas.search.runs.result import SearchResult
+from hvnas.search.runs.session import Silent
 from hvnas.testing.strategies import LANDSCAPES
 
 LANDSCAPE = LANDSCAPES[1]

@@ -96,9 +96,9 @@ def test_a_full_table_begins_anew(tiny: Callable[..., Space], monkeypatch: pytes
     space = tiny()
     rows = draw(space, 400, seed=4)
     whole = FastPath(space, COLUMNS)(rows)
-    monkeypatch.setattr("hvnas.space.fastpath.MAX_ENTRIES", 8)
-    monkeypatch.setattr("hvnas.space.fastpath.CHUNK", 16)
-    monkeypatch.setattr("hvnas.space.fastpath.DENSE", 0)
+    monkeypatch.setattr("hvnas.space.fastpath.fastpath.MAX_ENTRIES", 8)
+    monkeypatch.setattr("hvnas.space.fastpath.fastpath.CHUNK", 16)
+    monkeypatch.setattr("hvnas.space.fastpath.fastpath.DENSE", 0)
     path = FastPath(space, COLUMNS)
     np.testing.assert_allclose(path(rows), whole, rtol=1e-9)
     assert len(path.entries) < 200

@@ -12,7 +12,7 @@ import pytest
 
 from hvnas.nn import build
 from hvnas.space import Space, load_space
-from hvnas.space.enumerate import Enumeration
+from hvnas.space.canonical.enumerate import Enumeration
 
 Write = Callable[..., Path]
 RowsOf = Callable[[Space], np.ndarray]

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from hvnas.studies.ablation import list_studies, load_study, run_study
-from hvnas.studies.ablation.facts import agreement, published, to_csv, to_json, undecided
+from hvnas.studies.ablation.facts import agreement, published, tables, to_csv, to_json, undecided
 from hvnas.studies.ablation.figure import write_study
-from hvnas.studies.ablation.rows import entries, known_of
 from hvnas.studies.ablation.run import PartResult, StudyResult
-from hvnas.studies.ablation.tables import tables
+from hvnas.studies.ablation.study import entries, known_of
 
 COUNTED = ("coatnet-layouts", "efficientformer-placement", "poolformer-mixers", "stems")
 SHIPPED = (*COUNTED, "linear-attention", "mobileformer-tokens", "mobilevit-patch")

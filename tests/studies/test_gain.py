@@ -11,25 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gain.contenders import FIXED, FOUND, RANDOM, Contender, Field, random_members, scaled_fixed_points
+from gain.output import Comparison, latency_lines, to_csv, verdict
+from gain.searching import Asked, searched, space_at
+from gain.statistics import over_best, over_median
+from gain.timings import Timings, backend_of
 
 from hvnas.arch import Arch, load_arch
 from hvnas.latency import Device, load_device
 from hvnas.latency.measure.sampling import Sampled
 from hvnas.space import Space
 from hvnas.studies.alone import FILE as TRAININGS
-from hvnas.studies.gain.contenders import (
-    FIXED,
-    FOUND,
-    RANDOM,
-    Contender,
-    Field,
-    random_members,
-    scaled_fixed_points,
-)
-from hvnas.studies.gain.output import Comparison, latency_lines, to_csv, verdict
-from hvnas.studies.gain.searching import Asked, searched, space_at
-from hvnas.studies.gain.statistics import over_best, over_median
-from hvnas.studies.gain.timings import Timings, backend_of
 
 DEVICE = "cpu-i7-12700h"
 FAMILY = "efficientvit"

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from hvnas._lock import locked
-from hvnas.studies.alone import FILE, Alone, Standalone
-from hvnas.studies.members import draws, in_bins, quantile_centres
+from hvnas._files import locked
+from hvnas.studies.alone import FILE, Alone, Standalone, draws, in_bins, quantile_centres
 from hvnas.studies.rank import LOCK, REPORT, RankOptions, RankReport, Subject, facts, rank, ranked
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.train import begin, train_supernet
-from hvnas.train.loop import Trainer
+from hvnas.supernet.run import begin, train_supernet
+from hvnas.train.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from hvnas.studies.rank_statistics import bootstrap, regret, rho, tau
+from hvnas.studies.rank import bootstrap, regret, rho, tau
 
 
 @pytest.fixture

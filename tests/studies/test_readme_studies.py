@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hvnas.studies.ablation import list_studies, load_study, run_study
-from hvnas.studies.ablation.tables import tables
+from hvnas.studies.ablation.facts import tables
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "hvnas" / "studies" / "README.md"

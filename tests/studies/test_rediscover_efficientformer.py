@@ -13,10 +13,17 @@ import pytest
 from hvnas.space import load_space
 from hvnas.studies.rediscovery import rediscover_efficientformer
 from hvnas.studies.rediscovery.efficientformer import Blame, Rediscovery, blamed
-from hvnas.studies.rediscovery.forced import forced
 from hvnas.studies.rediscovery.output import to_csv, to_json, write
-from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, held, shares
-from hvnas.studies.rediscovery.peers import BAND, percentile, random_peers
+from hvnas.studies.rediscovery.patterns import (
+    BAND,
+    PATTERNS,
+    LayoutOf,
+    forced,
+    held,
+    percentile,
+    random_peers,
+    shares,
+)
 
 L1 = "efficientformer_l1"
 
@@ -88,7 +95,7 @@ def test_peers_lie_in_the_band_and_the_gate_each_once(study: Rediscovery) -> Non
 
 
 def test_no_member_that_slow_is_said(study: Rediscovery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hvnas.studies.rediscovery.peers._WAIT", 5)
+    monkeypatch.setattr("hvnas.studies.rediscovery.patterns._WAIT", 5)
     with pytest.raises(ValueError, match=r"holds no network of 900\.000 ms"):
         random_peers(study.setting.problem(900.0, "on"), ms=900.0, n=5, seed=0)
 

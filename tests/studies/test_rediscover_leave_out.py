@@ -7,7 +7,7 @@ import pytest
 
 from hvnas.accuracy import Surrogate, load_estimator
 from hvnas.accuracy.estimator import values_of
-from hvnas.accuracy.scenarios import large_data_shift
+from hvnas.accuracy.surrogate.evidence import large_data_shift
 from hvnas.arch import load_arch
 from hvnas.latency import Device, load_device
 from hvnas.studies.rediscovery.leave_out import (

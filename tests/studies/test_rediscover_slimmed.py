@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from hvnas.accuracy.inherited import InheritedEstimator
+from hvnas.accuracy.trained.inherited import InheritedEstimator
 from hvnas.arch import load_arch
 from hvnas.studies.rediscovery import rediscover_efficientformer
 from hvnas.studies.rediscovery.efficientformer import Rediscovery
 from hvnas.studies.rediscovery.output import to_json, write
 from hvnas.studies.rediscovery.patterns import PATTERNS
-from hvnas.studies.rediscovery.slimmed import WithSupernet, supernet_in, with_supernet
-from hvnas.studies.rediscovery.supernet import REQUEST, to_train
+from hvnas.studies.rediscovery.slimmed import REQUEST, WithSupernet, supernet_in, to_train, with_supernet
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.train import begin, train_supernet
+from hvnas.supernet.run import begin, train_supernet
 
 SHARE, EVALS = 0.5, 12
 WAYS = ["slimming", "supernet", "both", "all four"]

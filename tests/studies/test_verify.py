@@ -11,9 +11,18 @@ import torch
 import hvnas.studies.verify as verify_module
 from hvnas.arch import Arch, list_models, load_arch, save_arch
 from hvnas.space import Space, load_space
-from hvnas.studies.forward import build_without_weights, fill_weights, forward_problem
 from hvnas.studies.published import last_digit, params_agree, read_published
-from hvnas.studies.verify import MISMATCH, MISPRINT, OK, UNPUBLISHED, verify, verify_arch
+from hvnas.studies.verify import (
+    MISMATCH,
+    MISPRINT,
+    OK,
+    UNPUBLISHED,
+    build_without_weights,
+    fill_weights,
+    forward_problem,
+    verify,
+    verify_arch,
+)
 
 # One or two of each family, every counting rule, and every kind of misprint.
 FAST = """

@@ -11,8 +11,8 @@ import pytest
 from hvnas.arch import load_arch
 from hvnas.ops import MACS
 from hvnas.space import FastPath, Space, load_space
-from hvnas.supernet.drawing import EvenDraws
-from hvnas.supernet.memory import plan
+from hvnas.supernet.schemes import EvenDraws
+from hvnas.supernet.weights.memory import plan
 
 NUMBER = 640
 

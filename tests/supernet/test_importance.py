@@ -23,8 +23,8 @@ from hvnas.supernet.importance import (
     types_by_position,
 )
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.train import begin, go_on, train_supernet
-from hvnas.supernet.training import SupernetTrainer, supernet_for
+from hvnas.supernet.run import begin, go_on, train_supernet
+from hvnas.supernet.trainer import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
 from hvnas.train.recipes import load_recipe
 

@@ -11,8 +11,7 @@ from hvnas.nn import build_block
 from hvnas.nn.coatnet import RelativeBias
 from hvnas.nn.metaformer import RandomMixer
 from hvnas.ops import State
-from hvnas.supernet.composite import describe
-from hvnas.supernet.layout import Dim, Layout, Selection, axes, joined
+from hvnas.supernet.weights.composite import Dim, Layout, Selection, axes, describe, joined
 
 
 def select(tensor: torch.Tensor, largest: Dim, wanted: Dim) -> torch.Tensor:

@@ -16,20 +16,20 @@ import torch
 import yaml
 from torch.nn import functional as F
 
-from hvnas._lock import locked
+from hvnas._files import locked
 from hvnas.nn.weights import read_safetensors
 from hvnas.space import load_space
 from hvnas.supernet import Supernet, recalibrate
 from hvnas.supernet.checkpoint import STATE, SupernetFolder
 from hvnas.supernet.request import SupernetRequest
+from hvnas.supernet.run import begin, go_on, recipe_of, train_supernet
 from hvnas.supernet.schemes import list_schemes
 from hvnas.supernet.scoring import calibration_batches, inherited_top1
-from hvnas.supernet.train import begin, go_on, recipe_of, train_supernet
-from hvnas.supernet.training import SupernetTrainer, supernet_for
+from hvnas.supernet.trainer import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
 from hvnas.train.evaluation import to_tensors, top1_of
-from hvnas.train.loop import DivergedError, Progress
 from hvnas.train.recipes import load_recipe, training_of
+from hvnas.train.trainer import DivergedError, Progress
 
 Weights = dict[str, torch.Tensor]
 
@@ -192,7 +192,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 CHILD = """
 import sys, time, torch
 from hvnas.supernet.checkpoint import SupernetFolder
-from hvnas.supernet.train import train_supernet
+from hvnas.supernet.run import train_supernet
 torch.set_num_threads(1)
 train_supernet(SupernetFolder(sys.argv[1]), device="cpu", save_every=0.0, progress=lambda _: time.sleep(0.05))
 """

@@ -8,8 +8,8 @@ from torch import nn
 
 from hvnas.space import load_space
 from hvnas.supernet import Supernet
-from hvnas.supernet.initial import ends_residual, quieten
-from hvnas.supernet.modules import inner_of
+from hvnas.supernet.trainer import ends_residual, quieten
+from hvnas.supernet.weights.variants import inner_of
 
 NEAR_NOTHING = 1e-3  # layer scales start at 1e-5
 # a map and tokens come out, or what replaces the input and no shortcut passes by
@@ -38,7 +38,7 @@ def test_blocks_behind_others_leave_their_input_as_it_is() -> None:
 
 
 def test_blocks_of_ones_own_say_what_they_end_with() -> None:
-    from hvnas.supernet import initial
+    from hvnas.supernet import trainer
 
     class Own(nn.Module):
         def __init__(self) -> None:
@@ -47,6 +47,6 @@ def test_blocks_of_ones_own_say_what_they_end_with() -> None:
 
     try:
         ends_residual(Own, "last.weight")
-        assert list(initial._ends_of(nn.Sequential(nn.Identity(), Own()))) == ["1.last.weight"]
+        assert list(trainer._ends_of(nn.Sequential(nn.Identity(), Own()))) == ["1.last.weight"]
     finally:
-        initial._ENDS.pop(Own, None)
+        trainer._ENDS.pop(Own, None)

@@ -12,8 +12,7 @@ from torch import nn
 
 from hvnas.space import load_space
 from hvnas.supernet import Supernet
-from hvnas.supernet.conflict import project, taken
-from hvnas.supernet.schemes import Fair, Shrinking, list_schemes, make_scheme
+from hvnas.supernet.schemes import Fair, Shrinking, list_schemes, make_scheme, project, taken
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import torch
 
 from hvnas.arch import load_arch
 from hvnas.nn import build
-from hvnas.train.dropout import drop_features
+from hvnas.train.fitting import drop_features
 from hvnas.train.recipes import load_recipe, training_of
-from hvnas.train.training import Optimizer, RandAugment, Training, training_to_json
+from hvnas.train.settings import Optimizer, RandAugment, Training, training_to_json
 
 kornia = pytest.importorskip("kornia")
 TIMM = RandAugment(count=2, magnitude=9, of=10, probability=0.5, mstd=0.5, inc=True)
@@ -20,7 +20,7 @@ SHAPE = torch.Size((400, 3, 32, 32))
 
 def magnitudes(settings: RandAugment) -> dict[str, torch.Tensor]:
     """Of every operation by the name of what it varies."""
-    from hvnas.train.randaugment import Operations
+    from hvnas.train.augment import Operations
 
     torch.manual_seed(0)
     operations = [module[0] for module in Operations(settings).children()]
@@ -30,7 +30,7 @@ def magnitudes(settings: RandAugment) -> dict[str, torch.Tensor]:
 
 
 def test_without_noise_it_is_kornias_own_draw_for_draw() -> None:
-    from hvnas.train.randaugment import Operations
+    from hvnas.train.augment import Operations
 
     images = torch.rand(8, 3, 32, 32)
     for seed in range(5):
@@ -63,7 +63,7 @@ def test_severity_increases_with_the_magnitude_only_where_that_is_asked_for() ->
 
 
 def test_about_half_of_the_images_are_left_alone() -> None:
-    from hvnas.train.randaugment import Operations
+    from hvnas.train.augment import Operations
 
     torch.manual_seed(0)
     images = torch.rand(*SHAPE)

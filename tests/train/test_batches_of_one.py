@@ -8,13 +8,13 @@ import pytest
 
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.train import begin as begin_supernet
-from hvnas.train.asked import begin
+from hvnas.supernet.run import begin as begin_supernet
+from hvnas.train.begin import begin
 from hvnas.train.data import load_data
 from hvnas.train.fitting import check_batch
-from hvnas.train.loop import Trainer, network_for
 from hvnas.train.recipes import load_recipe, with_batch
 from hvnas.train.request import TrainRequest
+from hvnas.train.trainer import Trainer, network_for
 
 SMALL = Path(__file__).parents[1] / "supernet" / "small.yaml"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hvnas.train.events import MISSING, recorded
-from hvnas.train.loop import Progress
+from hvnas.train.trainer import Progress
 
 STEPS = 3
 

@@ -21,11 +21,10 @@ from hvnas.arch import load_arch
 from hvnas.train.augment import make_augmentation
 from hvnas.train.data import ArraySplit, Data, load_data
 from hvnas.train.fitting import fit_arch, least_resolution
-from hvnas.train.loop import DivergedError, Progress, Trainer, network_for
-from hvnas.train.optim import MovingAverage, make_optimizer
+from hvnas.train.optim import MovingAverage, learning_rate, make_optimizer
 from hvnas.train.recipes import Recipe, load_recipe, training_of
-from hvnas.train.schedule import learning_rate
-from hvnas.train.training import Augment, Optimizer, RandAugment, Schedule, Training
+from hvnas.train.settings import Augment, Optimizer, RandAugment, Schedule, Training
+from hvnas.train.trainer import DivergedError, Progress, Trainer, network_for
 
 
 @pytest.fixture(autouse=True)

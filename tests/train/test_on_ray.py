@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hvnas.arch import load_arch, save_arch
-from hvnas.train.asked import begin
+from hvnas.train.begin import begin
 from hvnas.train.folder import TrainFolder
 from hvnas.train.request import TrainRequest, Workers
 from hvnas.train.run import train_in_folder

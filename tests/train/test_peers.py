@@ -47,10 +47,10 @@ import sys
 import numpy as np, torch, torch.distributed as dist
 from torch import nn
 from hvnas.train.data import ArraySplit, Data
-from hvnas.train.loop import Trainer
+from hvnas.train.trainer import Trainer
 from hvnas.train.peers import Group, Peers
 from hvnas.train.recipes import Recipe
-from hvnas.train.training import Optimizer, Training
+from hvnas.train.settings import Optimizer, Training
 
 rank, count, store, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 torch.set_num_threads(1)

@@ -15,12 +15,12 @@ import torch
 from hvnas.arch import load_arch, save_arch
 from hvnas.nn import build
 from hvnas.nn.weights import save_weights
-from hvnas.train.asked import begin, default_out, go_on, network_of
+from hvnas.train.begin import begin, default_out, go_on, network_of
 from hvnas.train.folder import TrainFolder, find_training
-from hvnas.train.loop import Progress
 from hvnas.train.request import TrainRequest
 from hvnas.train.run import held, train_in_folder
 from hvnas.train.score import evaluate
+from hvnas.train.trainer import Progress
 
 RECIPE = """
 schema: hvnas.recipe/1

@@ -11,16 +11,14 @@ from torch.nn import functional as F
 
 from hvnas.arch import load_arch
 from hvnas.nn import build
-from hvnas.train.batches import Plan
+from hvnas.train.augment import make_mixing
 from hvnas.train.data import load_data
+from hvnas.train.evaluation import Plan
 from hvnas.train.fitting import check_sizes
-from hvnas.train.loop import Trainer, network_for
-from hvnas.train.mixing import make_mixing
-from hvnas.train.objective import make_loss
-from hvnas.train.optim import clip_by_weights, make_optimizer
+from hvnas.train.optim import clip_by_weights, learning_rate, make_loss, make_optimizer
 from hvnas.train.recipes import load_recipe, trainable_recipes, training_of, with_batch
-from hvnas.train.schedule import learning_rate
-from hvnas.train.training import Distillation, Mix, MultiScale, Optimizer, Schedule, Training
+from hvnas.train.settings import Distillation, Mix, MultiScale, Optimizer, Schedule, Training
+from hvnas.train.trainer import Trainer, network_for
 
 LABELS = torch.tensor([0, 1, 2, 0])
 

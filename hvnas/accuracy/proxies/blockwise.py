@@ -1,4 +1,4 @@
-"""A network run block by block, each block cut off from the gradients of the others.
+"""AZ-NAS's expressivity and trainability: a network run block by block, without gradients between blocks.
 
 Shapes: B batch, C channels, P positions (of a map, or tokens).
 """
@@ -100,3 +100,83 @@ def run_blocks(subject: Subject, images: Tensor, visit: Visit, *, gradients: boo
     subject.model.train()
     with torch.set_grad_enabled(gradients), visiting(subject.blocks, visit, gradients=gradients):
         subject.model(images)
+
+
+IMAGES = 8
+
+
+def isotropy(features: Tensor) -> float:
+    """``-sum p log p`` with p the normalised eigenvalues of the channels' covariance.
+
+    `features` is a map ``[B, C, H, W]`` or tokens ``[B, N, D]``; every position of every image is a
+    sample. At most log(channels); 0 where features do not vary.
+    """
+    rows = as_rows(features).flatten(0, 1)
+    rows = rows - rows.mean(0)
+    # the smaller of the two products has the same eigenvalues but for zeros
+    product = rows.T @ rows if rows.shape[0] >= rows.shape[1] else rows @ rows.T
+    eigenvalues = torch.linalg.eigvalsh(product.double()).clamp(min=0)
+    total = eigenvalues.sum()
+    if total == 0:
+        return 0.0
+    return float(torch.special.entr(eigenvalues / total).sum())
+
+
+def az_expressivity(subject: Subject) -> float:
+    """``sum over blocks of H(p)``: the entropy of the normalised principal components of their outputs.
+
+    Blocks of any kind: what counts is their output, a map's positions or tokens being the samples;
+    convolution, linear and attention layers inside have no say of their own. The stem and the head are
+    left out, downsampling layers count as blocks. 8 images of noise, batch norm on their statistics.
+
+    Source: "AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search", 2403.19232, section 3,
+    expressivity. Known failure: entropies are all near log(width), so that the sum is mostly a count of
+    blocks, weighted by the logarithm of their width. Cost: one forward pass of 8 images without
+    gradients, and the eigenvalues of one matrix of width x width per block.
+    """
+    entropies: list[float] = []
+    run_blocks(subject, subject.images(IMAGES), lambda _, y: entropies.append(isotropy(y)))
+    return sum(entropies)
+
+
+def stability(x: Tensor, y: Tensor, generator: torch.Generator) -> float | None:
+    """``2 - s - 1/s`` with s the spectral norm of the block ``x -> y`` as a linear map of channels.
+
+    For a Rademacher vector g at y, ``A = E[g_x g^T]`` over images and positions, g_x its product with
+    the block's Jacobian. 0 where s = 1, negative elsewhere; None where positions do not correspond.
+    """
+    g = torch.empty_like(y).bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
+    (at_x,) = torch.autograd.grad(y, x, g)
+    before = rows_like(at_x, y)
+    if before is None:
+        return None
+    after = as_rows(g)
+    map_ = torch.einsum("bpc,bpd->cd", before, after) / (after.shape[0] * after.shape[1])
+    norm = float(torch.linalg.matrix_norm(map_, ord=2))
+    return 2.0 - norm - 1.0 / norm if norm > 0 else float("-inf")
+
+
+def az_trainability(subject: Subject) -> float:
+    """``mean over blocks of 2 - s - 1/s``, s the spectral norm of a block as a linear map of channels.
+
+    A block is taken to act on the channels of every position alike, whatever convolution, linear or
+    attention layers are inside: its Jacobian is estimated by sending Rademacher noise back through the
+    block alone. Where a block strides, an output position stands for the input positions that it
+    covers. Blocks whose positions do not correspond (a class token that is added) are left out, and so
+    are the stem and the head. 8 images of noise, batch norm on their statistics.
+
+    Source: "AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search", 2403.19232, section 3,
+    trainability. Known failure: it rewards blocks near the identity, so it ranks plain transformers
+    backwards by size; useful beside a measure of size, not alone. Cost: one forward and backward pass of
+    8 images, and the singular values of one matrix of width x width per block.
+    """
+    generator = torch.Generator().manual_seed(subject.seed + 3)
+    terms: list[float] = []
+
+    def visit(x: Tensor, y: Tensor) -> None:
+        term = stability(x, y, generator)
+        if term is not None:
+            terms.append(term)
+
+    run_blocks(subject, subject.images(IMAGES), visit, gradients=True)
+    return sum(terms) / len(terms) if terms else float("nan")

@@ -1,8 +1,11 @@
-"""The pass that SynFlow and DSS share: absolute weights, an image of ones, the sum of the outputs."""
+"""SynFlow and DSS, and the pass that they share: absolute weights, an image of ones, the sum of the
+outputs.
+"""
 
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -49,3 +52,49 @@ def flows(subject: Subject) -> list[Flow]:
 def _flow(layer: nn.Conv2d | nn.Linear, gradient: Tensor | None, attention: bool) -> Flow:
     weight = layer.weight.detach()
     return Flow(weight, torch.zeros_like(weight) if gradient is None else gradient, attention)
+
+
+def synflow(subject: Subject) -> float:
+    """``log sum |θ ∘ dR/dθ|`` over the weights of all layers, ``R = sum_c f(1; |θ|)_c``.
+
+    Convolutions and linear layers, those of attention included, count by their weights; softmax
+    attention over positions passes gradients like any layer. Unlike the source, norms stay: LayerNorm
+    and GroupNorm normalise, batch norm passes its input on, since without them softmax attention
+    overflows. In float64; the logarithm keeps the order.
+
+    Source: "Pruning neural networks without any data by iteratively conserving synaptic flow", 2006.05467,
+    R_SF and its saliency; as a score of architectures 2101.08134, section 3. Known failure: values grow
+    exponentially through layers with batch norm alone, so that a LayerNorm branch behind them adds
+    nothing to its residual and the classifier alone decides; networks of different norms are not
+    comparable, and very deep ones overflow and rank last. Cost: one forward and backward pass of one
+    image in float64.
+    """
+    total = sum(float(flow.saliency) for flow in flows(subject))
+    return math.log(total) if total > 0 else float("nan")
+
+
+def diversity(flow: Flow) -> float:
+    """``‖dR/dW‖_nuc · ‖W‖_nuc``, a weight tensor as a matrix of outputs by all the rest."""
+    return math.prod(
+        float(torch.linalg.matrix_norm(matrix.flatten(1), ord="nuc"))
+        for matrix in (flow.gradient, flow.weight)
+    )
+
+
+def dss(subject: Subject) -> float:
+    """``log(sum over attention of ‖dR/dW‖_nuc ‖W‖_nuc + sum over the rest of sum |W ∘ dR/dW|)``.
+
+    W are the absolute weights of a layer and R the sum of the outputs for an image of ones, as in
+    `hvnas.accuracy.proxies.flow`, norms kept. Attention: the linear layers, or 1x1 convolutions, that
+    make queries, keys and values, and the projection. The rest: MLPs, patch embedding and classifier.
+    The source defines it for pure ViT. On other networks, this project counts every convolution outside
+    of attention with the rest, and a network without attention has the second sum alone, which is
+    `synflow`; nothing published supports either.
+
+    Source: "Training-free Transformer Architecture Search", 2203.12217, section 3, the DSS indicator.
+    Known failure: the two sums have different scales, and the larger decides; of hybrid networks it says
+    nothing. Cost: one forward and backward pass of one image in float64, and the singular values of two
+    matrices for every layer of attention.
+    """
+    total = sum(diversity(flow) if flow.attention else float(flow.saliency) for flow in flows(subject))
+    return math.log(total) if total > 0 else float("nan")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._registry import Late, Registry
-from hvnas.accuracy.columns import COLUMNS
+from hvnas.accuracy.surrogate.features import COLUMNS
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program, evaluate_columns
 
@@ -164,7 +164,7 @@ def free(values: Array) -> Array:
 
 register_probe("naswot")(Late("hvnas.accuracy.proxies.naswot:naswot"))
 register_probe("zico")(Late("hvnas.accuracy.proxies.zico:zico"))
-register_probe("az_expressivity")(Late("hvnas.accuracy.proxies.az_expressivity:az_expressivity"))
-register_probe("az_trainability")(Late("hvnas.accuracy.proxies.az_trainability:az_trainability"))
-register_probe("synflow")(Late("hvnas.accuracy.proxies.synflow:synflow"))
-register_probe("dss")(Late("hvnas.accuracy.proxies.dss:dss"))
+register_probe("az_expressivity")(Late("hvnas.accuracy.proxies.blockwise:az_expressivity"))
+register_probe("az_trainability")(Late("hvnas.accuracy.proxies.blockwise:az_trainability"))
+register_probe("synflow")(Late("hvnas.accuracy.proxies.flow:synflow"))
+register_probe("dss")(Late("hvnas.accuracy.proxies.flow:dss"))

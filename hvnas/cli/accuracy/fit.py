@@ -23,7 +23,7 @@ def run(
     The published results enter as the prior. Its error with each result left out is printed; use the file as
     --estimator FILE.
     """
-    from hvnas.accuracy.own import fit_own, save_own
+    from hvnas.accuracy.surrogate.own import fit_own, save_own
 
     path = Path(out if out.endswith(".json") else f"{out}.json")
     estimator = fit_own(results, path.stem)

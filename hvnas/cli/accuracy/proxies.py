@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvnas._validation import MOST_SEED
+from hvnas._names import MOST_SEED
 from hvnas.cli._screen import Screen, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hvnas.accuracy.proxies.table import ProxyColumn
+    from hvnas.accuracy.proxies.estimators import ProxyColumn
 
 
 def run(
@@ -31,7 +31,7 @@ def run(
     Higher is better; the scores are not points of top-1, and those of different proxies do not compare. The
     place is among the networks given. A score that cannot be computed comes last.
     """
-    from hvnas.accuracy.proxies.table import score_table
+    from hvnas.accuracy.proxies.estimators import score_table
     from hvnas.arch import load_arch
 
     networks = [load_arch(name) for name in archs]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hvnas.cli._numbers import chance, points
+from hvnas._numbers import chance, points
 from hvnas.cli._screen import Screen, print_json
 
 
@@ -21,7 +21,7 @@ def run(
     The probability is that of the place, over what the published results leave open.
     """
     from hvnas.accuracy import Surrogate, load_estimator
-    from hvnas.accuracy.layouts import rank_probabilities
+    from hvnas.accuracy.surrogate.surrogate import rank_probabilities
     from hvnas.arch import load_arch
 
     surrogate = load_estimator("surrogate")

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hvnas.cli import _numbers as numbers
+from hvnas import _numbers as numbers
 from hvnas.cli._failure import Failure
-from hvnas.cli._output import check_output, writing
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import Screen, check_output, print_json, writing
 
 if TYPE_CHECKING:
     from hvnas.latency import Device
-    from hvnas.latency.recalibrate import Recalibrated
+    from hvnas.latency.calibration.recalibrate import Recalibrated
 
 
 def run(
@@ -48,9 +47,9 @@ def run(
     written even where the error does not fall, with a warning. Use it with --device NAME.yaml.
     """
     from hvnas.latency import load_device
-    from hvnas.latency.measured_models import read_models
-    from hvnas.latency.recalibrate import check_protocol, check_unit, in_milliseconds, recalibrate
-    from hvnas.latency.write import write_device
+    from hvnas.latency.calibration.recalibrate import check_protocol, check_unit, in_milliseconds, recalibrate
+    from hvnas.latency.files import write_device
+    from hvnas.latency.remote.measurements import read_models
 
     _check_target(out, measurements, force=force)
     base = load_device(device)
@@ -96,7 +95,7 @@ def _parameters(device: Device) -> dict[str, float]:
 
 
 def _facts(base: Device, made: Recalibrated, out: Path) -> dict[str, Any]:
-    from hvnas.latency.recalibrate import AFTER, BEFORE
+    from hvnas.latency.calibration.recalibrate import AFTER, BEFORE
 
     error = made.device.inside_error
     return {
@@ -119,7 +118,7 @@ def _facts(base: Device, made: Recalibrated, out: Path) -> dict[str, Any]:
 
 
 def _print(screen: Screen, base: Device, made: Recalibrated, out: Path) -> None:
-    from hvnas.latency.recalibrate import AFTER, BEFORE
+    from hvnas.latency.calibration.recalibrate import AFTER, BEFORE
 
     screen.line(f"{base.name} refitted to {len(made.measured)} measured networks", style="bold")
     screen.heading("Networks, each predicted by a fit to the others")

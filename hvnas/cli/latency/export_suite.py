@@ -12,7 +12,7 @@ from hvnas.cli._progress import Steps
 from hvnas.cli._screen import Screen, print_json
 
 if TYPE_CHECKING:
-    from hvnas.latency.suite import Exported, Suite
+    from hvnas.latency.remote.suite import Exported, Suite
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
     README.md in the folder says which tool to run on the device and how its results become a device here.
     Stopped and run again, it goes on where it was.
     """
-    from hvnas.latency.suite import export_suite, plan_suite
+    from hvnas.latency.remote.suite import export_suite, plan_suite
     from hvnas.space import load_space
 
     suite = plan_suite(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvnas.cli import _numbers as numbers
-from hvnas.cli import _options as options
+from hvnas import _numbers as numbers
+from hvnas.cli import _group as options
 from hvnas.cli._screen import Screen, print_json
 
 if TYPE_CHECKING:
-    from hvnas.latency.importing import Source
+    from hvnas.latency.remote.importing import Source
 
 
 def run(
@@ -56,8 +56,8 @@ def run(
     What a file states of device, runtime, precision, threads and batch is taken from it; what it does not
     state must be given, and what is given must not contradict it. OUT is written whole or not at all.
     """
-    from hvnas.latency.importing import Given, import_files, load_format
-    from hvnas.latency.measurements import kind_of, write_measurements
+    from hvnas.latency.remote.importing import Given, import_files, load_format
+    from hvnas.latency.remote.measurements import kind_of, write_measurements
 
     if not out.absolute().parent.is_dir():
         raise ValueError(f"{out}: there is no folder {out.parent} to write to; create it")

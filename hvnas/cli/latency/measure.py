@@ -9,7 +9,7 @@ import typer
 
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli.latency._plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, blocks_for
+from hvnas.cli.latency.plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, blocks_for
 
 if TYPE_CHECKING:
     from hvnas.latency.measure.table import Built

@@ -1,4 +1,4 @@
-"""``hvnas latency plan``: what a table of a space takes to measure."""
+"""``hvnas latency plan``: what a table of a space takes to measure; options that ``measure`` has too."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import typer
 
 from hvnas.cli._progress import duration
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli.latency._plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, blocks_for
 
 if TYPE_CHECKING:
-    from hvnas.latency.measure.estimate import Seconds
     from hvnas.latency.measure.plan import Plan
+    from hvnas.latency.measure.run import Seconds
 
 
 def run(
@@ -34,8 +33,8 @@ def run(
     measured, those are chosen that cover the others.
     """
     from hvnas.latency.measure.backends import make_backend
-    from hvnas.latency.measure.estimate import estimate
     from hvnas.latency.measure.plan import make_plan
+    from hvnas.latency.measure.run import estimate
     from hvnas.space import load_space
 
     timer = make_backend(backend, threads=threads)
@@ -90,3 +89,24 @@ def _print(screen: Screen, plan: Plan, seconds: Seconds | None) -> None:
     )
     if seconds is not None:
         screen.line(f"Time: about {duration(seconds.total)}, by a sample measured here just now.")
+
+
+SPACE = Annotated[str, typer.Option(metavar="NAME|FILE", help="The space: see hvnas spaces.")]
+BACKEND = Annotated[
+    str, typer.Option(metavar="torch-cpu|torch-cuda|onnxruntime", help="What runs the networks.")
+]
+THREADS = Annotated[int, typer.Option(min=1, help="Threads to run on.")]
+OPS = Annotated[int, typer.Option(help="About how many distinct ops to measure.")]
+BLOCKS = Annotated[
+    int | None,
+    typer.Option(min=0, help="How many blocks to measure as stacks. Default: 60, for onnxruntime none."),
+]
+NETWORKS = Annotated[int, typer.Option(help="How many whole networks to measure beside the ops.")]
+SEED = Annotated[int, typer.Option(min=0, help="The same seed plans the same.")]
+
+
+def blocks_for(backend: str, asked: int | None) -> int:
+    """Blocks to measure; each must be exported twice for ONNX Runtime, which takes longer than all else."""
+    if asked is not None:
+        return asked
+    return 0 if backend == "onnxruntime" else 60

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hvnas import _numbers as numbers
 from hvnas.cli import _devices
-from hvnas.cli import _numbers as numbers
 from hvnas.cli._failure import Failure
-from hvnas.cli._output import writing
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import Screen, print_json, writing
 
 if TYPE_CHECKING:
     from hvnas.latency import Breakdown, Device, LatencyEstimate
@@ -65,14 +64,14 @@ def run(
 
 def _program(arch: str | None, module: str | None, resolution: int | None) -> tuple[str, Program]:
     if module is not None:
-        from hvnas.latency.modules import module_program
+        from hvnas.ops.factory import module_program
 
         return module, module_program(module, resolution=resolution)
     from hvnas.arch import load_arch
 
     network = load_arch(str(arch))
     if resolution is not None:
-        from hvnas.latency.modules import check_resolution
+        from hvnas.ops.factory import check_resolution
 
         check_resolution(resolution)
         network = network.with_(resolution=resolution)

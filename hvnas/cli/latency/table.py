@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
+from hvnas import _numbers as numbers
 from hvnas.cli import _devices
-from hvnas.cli import _numbers as numbers
-from hvnas.cli._output import check_output, writing
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import Screen, check_output, print_json, writing
 
 
 def run(
@@ -35,7 +34,7 @@ def run(
     """
     from hvnas._files import write_atomic
     from hvnas.latency import load_device
-    from hvnas.latency.lookup import fixed_ms, lookup, lookup_text, space_keys
+    from hvnas.latency.tables.lookup import fixed_ms, lookup, lookup_text, space_keys
     from hvnas.space import load_space
 
     check_output(out)

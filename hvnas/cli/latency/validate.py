@@ -12,9 +12,8 @@ import typer
 
 from hvnas.cli import _devices
 from hvnas.cli._failure import Failure
-from hvnas.cli._output import writing
 from hvnas.cli._progress import Steps
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import Screen, print_json, writing
 
 if TYPE_CHECKING:
     from hvnas.latency import Device
@@ -94,8 +93,8 @@ def run(
 
 
 def _read(path: Path, device: Device) -> _Measured:
-    from hvnas.latency.measured_models import read_models
-    from hvnas.latency.recalibrate import check_protocol
+    from hvnas.latency.calibration.recalibrate import check_protocol
+    from hvnas.latency.remote.measurements import read_models
 
     models = read_models(path)
     row = models[0].row
@@ -122,10 +121,17 @@ def _measure(device: Device, name: str, n: int, *, space: str, seed: int) -> _Me
             f"{device.name} is {device.info.method}, not a table of this host; "
             "give measured times of its networks with --measurements"
         )
-    from hvnas.latency.measure.networks import time_networks
-    from hvnas.latency.measured_files import PARTIAL
-    from hvnas.latency.measured_models import family_of
-    from hvnas.latency.validation import MACS, backend_of, check_host, device_file, held_out, known_hashes
+    from hvnas.latency.calibration.validation import (
+        MACS,
+        backend_of,
+        check_host,
+        device_file,
+        held_out,
+        known_hashes,
+    )
+    from hvnas.latency.measure.run import time_networks
+    from hvnas.latency.remote.measurements import family_of
+    from hvnas.latency.tables.measured_files import PARTIAL
     from hvnas.space import load_space
 
     if PARTIAL in device.rules:
@@ -149,7 +155,7 @@ def _measure(device: Device, name: str, n: int, *, space: str, seed: int) -> _Me
 
 
 def _compare(device: Device, measured: _Measured) -> tuple[dict[str, Any], list[float]]:
-    from hvnas.latency.validation import is_in_table, report
+    from hvnas.latency.calibration.validation import is_in_table, report
 
     estimates = [device.latency(program) for program in measured.programs]
     ms = [e.ms for e in estimates]
@@ -168,7 +174,7 @@ def _compare(device: Device, measured: _Measured) -> tuple[dict[str, Any], list[
 def _store(report: dict[str, Any], name: str, device: Device, measured: _Measured) -> str:
     """Keep the report where the device's file can be written; says what became of it."""
     from hvnas.cli._failure import one_line
-    from hvnas.latency.validation import device_file, store
+    from hvnas.latency.calibration.validation import device_file, store
 
     if measured.elsewhere is not None:
         return f"not stored: the times are of {measured.elsewhere}, not of {device.info.device}"
@@ -183,7 +189,7 @@ def _store(report: dict[str, Any], name: str, device: Device, measured: _Measure
 
 
 def _plot(device: Device, measured: _Measured, ms: Sequence[float], path: Path) -> None:
-    from hvnas.latency.validation import save_plot
+    from hvnas.latency.calibration.validation import save_plot
 
     title = f"{device.name} ({_devices.method(device.info)}): predicted and measured"
     with writing(path):

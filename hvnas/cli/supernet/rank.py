@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hvnas.cli import _numbers as numbers
+from hvnas import _numbers as numbers
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import Screen, print_json
 from hvnas.cli._signals import until_stopped
 
 if TYPE_CHECKING:
-    from hvnas.studies.rank import RankOptions, RankReport
-    from hvnas.studies.rank_statistics import Interval
+    from hvnas.studies.rank import Interval, RankOptions, RankReport
 
 
 def run(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvnas.cli import _numbers as numbers
+from hvnas import _numbers as numbers
 from hvnas.cli._request import takes
 from hvnas.cli._screen import Screen, print_json
 from hvnas.cli._training import JsonOption, carry_out, check_device
@@ -17,7 +17,7 @@ from hvnas.train.request import Workers
 
 if TYPE_CHECKING:
     from hvnas.supernet.checkpoint import SupernetFolder
-    from hvnas.supernet.train import SupernetResult
+    from hvnas.supernet.run import SupernetResult
 
 
 @takes(SupernetRequest)
@@ -33,7 +33,7 @@ def run(
     A search then takes the folder as --estimator supernet:DIR. Stopped or killed, --resume goes on to the
     same weights. At the end a few members are scored with and without BatchNorm recalibration.
     """
-    from hvnas.supernet.train import begin, go_on
+    from hvnas.supernet.run import begin, go_on
 
     check_device(request.workers)
     folder = go_on(request, out) if resume else begin(request, out)
@@ -48,8 +48,7 @@ def run(
 
 def carry_on(folder: SupernetFolder, screen: Screen, workers: Workers | None = None) -> SupernetResult:
     """Train the supernet of `folder` to its end, from its state where there is one, and show how it goes."""
-    from hvnas.supernet.on_ray import train_supernet_on_ray
-    from hvnas.supernet.train import train_supernet
+    from hvnas.supernet.run import train_supernet, train_supernet_on_ray
 
     workers = workers or Workers()
     train = (

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hvnas._registry import Late, Registry
 from hvnas.arch import Arch
-from hvnas.latency.block_keys import BlockKey
+from hvnas.latency.tables.block_keys import BlockKey
 from hvnas.ops import Op
 
 Sampler = Callable[[int], list[float]]
@@ -46,7 +46,7 @@ class Backend(Protocol):
         """Prepare an op for timing."""
 
     def block(self, key: BlockKey, depth: int) -> Sampler:
-        """Build a stack of a block (`hvnas.nn.stack`), deployed, with random weights."""
+        """Build a stack of a block (`hvnas.nn.network`), deployed, with random weights."""
 
     def network(self, arch: Arch) -> Sampler:
         """Build the deployed form of a network with random weights, and prepare it for timing."""

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas.arch import Arch, load_arch
-from hvnas.latency.block_cover import cover
-from hvnas.latency.block_keys import BlockKey, collect
-from hvnas.latency.op_features import NAMES, features, group_of
+from hvnas.latency.tables.block_keys import BlockKey, collect, cover
+from hvnas.latency.tables.op_regressor import NAMES, features, group_of
 from hvnas.ops import Op
 from hvnas.ops.program import INNER
 from hvnas.space.space import Space
@@ -65,7 +64,7 @@ def make_plan(
     the table's range is the space's; then, group by group in the proportion of the work that they do in
     networks (`_work`), half of them the most used and half at random.
 
-    Blocks are a cover of the distinct ones of those members (`hvnas.latency.block_cover`).
+    Blocks are a cover of the distinct ones of those members (`hvnas.latency.tables.block_keys`).
     The inner parts of attention are left out where a backend fuses it (`Backend.fuses_attention`).
     Raises ValueError where `ops` or `networks` is too small to fit anything.
     """

@@ -1,20 +1,36 @@
-"""Measuring a plan on this host, from where it was left."""
+"""Measuring a plan on this host, from where it was left: how long it will take, and what is on the disk
+already.
+"""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from hvnas._files import MAX_BYTES, open_regular
 from hvnas.arch import Arch
-from hvnas.latency.block_keys import BlockKey
-from hvnas.latency.measure.backends import Backend
-from hvnas.latency.measure.journal import Journal
-from hvnas.latency.measure.networks import network_times
+from hvnas.latency.measure.backends import Backend, make_backend
 from hvnas.latency.measure.plan import Plan
 from hvnas.latency.measure.sampling import NOISE_BOUND, sample_interleaved, time_ops
-from hvnas.latency.measure.whole_rows import BLOCK, NETWORK, WholeTime
+from hvnas.latency.tables import op_rows
+from hvnas.latency.tables.block_keys import BlockKey
+from hvnas.latency.tables.op_rows import (
+    BLOCK,
+    NETWORK,
+    OpTime,
+    WholeTime,
+    header,
+    op_lines,
+    read_op_rows,
+    read_whole_rows,
+    whole_line,
+)
 from hvnas.ops import Op
 
 CHUNK = 40
@@ -102,3 +118,149 @@ def _network_step(backend: Backend, journal: Journal, arch: Arch) -> Step:
         journal.add_whole(WholeTime(NETWORK, arch.hash, float(ms), float(high - low), arch.lower().macs))
 
     return step
+
+
+OPS, WHOLES = 40, 2
+# Rows that are measured again, and the machine's other work.
+ALLOWANCE = 1.2
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Seconds by what they are spent on."""
+
+    ops: float
+    blocks: float
+    networks: float
+
+    @property
+    def total(self) -> float:
+        """All of them, with an allowance of a fifth."""
+        return ALLOWANCE * (self.ops + self.blocks + self.networks)
+
+
+def estimate(plan: Plan, backend: Backend) -> Seconds:
+    """Times a few ops, a block and two networks of the plan, and scales up."""
+    _seconds(lambda: time_ops(backend, plan.ops[:2]))
+    ops = _seconds(lambda: time_ops(backend, plan.ops[2 : 2 + OPS])) / len(plan.ops[2 : 2 + OPS])
+    blocks = networks = 0.0
+    if plan.blocks:
+        key = plan.blocks[len(plan.blocks) // 2]
+        blocks = _seconds(
+            lambda: sample_interleaved([backend.block(key, d) for d in key.depths(DEPTH)], runs=5)
+        )
+    for arch in plan.networks[:WHOLES]:
+        networks += _seconds(partial(_network, backend, arch)) / WHOLES
+    return Seconds(ops * len(plan.ops), blocks * len(plan.blocks), networks * len(plan.networks))
+
+
+def _network(backend: Backend, arch: Arch) -> object:
+    return network_times(backend.network(arch))
+
+
+def _seconds(job: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    job()
+    return time.perf_counter() - start
+
+
+RUNS = 15
+LONG_MS = 200.0
+FEW_RUNS = 7
+CALM, TRIES = 0.05, 3
+
+
+def time_networks(
+    archs: Sequence[Arch],
+    *,
+    backend: str,
+    threads: int | None = 1,
+    passes: int = 2,
+    on_step: Callable[[int, str], None] | None = None,
+) -> list[tuple[float, ...]]:
+    """Median milliseconds of every network, in as many passes over all of them.
+
+    A pass builds each network anew, so that two passes tell what a time is worth. `on_step` is told how
+    many timings are done and what comes next. Raises ValueError as `make_backend`.
+    """
+    timer = make_backend(backend, threads=threads or 1)
+    times: list[list[float]] = [[] for _ in archs]
+    for done in range(passes * len(archs)):
+        k = done % len(archs)
+        if on_step:
+            on_step(done, archs[k].name)
+        times[k].append(float(np.median(network_times(timer.network(archs[k])))))
+    return [tuple(t) for t in times]
+
+
+def network_times(sampler: Callable[[int], list[float]]) -> list[float]:
+    """Milliseconds of `RUNS` runs, of `FEW_RUNS` where one is long; the calmest of a few tries.
+
+    Where the middle half of the runs spans more than `CALM` of their median, something else was going on.
+    """
+    tries: list[list[float]] = []
+    while len(tries) < TRIES and not (tries and _span(tries[-1]) <= CALM):
+        first = sampler(3)
+        runs = FEW_RUNS if np.median(first) > LONG_MS else RUNS
+        tries.append([*first, *sampler(runs - 3)])
+    return min(tries, key=_span)
+
+
+def _span(times: Sequence[float]) -> float:
+    low, median, high = np.quantile(times, [0.25, 0.5, 0.75])
+    return float((high - low) / median)
+
+
+class Journal:
+    """Rows of ops (`NAME.csv`) and of blocks and networks (`NAME.whole.csv`), appended and synced at once.
+
+    Opening it again continues it; half a line at the end, which a kill or a full disk leaves, goes.
+    """
+
+    def __init__(self, yaml: Path) -> None:
+        self.ops_path, self.whole_path = yaml.with_suffix(".csv"), yaml.with_suffix(".whole.csv")
+        for path, first in ((self.ops_path, header()), (self.whole_path, op_rows.whole_header())):
+            _repair(path, first)
+        self.ops = read_op_rows(self.ops_path, growing=True)
+        self.wholes = read_whole_rows(self.whole_path)
+
+    def add_ops(self, rows: list[OpTime]) -> None:
+        """Append rows of ops. Raises ValueError, one line, where they cannot be kept."""
+        _append(self.ops_path, op_lines(rows))
+        self.ops = (*self.ops, *rows)
+
+    def add_whole(self, row: WholeTime) -> None:
+        """Append a block or a network. Raises ValueError, one line, where it cannot be kept."""
+        _append(self.whole_path, whole_line(row))
+        self.wholes = (*self.wholes, row)
+
+
+def _repair(path: Path, first: str) -> None:
+    data = b""
+    if path.exists():
+        with open_regular(path, limit=MAX_BYTES) as file:
+            data = file.read()
+    whole = data[: data.rfind(b"\n") + 1]
+    if not whole:
+        _write(path, "wb", first)
+    elif whole.partition(b"\n")[0].strip() != first.strip().encode():
+        raise ValueError(f"{path}: row 1: what is added has the columns {first.strip()}; move the file away")
+    elif whole != data:
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+
+
+def _append(path: Path, text: str) -> None:
+    _write(path, "ab", text)
+
+
+def _write(path: Path, mode: str, text: str) -> None:
+    try:
+        with path.open(mode) as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise ValueError(
+            f"{path}: {error.strerror}; what was measured is kept: make room and run the command again"
+        ) from None

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from hvnas._names import unknown_name
-from hvnas.accuracy.ablations import load_ablations
-from hvnas.accuracy.estimator import POINTS, AccuracyEstimator, load_estimator, values_of
+from hvnas.accuracy.estimator import POINTS, AccuracyEstimator, values_of
 from hvnas.accuracy.evaluate import study_rows
-from hvnas.accuracy.features import Array
-from hvnas.accuracy.short_training import NAME as TRAIN
-from hvnas.accuracy.short_training import ShortTrainingEstimator
-from hvnas.accuracy.surrogate import Surrogate
+from hvnas.accuracy.loading import load_estimator
+from hvnas.accuracy.surrogate.ablations import load_ablations
+from hvnas.accuracy.surrogate.features import Array
+from hvnas.accuracy.surrogate.surrogate import Surrogate
+from hvnas.accuracy.trained.short_training import NAME as TRAIN
+from hvnas.accuracy.trained.short_training import ShortTrainingEstimator
 from hvnas.arch import Arch
 from hvnas.ops import Column
 

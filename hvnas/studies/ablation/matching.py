@@ -10,7 +10,7 @@ from math import exp, gcd, log
 from typing import Any
 
 from hvnas.arch import Arch
-from hvnas.arch.transform import WIDTHS, transformed
+from hvnas.arch.arch import WIDTHS, transformed
 
 # What counts as equal, as a share of the base's.
 TOLERANCE = 0.05

@@ -3,8 +3,9 @@
 Three columns, each with the chance of every place over what the evidence leaves open:
 
 * ``imagenet1k``: top-1 after training on ImageNet-1k;
-* ``capacity``: the points that large data adds (`hvnas.accuracy.scenarios`), which is what the evidence holds
-  on how much a layout can make of more images; there are no scores on the pre-training data itself in it;
+* ``capacity``: the points that large data adds (`hvnas.accuracy.surrogate.evidence`), which is what the
+  evidence holds on how much a layout can make of more images; there are no scores on the pre-training data
+  itself in it;
 * ``transfer``: top-1 after pre-training on large data and fine-tuning on ImageNet-1k, the sum of the two.
 
 ``combined`` is the mean of a layout's places in capacity and in transfer, draw by draw. The protocols are
@@ -24,8 +25,8 @@ from scipy.stats import kendalltau, rankdata
 
 from hvnas.accuracy import Surrogate, load_estimator
 from hvnas.accuracy.estimator import values_of
-from hvnas.accuracy.features import Array
-from hvnas.accuracy.scenarios import large_data_shift
+from hvnas.accuracy.surrogate.evidence import large_data_shift
+from hvnas.accuracy.surrogate.features import Array
 from hvnas.arch import Arch, load_arch
 from hvnas.studies.ablation.matching import Match, match
 from hvnas.studies.rediscovery.leave_out import SurrogateWithout, surrogate_without

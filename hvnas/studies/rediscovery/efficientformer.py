@@ -22,18 +22,25 @@ from hvnas.latency import Device, load_device
 from hvnas.search import SearchResult, search
 from hvnas.search.making import make_problem
 from hvnas.search.problem import Problem
-from hvnas.search.seams import Floats
+from hvnas.search.rows import Floats
 from hvnas.space import Space, load_space
 from hvnas.studies.ablation.estimates import UNDECIDED, Estimating
-from hvnas.studies.rediscovery.forced import forced
 from hvnas.studies.rediscovery.leave_out import (
     DeviceWithout,
     SurrogateWithout,
     device_without,
     surrogate_without,
 )
-from hvnas.studies.rediscovery.patterns import Distance, LayoutOf, distance, held, shares
-from hvnas.studies.rediscovery.peers import percentile, random_peers
+from hvnas.studies.rediscovery.patterns import (
+    Distance,
+    LayoutOf,
+    distance,
+    forced,
+    held,
+    percentile,
+    random_peers,
+    shares,
+)
 
 FAMILIES = ("efficientformer", "efficientformerv2")
 CITED = ("EfficientFormer",)

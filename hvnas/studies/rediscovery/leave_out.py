@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hvnas._files import data_dir
 from hvnas.accuracy.estimator import Estimate
-from hvnas.accuracy.features import Array
-from hvnas.accuracy.scenarios import Shift, fit_shift, pairs
-from hvnas.accuracy.surrogate import Surrogate
-from hvnas.latency.calibrate import Candidate, Evidence, networks
+from hvnas.accuracy.surrogate.evidence import Shift, fit_shift, pairs
+from hvnas.accuracy.surrogate.features import Array
+from hvnas.accuracy.surrogate.surrogate import Surrogate
+from hvnas.latency.calibration.calibrate import Candidate, Evidence, networks, read_differences
+from hvnas.latency.calibration.error_report import Calibration, calibrate, left_out_students
 from hvnas.latency.device import Device
-from hvnas.latency.differences import read_differences
-from hvnas.latency.error_report import Calibration, calibrate, left_out_students
 from hvnas.latency.model import LinearModel, Term
-from hvnas.paths import data_dir
 
 BASE = ("weight_bytes", "act_bytes")
 _ABOUT = "differences about "

@@ -1,6 +1,7 @@
-"""Rediscovery with a supernet: slimming, and searches by the supernet and by it and the surrogate together.
+"""Rediscovery with a supernet: slimming, and searches by the supernet and by it and the surrogate
+together.
 
-The supernet is that of `hvnas.studies.rediscovery.supernet`, or another one of ``hvnas supernet train``. The
+The supernet is that of `hvnas.studies.rediscovery.slimmed`, or another one of ``hvnas supernet train``. The
 budgets are shares of the milliseconds between its fastest network and the one that slimming starts from, on
 the device that never saw the family; the gate is off, so that only costs are at work. Slimming starts from
 local blocks with attention behind them, as the paper's does, and only takes away: the order of blocks that it
@@ -17,17 +18,19 @@ from pathlib import Path
 import numpy as np
 
 from hvnas.accuracy.combine import RankMean
-from hvnas.accuracy.inherited import Inherited, InheritedEstimator
+from hvnas.accuracy.trained.inherited import Inherited, InheritedEstimator
 from hvnas.arch import Arch
 from hvnas.search import SearchResult, search
 from hvnas.search.making import make_problem
 from hvnas.search.problem import Problem
 from hvnas.search.reach import UNBOUNDED_MS, find_reach
-from hvnas.search.seams import Floats, Rows
+from hvnas.search.rows import Floats, Rows
 from hvnas.studies.rediscovery.efficientformer import COUNTED, OnStep, Setting
-from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, held
+from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, Weights, held
 from hvnas.studies.rediscovery.patterns import shares as shares_of
-from hvnas.studies.rediscovery.peers import Weights
+from hvnas.supernet.checkpoint import SupernetFolder
+from hvnas.supernet.request import SupernetRequest
+from hvnas.supernet.run import begin, go_on
 from hvnas.supernet.slimming import Moves
 
 SHARES = (0.25, 0.5, 0.75)
@@ -177,3 +180,12 @@ def _chance(problem: Problem, rows: Rows, share: float, budget_ms: float) -> Cha
     drawn = np.random.default_rng(0).choice(len(within), size=COUNTED, p=weights / weights.sum())
     layouts = [LayoutOf.of(problem.space.decode(within[i])) for i in drawn]
     return Chance(share, budget_ms, len(within), dict(shares_of(layouts)))
+
+
+# At 64 px the third stage has as many positions a side as the images have cells, which attention must relate.
+REQUEST = SupernetRequest(space="metaformer-tiny", data="shapes", resolution=64, epochs=24, importance=True)
+
+
+def to_train(folder: str | Path) -> SupernetFolder:
+    """The folder of the study's own supernet, begun if need be. Raises ValueError where it holds another."""
+    return go_on(REQUEST, folder) if SupernetFolder(folder).holds_run else begin(REQUEST, folder)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hvnas._names import check_whole
 from hvnas._registry import Late, Registry
-from hvnas._validation import check_whole
 from hvnas.train.data.splits import Skipped, Split
 
 # Means and standard deviations of ImageNet's training images, as torchvision's models take them.

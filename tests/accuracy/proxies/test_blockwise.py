@@ -9,9 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from hvnas.accuracy.proxies.az_expressivity import az_expressivity, isotropy
-from hvnas.accuracy.proxies.az_trainability import az_trainability, stability
-from hvnas.accuracy.proxies.blockwise import rows_like
+from hvnas.accuracy.proxies.blockwise import az_expressivity, az_trainability, isotropy, rows_like, stability
 from hvnas.accuracy.proxies.subject import Subject
 
 

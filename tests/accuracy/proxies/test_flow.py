@@ -9,10 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from hvnas.accuracy.proxies.dss import dss
-from hvnas.accuracy.proxies.flow import flows
+from hvnas.accuracy.proxies.flow import dss, flows, synflow
 from hvnas.accuracy.proxies.subject import Subject
-from hvnas.accuracy.proxies.synflow import synflow
 
 
 def absolute(model: nn.Module) -> list[np.ndarray]:

@@ -8,8 +8,8 @@ import pytest
 
 import hvnas
 from hvnas.accuracy.proxies import CountedProxy, list_proxies, load_proxy, registry
+from hvnas.accuracy.proxies.estimators import score_table
 from hvnas.accuracy.proxies.registry import COUNTED, PROBED
-from hvnas.accuracy.proxies.table import score_table
 
 FAMILIES = {
     "coatnet_0": "CoAtNet",

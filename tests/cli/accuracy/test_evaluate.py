@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hvnas.accuracy.scores import SPACE_FAMILIES
+from hvnas.accuracy.evaluate import SPACE_FAMILIES
 
 OVERALL = {"mae", "mae_low", "mae_high", "rmse", "tau", "tau_low", "tau_high", "rho", "coverage80", "n"}
 BASELINES = {"params", "macs", "acts", "log params + log acts"}

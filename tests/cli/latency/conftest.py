@@ -11,7 +11,7 @@ import pytest
 
 from hvnas.arch import load_arch
 from hvnas.latency import load_device
-from hvnas.latency.measurements import ModelMeasurement, write_measurements
+from hvnas.latency.remote.measurements import ModelMeasurement, write_measurements
 
 NAMES = "efficientformer_l1 efficientformer_l3 efficientformerv2_s0 efficientformerv2_s1 \
 efficientformerv2_s2 poolformer_s12 poolformer_s24".split()

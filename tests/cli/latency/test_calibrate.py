@@ -75,7 +75,7 @@ def test_a_full_disk_names_the_file_that_was_asked_for(
     def full(files: dict[Path, str]) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", f"{out}.part")
 
-    monkeypatch.setattr("hvnas.latency.write.write_together", full)
+    monkeypatch.setattr("hvnas.latency.files.write_together", full)
     result = hvnas(*ASK, "--measurements", own_csv(), "--out", out)
     assert result.exit_code == 2
     assert result.stderr == f"hvnas: error: {out}: cannot be written: no space left on device\n"

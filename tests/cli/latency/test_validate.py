@@ -12,11 +12,11 @@ from types import ModuleType
 import pytest
 
 import hvnas.latency as latency
-import hvnas.latency.validation as validation
+import hvnas.latency.calibration.validation as validation
 from hvnas.arch import Arch
 from hvnas.latency import Device, load_device
-from hvnas.latency.measure.host import host_cpu
-from hvnas.latency.measured_files import PARTIAL
+from hvnas.latency.measure.sampling import host_cpu
+from hvnas.latency.tables.measured_files import PARTIAL
 
 ASK = ("latency", "validate", "--device")
 
@@ -81,7 +81,7 @@ def this_host(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
     module = ModuleType("networks")
     module.time_networks = time_networks  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "hvnas.latency.measure.networks", module)
+    monkeypatch.setitem(sys.modules, "hvnas.latency.measure.run", module)
     monkeypatch.setattr(validation, "backend_of", lambda device: "torch-cpu")
 
     def load(name: str) -> Device:
@@ -122,7 +122,7 @@ def test_a_table_of_another_machine(
     hvnas, this_host: list[dict], iphone12_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = iphone12_copy.read_bytes()
-    monkeypatch.setattr("hvnas.latency.measure.host.host_cpu", lambda: "Another CPU")
+    monkeypatch.setattr("hvnas.latency.measure.sampling.host_cpu", lambda: "Another CPU")
     result = hvnas(*ASK, iphone12_copy)
     assert (result.exit_code, result.stdout, result.stderr.count("\n"), this_host) == (2, "", 1, [])
     says = f"iphone12: measured on {host_cpu()}, while this host is Another CPU; give times measured there"

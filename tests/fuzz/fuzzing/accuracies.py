@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from fuzzing.reader import Reader, add, command, copied
-from hvnas.accuracy.ablations import DATA, load_ablations, load_theory
-from hvnas.accuracy.evidence import load_evidence
-from hvnas.accuracy.own import fit_own, load_own, save_own
-from hvnas.accuracy.own_results import read_results
-from hvnas.accuracy.short_results import Curve, ResultFile, make_key
-from hvnas.accuracy.surrogate import load_surrogate
+from hvnas.accuracy.surrogate.ablations import DATA, load_ablations, load_theory
+from hvnas.accuracy.surrogate.evidence import load_evidence
+from hvnas.accuracy.surrogate.own import fit_own, load_own, read_results, save_own
+from hvnas.accuracy.surrogate.surrogate import load_surrogate
+from hvnas.accuracy.trained.short_results import Curve, ResultFile, make_key
 from hvnas.arch import load_arch
 from hvnas.studies.alone import Alone, Standalone
 

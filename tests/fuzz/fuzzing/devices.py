@@ -12,13 +12,13 @@ import hvnas.latency.measure.plan as planning
 from fuzzing.reader import ROOT, Reader, add, command, copied, kept
 from hvnas.arch import load_arch
 from hvnas.latency import load_device
-from hvnas.latency.differences import read_differences
-from hvnas.latency.importing import load_format, ort_profile, read_suite, tflite_csv
+from hvnas.latency.calibration.calibrate import read_differences
 from hvnas.latency.measure.plan import make_plan
 from hvnas.latency.measure.table import build_table
-from hvnas.latency.measurements import ModelMeasurement, read_measurements, write_measurements
-from hvnas.latency.op_rows import read_op_rows
+from hvnas.latency.remote.importing import load_format, ort_profile, read_suite, tflite
+from hvnas.latency.remote.measurements import ModelMeasurement, read_measurements, write_measurements
 from hvnas.latency.rows import read_rows
+from hvnas.latency.tables.op_rows import read_op_rows
 from hvnas.space import load_space
 from hvnas.testing.latency import FormulaBackend
 
@@ -206,7 +206,7 @@ add(
             *copied(DATA / "ops_started.csv", "text")(folder),
             *copied(DATA / "ops_delegated.csv", "text")(folder),
         ],
-        read=lambda path: (load_format("tflite-csv").read(path), tflite_csv.ops_of(path)),
+        read=lambda path: (load_format("tflite-csv").read(path), tflite.ops_of(path)),
     )
 )
 add(Reader(name="import-xcode", make=copied(XCODE, "json"), read=_xcode))

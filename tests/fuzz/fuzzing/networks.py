@@ -10,7 +10,7 @@ import numpy as np
 from fuzzing.reader import ROOT, Reader, add, command, copied
 from hvnas._files import dump_yaml
 from hvnas.arch import load_arch, save_arch, to_dict
-from hvnas.latency.block_keys import keys_of, load_block_key, save_block_key
+from hvnas.latency.tables.block_keys import keys_of, load_block_key, save_block_key
 from hvnas.space import load_space
 from hvnas.studies.ablation import load_study
 from hvnas.studies.ablation.run import count_rows

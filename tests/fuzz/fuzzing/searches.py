@@ -9,9 +9,9 @@ from threading import Event
 import hvnas
 from fuzzing.reader import Reader, add, command, kept
 from hvnas.report.runs import load_run
-from hvnas.search.optuna_samplers import OptunaStrategy
-from hvnas.search.seams import Silent
-from hvnas.search.state import Checkpoint
+from hvnas.search.runs.checkpoint import Checkpoint
+from hvnas.search.runs.session import Silent
+from hvnas.search.strategies.optuna_samplers import OptunaStrategy
 from hvnas.testing.strategies import LANDSCAPES
 
 LANDSCAPE = LANDSCAPES[1]

@@ -12,12 +12,12 @@ from hvnas.export.reader import read_weights
 from hvnas.nn import build
 from hvnas.nn.foreign.checkpoint import read_checkpoint
 from hvnas.nn.weights import load_weights, save_weights
-from hvnas.report.training import trained_network
+from hvnas.report.network import trained_network
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.train import begin as begin_supernet
-from hvnas.supernet.train import train_supernet
-from hvnas.train.asked import begin, go_on
+from hvnas.supernet.run import begin as begin_supernet
+from hvnas.supernet.run import train_supernet
+from hvnas.train.begin import begin, go_on
 from hvnas.train.request import TrainRequest
 from hvnas.train.run import train_in_folder
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hvnas.latency.importing import coremltools_json, measure_coreml, xcode
+from hvnas.latency.remote.importing import coreml, measure_coreml
 
 DATA = Path(__file__).parent / "data"
 BUNDLE = DATA / "spike_segformer-you.mlperf"
@@ -25,7 +25,7 @@ def write(path: Path, data: Any) -> Path:
 
 @pytest.mark.parametrize("path", [BUNDLE, BUNDLE / "report.json"])
 def test_report_of_xcode(path: Path) -> None:
-    (reading,) = xcode.read(path)
+    (reading,) = coreml.read_xcode(path)
     assert (reading.ms, reading.statistic, reading.n) == (12.690485, "median", 24)
     assert reading.spread == pytest.approx(0.059, abs=0.001)
     assert reading.names == ("spike_segformer", "spike_segformer-you")
@@ -57,7 +57,7 @@ def with_model(report: dict[str, Any], **fields: Any) -> dict[str, Any]:
 def test_report_on_a_model_of_images(tmp_path: Path, report) -> None:
     image = {"type": "Image", "height": "224", "width": "224", "colorspace": "RGB", "name": "image"}
     model = with_model(report, inputSchema=[image], computePrecision="Float32")
-    stated = xcode.read(write(tmp_path / "r.json", model | {"computeUnit": 0}))[0].stated
+    stated = coreml.read_xcode(write(tmp_path / "r.json", model | {"computeUnit": 0}))[0].stated
     assert (stated["batch"], stated["resolution"], stated["precision"]) == (1, 224, "float32")
     assert stated["compute_unit"] == "cpu"
 
@@ -68,7 +68,7 @@ def test_report_on_a_model_of_images(tmp_path: Path, report) -> None:
 def test_report_without_what_it_may_lack(tmp_path: Path, report, raw: str | None) -> None:
     report["modelMetadata"] = {"rawMetadata": raw}
     report["deviceInfo"] = {}
-    (reading,) = xcode.read(write(tmp_path / "net.mlperf", report))
+    (reading,) = coreml.read_xcode(write(tmp_path / "net.mlperf", report))
     assert reading.names == ("net",)
     assert reading.stated == {"runtime": "coreml", "compute_unit": "all"}
 
@@ -89,20 +89,20 @@ def test_report_without_what_it_may_lack(tmp_path: Path, report, raw: str | None
 def test_other_reports(tmp_path: Path, report, change: dict[str, Any], said: str) -> None:
     path = write(tmp_path / "r.json", report | change)
     with pytest.raises(ValueError) as caught:
-        xcode.read(path)
+        coreml.read_xcode(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
 
 
 def test_not_a_report(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="this is not a performance report, check --format"):
-        xcode.read(write(tmp_path / "r.json", []))
+        coreml.read_xcode(write(tmp_path / "r.json", []))
     with pytest.raises(ValueError, match=r"report\.json: no such file"):
-        xcode.read(tmp_path)
+        coreml.read_xcode(tmp_path)
 
 
 def test_saved_by_the_script() -> None:
-    (reading,) = coremltools_json.read(SAVED)
+    (reading,) = coreml.read_coremltools(SAVED)
     assert (reading.ms, reading.n, reading.names[0]) == (1.3, 10, "efficientvit_b0")
     assert reading.stated == {
         "runtime": "coreml",
@@ -132,7 +132,7 @@ def test_saved_by_the_script() -> None:
 def test_other_saved_files(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     path = write(tmp_path / "s.json", json.loads(SAVED.read_text()) | change)
     with pytest.raises(ValueError) as caught:
-        coremltools_json.read(path)
+        coreml.read_coremltools(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
 
@@ -196,9 +196,9 @@ def test_the_script_writes_what_is_imported(tmp_path: Path, fake_coremltools, ca
     measure_coreml.main(arguments)
     assert [(path, n) for path, _, n in fake_coremltools] == [("a.mlpackage", 10), ("b.mlpackage", 10)]
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["a.json", "b.json"]
-    (reading,) = coremltools_json.read(tmp_path / "results" / "a.json")
+    (reading,) = coreml.read_coremltools(tmp_path / "results" / "a.json")
     assert (reading.ms, reading.names) == (1.3, ("a", "a"))
-    assert reading.stated == coremltools_json.read(SAVED)[0].stated
+    assert reading.stated == coreml.read_coremltools(SAVED)[0].stated
     assert "a.json: 1.300 ms" in capsys.readouterr().out
     measure_coreml.main(arguments)
     assert len(fake_coremltools) == 2
@@ -209,7 +209,7 @@ def test_the_script_on_the_mac_itself(tmp_path: Path, fake_coremltools) -> None:
     arguments = ["a.mlpackage", "--out", str(tmp_path), "--device", "Mac mini", "--compute-units", "CPU_ONLY"]
     measure_coreml.main(arguments)
     assert fake_coremltools[0][1:] == (None, 100)
-    stated = coremltools_json.read(tmp_path / "a.json")[0].stated
+    stated = coreml.read_coremltools(tmp_path / "a.json")[0].stated
     assert (stated["device"], stated["compute_unit"]) == ("Mac mini", "cpu")
     with pytest.raises(SystemExit, match="no connected iPhone is called 'Other'; there are: My iPhone"):
         measure_coreml.main([*arguments, "--iphone", "Other"])

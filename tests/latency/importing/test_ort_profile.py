@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hvnas.latency.importing.ort_profile import ops_of, read
+from hvnas.latency.remote.importing.ort_profile import ops_of, read
 
 PROFILE = Path(__file__).parent / "data" / "tiny_2026-11-22_18-48-58_271.json"
 Change = Callable[[list[dict[str, Any]]], Any]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hvnas.arch import load_arch, save_arch
-from hvnas.latency.importing import (
+from hvnas.latency.remote.importing import (
     UNSUPPORTED,
     Given,
     import_files,
@@ -17,7 +17,7 @@ from hvnas.latency.importing import (
     read_suite,
     register_format,
 )
-from hvnas.latency.measurements import read_measurements, write_measurements
+from hvnas.latency.remote.measurements import read_measurements, write_measurements
 
 DATA = Path(__file__).parent / "data"
 FACTS = {"device": "host", "os": "Linux", "runtime_version": "1.32", "threads": 1}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvnas.latency.measure.context import fit_context
-from hvnas.latency.op_model import OpModel
-from hvnas.latency.op_rows import OpTime
+from hvnas.latency.measure.table import fit_context
+from hvnas.latency.tables.op_model import OpModel
+from hvnas.latency.tables.op_rows import OpTime
 from hvnas.ops import Op, Program
 
 FIXED, PER_OP, FACTORS = 0.4, 0.003, {"conv_pointwise": 0.8, "conv_depthwise": 1.3, "act": 1.0}
@@ -64,10 +64,10 @@ def test_errors_are_of_networks_left_out(counts: np.ndarray, model: OpModel) -> 
     assert len(fitted.errors) == 40
     assert 0.03 < fitted.errors.std() < 0.08
     # The same by hand: fitted to the others with the same strength, and asked for the first.
-    from hvnas.latency.measure import context
+    from hvnas.latency.measure import table
 
-    design = context._design(model, programs(counts)) / ms[:, None]
-    solution, _ = context._ridge(design[1:], fitted.strength)
+    design = table._design(model, programs(counts)) / ms[:, None]
+    solution, _ = table._ridge(design[1:], fitted.strength)
     assert fitted.errors[0] == pytest.approx(-np.log(design[0] @ solution), abs=0.002)
 
 

@@ -16,12 +16,11 @@ import pytest
 
 from hvnas.arch import load_arch
 from hvnas.latency import load_device
-from hvnas.latency.measure import journal as journals
-from hvnas.latency.measure.journal import Journal
+from hvnas.latency.measure import run as journals
 from hvnas.latency.measure.plan import Plan
+from hvnas.latency.measure.run import Journal
 from hvnas.latency.measure.table import build_table
-from hvnas.latency.measure.whole_rows import WholeTime, read_whole_rows
-from hvnas.latency.op_rows import OpTime, read_op_rows
+from hvnas.latency.tables.op_rows import OpTime, WholeTime, read_op_rows, read_whole_rows
 from hvnas.ops import Op
 from hvnas.testing.latency import FormulaBackend
 
@@ -151,7 +150,7 @@ INSTANTS = ["sync 1", "sync 2", "sync 3", "sync 4", "sync 5", "sync 9", "half 1"
 PROGRAM = """
 import os, pickle, signal, sys
 from pathlib import Path
-from hvnas.latency.measure import journal, table
+from hvnas.latency.measure import run as journal, table
 from hvnas.testing.latency import FormulaBackend
 
 folder, instants = Path(sys.argv[1]), sys.argv[2:]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hvnas.arch import Arch, load_arch
-from hvnas.latency.measure.ops_torch import torch_op
-from hvnas.latency.op_features import group_of
+from hvnas.latency.measure.backend_torch import torch_op
+from hvnas.latency.tables.op_regressor import group_of
 from hvnas.ops import Op
 from hvnas.space import load_space
 
@@ -65,7 +65,7 @@ def test_as_torch_the_shapes_of_maps_are_those_declared(ops: list[Op]) -> None:
 def test_as_onnx(ops: list[Op]) -> None:
     pytest.importorskip("onnx")
     ort = pytest.importorskip("onnxruntime")
-    from hvnas.latency.measure.ops_onnx import onnx_op
+    from hvnas.latency.measure.backend_onnx import onnx_op
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
@@ -93,7 +93,7 @@ def test_a_kind_that_there_is_not() -> None:
     with pytest.raises(ValueError, match="'convolve' cannot be measured; there are act, add"):
         torch_op(op)
     pytest.importorskip("onnx")
-    from hvnas.latency.measure.ops_onnx import onnx_op
+    from hvnas.latency.measure.backend_onnx import onnx_op
 
     with pytest.raises(ValueError, match="'convolve' cannot be measured; there are act, add"):
         onnx_op(op)

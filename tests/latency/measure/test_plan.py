@@ -11,7 +11,7 @@ import pytest
 
 import hvnas.latency.measure.plan as planning
 from hvnas.latency.measure.plan import Plan, make_plan
-from hvnas.latency.op_features import NAMES, features, group_of
+from hvnas.latency.tables.op_regressor import NAMES, features, group_of
 from hvnas.ops import Op
 from hvnas.space import load_space
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from hvnas.latency.measure.backends import Sampler
-from hvnas.latency.measure.networks import FEW_RUNS, RUNS, network_times
+from hvnas.latency.measure.run import FEW_RUNS, RUNS, network_times
 from hvnas.latency.measure.sampling import Sampled, sample_interleaved, time_ops
 from hvnas.ops import Op
 from hvnas.testing.latency import FormulaBackend, formula_ms

@@ -12,7 +12,7 @@ import pytest
 from hvnas.latency import load_device
 from hvnas.latency.measure.plan import Plan
 from hvnas.latency.measure.table import build_table
-from hvnas.latency.op_model import OpModel
+from hvnas.latency.tables.op_model import OpModel
 from hvnas.ops import Op, Program
 from hvnas.space import FastPath, load_space
 from hvnas.testing.latency import FormulaBackend, formula_ms

@@ -1,0 +1,1 @@
+"""The surrogate: Gaussian processes on published results, and on results of your own."""

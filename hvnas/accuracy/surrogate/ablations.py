@@ -1,0 +1,136 @@
+"""Published ablations: pairs of networks that differ in one thing, and what that did to top-1.
+
+`data/ablations.csv` holds one pair a row. A network is written as the name of a fixed point with changes
+behind it, ``coatnet_2|stages.1.local.depth=2`` (paths into the architecture file, values in YAML), or as
+``timm:NAME@RESOLUTION`` or ``metaformer:MIXER`` for networks of timm's classes. What the surrogate reads of
+each is kept in `data/ablation_values.csv`, written by scripts/build_evidence.py.
+
+A study is what is left out together. Rows with ``likelihood`` true enter the regression as differences: the
+networks of a study share an offset of their own, so that only what sets them apart is fitted. The others
+are in the evidence as results already; for them `leaves` names what else goes when the study is left out.
+`blind` says why no feature can tell the two networks apart as what they are; it is empty where one can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas._csv import Row
+from hvnas._files import read_csv
+from hvnas.accuracy.surrogate.features import NAMES
+from hvnas.arch import Arch
+from hvnas.train.recipes import AUGMENTATIONS, MOST_EPOCHS
+
+Array = NDArray[np.float64]
+DATA = Path(__file__).resolve().parent / "data"
+_WORDS = ("true", "false")
+TRACED = ("timm:", "metaformer:")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Two networks under one training, and the difference in top-1 points, variant less base."""
+
+    study: str
+    family: str
+    base: str
+    variant: str
+    base_top1: float
+    delta: float
+    epochs: float
+    distilled: bool
+    augmentation: str
+    likelihood: bool
+    leaves: tuple[str, ...]
+    blind: str
+    source: str
+
+    def leaves_out(self, family: str, network: str) -> bool:
+        """Whether evidence of this family and network goes when the study is left out."""
+        known = {"family": family, "network": network}
+        return any(
+            fnmatchcase(known[kind], pattern)
+            for kind, _, pattern in (rule.partition(":") for rule in self.leaves)
+        )
+
+
+@lru_cache(maxsize=4)
+def load_ablations(path: Path = DATA / "ablations.csv") -> tuple[Ablation, ...]:
+    """The rows of `data/ablations.csv`. Raises ValueError naming the file and the row."""
+    columns = [field.name for field in fields(Ablation)]
+    return tuple(_ablation(row) for row in read_csv(path, columns))
+
+
+def _ablation(row: Row) -> Ablation:
+    cells = row.cells
+    return Ablation(
+        study=row.text("study"),
+        **_pair(row),
+        epochs=row.number_of("epochs", above=0, most=MOST_EPOCHS),
+        distilled=row.one_of("distilled", _WORDS) == "true",
+        augmentation=row.one_of("augmentation", AUGMENTATIONS),
+        likelihood=row.one_of("likelihood", _WORDS) == "true",
+        leaves=tuple(rule for rule in cells["leaves"].split(";") if rule),
+        blind=cells["blind"],
+        source=cells["source"],
+    )
+
+
+def _pair(row: Row) -> dict[str, Any]:
+    """The networks of a row and the difference between them."""
+    return {
+        **{name: row.text(name) for name in ("family", "base", "variant")},
+        "base_top1": row.number_of("base_top1", above=0, most=100),
+        "delta": row.number_of("delta", least=-100, most=100),
+    }
+
+
+@lru_cache(maxsize=4)
+def load_theory(path: Path = DATA / "theory.csv") -> tuple[Ablation, ...]:
+    """Differences that no paper prints and nobody doubts: two blocks more in one stage do not harm.
+
+    They stand for monotony in the regression, a fifth of a point each: from PoolFormer-S12 to -S24, twelve
+    blocks are worth 3.1 (arXiv 2111.11418, Table 2). They are never scored.
+    """
+    columns = ("family", "base", "variant", "base_top1", "delta", "epochs", "distilled")
+    return tuple(_expected(row) for row in read_csv(path, columns))
+
+
+def _expected(row: Row) -> Ablation:
+    return Ablation(
+        study=f"theory {row.text('base')}",
+        **_pair(row),
+        epochs=row.number_of("epochs", above=0, most=MOST_EPOCHS),
+        distilled=row.one_of("distilled", _WORDS) == "true",
+        augmentation="modern",
+        likelihood=True,
+        leaves=(),
+        blind="",
+        source="theory",
+    )
+
+
+@lru_cache(maxsize=4)
+def ablation_values(path: Path = DATA / "ablation_values.csv") -> dict[str, Array]:
+    """Column values of every network in the table, by how it is written there. Shape [columns] each."""
+    rows = read_csv(path, ("network", *NAMES), advice=lambda name: "run scripts/build_evidence.py")
+    return {row.text("network"): np.array(row.numbers(NAMES)) for row in rows}
+
+
+def arch_of(network: str) -> Arch:
+    """The architecture that `network` describes. Raises ValueError for a path that is not there."""
+    import yaml
+
+    from hvnas.arch import load_arch
+    from hvnas.arch.edits import edited
+
+    name, *changes = network.split("|")
+    pairs = (change.partition("=") for change in changes)
+    return edited(load_arch(name), {path: yaml.safe_load(value) for path, _, value in pairs}, where=network)

@@ -1,0 +1,340 @@
+"""The surrogate's regression on one evidence: views, a Gaussian process for each, and the guard around
+them.
+
+It regresses -ln(100 - top-1), in which equal steps in size or schedule have more nearly equal effects at
+70 % and at 85 %. Every feature is held at the edge of its central 99 % range (sizes from above only), and
+what structure adds at a given size at the 99 % quantile of what it adds in the evidence: a network that
+combines every favourable trait is not estimated above the best combinations that were published. What a
+hold cuts off goes into the variance; how it widens beyond the evidence is `hvnas.accuracy.surrogate.fit`.
+
+Which features each Gaussian process of the surrogate looks at, how they are grouped, and their trend.
+
+Two regressions look at the same evidence. The ``whole`` view knows how many mixers of each kind stand at each
+stride; with so many features many networks are far from all others. The ``lean`` view knows what the network
+is made of as a whole. Their errors on unseen families are partly independent, and their mean is better than
+either.
+
+What keeps an optimiser within the evidence.
+
+A search climbs every slope that a regression extends beyond its evidence, and it maximises the estimate less
+its standard deviation. Inside the central 98 % of each main feature, and inside the 99 % quantile of the
+Mahalanobis distance of all of them together, the standard deviation is the regression's. Beyond, it grows by
+points for every standard deviation that a network is outside: nothing is known there, and a network that
+goes there gains nothing by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas.accuracy.estimator import Estimate
+from hvnas.accuracy.surrogate.evidence import RECIPE_FEATURES, Evidence
+from hvnas.accuracy.surrogate.features import COUNTS, FEATURES, MIXERS, SIZE, STRUCTURE, Array
+from hvnas.accuracy.surrogate.gp import Groups, Kernel, Posterior, condition
+
+# Top-1 points of a guess among 1,000 classes: far below the evidence no network does worse.
+CHANCE = 0.1
+
+
+INDUCING = 256
+RANK = 128
+BATCH = 1024
+EDGE = 0.005
+STRUCTURE_EDGE = 0.99
+
+
+def transform(top1: Array) -> Array:
+    """-ln(100 - top-1)."""
+    return -np.log(100.0 - top1)
+
+
+def untransform(value: Array) -> Array:
+    """Top-1 from its transform."""
+    return 100.0 - np.exp(-value)
+
+
+def group_codes(evidence: Evidence) -> tuple[NDArray[np.int64], ...]:
+    """Which rows share an offset: those of a family, of a study (one training set-up), of a network.
+
+    Last come the ablations, whose offset is as wide as the target: they count as differences only.
+    """
+    names = (evidence.families, evidence.studies, evidence.networks, evidence.ablations)
+    return tuple(np.where(name == "", -1, np.unique(name, return_inverse=True)[1]) for name in names)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Standardisation of features and target, and the range within which features are followed."""
+
+    center: Array
+    scale: Array
+    low: Array
+    high: Array
+    target_center: float
+    target_scale: float
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> Scaling:
+        x, y = evidence.features, transform(evidence.top1)
+        low, high = np.quantile(x, [EDGE, 1.0 - EDGE], axis=0)
+        low[[ALL_FEATURES.index(name) for name in SIZE]] = -np.inf
+        return cls(x.mean(0), x.std(0) + 1e-9, low, high, float(y.mean()), float(y.std()))
+
+    def features(self, x: Array) -> tuple[Array, Array]:
+        """Standardised features held within the range, and what was cut off."""
+        held = np.clip(x, self.low, self.high)
+        return (held - self.center) / self.scale, (x - held) / self.scale
+
+
+@dataclass(frozen=True)
+class Member:
+    """The Gaussian process of one view."""
+
+    view: View
+    posterior: Posterior
+    noise: float
+    structure_limit: float
+
+    @classmethod
+    def of(cls, view: View, evidence: Evidence, scaling: Scaling, theta: Array, inducing: int) -> Member:
+        """Fit with hyperparameters `theta`, in the layout of ``view.theta_names``."""
+        kernel = Kernel(theta, len(view.features), view.groups)
+        x, y = standardised(view, evidence, scaling)
+        posterior = condition(kernel, x, y, group_codes(evidence), inducing=inducing, rank=RANK)
+        posterior = posterior.with_slopes(view.slopes)
+        _, structure, _ = posterior.predict(x)
+        # A network of its own owes nothing to the offset of an ablation, which comes last.
+        noise = float(kernel.variances[:-1].sum())
+        return cls(view, posterior, noise, float(np.quantile(structure, STRUCTURE_EDGE)))
+
+    def predict(self, held: Array, cut: Array) -> tuple[Array, Array]:
+        """Mean and variance, standardised, of a new training of a network of a new family."""
+        size, structure, variance = self.posterior.predict(held[:, self.view.index])
+        followed = np.minimum(structure, self.structure_limit)
+        beyond = self._beyond(cut[:, self.view.index])
+        return size + followed, variance + self.noise + beyond + np.square(structure - followed)
+
+    def _beyond(self, cut: Array) -> Array:
+        """Variance for what lies beyond the evidence: slopes unknown, smooth parts drawn anew."""
+        kernel = self.posterior.kernel
+        added: Array = cut**2 @ kernel.linear
+        for group, amplitude, lengths in kernel.parts():
+            apart = np.square(cut[:, group] / lengths).sum(axis=1)
+            added += amplitude * (1.0 - np.exp(-0.5 * apart))
+        return added
+
+
+def standardised(view: View, evidence: Evidence, scaling: Scaling) -> tuple[Array, Array]:
+    """What a Gaussian process of `view` is fitted to: features, and the target less the trend."""
+    x, _ = scaling.features(evidence.features)
+    x = x[:, view.index]
+    y = (transform(evidence.top1) - scaling.target_center) / scaling.target_scale
+    return x, y - x @ view.slopes
+
+
+@dataclass(frozen=True, repr=False)
+class Fit:
+    """The regression on one evidence."""
+
+    scaling: Scaling
+    guard: Guard
+    members: tuple[Member, ...]
+    sd_scale: float
+
+    @classmethod
+    def of(
+        cls,
+        evidence: Evidence,
+        thetas: Mapping[str, Array],
+        *,
+        sd_scale: float = 1.0,
+        inducing: int = INDUCING,
+    ) -> Fit:
+        """Fit with hyperparameters `thetas`, by view; `sd_scale` corrects the standard deviation's level."""
+        scaling = Scaling.of(evidence)
+        guard = Guard.of(evidence.features)
+        members = tuple(
+            Member.of(view, evidence, scaling, thetas[view.name], inducing)
+            for view in VIEWS
+            if view.name in thetas
+        )
+        return cls(scaling, guard, members, sd_scale)
+
+    def predict(self, features: Array) -> Estimate:
+        """Estimates from features of network and recipe, ``[n, len(ALL_FEATURES)]``.
+
+        The variance is that of a new training run of a network of a new family in a new study.
+        """
+        mean, sd = np.empty(len(features)), np.empty(len(features))
+        for start in range(0, len(features), BATCH):
+            part = slice(start, start + BATCH)
+            mean[part], sd[part] = self._predict(features[part])
+        return Estimate(mean, sd)
+
+    def _predict(self, features: Array) -> tuple[Array, Array]:
+        held, cut = self.scaling.features(features)
+        found = [member.predict(held, cut) for member in self.members]
+        means, variances = (np.stack(side) for side in zip(*found, strict=True))
+        mean = means.mean(0) * self.scaling.target_scale + self.scaling.target_center
+        unknown = self.guard.growth(features)
+        top1 = np.maximum(untransform(mean), CHANCE)
+        spread = np.sqrt(variances.mean(0) + means.var(0)) * self.scaling.target_scale * self.sd_scale
+        return top1, (100.0 - top1) * spread + unknown
+
+    def joint(self, features: Array) -> tuple[Array, Array]:
+        """Mean and covariance, in points, of what sets networks apart: offsets that they share left out."""
+        mean, _ = self.predict(features)
+        held, _ = self.scaling.features(features)
+        total = np.zeros((len(features), len(features)))
+        for member in self.members:
+            kernel = member.posterior.kernel
+            own = kernel.variances[0] + kernel.variances[3]  # of a run and of a network
+            total += member.posterior.covariance(held[:, member.view.index]) + own * np.eye(len(total))
+        slope = (100.0 - mean) * self.scaling.target_scale * self.sd_scale
+        return mean, total / len(self.members) * np.outer(slope, slope)
+
+
+ALL_FEATURES: tuple[str, ...] = (*FEATURES, *RECIPE_FEATURES)
+
+
+# What theory says of the sign of an effect. Size helps, and so does every map that is mixed; tokens that
+# cannot attend to each other, patches cut at once from many pixels, and activations with a flat side hinder.
+# The prior of each slope is centred on STRENGTH times the sign, in standard deviations of the target per
+# standard deviation of the feature; the evidence moves it from there.
+SIGNS: dict[str, int] = {
+    "log_params": 1,
+    "log_macs": 1,
+    "log_depth": 1,
+    "mixers": 1,
+    "apart": -1,
+    "largest_stride": -1,
+    "act_relu": -1,
+}
+STRENGTH = 0.15
+
+
+EFFECTS = ("run", "family", "study", "network", "ablation")
+
+
+@dataclass(frozen=True)
+class View:
+    """A choice of features. Three smooth parts of the kernel: size together with training, since small
+    networks gain less from strong augmentation and long schedules; token mixers; the rest of the structure.
+    """
+
+    name: str
+    features: tuple[str, ...]
+
+    @cached_property
+    def index(self) -> list[int]:
+        """Where the view's features stand among all."""
+        return [ALL_FEATURES.index(name) for name in self.features]
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The smooth parts, as indices into the view's features."""
+        parts = (
+            (*SIZE, *RECIPE_FEATURES),
+            MIXERS,
+            tuple(name for name in STRUCTURE if name not in MIXERS),
+        )
+        return tuple(
+            tuple(self.features.index(name) for name in part if name in self.features) for part in parts
+        )
+
+    @cached_property
+    def slopes(self) -> Array:
+        """The trend of each of the view's features."""
+        return np.array([STRENGTH * SIGNS.get(name, 0) for name in self.features])
+
+    @cached_property
+    def theta_names(self) -> tuple[str, ...]:
+        """A name for every hyperparameter, in the layout of `hvnas.accuracy.surrogate.gp.Kernel`."""
+        names = [f"slope.{feature}" for feature in self.features]
+        for index, group in enumerate(self.groups):
+            names.append(f"smooth{index}.amplitude")
+            names += [f"smooth{index}.length.{self.features[feature]}" for feature in group]
+        return (*names, *(f"noise.{effect}" for effect in EFFECTS))
+
+
+VIEWS: tuple[View, ...] = (
+    View("whole", ALL_FEATURES),
+    View("lean", tuple(name for name in ALL_FEATURES if name not in COUNTS)),
+)
+
+
+MAIN: tuple[str, ...] = (
+    *(name for name in SIZE if name != "log_resolution"),
+    *(f"macs_share_s{s}" for s in (4, 8, 16, 32)),
+    *("mixers", "acts_depthwise", "acts_matmul", "apart"),
+)
+LOW, HIGH = 0.01, 0.99
+# Points that the standard deviation grows for each standard deviation of a feature outside: several times
+# what a standard deviation of any feature is worth inside.
+GROWTH = 3.0
+# It begins to grow this much before the upper edges, so that the best of a search stop short of them.
+MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The range of the main features, and their joint spread."""
+
+    low: Array
+    high: Array
+    center: Array
+    scale: Array
+    whitening: Array
+    farthest: float
+    open: Array
+
+    @classmethod
+    def of(cls, features: Array) -> Guard:
+        """The guard of evidence with these features of network and recipe. Shape [n, features]."""
+        x = features[:, _AT]
+        low, high = np.quantile(x, [LOW, HIGH], axis=0)
+        center, scale = x.mean(0), x.std(0) + 1e-9
+        covariance = np.cov((x - center) / scale, rowvar=False) + 1e-3 * np.eye(len(_AT))
+        whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+        passable = np.where(x.max(0) > high + 0.05 * scale, scale, 0.0)
+        guard = cls(low, high, center, scale, whitening, np.inf, passable)
+        return replace(guard, farthest=float(np.quantile(guard.distance(features), HIGH)))
+
+    def distance(self, features: Array) -> Array:
+        """Mahalanobis distance of the main features from the evidence's mean. Shape [n]."""
+        z = ((features[:, _AT] - self.center) / self.scale) @ self.whitening.T
+        return np.sqrt(np.einsum("ij,ij->i", z, z))
+
+    def outside(self, features: Array) -> Array:
+        """Standard deviations outside, all main features and the distance together. Shape [n]; 0 inside."""
+        away = np.maximum(self.distance(features) - self.farthest, 0.0)
+        total: Array = self.beyond(features).sum(axis=1) + away
+        return total
+
+    def growth(self, features: Array) -> Array:
+        """Points that the standard deviation grows by. Shape [n]; 0 inside, but for the upper margin."""
+        away = np.maximum(self.distance(features) - self.farthest * (1.0 - 0.3 * MARGIN), 0.0)
+        total: Array = GROWTH * (self.beyond(features, margin=MARGIN).sum(axis=1) + away)
+        return total
+
+    def beyond(self, features: Array, *, margin: float = 0.0) -> Array:
+        """Standard deviations outside the range of each main feature. Shape [n, len(MAIN)]; 0 inside.
+
+        `margin` moves the upper edges inwards by as many standard deviations, but for those that no network
+        can pass, such as a share of 1.
+        """
+        x = features[:, _AT]
+        gap: Array = np.maximum(self.low - x, 0.0) + np.maximum(x - self.high + margin * self.open, 0.0)
+        return gap / self.scale
+
+    def inside(self, features: Array) -> Array:
+        """Whether a network lies within the range in every main feature and in the distance."""
+        return self.outside(features) == 0.0
+
+
+_AT = [FEATURES.index(name) for name in MAIN]

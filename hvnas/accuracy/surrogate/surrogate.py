@@ -1,0 +1,227 @@
+"""The default estimator: Gaussian processes on published ImageNet-1k results, and layouts compared by it.
+
+Fitted when loaded, from the evidence and the hyperparameters that ship as text (`data/evidence.csv`,
+`data/ablations.csv`, `data/surrogate.json`); the regression itself is `hvnas.accuracy.surrogate.fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas._files import read_json, refusing
+from hvnas.accuracy.estimator import Estimate, assumptions, check_scenario, values_of
+from hvnas.accuracy.surrogate.evidence import DATA, Evidence, covariates, large_data_shift, load_evidence
+from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, Array, derive
+from hvnas.accuracy.surrogate.fit import VIEWS, Fit
+from hvnas.arch import Arch
+from hvnas.ops import Column, Program
+from hvnas.train.recipes import load_recipe
+
+CLASSES = 1000
+# Hyperparameters by view.
+Thetas = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Estimates ImageNet-1k top-1 from the Program alone."""
+
+    evidence: Evidence
+    thetas: Thetas
+    sd_scale: float
+    error: dict[str, Any]
+    folds: Mapping[str, Thetas] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.evidence)} published results)"
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What it reads of a plain Program, in the order that `estimate_columns` takes it."""
+        return COLUMNS
+
+    @property
+    def read_classes(self) -> int:
+        """1000: all evidence is of ImageNet-1k, and the head is among what is read."""
+        return CLASSES
+
+    @cached_property
+    def fit(self) -> Fit:
+        """The regression on all of the evidence."""
+        return self.refit(self.evidence)
+
+    def refit(self, evidence: Evidence) -> Fit:
+        """The regression on other evidence, such as this without a family, hyperparameters unchanged."""
+        return Fit.of(evidence, self.thetas, sd_scale=self.sd_scale)
+
+    def without(self, fold: str, rest: Evidence) -> Fit:
+        """The regression on `rest`, with hyperparameters that were found without `fold` as well.
+
+        `fold` is ``family:NAME`` or ``study:NAME``; one whose hyperparameters do not ship, since it is not
+        among the families that are scored, gets those of all evidence.
+        """
+        return Fit.of(rest, self.folds.get(fold, self.thetas), sd_scale=self.sd_scale)
+
+    def assumptions(self, archs: Sequence[Arch]) -> tuple[str, ...]:
+        """What is taken for granted about networks unlike the evidence; see `hvnas.accuracy.estimator`."""
+        sides = self.evidence.values[:, NAMES.index("resolution")]
+        sides = sides[sides > 0]
+        return assumptions(archs, resolutions=(int(sides.min()), int(sides.max())), classes=(CLASSES,))
+
+    def estimate(
+        self,
+        archs_or_programs: Sequence[Arch | Program],
+        *,
+        recipe: str = "modern300",
+        scenario: str = "imagenet1k",
+    ) -> Estimate:
+        """Top-1 and sd of each network, trained as `recipe` says. Raises ValueError as `load_recipe`.
+
+        An Arch is read with a head for the 1,000 classes of the evidence; a Program is read as it is.
+        """
+        check_scenario(scenario)
+        networks = [
+            each.with_(classes=CLASSES) if isinstance(each, Arch) else each for each in archs_or_programs
+        ]
+        return self.estimate_columns(values_of(COLUMNS, networks), recipe=recipe, scenario=scenario)
+
+    def estimate_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate:
+        """Estimates from the values of `columns`, ``[n, len(columns)]``."""
+        check_scenario(scenario)
+        found = self.fit.predict(self._features(values, recipe))
+        if scenario == "imagenet1k":
+            return found
+        shift, sd = large_data_shift()(values)
+        return Estimate(found.mean + shift, np.hypot(found.sd, sd))
+
+    def joint_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> tuple[Array, Array]:
+        """Means and covariance, in points, of networks trained alike: see
+        `hvnas.accuracy.surrogate.surrogate`."""
+        check_scenario(scenario)
+        mean, covariance = self.fit.joint(self._features(values, recipe))
+        if scenario == "imagenet1k":
+            return mean, covariance
+        shift, spread = large_data_shift().joint(values)
+        return mean + shift, covariance + spread
+
+    def _features(self, values: Array, recipe: str) -> Array:
+        known = covariates(load_recipe(recipe))
+        features = derive(values)
+        return np.hstack([features, np.broadcast_to(known, (len(features), len(known)))])
+
+
+def load_surrogate(folder: Path = DATA) -> Surrogate:
+    """The surrogate that ships."""
+    path = folder / "surrogate.json"
+    with refusing(path):
+        stored = read_json(path)
+        try:
+            thetas = read_thetas(stored["theta"])
+            folds = {fold: read_fold(found) for fold, found in stored["folds"].items()}
+            sd_scale, error = float(stored["sd_scale"]), dict(stored["error"])
+        except (LookupError, TypeError, ValueError, AttributeError) as wrong:
+            raise ValueError(f"{type(wrong).__name__}: {wrong}; run scripts/fit_surrogate.py") from None
+    return Surrogate(load_evidence(folder / "evidence.csv"), thetas, sd_scale, error, folds)
+
+
+def read_thetas(stored: Mapping[str, Mapping[str, float]]) -> Thetas:
+    """Hyperparameters by view, from their names. Raises KeyError for one that is missing."""
+    return {
+        view.name: np.array([stored[view.name][name] for name in view.theta_names], dtype=np.float64)
+        for view in VIEWS
+    }
+
+
+def read_fold(stored: Mapping[str, Sequence[float]]) -> Thetas:
+    """Hyperparameters by view, in the order of their names. Raises ValueError where their number is off."""
+    found = {view.name: np.array(stored[view.name], dtype=np.float64) for view in VIEWS}
+    for view in VIEWS:
+        if len(found[view.name]) != len(view.theta_names):
+            raise ValueError(f"folds: needs {len(view.theta_names)} numbers for the view {view.name}")
+    return found
+
+
+def write_fold(thetas: Thetas) -> dict[str, list[float]]:
+    """The reverse of `read_fold`."""
+    return {name: np.round(theta, 4).tolist() for name, theta in thetas.items()}
+
+
+def write_thetas(thetas: Thetas) -> dict[str, dict[str, float]]:
+    """The reverse of `read_thetas`."""
+    return {
+        view.name: dict(zip(view.theta_names, map(float, np.round(thetas[view.name], 4)), strict=True))
+        for view in VIEWS
+    }
+
+
+# The largest may have so much more params or MACs than the smallest: beyond that, size is what is compared.
+TOLERANCE = 0.05
+DRAWS = 20_000
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Networks in order of their estimates.
+
+    `order` holds indices of the networks given, the best first; ``probabilities[i, r]`` is the chance that
+    network i is number r + 1, over what the evidence leaves open; `mean` and `sd` are the top-1 points that
+    the surrogate estimates. The sd holds what networks share as well, which cancels in their order.
+    """
+
+    order: tuple[int, ...]
+    probabilities: Array
+    mean: Array
+    sd: Array
+
+
+def rank_probabilities(
+    archs: Sequence[Arch | Program],
+    surrogate: Surrogate,
+    *,
+    recipe: str = "modern300",
+    scenario: str = "imagenet1k",
+    tolerance: float = TOLERANCE,
+) -> Ranking:
+    """Ranks of networks of one size, each with its probability.
+
+    What the networks share, such as the offset of a family trained one way, cancels: the draws are joint.
+    Raises ValueError where params or MACs of two of them differ by more than `tolerance` of the smaller.
+    """
+    if len(archs) < 2:
+        raise ValueError("ranking: needs two networks or more; name another one")
+    values = values_of(COLUMNS, archs)
+    _check_sizes(values, tolerance)
+    mean, covariance = surrogate.joint_columns(values, recipe=recipe, scenario=scenario)
+    drawn = np.random.default_rng(0).multivariate_normal(mean, covariance, DRAWS, method="eigh")
+    order: NDArray[np.int64] = np.argsort(-mean, kind="stable")
+    sd = surrogate.estimate_columns(values, recipe=recipe, scenario=scenario).sd
+    return Ranking(tuple(order.tolist()), _chances(drawn), mean, sd)
+
+
+def _chances(drawn: Array) -> Array:
+    ranks = np.argsort(np.argsort(-drawn, axis=1), axis=1)
+    n = drawn.shape[1]
+    return np.array([[float((ranks[:, i] == r).mean()) for r in range(n)] for i in range(n)])
+
+
+def _check_sizes(values: Array, tolerance: float) -> None:
+    for name in ("params", "macs"):
+        sizes = values[:, NAMES.index(name)]
+        apart = float(sizes.max() / sizes.min() - 1.0)
+        if apart > tolerance:
+            shown = "MACs" if name == "macs" else name
+            raise ValueError(
+                f"{shown}: the largest network has {100 * apart:.1f} % more than the smallest, more than "
+                f"{100 * tolerance:g} %; widen or deepen the smaller ones until their sizes agree"
+            )

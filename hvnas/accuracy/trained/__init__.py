@@ -1,0 +1,1 @@
+"""Estimators that train: short trainings, and members of a supernet."""

@@ -1,0 +1,288 @@
+"""A rediscovery printed: searches, ranks of layouts, and the supernet's part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import TYPE_CHECKING
+
+from hvnas import _numbers as numbers
+from hvnas.cli._screen import Screen
+
+if TYPE_CHECKING:
+    from hvnas.studies.rediscovery.coatnet import LayoutRanks, Ranked
+    from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, Price, Rediscovery
+    from hvnas.studies.rediscovery.slimmed import Chance, Slimmed, WithSupernet
+
+
+_GATES = {
+    "on": "the gate on",
+    "others": "the gate without the rules that rest on the family's papers",
+    "off": "the gate off, only the costs at work",
+}
+
+
+def print_searches(screen: Screen, found: Rediscovery) -> None:
+    """What was left out, what was found at each model's latency, and what is missing."""
+    setting = found.setting
+    gone = len(setting.seen_surrogate.evidence) - len(setting.surrogate.evidence)
+    screen.line("EfficientFormer left out: are its layouts found again?", style="bold")
+    screen.fields(
+        [
+            ("surrogate", f"fitted without {gone} results of EfficientFormer and EfficientFormerV2"),
+            (
+                "device",
+                f"{setting.seen_device.name}, fitted without {setting.device.measurements} measurements; "
+                f"terms chosen again: {', '.join(setting.device.terms)}",
+            ),
+            ("gate", f"rules that rest on the family's papers: {', '.join(setting.device.gate)}"),
+            ("space", f"{setting.space.name}: {setting.space.spec.description}"),
+            ("search", f"{setting.strategy}, {setting.evals:,} networks, seeds {setting.seeds}"),
+            ("recipe", setting.recipe),
+        ]
+    )
+    for model in found.models:
+        _print_model(screen, model)
+    _print_patterns(screen, found)
+    _print_missing(screen, found)
+
+
+def _print_model(screen: Screen, model: ModelResult) -> None:
+    screen.heading(f"{model.name} and what was found at its {numbers.ms(model.paper.ms)} ms")
+    columns = ("network", "stem", "stage 1", "stage 2", "stage 3", "stage 4", ">attending", ">ms", ">top-1")
+    sights = [("the paper's", model.paper), *((f"gate {f.gate}", f.found) for f in model.findings)]
+    rows = [
+        (
+            name,
+            sight.layout.stem,
+            *sight.layout.stage_texts,
+            sum(sight.layout.attending),
+            numbers.ms(sight.ms),
+            numbers.points(sight.top1, sight.sd),
+        )
+        for name, sight in sights
+    ]
+    screen.table(columns, rows)
+    screen.line()
+    screen.table(
+        (
+            "",
+            ">blocks apart",
+            ">widths apart",
+            ">front",
+            ">with all four",
+            ">random with all four",
+            ">paper's percentile",
+            ">less one sd",
+            "random above it: depths",
+            "widths",
+        ),
+        [_distance_cells(finding) for finding in model.findings],
+    )
+
+
+def _distance_cells(finding: Finding) -> tuple[object, ...]:
+    peers = finding.peers
+    return (
+        f"gate {finding.gate}",
+        finding.distance.depth,
+        f"x {finding.distance.width:.2f}",
+        finding.front,
+        numbers.percent(finding.front_shares["all four"]),
+        numbers.percent(peers.shares["all four"]) if peers else None,
+        f"{peers.top1_percentile:.1f} %" if peers else None,
+        f"{peers.objective_percentile:.1f} %" if peers else None,
+        _means(peers.better_depths, 1) if peers else None,
+        _means(peers.better_widths, 0) if peers else None,
+    )
+
+
+def _means(values: Sequence[float], digits: int) -> str | None:
+    return None if isnan(values[0]) else " ".join(f"{value:.{digits}f}" for value in values)
+
+
+def _print_patterns(screen: Screen, found: Rediscovery) -> None:
+    from hvnas.studies.rediscovery.patterns import PATTERNS
+
+    screen.heading(
+        "The four patterns: yes or no, seeds that have it; the front's share; that of random members"
+    )
+    rows = [
+        (
+            model.name,
+            finding.gate,
+            *(_pattern_cell(finding, name) for name in PATTERNS),
+            f"{sum(all(seed.values()) for seed in finding.seeds)}/{len(finding.seeds)}",
+        )
+        for model in found.models
+        for finding in model.findings
+    ]
+    screen.table(("model", "gate", *PATTERNS, ">all four"), rows)
+
+
+def _pattern_cell(finding: Finding, name: str) -> str:
+    seeds = sum(seed[name] for seed in finding.seeds)
+    said = f"{'yes' if finding.held[name] else 'no'} {seeds}/{len(finding.seeds)}"
+    shares = [finding.front_shares[name], *([finding.peers.shares[name]] if finding.peers else [])]
+    return "; ".join([said, *(f"{100 * share:.0f} %" for share in shares)])
+
+
+def _print_missing(screen: Screen, found: Rediscovery) -> None:
+    from hvnas.studies.rediscovery.efficientformer import blamed
+
+    missing = [(m, f) for m in found.models for f in m.findings if f.missing]
+    if not missing:
+        screen.line()
+        screen.line("All four patterns at each latency.")
+        return
+    screen.heading("Not rediscovered, and what is to blame")
+    for model, finding in missing:
+        where = f"{model.name}, {_GATES[finding.gate]}"
+        said = blamed(finding)
+        for name in finding.missing:
+            screen.line(f"  {where}: {name}" + (f"; to blame: {said[name]}" if name in said else ""))
+    screen.heading("What the four patterns cost: the best network found that has them all")
+    columns = (
+        "model",
+        "gate",
+        *(f"stage {i}" for i in range(1, 5)),
+        ">ms",
+        ">top-1",
+        ">less",
+        ">chance of less",
+        "",
+    )
+    screen.table(columns, [_price_cells(m.name, f.gate, f.price) for m, f in missing if f.price])
+
+
+def _price_cells(model: str, gate: str, price: Price) -> tuple[object, ...]:
+    held = price.held
+    return (
+        model,
+        gate,
+        *held.layout.stage_texts,
+        numbers.ms(held.ms),
+        numbers.points(held.top1, held.sd),
+        numbers.points(price.points, price.sd),
+        numbers.chance(price.chance),
+        None if price.is_told else "not told apart",
+    )
+
+
+def print_ranks(screen: Screen, found: LayoutRanks) -> None:
+    """Sizes, places with their chances, agreement with the published orders, and the verdict."""
+    from hvnas.studies.rediscovery.coatnet import COLUMNS, PUBLISHED, spread, verdict
+
+    screen.line("CoAtNet left out: are its five layouts ranked as published?", style="bold")
+    apart = [f"{100 * spread(found.layouts, name):.1f} %" for name in ("params", "macs")]
+    screen.fields(
+        [
+            ("surrogate", f"fitted without {found.rows} results; large-data shift without CoAtNet's pairs"),
+            ("sizes", f"params within {apart[0]}, MACs within {apart[1]}"),
+        ]
+    )
+    screen.heading("Layouts")
+    screen.table(("layout", ">params M", ">MACs G", "scaled"), _size_rows(found))
+    for each in found.protocols:
+        screen.heading(
+            f"Protocol {each.name} (recipe {each.recipe}): place, chance of it, chance to be above the next"
+        )
+        rows = zip(*(_rank_cells(each.columns[column]) for column in COLUMNS), strict=True)
+        screen.table((">place", *COLUMNS), [(i + 1, *row) for i, row in enumerate(rows)])
+        screen.line()
+        screen.table(
+            ("published order", "column", ">Kendall tau", ">5-95 %"),
+            [
+                (
+                    f"{tau.published}: {PUBLISHED[tau.published][2]}",
+                    tau.column,
+                    f"{tau.tau:.2f}",
+                    f"{tau.low:.2f} to {tau.high:.2f}",
+                )
+                for tau in each.taus
+            ],
+        )
+    screen.line()
+    for sentence in verdict(found):
+        screen.line(sentence)
+
+
+def _size_rows(found: LayoutRanks) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for name, made in found.layouts.items():
+        program = made.arch.lower()
+        rows.append(
+            (name, numbers.millions(program.params), numbers.billions(program.macs), made.did or None)
+        )
+    return rows
+
+
+def _rank_cells(ranked: Ranked) -> list[str]:
+    cells = []
+    for place, name in enumerate(ranked.order):
+        own = numbers.chance(ranked.chances[name][place])
+        told = _told(ranked, place)
+        cells.append(f"{name} {_value(ranked.value, name)} (p {own}{told})")
+    return cells
+
+
+def _value(values: Mapping[str, float], name: str) -> str:
+    # A mean place is kept as its negative, so that more is better.
+    value = values[name]
+    if max(values.values()) < -0.9:
+        return f"place {-value:.2f}"
+    return f"{value:.1f}" if value > 20 else f"{value:+.2f}"
+
+
+def _told(ranked: Ranked, place: int) -> str:
+    if place >= len(ranked.told):
+        return ""
+    mark = "" if ranked.is_supported[place] else "?"
+    return f", > {numbers.chance(ranked.told[place])}{mark}"
+
+
+Row = tuple[str | None, ...]
+
+
+def print_slimmed(screen: Screen, slimmed: WithSupernet) -> None:
+    """What each way found at each budget, and what chance has to offer."""
+    from hvnas.studies.rediscovery.patterns import PATTERNS
+
+    screen.heading(f"With the supernet in {slimmed.folder}, the gate off: space {slimmed.space}")
+    screen.line(f"  top-1 {slimmed.meaning}; both: mean rank by surrogate and supernet")
+    screen.line("  slimming starts from a network with the patterns, the searches start from nothing")
+    screen.line("  all four: the best, by the supernet, of random members with all four patterns")
+    rows = []
+    for chance in slimmed.chances:
+        rows += [_slimmed_row(each) for each in slimmed.found if each.share == chance.share]
+        rows.append(_chance_row(chance))
+    columns = (">budget ms", "by", *(f"stage {i}" for i in range(1, 5)), ">ms", ">top-1 or rank", *PATTERNS)
+    screen.table(columns, rows)
+
+
+def _slimmed_row(each: Slimmed) -> Row:
+    from hvnas.studies.rediscovery.slimmed import BOTH
+
+    return (
+        numbers.ms(each.budget_ms),
+        each.way,
+        *[*each.layout.stage_texts, *4 * [None]][:4],
+        numbers.ms(each.ms),
+        f"{each.top1:.3f}" if each.way == BOTH else f"{each.top1:.1f}",
+        *("yes" if has else "no" for has in each.held.values()),
+    )
+
+
+def _chance_row(chance: Chance) -> Row:
+    """What random members within the budget have."""
+    from hvnas.studies.rediscovery.patterns import PATTERNS
+
+    shares = (None if (share := chance.held[name]) is None else f"{100 * share:.0f} %" for name in PATTERNS)
+    return (
+        numbers.ms(chance.budget_ms),
+        f"{chance.members} random members",
+        *(None,) * 4,
+        None,
+        None,
+        *shares,
+    )

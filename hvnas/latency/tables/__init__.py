@@ -1,0 +1,1 @@
+"""Devices whose ops were measured: the tables, and the model that sums them."""

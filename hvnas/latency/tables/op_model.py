@@ -1,0 +1,162 @@
+"""The latency model of a measured device: a table of ops, summed.
+
+A network takes, per group of ops, so many times what its ops take by themselves, plus a cost per op (the
+framework's) and a fixed one (the call's). Factors and costs are fitted on whole networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas.latency.columns import column, register_column
+from hvnas.latency.rows import LONGEST_MS
+from hvnas.latency.tables.op_regressor import Choice, Regressor, group_of
+from hvnas.latency.tables.op_rows import OpTime
+from hvnas.ops import Column, Op, Program
+from hvnas.ops.program import INNER, op_value
+
+Floats = NDArray[np.float64]
+OUTSIDE = "ops_outside"
+GROUP = "ms_"
+MOST_FACTOR = 1e6
+COUNT = "ops"  # registered with the columns of CPUs
+BYTES = ("weight_bytes", "act_bytes", "other_bytes")  # weights; activations of products and of the others
+
+
+@register_column(OUTSIDE, "sum")
+def _outside(op: Op) -> float:
+    """None, as far as anybody knows; a model that was measured has a column of this name of its own."""
+    return 0.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """How the times of ops by themselves become those of a network: factors by group, and costs.
+
+    The costs are of a call, of an op, and of megabytes (float16) of weights and activations that are further
+    away inside a network than they were for the op alone (or, below zero, closer).
+    """
+
+    fixed_ms: float = 0.0
+    op_ms: float = 0.0
+    weight_ms_per_mb: float = 0.0
+    act_ms_per_mb: float = 0.0
+    factors: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("fixed_ms", "op_ms", "weight_ms_per_mb", "act_ms_per_mb"):
+            if not abs(value := getattr(self, name)) <= LONGEST_MS:
+                raise ValueError(f"{name} must be from -{LONGEST_MS:g} to {LONGEST_MS:g}, got {value:g}")
+        for group, factor in self.factors.items():
+            if not 0 <= factor <= MOST_FACTOR:
+                raise ValueError(f"factors.{group[:60]} must be from 0 to {MOST_FACTOR:g}, got {factor:g}")
+
+    def factor(self, group: str) -> float:
+        """What a group's sum is multiplied by."""
+        return self.factors.get(group, 1.0)
+
+
+@dataclass(frozen=True)
+class OpModel:
+    """Sums of measured op times; ops that were not measured are interpolated.
+
+    `choices` are the regressors' lengths and noises by group. Noisy rows count as not measured.
+    """
+
+    rows: tuple[OpTime, ...]
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    context: Context = field(default_factory=Context)
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """A sum per group, what the other costs count, and the number of ops outside what was measured."""
+        return (
+            *(_group_column(group, kinds, self.op_ms) for group, kinds in self._groups.items()),
+            column(COUNT),
+            *(column(name) for name in BYTES),
+            Column(OUTSIDE, "sum", lambda op: 0.0 if self.covers(op) else 1.0, fused=True),
+        )
+
+    def predict(self, values: Floats) -> Floats:
+        """Milliseconds ``[n]`` from column values ``[n, columns]``."""
+        return self.context.fixed_ms + values @ self._weights
+
+    def parts(self, program: Program) -> tuple[float, list[tuple[str, Op, float]]]:
+        """The fixed cost, and of every fused op its label and its milliseconds."""
+        deployed = program.fused()
+        ms = [
+            sum(w * op_value(c, op) for w, c in zip(self._weights, self.columns, strict=True))
+            for op in deployed.ops
+        ]
+        return self.context.fixed_ms, list(zip(deployed.labels, deployed.ops, ms, strict=True))
+
+    def op_ms(self, op: Op) -> float:
+        """Milliseconds of one op by itself: as measured, else interpolated, 0 for a group never measured."""
+        key = op.key
+        if key not in self._known:
+            regressor = self._regressor(group_of(op))
+            self._known[key] = regressor.ms(op) if regressor else 0.0
+        return self._known[key]
+
+    def covers(self, op: Op) -> bool:
+        """Whether an op was measured or lies between ops that were."""
+        key = op.key
+        if key not in self._covered:
+            regressor = self._regressor(group_of(op))
+            free = regressor is None and op.variant == INNER  # part of another op's time
+            self._covered[key] = free or (regressor is not None and regressor.is_inside(op))
+        return self._covered[key]
+
+    def fitted_choices(self) -> dict[str, Choice]:
+        """The choice of every group's regressor, made where it was not given."""
+        found = {group: self._regressor(group) for group in self._by_group}
+        return {group: regressor.choice for group, regressor in found.items() if regressor}
+
+    @cached_property
+    def _by_group(self) -> dict[str, list[OpTime]]:
+        groups: dict[str, list[OpTime]] = {}
+        for row in self.rows:
+            if not row.noisy:
+                groups.setdefault(group_of(row.op), []).append(row)
+        return groups
+
+    @cached_property
+    def _groups(self) -> dict[str, frozenset[str]]:
+        return {group: frozenset(row.op.kind for row in rows) for group, rows in self._by_group.items()}
+
+    @cached_property
+    def _weights(self) -> Floats:
+        factors = [self.context.factor(group) for group in self._groups]
+        context = self.context
+        per_byte = [ms / 1e6 for ms in (context.weight_ms_per_mb, *[context.act_ms_per_mb] * 2)]
+        return np.array([*factors, context.op_ms, *per_byte, 0.0])
+
+    @cached_property
+    def _known(self) -> dict[tuple[object, ...], float]:
+        return {row.op.key: row.ms for row in self.rows if not row.noisy}
+
+    @cached_property
+    def _covered(self) -> dict[tuple[object, ...], bool]:
+        return {row.op.key: True for row in self.rows if not row.noisy}
+
+    @cached_property
+    def _regressors(self) -> dict[str, Regressor | None]:
+        return {}
+
+    def _regressor(self, group: str) -> Regressor | None:
+        if group not in self._regressors:
+            rows: Sequence[OpTime] = self._by_group.get(group, ())
+            self._regressors[group] = Regressor(rows, self.choices.get(group)) if rows else None
+        return self._regressors[group]
+
+
+def _group_column(group: str, kinds: frozenset[str], ms: Callable[[Op], float]) -> Column:
+    def value(op: Op) -> float | None:
+        return ms(op) if group_of(op) == group else None
+
+    return Column(GROUP + group, "sum", value, fused=True, kinds=kinds)

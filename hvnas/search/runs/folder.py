@@ -1,0 +1,391 @@
+"""The run folder: everything needed to resume, reload and redo a search; its front as an Optuna study too."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from importlib.metadata import version
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from hvnas._files import (
+    csv_text,
+    dump_yaml,
+    locked,
+    read_yaml,
+    refuse_unknown,
+    refusing,
+    sync_folder,
+    write_atomic,
+)
+from hvnas._names import first_wrong, shown, validated
+from hvnas._numbers import took
+from hvnas._optuna import quiet_optuna
+from hvnas._request import default_of
+from hvnas.arch import save_arch, to_dict
+from hvnas.search.objectives import LATENCY, TOP1, Objective
+from hvnas.search.problem import Problem
+from hvnas.search.request import SearchRequest
+from hvnas.search.runs.checkpoint import FolderCheckpoint, writing
+from hvnas.search.runs.result import Found, SearchResult, describe, with_origin
+from hvnas.search.runs.session import history_csv
+from hvnas.search.strategies.slimming import FIGURE, PATH
+
+SCHEMA = "hvnas.run/1"
+CONFIG, BEST, FRONT, HISTORY, STUDY, LOG, ARCHS, STATE = (
+    "config.yaml",
+    "best.yaml",
+    "pareto.csv",
+    "history.csv",
+    "study.journal",
+    "log.txt",
+    "archs",
+    ".state",
+)
+_LOCK = "lock"
+# What is being written, under a name of its own, ends like this; beside it the one that 0.1.0 used for archs.
+_PART, _OLD_PART = ".part", ".archs."
+
+
+# The keys of a run's config.yaml in their order, those that every run has and those that came later. Of the
+# options that came after them a run writes those that are not at their default.
+_ALWAYS = tuple(
+    "space space_hash device device_hash estimator recipe scenario budget_ms margin outside strategy evals "
+    "seed fixed_points versions".split()
+)
+_LATER = tuple(
+    "objectives constraints others other_hashes other_margins engine storage estimator_hash resolution "
+    "classes".split()
+)
+# One value for each device in a field, which the file splits into that of the first device and the others.
+_SPLIT = {"device": "others", "device_hash": "other_hashes", "margin": "other_margins"}
+# The device's table says whether it is of throughput.
+_NOT_KEPT = {"given", "engine", "throughput"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(SearchRequest):
+    """A search as it was asked for, every default resolved, and what its names stood for.
+
+    `space` and `device` are names or paths. `device`, `device_hash` and `margin` have one value for each
+    device. `engine` is its name and the storage without the password; `estimator_hash` is that of the files
+    that the estimator's name points to, if any. `resolution` and `classes` are those that every network is
+    put to, each None where the space decides.
+    """
+
+    device: tuple[str, ...]
+    device_hash: tuple[str, ...]
+    space: str = field()
+    space_hash: str
+    estimator: str = field()
+    estimator_hash: str = ""
+    budget_ms: float = field()
+    margin: tuple[float, ...] = field()
+    objectives: tuple[str, ...] = ("top1", "latency_ms")
+    constraints: tuple[str, ...] = ()
+    evals: int = field()
+    fixed_points: bool = field()
+    versions: dict[str, str]
+
+
+def versions() -> dict[str, str]:
+    """Versions that a run's numbers may depend on."""
+    from hvnas import __version__
+
+    packages = {name: version(name) for name in ("cmaes", "numpy", "optuna", "scipy")}
+    return {"hvnas": __version__, "python": platform.python_version(), **packages}
+
+
+def _to_file(config: RunConfig) -> dict[str, Any]:
+    """The fields of a run's config.yaml."""
+    options = [each for each in fields(config) if each.name not in _NOT_KEPT]
+    data: dict[str, Any] = {each.name: getattr(config, each.name) for each in options}
+    data |= {"engine": config.engine.name, "storage": config.engine.storage}
+    for name, others in _SPLIT.items():
+        data[name], *data[others] = data[name]
+    new = {o.name for o in options if data[o.name] != default_of(o)}.difference(_ALWAYS, _LATER)
+    kept = {name: data[name] for name in (*_ALWAYS, *_LATER, *sorted(new))}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+
+
+def _from_file(data: dict[str, Any]) -> RunConfig:
+    """The other way. Raises ValueError naming the field at fault."""
+    from pydantic import TypeAdapter, ValidationError
+
+    options = [each.name for each in fields(RunConfig) if each.name not in _NOT_KEPT]
+    refuse_unknown(data, dict.fromkeys((*_ALWAYS, *_LATER, *options)), "", CONFIG)
+    for name in _ALWAYS:
+        if name not in data:
+            raise ValueError(f"{name}: Field required")
+    further = [data.pop(others, []) for others in _SPLIT.values()]
+    if not all(isinstance(each, list) and len(each) == len(further[0]) for each in further):
+        raise ValueError(f"{', '.join(_SPLIT.values())}: must be lists of one length")
+    for name, values in zip(_SPLIT, further, strict=True):
+        data[name] = [data[name], *values]
+    data["engine"] = {"name": data.pop("engine", "local"), "storage": data.pop("storage", None)}
+    try:
+        config: RunConfig = validated(TypeAdapter(RunConfig), data)
+    except ValidationError as error:
+        wrong = first_wrong(error)
+        raise ValueError(f"{_key_of(wrong.place)}: {wrong.said}") from None
+    _check_numbers(config)
+    return config
+
+
+def _key_of(place: Sequence[str]) -> str:
+    """Where the file has what is wrong at this place of the request."""
+    first, *rest = place
+    if first == "engine":
+        return "storage" if "storage" in rest else "engine"
+    if first in _SPLIT:
+        return first if rest[:1] == ["0"] else _SPLIT[first]
+    return ".".join(place)
+
+
+class RunFolder:
+    """One run's folder. Files appear whole or not at all; the folder is never overwritten."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def refuse_if_taken(self) -> None:
+        """Raise ValueError where the folder holds anything but the beginnings of a run that never began."""
+        if (self.path / CONFIG).is_file():
+            raise ValueError(
+                f"{self.path}: holds a run already; choose another name, or continue it with hvnas resume"
+            )
+        if self.path.exists() and not (self.path.is_dir() and self._is_bare()):
+            raise ValueError(f"{self.path}: is there already and holds no run; choose another name")
+
+    def _is_bare(self) -> bool:
+        inside = [path for path in self.path.iterdir() if not _is_part(path)]
+        return all(path.name == STATE and {p.name for p in path.iterdir()} <= {_LOCK} for path in inside)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder if need be and keep it to this process; ValueError where another one has it."""
+        (self.path / STATE).mkdir(parents=True, exist_ok=True)
+        with locked(self.path / STATE / _LOCK):
+            yield
+
+    def create(self, config: RunConfig) -> None:
+        """Begin a run; from now on it can be resumed."""
+        self.refuse_if_taken()
+        with writing(self.path, "no run was begun"):
+            (self.path / STATE).mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path / CONFIG, dump_yaml({"schema": SCHEMA, **_to_file(config)}))
+        self.log(f"started: {config.strategy}, {config.evals} evaluations, seed {config.seed}")
+
+    def reopen(self) -> None:
+        """Go on with the run: what a cut left half written goes."""
+        with writing(self.path):
+            for path in (*self.path.iterdir(), *(self.path / STATE).iterdir()):
+                if _is_part(path):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.log("resumed")
+
+    def config(self) -> RunConfig:
+        """The configuration of the run. Raises ValueError naming the field at fault."""
+        path = self.path / CONFIG
+        if not path.is_file():
+            raise ValueError(f"{self.path}: holds no run (no {CONFIG}); give a folder of hvnas search --out")
+        with refusing(path):
+            data = read_yaml(path, schema=SCHEMA)
+            del data["schema"]
+            return _from_file(data)
+
+    def checkpoint(self, *, every: float) -> FolderCheckpoint:
+        """Where strategies keep their state."""
+        mark = zlib.crc32((self.path / CONFIG).read_bytes())
+        return FolderCheckpoint(self.path / STATE, every=every, mark=mark)
+
+    def log(self, line: str) -> None:
+        """Append one line to the log, with the time."""
+        with writing(self.path), (self.path / LOG).open("a+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            # A line that was cut stays alone on its line.
+            start = "" if file.read() in (b"", b"\n") else "\n"
+            file.write(f"{start}{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n".encode())
+
+    def files(self) -> list[str]:
+        """The names of what searches write here that is there, sorted; what others put here is not theirs."""
+        names = (CONFIG, BEST, FRONT, HISTORY, STUDY, LOG, ARCHS, PATH, FIGURE)
+        return sorted(name for name in names if (self.path / name).exists())
+
+    def write(self, result: SearchResult) -> SearchResult:
+        """Write front, study and best; returns the result with the files' paths.
+
+        `pareto.csv` holds the exact front, `archs/` and the study its readable part. All files are whole
+        before the first one takes its place, and `best.yaml` comes last: where it is, everything is.
+        """
+        files = [self.path / ARCHS / f"{found.name}.yaml" for found in result.front]
+        front = tuple(replace(f, file=file) for f, file in zip(result.front, files, strict=True))
+        with (
+            writing(self.path),
+            tempfile.TemporaryDirectory(dir=self.path, prefix=".", suffix=_PART) as aside,
+        ):
+            self._write_aside(Path(aside), replace(result, front=front))
+            self._put_in_place(Path(aside))
+        self.log(f"limit: {result.limit}")
+        ended = "stopped" if result.stopped else "finished"
+        self.log(
+            f"{ended}: {result.evaluated} evaluated, {len(result.archive)} on the front, "
+            f"{took(result.seconds, parts=result.parts)}"
+        )
+        return replace(result, front=front, out=self.path)
+
+    def _write_aside(self, aside: Path, result: SearchResult) -> None:
+        """All files of a front, in a folder beside those that are there."""
+        _write_archs(aside / ARCHS, result)
+        name = self.path.resolve().name
+        write_study(aside / STUDY, name=name, problem=result.problem, front=result.front)
+        archive = result.archive
+        members = describe(result.problem, archive.rows, archive.evaluations)
+        write_atomic(aside / FRONT, front_csv(members, written={found.name for found in result.front}))
+        write_atomic(aside / HISTORY, history_csv(result.history))
+        save_arch(with_origin(result.best, result.problem, seed=result.seed), aside / BEST)
+
+    def _put_in_place(self, aside: Path) -> None:
+        for name in (STUDY, FRONT, HISTORY, BEST):
+            if (self.path / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self.path / name))
+        if (self.path / ARCHS).exists() and not (self.path / ARCHS).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path / ARCHS))
+        (self.path / BEST).unlink(missing_ok=True)
+        if (self.path / ARCHS).exists():
+            (self.path / ARCHS).replace(aside / "before")
+        for name in (ARCHS, STUDY, FRONT, HISTORY, BEST):
+            (aside / name).replace(self.path / name)
+        sync_folder(self.path)
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a file or folder was being written when a run was cut."""
+    return path.name.startswith(_OLD_PART) or (path.name.startswith(".") and path.name.endswith(_PART))
+
+
+def _check_numbers(config: RunConfig) -> None:
+    for name, numbers in (("budget_ms", [config.budget_ms]), ("margin", config.margin)):
+        if any(map(isnan, numbers)):
+            raise ValueError(f"{name}: must be a number, got nan; restore the file")
+    for name, value, least in (("evals", config.evals, 1), ("seed", config.seed, 0)):
+        if value < least:
+            raise ValueError(f"{name}: must be a whole number >= {least}, got {shown(value)}")
+
+
+def _write_archs(folder: Path, result: SearchResult) -> None:
+    """The architectures of the front, a file each."""
+    folder.mkdir()
+    for found in result.front:
+        arch = with_origin(found, result.problem, seed=result.seed)
+        (folder / f"{found.name}.yaml").write_text(dump_yaml(to_dict(arch)), encoding="utf-8")
+    # All written first and synced then: one after the other takes several times as long.
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def front_csv(front: Sequence[Found], *, written: Collection[str]) -> str:
+    """The exact front as CSV, a line per architecture, in fixed decimals; the last column is the encoding.
+
+    `written` are the names of those that have a file.
+    """
+    return csv_text(
+        {"file": f"{ARCHS}/{f.name}.yaml" if f.name in written else "", **_csv_row(f)} for f in front
+    )
+
+
+def _csv_row(found: Found) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "latency_ms": f"{found.latency_ms:.4f}",
+        "latency_low": f"{found.latency_low:.4f}",
+        "latency_high": f"{found.latency_high:.4f}",
+        "p_within_budget": f"{found.p_within_budget:.4f}",
+        "inside": str(found.inside).lower(),
+        **{name: "" if value is None else f"{value:.3f}" for name, value in found.accuracy_json().items()},
+        "params": found.params,
+        "macs": found.macs,
+        **{name: f"{value:.4f}" for name, value in found.more.items()},
+        "encoding": " ".join(str(int(i)) for i in found.row),
+    }
+
+
+def write_study(path: Path, *, name: str, problem: Problem, front: Sequence[Found]) -> None:
+    """Write `front` as the finished trials of a study called `name`, in one step.
+
+    The objectives are those of `problem`; a trial's parameters are the values of its genes, its user
+    attributes params, macs, arch (hash), top1_sd and inside.
+    """
+    space, objectives = problem.space, problem.objectives
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import BaseJournalBackend
+
+    distributions: dict[str, BaseDistribution] = {
+        g.name: CategoricalDistribution([_as_category(v) for v in g.values]) for g in space.genes
+    }
+    trials = [
+        optuna.trial.create_trial(
+            params={
+                g.name: _as_category(g.values[int(i)]) for g, i in zip(space.genes, found.row, strict=True)
+            },
+            distributions=distributions,
+            values=[_value(found, objective) for objective in objectives],
+            user_attrs={
+                "name": found.name,
+                "arch": found.arch.hash,
+                "params": found.params,
+                "macs": found.macs,
+                "top1_sd": found.top1_sd,
+                "inside": found.inside,
+            },
+        )
+        for found in front
+    ]
+    logs: list[dict[str, Any]] = []
+
+    class Buffer(BaseJournalBackend):
+        # Optuna's own backend syncs the disk once per trial.
+        def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+            return logs[log_number_from:]
+
+        def append_logs(self, new: list[dict[str, Any]]) -> None:
+            logs.extend(new)
+
+    with quiet_optuna():
+        study = optuna.create_study(
+            study_name=name,
+            storage=JournalStorage(Buffer()),
+            directions=["maximize" if o.sign < 0 else "minimize" for o in objectives],
+        )
+        study.set_metric_names([str(o) for o in objectives])
+        study.add_trials(trials)
+    write_atomic(path, "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs))
+
+
+def _value(found: Found, objective: Objective) -> float:
+    """What a person calls the metric: top-1 itself, not less its standard deviation."""
+    if objective.metric == TOP1:
+        return found.top1
+    if objective.metric == LATENCY and objective.device is None:
+        return found.latency_ms
+    if str(objective) in found.more:
+        return found.more[str(objective)]
+    return float(getattr(found, objective.metric))
+
+
+def _as_category(value: Any) -> Any:
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,315 @@
+"""What a search found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvnas._numbers import took
+from hvnas.arch import Arch, load_arch
+from hvnas.search.evaluations import STEP, Archive, Evaluations, best_place, guesses, shown_places
+from hvnas.search.limits import Limit, find_limit
+from hvnas.search.pareto import thin
+from hvnas.search.problem import Problem
+from hvnas.search.reach import Reach
+from hvnas.search.rows import Floats, Rows, SpaceLike, row_keys
+from hvnas.search.runs.session import Moment
+
+# Decimals in files and in JSON: a tenth of a microsecond, a thousandth of a point.
+MS_DECIMALS, POINT_DECIMALS, CHANCE_DECIMALS = 4, 3, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """An architecture with its predicted numbers.
+
+    Latency in ms with its 5-95 % interval and the chance of meeting the budget, `inside` the device's gate,
+    `top1` and `top1_sd` in points (a score and 0 where `unit` is ``score``, nan where it was not estimated),
+    `params` and `macs` as counts, `more` the further metrics by name; `row` is its encoding in `space`,
+    `file` where it was written.
+    """
+
+    name: str
+    space: SpaceLike = field(repr=False)
+    row: Rows = field(repr=False)
+    latency_ms: float
+    latency_low: float
+    latency_high: float
+    p_within_budget: float
+    inside: bool
+    top1: float
+    top1_sd: float
+    params: int
+    macs: int
+    unit: str = "points"
+    more: Mapping[str, float] = field(default_factory=dict)
+    file: Path | None = None
+
+    @cached_property
+    def arch(self) -> Arch:
+        """The architecture itself, under its name."""
+        return replace(self.space.decode(self.row), name=self.name)
+
+    @property
+    def objective(self) -> float:
+        """Top-1 minus one standard deviation, in points."""
+        return self.top1 - self.top1_sd
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, rounded to the decimals of the files."""
+        return {
+            "file": None if self.file is None else str(self.file),
+            "name": self.name,
+            "latency_ms": round(self.latency_ms, MS_DECIMALS),
+            "latency_low": round(self.latency_low, MS_DECIMALS),
+            "latency_high": round(self.latency_high, MS_DECIMALS),
+            "p_within_budget": round(self.p_within_budget, CHANCE_DECIMALS),
+            "inside": self.inside,
+            **self.accuracy_json(),
+            "params": self.params,
+            "macs": self.macs,
+            **{name: round(value, MS_DECIMALS) for name, value in self.more.items()},
+        }
+
+    def accuracy_json(self) -> dict[str, float | None]:
+        """Top-1 and its standard deviation, or the score; None where it was not estimated."""
+        if self.unit == "score":
+            return {"score": _rounded(self.top1)}
+        return {"top1": _rounded(self.top1), "top1_sd": _rounded(self.top1_sd)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """A fixed point and the number of genes in which it differs from the best."""
+
+    distance: int
+    found: Found
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a search found.
+
+    `archive` holds the exact front; `front` is its readable part, the first objective rising, where no two
+    members are closer than 1 % of the front's extent in every objective. `evaluated` counts distinct
+    canonical architectures; `out` is the run folder if there is one. `history` is how the hypervolume grew,
+    in `parts` where the run was cut and resumed; `stopped` says that it was asked to stop before its end.
+    """
+
+    problem: Problem
+    strategy: str
+    seed: int
+    reach: Reach
+    archive: Archive
+    front: tuple[Found, ...]
+    history: tuple[Moment, ...]
+    parts: int = 1
+    stopped: bool = False
+    out: Path | None = None
+
+    @staticmethod
+    def of(
+        problem: Problem,
+        archive: Archive,
+        *,
+        strategy: str,
+        seed: int,
+        reach: Reach,
+        history: Sequence[Moment],
+        parts: int = 1,
+        stopped: bool = False,
+    ) -> SearchResult:
+        """The result that `archive`, not empty, holds."""
+        best = best_place(archive.evaluations.sd)
+        kept = thin(archive.evaluations.costs, share=STEP, always=best)
+        front = describe(problem, archive.rows[kept], archive.evaluations.take(kept))
+        return SearchResult(
+            problem=problem,
+            strategy=strategy,
+            seed=seed,
+            reach=reach,
+            archive=archive,
+            front=front,
+            history=tuple(history),
+            parts=parts,
+            stopped=stopped,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"SearchResult({self.problem!r},\n"
+            f"  {self.strategy}, seed {self.seed}: {len(self.archive)} on the front of {self.evaluated:,} "
+            f"evaluated in {took(self.seconds, parts=self.parts)},\n"
+            f"  best={self.best!r})"
+        )
+
+    @property
+    def evaluated(self) -> int:
+        """Distinct canonical architectures."""
+        return self.archive.evaluated
+
+    @property
+    def best(self) -> Found:
+        """The best by the first objective: by default the highest top-1 minus one standard deviation.
+
+        One whose accuracy is a guess is the best only where there is no other; see
+        `hvnas.search.evaluations`.
+        """
+        return self.front[best_place(self._sd)]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time from the call to the front, all parts of a run that was cut together."""
+        return self.history[-1].seconds
+
+    @property
+    def shown(self) -> tuple[Found, ...]:
+        """The networks of the front that tables show, at most 12: evenly spaced, and no guesses."""
+        written = np.ones(len(self.front), dtype=np.bool_)
+        return tuple(self.front[place] for place in shown_places(self._sd, written))
+
+    @cached_property
+    def limit(self) -> Limit:
+        """What keeps the search from better networks: budget, sizes, a constraint, the device's floor."""
+        best = best_place(self.archive.evaluations.sd)
+        return find_limit(self.problem, self.reach, self.archive, best=best)
+
+    @property
+    def _sd(self) -> Floats:
+        return np.array([found.top1_sd for found in self.front])
+
+    @cached_property
+    def fixed_points(self) -> tuple[Nearest, ...]:
+        """The fixed points in the space, nearest to the best first, scored by the same device and estimator.
+
+        They need not meet the budget nor lie inside the gate. An estimator that takes seconds a network is
+        not asked about them.
+        """
+        space = self.problem.space
+        names = tuple(space.fixed_points())
+        if not names:
+            return ()
+        rows = np.stack([space.encode(load_arch(name)) for name in names])
+        evaluations = self.problem.evaluate(rows, accuracy=self.problem.cheap)
+        scored = describe(self.problem, rows, evaluations, names=names)
+        distances = (rows != self.best.row).sum(axis=1).tolist()
+        pairs = [Nearest(distance=d, found=f) for d, f in zip(distances, scored, strict=True)]
+        gap = {p.found.name: abs(p.found.latency_ms - self.best.latency_ms) for p in pairs}
+        return tuple(sorted(pairs, key=lambda p: (p.distance, gap[p.found.name])))
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``hvnas search --json`` prints.
+
+        ``pareto`` are the networks that are written as files, ``front`` those that the table shows.
+        """
+        best = self.best.to_json()
+        if self.out is not None:
+            best = best | {"file": str(self.out / "best.yaml")}
+        return {
+            "best": best,
+            "pareto": [found.to_json() for found in self.front],
+            "front": [found.to_json() for found in self.shown],
+            "counts": {
+                "front": len(self.archive),
+                "files": 0 if self.out is None else len(self.front),
+                "guesses": int(guesses(self.archive.evaluations.sd).sum()),
+            },
+            "limit": self.limit.to_json(),
+            "evaluated": self.evaluated,
+            "seconds": self.seconds,
+            "parts": self.parts,
+            "space": self.problem.space.name,
+            "device": self.problem.device.name,
+            "devices": [device.name for device in self.problem.devices],
+            "objectives": [str(objective) for objective in self.problem.objectives],
+            "constraints": [str(constraint) for constraint in self.problem.constraints],
+            "strategy": self.strategy,
+            "recipe": self.problem.recipe,
+            **_size_json(self.problem, self.best.arch),
+            "seed": self.seed,
+            "stopped": self.stopped,
+            "out": None if self.out is None else str(self.out),
+        }
+
+
+def describe(
+    problem: Problem, rows: Rows, evaluations: Evaluations, *, names: Sequence[str] | None = None
+) -> tuple[Found, ...]:
+    """Evaluated rows under their names; those found are called by device, latency and a hash of the row."""
+    if names is None:
+        marks = [f"{key:016x}"[:6] for key in row_keys(rows).tolist()]
+        times = evaluations.ms.tolist()
+        names = [f"{problem.device.name}-{ms:.3f}ms-{mark}" for ms, mark in zip(times, marks, strict=True)]
+    chances = problem.device.p_within(evaluations.ms, problem.budget_ms, inside=evaluations.inside)
+    return tuple(
+        Found(
+            name=names[i],
+            space=problem.space,
+            row=rows[i],
+            latency_ms=float(evaluations.ms[i]),
+            latency_low=float(evaluations.low[i]),
+            latency_high=float(evaluations.high[i]),
+            p_within_budget=float(chances[i]),
+            inside=bool(evaluations.inside[i]),
+            top1=float(evaluations.top1[i]),
+            top1_sd=float(evaluations.sd[i]),
+            params=int(evaluations.params[i]),
+            macs=int(evaluations.macs[i]),
+            unit=problem.unit,
+            more=dict(zip(problem.more, evaluations.more[i].tolist(), strict=True)),
+        )
+        for i in range(len(rows))
+    )
+
+
+def _size_json(problem: Problem, arch: Arch) -> dict[str, Any]:
+    """The size that networks were put to, and what the estimator takes for granted there."""
+    size = problem.image_size
+    if size is None:
+        return {}
+    given = {"resolution": size.resolution, "classes": size.classes, "assumed": _assumed(problem, arch)}
+    return {name: value for name, value in given.items() if value}
+
+
+def _assumed(problem: Problem, arch: Arch) -> list[str]:
+    from hvnas.accuracy.estimator import assumed_by
+
+    return list(assumed_by(problem.estimator, [arch]))
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, POINT_DECIMALS) if math.isfinite(value) else None
+
+
+def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
+    """The architecture with ``found:``, how it was found and what was predicted of it."""
+    from hvnas import __version__
+
+    space, numbers = problem.space, found.to_json()
+    meaning = getattr(problem.estimator, "meaning", None)
+    choices = {gene.name: gene.values[int(i)] for gene, i in zip(space.genes, found.row, strict=True)}
+    origin = {
+        "space": space.name,
+        "space_hash": space.hash,
+        "choices": choices,
+        "device": problem.device.name,
+        "device_hash": problem.device.hash,
+        **{key: numbers[key] for key in ("latency_ms", "latency_low", "latency_high", "inside")},
+        "budget_ms": problem.budget_ms,
+        "p_within_budget": numbers["p_within_budget"],
+        **found.accuracy_json(),
+        **({} if meaning is None else {"accuracy": str(meaning)}),
+        **({"assumed": assumed} if problem.image_size and (assumed := _assumed(problem, found.arch)) else {}),
+        **{name: numbers[name] for name in found.more},
+        "recipe": problem.recipe,
+        "scenario": problem.scenario,
+        "seed": seed,
+        "version": __version__,
+    }
+    return replace(found.arch, found=origin)

@@ -1,0 +1,309 @@
+"""One study for several searches, in a storage that all of them reach.
+
+The study in the storage is the record; every process keeps a study of its own in memory for its sampler and
+copies into that what the others find. So a proposal costs the storage one write and its result two, and
+nothing that lies in the storage is ever unpickled.
+
+Nothing is evaluated twice: a process writes its claim, a running trial with the key of the row, and then
+reads all trials. The storage numbers them in the order in which they appear; where the claim of a lower
+number holds the same key, or holds the last evaluation that is to be had, the later one is given up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from hvnas._optuna import quiet_optuna
+from hvnas.search.evaluations import Evaluations
+from hvnas.search.rows import Rows
+from hvnas.search.shared.journal import StorageError
+from hvnas.search.shared.storage import HEARTBEAT_SECONDS, Heart, parse_storage
+from hvnas.search.shared.trials import (
+    EVALUATION,
+    KEY,
+    REASON,
+    ROW,
+    WORKER,
+    Told,
+    is_complete,
+    is_open_or_told,
+    is_running,
+    key_of,
+    row_of,
+    seconds_of,
+    to_plain,
+    told_by,
+)
+
+if TYPE_CHECKING:
+    import optuna
+
+    from hvnas.search.problem import Problem
+
+_PROBLEM = "problem"
+# In a journal nobody hears a process die: a claim counts as given up once it is open for this many times the
+# longest evaluation of the study, and at least so many seconds.
+_PATIENCE, _LEAST_PATIENCE = 3.0, 5.0
+
+
+@dataclass(frozen=True)
+class News:
+    """What others did since the last look: rows that they claimed, int16 [n, genes], and finished trials."""
+
+    claimed: Rows
+    told: Sequence[Told]
+
+
+class SharedStudy:
+    """The study of `problem` in `storage`; `created` by this process or joined.
+
+    `name` is made of the problem where it is None, so that another problem never shares it. Raises
+    StorageError where the storage cannot be opened or the study of that name belongs to another problem.
+    """
+
+    @quiet_optuna()
+    def __init__(self, problem: Problem, storage: str, *, evals: int, name: str | None = None) -> None:
+        self.storage = parse_storage(storage)
+        self.evals = evals
+        self.worker = uuid4().hex
+        self._genes = problem.space.genes
+        meaning = signature(problem)
+        self.name = name or _derived_name(problem, meaning)
+        self._study, self.created = self._join(meaning, len(problem.objectives))
+        # Optuna's own distribution: samplers read and write trials through these two.
+        self._store, self._id = self._study._storage, self._study._study_id
+        self._own: set[int] = set()
+        self._known: set[int] = set()
+        self._claims: dict[int, float] = {}
+        self._touched: set[int] = set()
+        self._longest = 0.0
+        self._spent = 0
+        self._cleaned = -float("inf")
+        self._heart = Heart(self._store)
+
+    def _join(self, meaning: Mapping[str, Any], objectives: int) -> tuple[optuna.Study, bool]:
+        import optuna
+
+        store = self.storage.open()
+        with self.storage.reporting():
+            try:
+                study = optuna.create_study(
+                    storage=store, study_name=self.name, directions=["minimize"] * objectives
+                )
+                study.set_user_attr(_PROBLEM, dict(meaning))
+                return study, True
+            except optuna.exceptions.DuplicatedStudyError:
+                study = optuna.load_study(
+                    storage=store, study_name=self.name, sampler=optuna.samplers.RandomSampler()
+                )
+            self._check(study, meaning)
+            return study, False
+
+    def _check(self, study: optuna.Study, meaning: Mapping[str, Any]) -> None:
+        """Raise StorageError where the study is another problem's."""
+        found = study.user_attrs.get(_PROBLEM)
+        for _ in range(20):
+            if found is not None:
+                break
+            time.sleep(0.1)  # its creator has still to write it
+            found = study.user_attrs.get(_PROBLEM)
+        if found is None:
+            raise StorageError(
+                f"storage {self.storage.reference}: the study {self.name} is none of hvnas; give another name"
+            )
+        other = sorted(key for key in {*found, *meaning} if found.get(key) != meaning.get(key))
+        if other:
+            raise StorageError(
+                f"storage {self.storage.reference}: the study {self.name} is of another problem "
+                f"({other[0]}: {found.get(other[0])}, here {meaning.get(other[0])}); give another name"
+            )
+
+    def adopt(self, worker: str) -> None:
+        """Take the place of a process that died: its open claims are free again, its name is ours."""
+        import optuna
+
+        with self.storage.reporting():
+            for trial in self._trials():
+                if is_running(trial) and trial.user_attrs.get(WORKER) == worker:
+                    self._end(trial._trial_id, optuna.trial.TrialState.FAIL)
+        self.worker = worker
+
+    def claim(self, row: Rows, marks: Mapping[str, Any]) -> int | None:
+        """The id of a running trial for `row`; None where another process has it or nothing is left."""
+        import optuna
+        from optuna.distributions import IntDistribution
+
+        values = [int(value) for value in row[0]]
+        key = key_of(row)
+        trial = optuna.trial.create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            params={gene.name: value for gene, value in zip(self._genes, values, strict=True)},
+            distributions={gene.name: IntDistribution(0, len(gene.values) - 1) for gene in self._genes},
+            user_attrs={ROW: values, KEY: key, WORKER: self.worker},
+            system_attrs=dict(marks),
+        )
+        with self.storage.reporting():
+            mine = int(self._store.create_new_trial(self._id, template_trial=trial))
+            self._own.add(mine)
+            earlier = []
+            for other in self._trials():
+                if other._trial_id == mine:
+                    break
+                earlier.append(other)
+            counted = [other for other in earlier if self._counts(other)]
+            taken = any(is_open_or_told(other) and other.user_attrs.get(KEY) == key for other in earlier)
+            if taken or len(counted) >= self.evals:
+                self._end(mine, optuna.trial.TrialState.FAIL)
+                return None
+            self._heart.beat_for(mine)
+            return mine
+
+    def complete(self, claim: int, evaluations: Evaluations) -> bool:
+        """Keep the evaluation; False where the claim had been given up and another process may have it."""
+        import optuna
+
+        self._heart.stop_for(claim)
+        values = [
+            float(v) for v in np.nan_to_num(evaluations.costs[0], nan=np.inf, posinf=np.inf, neginf=-np.inf)
+        ]
+        try:
+            with self.storage.reporting():
+                self._store.set_trial_user_attr(claim, EVALUATION, to_plain(evaluations))
+                self._store.set_trial_state_values(claim, optuna.trial.TrialState.COMPLETE, values)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False
+        self._spent += 1
+        return True
+
+    def fail(self, claim: int, reason: str | None) -> None:
+        """End a claim without a result: for a `reason`, which counts as an evaluation, or given back."""
+        import optuna
+
+        self._heart.stop_for(claim)
+        try:
+            with self.storage.reporting():
+                if reason is not None:
+                    self._store.set_trial_user_attr(claim, REASON, reason)
+                self._end(claim, optuna.trial.TrialState.FAIL)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return
+
+    @quiet_optuna()
+    def news(self) -> News:
+        """What other processes did since the last call."""
+        with self.storage.reporting():
+            self._clean()
+            trials = self._trials()
+            return self._news(trials)
+
+    def _news(self, trials: Sequence[optuna.trial.FrozenTrial]) -> News:
+        told, claimed = [], []
+        now = time.monotonic()
+        for trial in trials:
+            if trial._trial_id in self._known or ROW not in trial.user_attrs:
+                continue
+            mine = trial._trial_id in self._own
+            if is_running(trial):
+                if not mine and trial._trial_id not in self._claims:
+                    self._claims[trial._trial_id] = now
+                    claimed.append(row_of(trial, len(self._genes)))
+                continue
+            self._known.add(trial._trial_id)
+            self._claims.pop(trial._trial_id, None)
+            if is_complete(trial):
+                self._longest = max(self._longest, seconds_of(trial))
+                if not mine:
+                    told.append(told_by(trial, len(self._genes)))
+        self._spent = sum(map(self._counts, trials))
+        rows = np.concatenate(claimed) if claimed else np.empty((0, len(self._genes)), dtype=np.int16)
+        return News(rows, told)
+
+    @property
+    def spent(self) -> int:
+        """Evaluations that are done, failed or claimed, of all processes, as of the last look."""
+        return self._spent
+
+    @property
+    def waiting(self) -> bool:
+        """Whether another process is still at work on a claim, as of the last look."""
+        return any(map(self._is_held, self._claims))
+
+    def everything(self) -> Told | None:
+        """All finished evaluations of the study in the order of their trials, as one batch."""
+        with self.storage.reporting():
+            found = [told_by(trial, len(self._genes)) for trial in self._trials() if is_complete(trial)]
+        if not found:
+            return None
+        rows = np.concatenate([one.row for one in found])
+        return Told(rows, Evaluations.join([one.evaluations for one in found]), {})
+
+    def close(self) -> None:
+        """Stop the heart; open claims were ended before."""
+        self._heart.stop()
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        """All trials, in the order of their numbers."""
+        return list(self._store.get_all_trials(self._id, deepcopy=False))
+
+    def _end(self, trial_id: int, state: optuna.trial.TrialState) -> None:
+        self._store.set_trial_state_values(trial_id, state)
+
+    def _clean(self) -> None:
+        """Give up the claims of processes whose heart has stopped, where the storage hears it."""
+        import optuna
+
+        if time.monotonic() - self._cleaned < HEARTBEAT_SECONDS:
+            return
+        optuna.storages.fail_stale_trials(self._study)
+        self._cleaned = now = time.monotonic()
+        for claim, seen in self._claims.items():
+            # Who died before the first beat is never found stale; who lives beats on after ours.
+            if now - seen > HEARTBEAT_SECONDS and claim not in self._touched:
+                self._heart.beat_once(claim)
+                self._touched.add(claim)
+
+    def _counts(self, trial: optuna.trial.FrozenTrial) -> bool:
+        """Whether a trial takes one of the evaluations."""
+        if is_running(trial):
+            return trial._trial_id not in self._claims or self._is_held(trial._trial_id)
+        return is_complete(trial) or REASON in trial.user_attrs
+
+    def _is_held(self, claim: int) -> bool:
+        """Whether another's open claim is to be waited for."""
+        if self._heart.hears:
+            return True
+        patience = max(_LEAST_PATIENCE, _PATIENCE * self._longest)
+        return time.monotonic() - self._claims[claim] < patience
+
+
+def signature(problem: Problem) -> dict[str, Any]:
+    """What two searches must agree in to share a study: everything that an evaluation depends on."""
+    from hvnas import __version__
+
+    estimator = problem.estimator
+    devices = zip(problem.devices, (problem.margin, *problem.other_margins), strict=True)
+    return {
+        "space": problem.space.hash,
+        "devices": [f"{device.name} {device.hash} margin {margin:g}" for device, margin in devices],
+        "objectives": [str(objective) for objective in problem.objectives],
+        "constraints": [str(constraint) for constraint in problem.constraints],
+        "budget_ms": problem.budget_ms,
+        "outside": problem.outside,
+        "recipe": problem.recipe,
+        "scenario": problem.scenario,
+        "estimator": str(getattr(estimator, "name", None) or type(estimator).__name__),
+        "version": __version__,
+    }
+
+
+def _derived_name(problem: Problem, meaning: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+    return f"hvnas-{problem.space.name}-{problem.device.name}-{digest[:12]}"

@@ -1,0 +1,1 @@
+"""Columns of whole populations without building their Programs."""
