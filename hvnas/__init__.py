@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from hvnas._lazy import LazyPackage
 
-__version__ = "0.1.0"
-
 # torch is paid for only by those who build, trace or train.
 _HOMES = {
     "Arch": "hvnas.arch",

@@ -204,7 +204,8 @@ def test_strategies_of_other_packages(install: Install, tmp_path: Path) -> None:
         points={"b": "bad", "t": "their_strategy"},
     )
     done = in_python(
-        "from hvnas.search import list_strategies\nfrom hvnas.search.strategies.registry import strategy_entry\n"
+        "from hvnas.search import list_strategies\n"
+        "from hvnas.search.strategies.registry import strategy_entry\n"
         "print(*list_strategies())\nprint(strategy_entry('theirs').default_evals)",
         tmp_path,
     )

@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from hvnas import _numbers as numbers
 from hvnas._files import refuse_unknown
 from hvnas._names import first_wrong, unknown_name
-from hvnas._registry import Late
-from hvnas.accuracy.loading import register_estimator, register_estimator_family
-from hvnas.accuracy.proxies.registry import COUNTED, PROBED
 from hvnas.accuracy.ranks import settled
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program, evaluate_columns
@@ -146,20 +143,6 @@ def check_scenario(scenario: str) -> None:
     """Raises ValueError where no estimator speaks of `scenario`."""
     if scenario not in SCENARIOS:
         raise ValueError(unknown_name("scenario", scenario, SCENARIOS))
-
-
-register_estimator("surrogate")(Late("hvnas.accuracy.surrogate.surrogate:load_surrogate"))
-register_estimator("train")(Late("hvnas.accuracy.trained.short_training:ShortTrainingEstimator"))
-register_estimator_family("train", argument="NAME=VALUE,…")(
-    Late("hvnas.accuracy.trained.short_training:from_options")
-)
-register_estimator_family("supernet", argument="DIR", locate=Late("hvnas.accuracy.trained.inherited:locate"))(
-    Late("hvnas.accuracy.trained.inherited:from_options")
-)
-for _name in COUNTED:
-    register_estimator(_name)(Late("hvnas.accuracy.proxies.estimators:CountEstimator.of", (_name,)))
-for _name in PROBED:
-    register_estimator(_name)(Late("hvnas.accuracy.proxies.estimators:ProbeEstimator", (_name,)))
 
 
 T = TypeVar("T")

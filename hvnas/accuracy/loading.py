@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from hvnas._registry import Late, Registry
 from hvnas.accuracy.estimator import AccuracyEstimator
+from hvnas.accuracy.proxies.registry import COUNTED, PROBED
 
 Factory = Callable[[], AccuracyEstimator]
 Family = Callable[[str], AccuracyEstimator]
@@ -114,3 +115,17 @@ def _made(name: str) -> AccuracyEstimator:
     if not _FACTORIES.has(name):
         raise ValueError(_FACTORIES.unknown(name, list_estimators()))
     return _FACTORIES[name]()
+
+
+register_estimator("surrogate")(Late("hvnas.accuracy.surrogate.surrogate:load_surrogate"))
+register_estimator("train")(Late("hvnas.accuracy.trained.short_training:ShortTrainingEstimator"))
+register_estimator_family("train", argument="NAME=VALUE,…")(
+    Late("hvnas.accuracy.trained.short_training:from_options")
+)
+register_estimator_family("supernet", argument="DIR", locate=Late("hvnas.accuracy.trained.inherited:locate"))(
+    Late("hvnas.accuracy.trained.inherited:from_options")
+)
+for _name in COUNTED:
+    register_estimator(_name)(Late("hvnas.accuracy.proxies.estimators:CountEstimator.of", (_name,)))
+for _name in PROBED:
+    register_estimator(_name)(Late("hvnas.accuracy.proxies.estimators:ProbeEstimator", (_name,)))

@@ -335,10 +335,10 @@ def _stage_to_dict(stage: Stage) -> dict[str, Any]:
 def block_to_dict(block: Block) -> dict[str, Any]:
     """Type, width (a head: classes), then every other field but options at their defaults."""
     data: dict[str, Any] = {"type": block.type}
-    for field in dataclasses.fields(block):
-        value = getattr(block, field.name)
-        if is_shown(field, value):
-            data[_shown(block, field.name)] = _plain(value)
+    for shown in dataclasses.fields(block):
+        value = getattr(block, shown.name)
+        if is_shown(shown, value):
+            data[_shown(block, shown.name)] = _plain(value)
     return data
 
 

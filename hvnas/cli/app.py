@@ -117,7 +117,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        from hvnas import __version__
+        from hvnas._version import __version__
 
         typer.echo(f"hvnas {__version__}")
         raise typer.Exit

@@ -79,7 +79,7 @@ def _faults(extras: tuple[Extra, ...], outcomes: list[Outcome]) -> list[str]:
 def _facts(extras: tuple[Extra, ...], outcomes: list[Outcome], faults: list[str]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from hvnas import __version__
+    from hvnas._version import __version__
 
     return {
         "hvnas": __version__,
@@ -103,7 +103,7 @@ def _facts(extras: tuple[Extra, ...], outcomes: list[Outcome], faults: list[str]
 
 
 def _print(screen: Screen, extras: tuple[Extra, ...], outcomes: list[Outcome], faults: list[str]) -> None:
-    from hvnas import __version__
+    from hvnas._version import __version__
 
     screen.line(f"hvnas {__version__}", style="bold")
     screen.fields(

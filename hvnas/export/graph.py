@@ -119,7 +119,7 @@ def _named(results: list[Tensor], module: nn.Module) -> dict[str, Tensor]:
 
 
 def _facts(module: nn.Module, shapes: Mapping[str, Shape]) -> dict[str, str]:
-    from hvnas import __version__
+    from hvnas._version import __version__
 
     facts = {"hvnas.version": __version__}
     arch = getattr(module, "arch", None)

@@ -112,7 +112,7 @@ def export_torch(
 
 
 def _source(graph: Graph) -> str:
-    from hvnas import __version__
+    from hvnas._version import __version__
 
     tensors = {**graph.inputs, **graph.outputs}
     title = TITLE.format(

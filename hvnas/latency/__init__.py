@@ -1,6 +1,5 @@
 """Latency on named devices: load_device(name).latency(program)."""
 
-from hvnas.latency import columns as _columns_cpu  # noqa: F401  (registers its columns)
 from hvnas.latency.columns import list_columns, register_column
 from hvnas.latency.device import Breakdown, Device, DeviceInfo, LatencyArrays, LatencyEstimate, Rule, Student
 from hvnas.latency.model import LatencyModel, LinearModel, Term

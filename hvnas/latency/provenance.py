@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hvnas import _numbers as numbers
 from hvnas._files import read_yaml
@@ -18,7 +18,6 @@ from hvnas.latency.rows import LONGEST_MS
 
 if TYPE_CHECKING:
     from hvnas.latency import DeviceInfo
-    from hvnas.search.problem import DeviceLike
 
 
 # What a device's file may say of its errors, the most telling first, and of which networks.
@@ -36,7 +35,14 @@ _PLACES = (
 )
 
 
-def provenance(device: Device | DeviceLike) -> str:
+class Named(Protocol):
+    """A device of which no more than the name need be known."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def provenance(device: Named) -> str:
     """One line: how the device's latencies were obtained, and how far off they are.
 
     A search takes devices that know nothing but latencies; of them the line says so.
@@ -56,7 +62,7 @@ def provenance(device: Device | DeviceLike) -> str:
     return f"{said}; its file states no error."
 
 
-def beyond_measured(device: Device | DeviceLike, name: str, *, macs: int, ms: float) -> str | None:
+def beyond_measured(device: Named, name: str, *, macs: int, ms: float) -> str | None:
     """One line where the network `name` would compute faster than all that were measured; None elsewhere.
 
     A table is a sum of costs, and a search finds where they add up to a pace that no network kept.

@@ -51,7 +51,7 @@ def render_page(report: Report, *, command: str) -> str:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    from hvnas import __version__
+    from hvnas._version import __version__
 
     scripts = [text.replace("\r\n", "\n") for text in (get_plotlyjs(), _read("page.js"))]
     assert not any("</script" in script.lower() for script in scripts), "it would end in its middle"

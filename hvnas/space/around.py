@@ -15,13 +15,13 @@ from hvnas.space.lists import Values
 from hvnas.space.spec import SpaceSpec, StageSpec
 
 if TYPE_CHECKING:
-    from hvnas.space.space import Space
+    from hvnas.space.layout import Encoded
 
 DEPTHS_BELOW = 2
 SIZES_BELOW = 1
 
 
-def around_spec(space: Space, arch: Arch, *, also: Sequence[str] = ()) -> SpaceSpec:
+def around_spec(space: Encoded, arch: Arch, *, also: Sequence[str] = ()) -> SpaceSpec:
     """`space` narrowed to `arch` and what is a little smaller.
 
     Depths have the member's value and the two below it in the space's list, 0 only where it is the member's;

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
-from hvnas.arch import INNER, Run
+import numpy as np
+from numpy.typing import NDArray
+
+from hvnas.arch import INNER, Arch, Run
 from hvnas.blocks import Block
 from hvnas.space.lists import Values
 from hvnas.space.spec import SAME, Preset, SpaceSpec
@@ -21,6 +24,25 @@ class Gene:
 
     name: str
     values: Values
+
+
+class Encoded(Protocol):
+    """What sampling, the fast path and `around` read of a `Space`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def spec(self) -> SpaceSpec: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def genes(self) -> tuple[Gene, ...]: ...
+    @property
+    def cardinalities(self) -> NDArray[np.int64]: ...
+    @property
+    def limits(self) -> dict[str, float]: ...
+    def encode(self, arch: Arch) -> NDArray[np.int16]: ...
+    def canonicalise(self, rows: NDArray[Any]) -> NDArray[np.int16]: ...
 
 
 @dataclass(frozen=True)

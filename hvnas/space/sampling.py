@@ -12,7 +12,7 @@ from hvnas.space.canonical.canonical import Rows
 from hvnas.space.fastpath.fastpath import FastPath
 
 if TYPE_CHECKING:
-    from hvnas.space.space import Space
+    from hvnas.space.layout import Encoded
 
 SIZE_COLUMNS = (MACS, PARAMS)
 BINS = 24
@@ -23,7 +23,7 @@ PATIENCE = 30
 class Sampler:
     """Sampling, mutation and crossover for one space."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Encoded) -> None:
         self.space = space
         genes = space.layout.genes
         self.ordered = np.array(

@@ -202,6 +202,6 @@ def _resolved(path: str | None) -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    from hvnas import __version__
+    from hvnas._version import __version__
 
     return {"hvnas": __version__, "python": platform.python_version(), "torch": version("torch")}

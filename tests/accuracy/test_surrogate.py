@@ -194,9 +194,9 @@ def test_it_is_registered_and_keeps_the_protocols(surrogate: Surrogate) -> None:
 
 
 def test_another_estimator_can_be_registered(surrogate: Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hvnas.accuracy import estimator
+    from hvnas.accuracy import loading
 
-    monkeypatch.setattr(estimator, "_FACTORIES", Registry("estimator"))
+    monkeypatch.setattr(loading, "_FACTORIES", Registry("estimator"))
     register_estimator("mine")(lambda: surrogate)
     assert "mine" in list_estimators()
     assert load_estimator("mine") is surrogate

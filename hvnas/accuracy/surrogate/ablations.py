@@ -29,7 +29,7 @@ from hvnas.arch import Arch
 from hvnas.train.recipes import AUGMENTATIONS, MOST_EPOCHS
 
 Array = NDArray[np.float64]
-DATA = Path(__file__).resolve().parent / "data"
+DATA = Path(__file__).resolve().parents[1] / "data"
 _WORDS = ("true", "false")
 TRACED = ("timm:", "metaformer:")
 

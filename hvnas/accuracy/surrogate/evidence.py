@@ -30,7 +30,7 @@ from hvnas.accuracy.surrogate.ablations import Ablation, ablation_values, load_a
 from hvnas.accuracy.surrogate.features import NAMES, Array, attending_share, derive
 from hvnas.train.recipes import AUGMENTATIONS, MOST_EPOCHS, Recipe
 
-DATA = Path(__file__).resolve().parent / "data"
+DATA = Path(__file__).resolve().parents[1] / "data"
 
 
 # What estimates know of training. Distillation and the two older augmentation classes are switches

@@ -1,4 +1,4 @@
-"""Converters of other code bases' weights, a file per family."""
+"""Converters of other code bases' weights."""
 
 from hvnas.nn.foreign import families  # noqa: F401  (registration)
 from hvnas.nn.foreign.families import converter, foreign, renamed

@@ -100,7 +100,7 @@ class RunConfig(SearchRequest):
 
 def versions() -> dict[str, str]:
     """Versions that a run's numbers may depend on."""
-    from hvnas import __version__
+    from hvnas._version import __version__
 
     packages = {name: version(name) for name in ("cmaes", "numpy", "optuna", "scipy")}
     return {"hvnas": __version__, "python": platform.python_version(), **packages}

@@ -289,7 +289,7 @@ def _rounded(value: float) -> float | None:
 
 def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
     """The architecture with ``found:``, how it was found and what was predicted of it."""
-    from hvnas import __version__
+    from hvnas._version import __version__
 
     space, numbers = problem.space, found.to_json()
     meaning = getattr(problem.estimator, "meaning", None)

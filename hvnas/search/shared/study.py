@@ -286,7 +286,7 @@ class SharedStudy:
 
 def signature(problem: Problem) -> dict[str, Any]:
     """What two searches must agree in to share a study: everything that an evaluation depends on."""
-    from hvnas import __version__
+    from hvnas._version import __version__
 
     estimator = problem.estimator
     devices = zip(problem.devices, (problem.margin, *problem.other_margins), strict=True)

@@ -24,7 +24,7 @@ from hvnas.space.fastpath.parts import Part, make_parts
 from hvnas.space.fastpath.templates import MakeBlock, Pair, StateClass, Template, values_of
 
 if TYPE_CHECKING:
-    from hvnas.space.space import Space
+    from hvnas.space.layout import Encoded
 
 
 Array = NDArray[np.float64]
@@ -50,7 +50,7 @@ class FastPath:
     Equal to ``evaluate_columns(columns, space.decode(row).lower())`` for each row, up to rounding.
     """
 
-    def __init__(self, space: Space, columns: Sequence[Column]) -> None:
+    def __init__(self, space: Encoded, columns: Sequence[Column]) -> None:
         self.space, self.asked = space, tuple(columns)
         order = sorted(range(len(columns)), key=lambda k: ORDER.index(columns[k].reducer))
         self.columns = tuple(columns[k] for k in order)

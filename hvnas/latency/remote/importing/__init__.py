@@ -1,6 +1,6 @@
-"""Measurements out of the files that benchmarking tools write, one module per format.
+"""Measurements out of the files that benchmarking tools write, one module per tool.
 
-`hvnas.latency.remote.importing.reading` lists them; `ops_of` of the modules `ort_profile` and `tflite_csv`
+`hvnas.latency.remote.importing.reading` lists them; `ops_of` of the modules `ort_profile` and `tflite`
 gives the times of single ops.
 """
 

@@ -140,7 +140,7 @@ def positive_samples(samples: Any, where: str) -> list[float]:
 
 
 register_format("coremltools", writer="measure_coreml.py on a Mac: MLModelBenchmarker of coremltools >= 9")(
-    Late("hvnas.latency.remote.importing.coreml:read")
+    Late("hvnas.latency.remote.importing.coreml:read_coremltools")
 )
 register_format("csv", writer="you, or another import: the columns of hvnas.latency.remote.measurements")(
     Late("hvnas.latency.remote.importing.rows:read")
@@ -149,13 +149,13 @@ register_format("ort-profile", writer="ONNX Runtime, SessionOptions.enable_profi
     Late("hvnas.latency.remote.importing.ort_profile:read")
 )
 register_format("tflite-csv", writer="TFLite's benchmark_model --enable_op_profiling, its CSV")(
-    Late("hvnas.latency.remote.importing.tflite:read")
+    Late("hvnas.latency.remote.importing.tflite:read_tflite_csv")
 )
 register_format("tflite-text", writer="TFLite's benchmark_model, its standard output or log")(
-    Late("hvnas.latency.remote.importing.tflite:read")
+    Late("hvnas.latency.remote.importing.tflite:read_tflite_text")
 )
 register_format("xcode", writer="Xcode's performance report, exported: NAME.mlperf or its report.json")(
-    Late("hvnas.latency.remote.importing.coreml:read")
+    Late("hvnas.latency.remote.importing.coreml:read_xcode")
 )
 
 
