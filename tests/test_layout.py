@@ -1,4 +1,4 @@
-"""The layout: imports run one way, torch comes in late, files stay short, data travels in the wheel."""
+"""The layout: imports run one way, in no circle, torch late; files and folders stay small; data travels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fnmatch
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,9 @@ TORCH_ALLOWED = (
 TORCH_LIBRARIES = frozenset({"torch", "torchvision", "timm", "fvcore"})
 
 MAX_LINES = 500
+MAX_FILES = 330
+# Files of one folder, its __init__.py aside; hvnas/cli/ has a file per command.
+MAX_FLAT = 20
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def imports(root: Path, path: Path) -> list[Import]:
 
 def is_helper(name: str) -> bool:
     """Whether a file at the top of the package stands outside the order."""
-    return name in {"__init__", "__main__", "paths"} or name.startswith("_")
+    return name in {"__init__", "__main__"} or name.startswith("_")
 
 
 def direction_violations(root: Path) -> list[str]:
@@ -125,6 +129,34 @@ def direction_violations(root: Path) -> list[str]:
             elif (root / "hvnas" / target).is_dir():
                 found.append(f"{relative}:{entry.line}: {owner} imports {target}, which is not in the order")
     return found
+
+
+def circle(root: Path) -> list[str]:
+    """Modules that import each other in a circle, the first one again at the end; empty where there are none.
+
+    Imports in functions and those for type checkers count: a reader follows them like the others.
+    """
+    paths = {module_name(root, path): path for path in sources(root)}
+    edges: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        # `from a import b` names the module a.b where there is one, else a.
+        named = {entry.module for entry in imports(root, path)}
+        modules = {module if module in paths else module.rpartition(".")[0] for module in named}
+        edges[name] = (modules & paths.keys()) - {name}
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
+def crowded(root: Path) -> list[str]:
+    """Folders with more files than a reader takes in at a glance."""
+    folders: dict[Path, int] = {}
+    for path in sources(root):
+        folders[path.parent] = folders.get(path.parent, 0) + (path.name != "__init__.py")
+    flat = {folder.relative_to(root).as_posix(): n for folder, n in folders.items()}
+    return [f"{folder}: {n} files" for folder, n in flat.items() if n > MAX_FLAT and folder != "hvnas/cli"]
 
 
 def must_be_torch_free(relative: Path) -> bool:
@@ -176,6 +208,17 @@ def torch_violations(root: Path) -> list[str]:
 def test_imports_run_one_way(repo_root: Path) -> None:
     found = direction_violations(repo_root)
     assert not found, "\n".join(["imports against the order of the packages:", *found])
+
+
+def test_imports_run_in_no_circle(repo_root: Path) -> None:
+    found = circle(repo_root)
+    assert not found, " imports ".join(found)
+
+
+def test_folders_and_files_are_few(repo_root: Path) -> None:
+    assert len(sources(repo_root)) <= MAX_FILES
+    found = crowded(repo_root)
+    assert not found, "\n".join([f"folders of more than {MAX_FLAT} files:", *found])
 
 
 def test_torch_is_imported_late(repo_root: Path) -> None:
@@ -239,3 +282,33 @@ def test_torch_faults_are_found(tree: Path) -> None:
         "hvnas/latency/model.py:1: imports hvnas.nn.build -> torch at module level",
         "hvnas/space/fast.py:3: imports hvnas.ops.trace -> torch at module level",
     ]
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from hvnas.space.space import Space\n",
+        "def f():\n    from hvnas.space import space\n",
+        "if TYPE_CHECKING:\n    import hvnas.space.space\n",
+        "def f():\n    import_module('hvnas.space.space')\n",
+    ],
+)
+def test_circles_are_found(tmp_path: Path, back: str) -> None:
+    folder = tmp_path / "hvnas" / "space"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("from hvnas.space.space import Space\n", encoding="utf-8")
+    (folder / "space.py").write_text("import hvnas.space.sampling\n", encoding="utf-8")
+    (folder / "sampling.py").write_text("", encoding="utf-8")
+    assert circle(tmp_path) == []
+    (folder / "sampling.py").write_text(back, encoding="utf-8")
+    first, *others = circle(tmp_path)
+    assert {first, *others} == {"hvnas.space.space", "hvnas.space.sampling"}
+    assert others[-1] == first
+
+
+def test_crowded_folders_are_found(tmp_path: Path) -> None:
+    for folder, n in (("cli", 30), ("search", 21), ("space", 20)):
+        (tmp_path / "hvnas" / folder).mkdir(parents=True)
+        for name in ("__init__", *(f"part{i}" for i in range(n))):
+            (tmp_path / "hvnas" / folder / f"{name}.py").write_text("", encoding="utf-8")
+    assert crowded(tmp_path) == ["hvnas/search: 21 files"]
