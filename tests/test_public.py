@@ -114,10 +114,11 @@ import sys
 import hvnas.cli.app
 import hvnas.search.request, hvnas.supernet.request, hvnas.train.request
 assert not {"torch", "numpy", "optuna", "scipy"} & set(sys.modules)
+import hvnas.search.request
+from hvnas.search import search
 import hvnas.supernet.weights.memory
-from hvnas.supernet.weights import composite, memory
-import hvnas.supernet.weights.composite
-assert callable(memory) and callable(composite) and callable(hvnas.supernet.weights.composite)
+from hvnas.supernet import composite, memory
+assert callable(search) and callable(memory) and callable(composite)
 assert {"memory", "Supernet"} <= set(dir(hvnas.supernet))
 try:
     hvnas.supernet.nothing

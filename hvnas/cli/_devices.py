@@ -6,12 +6,9 @@ from typing import TYPE_CHECKING
 
 from hvnas.cli._failure import one_line
 from hvnas.cli._screen import Screen
-from hvnas.latency.provenance import label, left_out_error, method, provenance
 
 if TYPE_CHECKING:
     from hvnas.latency import Device, LatencyEstimate
-
-__all__ = ["all_devices", "estimate_to_json", "label", "left_out_error", "method", "provenance"]
 
 
 def all_devices() -> list[Device]:

@@ -7,10 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hvnas import _numbers as numbers
-from hvnas.accuracy.estimator import estimator_error
-from hvnas.cli import _devices
 from hvnas.cli._screen import Screen
-from hvnas.latency.provenance import beyond_measured
 
 if TYPE_CHECKING:
     from hvnas.arch import Arch, Run, Stage
@@ -25,12 +22,15 @@ _SIZES = {"peak_memory": ("peak MB", 1e6), "size_mb": ("size MB", 1.0)}
 
 def print_outcome(screen: Screen, result: SearchResult) -> None:
     """The front, the best network, the models nearest to it, how far to trust it, and the files."""
+    from hvnas.accuracy.estimator import estimator_error
+    from hvnas.latency.provenance import provenance
+
     _print_front(screen, result)
     _print_best(screen, result)
     _print_nearest(screen, result.fixed_points[:_NEAREST_ROWS], result.problem)
     screen.heading("How far to trust these numbers")
     for device in result.problem.devices:
-        screen.line("  " + _devices.provenance(device))
+        screen.line("  " + provenance(device))
     _print_beyond(screen, result)
     screen.line("  " + estimator_error(result.problem.estimator))
     _print_refused(screen, result.problem)
@@ -165,6 +165,8 @@ def _nearest_cells(near: Nearest) -> tuple[object, ...]:
 
 
 def _print_beyond(screen: Screen, result: SearchResult) -> None:
+    from hvnas.latency.provenance import beyond_measured
+
     best, problem = result.best, result.problem
     latencies = [best.latency_ms, *(best.more[f"latency_ms@{device.name}"] for device in problem.others)]
     for device, ms in zip(problem.devices, latencies, strict=True):

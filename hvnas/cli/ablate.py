@@ -125,7 +125,7 @@ def _terms(result: PartResult) -> str:
 
 
 def _method(result: PartResult) -> str:
-    from hvnas.cli._devices import method
+    from hvnas.latency.provenance import method
 
     assert result.device is not None
     return method(result.device.info)

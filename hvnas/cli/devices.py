@@ -18,6 +18,8 @@ def run(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.
 
     How their latencies were obtained, and how far off they are.
     """
+    from hvnas.latency.provenance import provenance
+
     devices = _devices.all_devices()
     if as_json:
         print_json([_row(device) for device in devices])
@@ -27,14 +29,16 @@ def run(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.
     for device in devices:
         screen.heading(device.name)
         screen.fields([("protocol", device.info.protocol), ("source", device.info.source)])
-        screen.line(_devices.provenance(device))
+        screen.line(provenance(device))
 
 
 def _cells(device: Device) -> tuple[object, ...]:
+    from hvnas.latency.provenance import label, left_out_error
+
     info = device.info
-    error = _devices.left_out_error(device, "in_gate")
+    error = left_out_error(device, "in_gate")
     shown = None if error is None else f"{error:.1f} %"
-    return _devices.label(device), f"{info.device} ({info.soc})", info.os, info.method, shown
+    return label(device), f"{info.device} ({info.soc})", info.os, info.method, shown
 
 
 def _row(device: Device) -> dict[str, Any]:

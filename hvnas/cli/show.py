@@ -13,7 +13,6 @@ from hvnas.cli import _devices
 from hvnas.cli._group import RECIPE
 from hvnas.cli._outcome import print_layout, stages_to_json
 from hvnas.cli._screen import Screen, print_json
-from hvnas.latency.provenance import beyond_measured
 
 if TYPE_CHECKING:
     from hvnas.arch import Arch
@@ -109,6 +108,8 @@ def _published(arch: Arch) -> dict[str, Any] | None:
 
 
 def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, Any]) -> None:
+    from hvnas.latency.provenance import beyond_measured, provenance
+
     screen.line(arch.name, style="bold")
     published = facts["published"] or {}
     screen.fields(
@@ -131,7 +132,7 @@ def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, A
         [_latency_cells(device, facts["latency"][device.name]) for device in devices],
     )
     for device in devices:
-        screen.line(_devices.provenance(device))
+        screen.line(provenance(device))
         ms = facts["latency"][device.name]["ms"]
         if said := beyond_measured(device, arch.name, macs=facts["macs"], ms=ms):
             screen.line(said)
@@ -166,6 +167,8 @@ def _found_line(found: Mapping[str, Any]) -> str | None:
 
 
 def _latency_cells(device: Device, latency: dict[str, Any]) -> tuple[object, ...]:
+    from hvnas.latency.provenance import label
+
     gate = "inside" if latency["inside"] else "outside: " + "; ".join(latency["reasons"])
     interval = numbers.interval(latency["low"], latency["high"])
-    return _devices.label(device), numbers.ms(latency["ms"]), interval, device.info.method, gate
+    return label(device), numbers.ms(latency["ms"]), interval, device.info.method, gate

@@ -81,6 +81,8 @@ def _program(arch: str | None, module: str | None, resolution: int | None) -> tu
 def _facts(
     name: str, program: Program, devices: list[Device], estimates: list[LatencyEstimate]
 ) -> dict[str, Any]:
+    from hvnas.latency.provenance import provenance
+
     return {
         "name": name,
         "resolution": program.resolution,
@@ -91,7 +93,7 @@ def _facts(
                 **_devices.estimate_to_json(e),
                 "method": d.info.method,
                 "batch": d.info.batch,
-                "said": _devices.provenance(d),
+                "said": provenance(d),
                 "breakdown": {
                     "fixed": e.breakdown.fixed,
                     "stages": dict(e.breakdown.stages),
@@ -119,9 +121,11 @@ def _print(
 
 
 def _print_device(screen: Screen, device: Device, estimate: LatencyEstimate) -> None:
+    from hvnas.latency.provenance import method, provenance
+
     info, ms = device.info, estimate.ms
     unit = "ms" if info.batch == 1 else "ms per image"
-    screen.heading(f"{device.name}: {numbers.ms(ms)} {unit} at batch {info.batch}, {_devices.method(info)}")
+    screen.heading(f"{device.name}: {numbers.ms(ms)} {unit} at batch {info.batch}, {method(info)}")
     gate = "inside" if estimate.inside else "outside: " + "; ".join(estimate.reasons)
     screen.fields([("5–95 %", f"{numbers.interval(estimate.low, estimate.high)} ms"), ("gate", gate)])
     for title, parts in _breakdowns(estimate.breakdown):
@@ -134,7 +138,7 @@ def _print_device(screen: Screen, device: Device, estimate: LatencyEstimate) -> 
             ],
         )
     screen.line()
-    screen.line(_devices.provenance(device))
+    screen.line(provenance(device))
 
 
 def _breakdowns(breakdown: Breakdown) -> list[tuple[str, list[tuple[str, float]]]]:
@@ -153,9 +157,10 @@ def _bar(share: float) -> str:
 
 def _plot(name: str, devices: list[Device], estimates: list[LatencyEstimate], path: Path) -> None:
     from hvnas.latency.plots import Bar, save_bars
+    from hvnas.latency.provenance import method
 
     bars = [
-        Bar(f"by {title}", f"{d.name}, {_devices.method(d.info)}", dict(parts))
+        Bar(f"by {title}", f"{d.name}, {method(d.info)}", dict(parts))
         for d, e in zip(devices, estimates, strict=True)
         for title, parts in _breakdowns(e.breakdown)
     ]

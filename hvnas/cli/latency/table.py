@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas.cli import _devices
 from hvnas.cli._screen import Screen, check_output, print_json, writing
 
 
@@ -34,6 +33,7 @@ def run(
     """
     from hvnas._files import write_atomic
     from hvnas.latency import load_device
+    from hvnas.latency.provenance import provenance
     from hvnas.latency.tables.lookup import fixed_ms, lookup, lookup_text, space_keys
     from hvnas.space import load_space
 
@@ -54,4 +54,4 @@ def run(
         f"{sum(row.inside for row in rows):,} of them inside the gate of {loaded.name}."
     )
     screen.line(f"A network takes {numbers.ms(fixed)} ms once (the row fixed), plus its blocks.")
-    screen.line(_devices.provenance(loaded))
+    screen.line(provenance(loaded))

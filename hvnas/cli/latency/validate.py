@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvnas.cli import _devices
 from hvnas.cli._failure import Failure
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import Screen, print_json, writing
@@ -190,13 +189,16 @@ def _store(report: dict[str, Any], name: str, device: Device, measured: _Measure
 
 def _plot(device: Device, measured: _Measured, ms: Sequence[float], path: Path) -> None:
     from hvnas.latency.calibration.validation import save_plot
+    from hvnas.latency.provenance import method
 
-    title = f"{device.name} ({_devices.method(device.info)}): predicted and measured"
+    title = f"{device.name} ({method(device.info)}): predicted and measured"
     with writing(path):
         save_plot(measured.names, ms, measured.ms, measured.families, path, title=title)
 
 
 def _print(screen: Screen, device: Device, report: dict[str, Any], stored: str) -> None:
+    from hvnas.latency.provenance import provenance
+
     screen.line(f"{device.name} against {report['networks']} measured networks", style="bold")
     screen.line()
     shown = {"all": report["overall"], "in the gate": report.get("in_gate")}
@@ -215,7 +217,7 @@ def _print(screen: Screen, device: Device, report: dict[str, Any], stored: str) 
         )
     if "not_in_table" in report and report["not_in_table"] is None:
         screen.line(f"Every one of these networks is in the table of {device.name}: none is held out.")
-    screen.line(_devices.provenance(device))
+    screen.line(provenance(device))
     screen.line(f"Report {stored}.")
 
 
