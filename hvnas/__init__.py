@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hvnas._lazy import LazyPackage
+from hvnas._version import __version__
 
 # torch is paid for only by those who build, trace or train.
 _HOMES = {
