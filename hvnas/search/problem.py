@@ -150,6 +150,11 @@ class Problem:
         return None if size is None else ImageSize(*size)
 
     @property
+    def on_workers(self) -> bool:
+        """Whether several workers share the evaluations of a batch."""
+        return False
+
+    @property
     def cheap(self) -> bool:
         """Whether the estimator reads columns only: microseconds a network. Else it takes the networks."""
         return hasattr(self.estimator, "estimate_columns")
@@ -428,8 +433,7 @@ def rows_at_once(problem: Problem, most: int) -> int:
     """`most` where an evaluation costs microseconds or workers share a batch; else 1, so that no evaluation
     of seconds is lost to a run that is cut.
     """
-    shared = getattr(problem, "spread", None) is not None
-    return most if problem.cheap or shared else 1
+    return most if problem.cheap or problem.on_workers else 1
 
 
 class LatenciesLike(Protocol):

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import hvnas.search
 from hvnas.cli._failure import one_line
 from hvnas.cli._progress import Watcher
 from hvnas.cli._screen import Screen
@@ -26,7 +25,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException, *, leaves: 
             (leaves / "config.yaml").write_text("")
         raise error
 
-    monkeypatch.setattr(hvnas.search, "search", search)
+    monkeypatch.setattr("hvnas.search.run.start", search)
 
 
 def test_an_interrupt_says_how_to_go_on(hvnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

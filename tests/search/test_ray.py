@@ -190,8 +190,11 @@ class Stopping(MemoryCheckpoint):
         super().save(state)
         if self.saves >= self.after:
             self.stop.set()
-        if self.stop.is_set():
+        if self.stopping():
             raise Stopped
+
+    def stopping(self) -> bool:
+        return self.stop.is_set()
 
 
 def test_a_run_that_was_stopped_goes_on_from_its_record(cluster: None, tmp_path: Path) -> None:

@@ -90,6 +90,11 @@ class SpreadProblem(Problem):
 
     spread: Spread
 
+    @property
+    def on_workers(self) -> bool:
+        """They do."""
+        return True
+
     def __getstate__(self) -> dict[str, Any]:
         raise ValueError("a problem that is spread over workers cannot be sent; send the one it was made of")
 
