@@ -55,8 +55,8 @@ class Kind:
     beside: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def both(importer: Any) -> Callable[[Path], Any]:
-    return lambda path: (importer.read(path), importer.ops_of(path))
+def both(read: Callable[[Path], Any], ops_of: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    return lambda path: (read(path), ops_of(path))
 
 
 def first_lines(path: Path, n: int) -> str:
@@ -105,12 +105,12 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         "block": Kind("key.yaml", KEY, load_block_key),
         "coremltools": Kind("c.json", (DATA / "coremltools.json").read_text(), coreml.read_coremltools),
         "xcode": Kind("report.json", report, coreml.read_xcode),
-        "ort-profile": Kind("p.json", profile, both(ort_profile)),
+        "ort-profile": Kind("p.json", profile, both(ort_profile.read, ort_profile.ops_of)),
         "tflite-text": Kind("t.txt", (DATA / "quicknet_pi4.txt").read_text(), tflite.read_tflite_text),
         "tflite-csv": Kind(
             "t.csv",
             (DATA / "ops_delegated.csv").read_text(),
-            both(tflite),
+            both(tflite.read_tflite_csv, tflite.ops_of),
         ),
     }
 

@@ -6,7 +6,7 @@ terms and the fit of its parameters are made again on what is left.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -104,7 +104,7 @@ def device_without(device: Device, families: Sequence[str], *, cited: Sequence[s
     """
     report = device.report
     candidates = report.get("candidates")
-    listed = isinstance(candidates, list) and all(isinstance(name, str) for name in candidates)
+    listed = isinstance(candidates, Mapping) and all(isinstance(name, str) for name in candidates)
     if not (isinstance(device.model, LinearModel) and listed and "cohort" in report):
         raise ValueError(
             f"device: {device.name} was not calibrated on published networks, from which a family could be "
