@@ -99,7 +99,7 @@ def _try_size(model: nn.Module, size: int, device: torch.device) -> None:
     try:
         with torch.no_grad():
             model(torch.zeros(1, 3, size, size, device=device))
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"training.scales: the network does not take {size} px ({reason}); train at one resolution: "

@@ -205,4 +205,4 @@ def test_what_is_wrong_in_a_configuration_is_named_as_the_file_has_it(
     file.write_text(yaml.safe_dump({name: each for name, each in data.items() if each is not None}))
     with pytest.raises(ValueError, match=says) as caught:
         RunFolder(tmp_path / "run").config()
-    assert str(caught.value).startswith(says) and "config.yaml" in str(caught.value)
+    assert f"{file}: {says}" in str(caught.value)
