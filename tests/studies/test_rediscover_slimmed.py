@@ -96,7 +96,7 @@ def test_the_study_s_own_supernet_is_begun_once(tmp_path: Path) -> None:
 
 def test_another_supernet_is_not_taken_for_it(tmp_path: Path) -> None:
     begin(small("metaformer-tiny"), tmp_path / "net")
-    with pytest.raises(ValueError, match=r"resolution: the supernet in .* was begun with 32, not 64"):
+    with pytest.raises(ValueError, match=r"epochs: the supernet in .* was begun with 1, not 24"):
         to_train(tmp_path / "net")
 
 

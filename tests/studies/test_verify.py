@@ -160,8 +160,11 @@ def test_last_digit() -> None:
 @pytest.mark.parametrize(
     "facts, message",
     [
-        ({"params": "many"}, r"published\.params: must be a number > 0, got 'many' \(efficientvit_b0\)"),
-        ({"macs": float("nan")}, r"published\.macs: must be a number > 0, got nan"),
+        (
+            {"params": "many"},
+            r"published\.params: must be a number > 0 and at most 1e\+15, got 'many' \(efficientvit_b0\)",
+        ),
+        ({"macs": float("nan")}, r"published\.macs: must be a number > 0 and at most 1e\+15, got nan"),
         ({"macs_rule": None}, r"published\.macs_rule: missing beside macs"),
         ({"macs_rule": "guess"}, r"unknown macs_rule 'guess'"),
     ],
