@@ -7,9 +7,8 @@ import pytest
 
 from hvnas.arch import load_arch
 from hvnas.space import Space, load_space
-from hvnas.supernet import Supernet
+from hvnas.supernet import Supernet, memory
 from hvnas.supernet.supernet import _branch
-from hvnas.supernet.weights import memory
 from hvnas.supernet.weights.composite import Selection
 from hvnas.supernet.weights.memory import plan
 from hvnas.supernet.weights.variants import described
