@@ -11,7 +11,7 @@ from hvnas.cli._screen import Screen
 
 if TYPE_CHECKING:
     from hvnas.studies.rediscovery.coatnet import LayoutRanks, Ranked
-    from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, Price, Rediscovery
+    from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, PatternCost, Rediscovery
     from hvnas.studies.rediscovery.slimmed import Chance, Slimmed, WithSupernet
 
 
@@ -155,7 +155,7 @@ def _print_missing(screen: Screen, found: Rediscovery) -> None:
     screen.table(columns, [_price_cells(m.name, f.gate, f.price) for m, f in missing if f.price])
 
 
-def _price_cells(model: str, gate: str, price: Price) -> tuple[object, ...]:
+def _price_cells(model: str, gate: str, price: PatternCost) -> tuple[object, ...]:
     held = price.held
     return (
         model,

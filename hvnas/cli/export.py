@@ -64,12 +64,12 @@ def run(
     if format != "coreml" and (pixels or precision):
         raise ValueError(f"--pixels and --precision are for --format coreml, not {format}; leave them out")
     target = default_target(arch, format) if out is None else out
-    subject = load_subject(arch, weights=weights, classes=classes, resolution=resolution)
+    network = load_network(arch, weights=weights, classes=classes, resolution=resolution)
     if format == "yaml":
-        facts = _write_yaml(subject.arch, target, source=Path(arch))
+        facts = _write_yaml(network.arch, target, source=Path(arch))
     else:
-        facts = _export(format, subject, target, given(pixels=pixels, precision=precision))
-    facts = {"format": format, "name": subject.arch.name, "hash": subject.arch.hash, **facts}
+        facts = _export(format, network, target, given(pixels=pixels, precision=precision))
+    facts = {"format": format, "name": network.arch.name, "hash": network.arch.hash, **facts}
     if as_json:
         print_json(facts)
     else:
@@ -87,7 +87,9 @@ def _write_yaml(arch: Arch, target: Path, *, source: Path) -> dict[str, Any]:
     return {"path": target, "bytes": target.stat().st_size}
 
 
-def _export(format: Format, subject: Subject, target: Path, options: dict[str, Any]) -> dict[str, Any]:
+def _export(
+    format: Format, network: NetworkToExport, target: Path, options: dict[str, Any]
+) -> dict[str, Any]:
     import torch
 
     from hvnas import export
@@ -100,9 +102,9 @@ def _export(format: Format, subject: Subject, target: Path, options: dict[str, A
     }
     torch.manual_seed(0)  # weights that are random are the same every time
     report = exporters[format](
-        subject.arch, target, weights=subject.weights, images=subject.images, **options
+        network.arch, target, weights=network.weights, images=network.images, **options
     )
-    return asdict(report) | {"weights": subject.weights}
+    return asdict(report) | {"weights": network.weights}
 
 
 def _print(screen: Screen, facts: dict[str, Any]) -> None:
@@ -132,7 +134,7 @@ SUFFIXES = {"yaml": ".yaml", "torch": "_torch", "onnx": ".onnx", "coreml": ".mlp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class NetworkToExport:
     """A network, its weights where there are some, and the images that it was trained on."""
 
     arch: Arch
@@ -140,7 +142,9 @@ class Subject:
     images: Images | None = None
 
 
-def load_subject(name: str, *, weights: Path | None, classes: int | None, resolution: int | None) -> Subject:
+def load_network(
+    name: str, *, weights: Path | None, classes: int | None, resolution: int | None
+) -> NetworkToExport:
     """What `name` leads to: a model, a YAML file, the folder of a training, or that of a search.
 
     A search's folder gives the network that was trained in it, or else its best. `weights` stand in for
@@ -159,12 +163,14 @@ def load_subject(name: str, *, weights: Path | None, classes: int | None, resolu
         arch = training.arch if training is not None else _best(folder)
     changed = restated(resized(arch, classes=classes, resolution=resolution), arch, beside=folder)
     if training is None or weights is not None or changed.head != arch.head:
-        return Subject(arch=changed, weights=weights)
+        return NetworkToExport(arch=changed, weights=weights)
     from hvnas.export import Images
 
     run = training.run
     images = Images(class_names=tuple(run.class_names), mean=tuple(run.mean), std=tuple(run.std))
-    return Subject(arch=changed, weights=_inside(training.path, training.trained_weights()), images=images)
+    return NetworkToExport(
+        arch=changed, weights=_inside(training.path, training.trained_weights()), images=images
+    )
 
 
 def _training(folder: Path) -> TrainFolder | None:

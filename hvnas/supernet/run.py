@@ -30,7 +30,7 @@ from hvnas.train.events import OnLine, recorded
 from hvnas.train.fitting import check_batch, check_enough
 from hvnas.train.folder import lasting
 from hvnas.train.on_ray import share
-from hvnas.train.peers import Peers
+from hvnas.train.process_group import ProcessGroup
 from hvnas.train.recipes import Recipe, load_recipe, training_of
 from hvnas.train.request import Workers
 from hvnas.train.trainer import DivergedError, OnProgress, TrainResult
@@ -134,7 +134,7 @@ def train_supernet(
     stop: Callable[[], bool] | None = None,
     announce: Callable[[MemoryNeed], None] | None = None,
     say: OnLine = lambda _: None,
-    peers: Peers | None = None,
+    peers: ProcessGroup | None = None,
 ) -> SupernetResult:
     """Train the supernet of `folder`, from its state where there is one.
 
@@ -143,7 +143,7 @@ def train_supernet(
     first one writes, and scores the members. Raises ValueError where the space or the data changed, or
     another process trains here, and DivergedError, the state kept, where a loss is not finite.
     """
-    peers = peers or Peers()
+    peers = peers or ProcessGroup()
     with locked(folder.lock) if peers.first else nullcontext():
         run, space = folder.run, folder.space()
         data = run.load_data()

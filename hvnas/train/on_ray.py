@@ -18,7 +18,7 @@ import torch
 
 from hvnas.parallel import WorkersLost, fitting, ray_cluster
 from hvnas.train.folder import TrainFolder
-from hvnas.train.peers import Group, Peers
+from hvnas.train.process_group import DistributedGroup, ProcessGroup
 from hvnas.train.request import Workers
 from hvnas.train.run import Outcome, train_in_folder
 from hvnas.train.trainer import OnProgress, Progress
@@ -37,7 +37,12 @@ class Work(Protocol[V_co]):
     """What every worker does; the first one's value is the result. It travels by pickle."""
 
     def __call__(
-        self, *, peers: Peers, progress: OnProgress, stop: Callable[[], bool], say: Callable[[str], None]
+        self,
+        *,
+        peers: ProcessGroup,
+        progress: OnProgress,
+        stop: Callable[[], bool],
+        say: Callable[[str], None],
     ) -> V_co: ...
 
 
@@ -201,7 +206,7 @@ def _at_work(config: dict[str, Any]) -> Any:
     device = torch.device(config["device"])
     if device.type == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
-    peers = Group(device)
+    peers = DistributedGroup(device)
     wire = _Wire(board, first=peers.first)
     try:
         return config["work"](peers=peers, progress=wire.progress, stop=wire.stop, say=wire.say)

@@ -15,7 +15,7 @@ from hvnas.nn.weights import save_weights
 from hvnas.train.data import Data
 from hvnas.train.events import OnLine, recorded
 from hvnas.train.folder import TrainFolder
-from hvnas.train.peers import Peers
+from hvnas.train.process_group import ProcessGroup
 from hvnas.train.state import EpochResult
 from hvnas.train.teachers import begin_with, digest, load_teacher, teacher_file
 from hvnas.train.trainer import DivergedError, OnProgress, Progress, Trainer, TrainResult, network_for
@@ -47,7 +47,7 @@ def train_in_folder(
     progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
     say: OnLine = lambda _: None,
-    peers: Peers | None = None,
+    peers: ProcessGroup | None = None,
 ) -> Outcome:
     """Train the network of `folder`, from its state where there is one.
 
@@ -55,7 +55,7 @@ def train_in_folder(
     Raises ValueError where the data changed, or with strict data an image is unreadable, and DivergedError,
     the state kept, where a loss is not finite.
     """
-    peers = peers or Peers()
+    peers = peers or ProcessGroup()
     if folder.finished:
         metrics = folder.metrics()
         history = tuple(EpochResult(**entry) for entry in metrics["history"])
@@ -82,7 +82,7 @@ def _trainer(
     device: str | None,
     save_every: float,
     stop: Callable[[], bool] | None,
-    peers: Peers,
+    peers: ProcessGroup,
     say: OnLine,
 ) -> Trainer:
     run, data, recipe = folder.run, folder.run.load_data(), folder.run.load_recipe()

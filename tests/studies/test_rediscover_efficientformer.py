@@ -12,7 +12,7 @@ import pytest
 
 from hvnas.space import load_space
 from hvnas.studies.rediscovery import rediscover_efficientformer
-from hvnas.studies.rediscovery.efficientformer import Blame, Rediscovery, blamed
+from hvnas.studies.rediscovery.efficientformer import Rediscovery, RefitWithFamily, blamed
 from hvnas.studies.rediscovery.output import to_csv, to_json, write
 from hvnas.studies.rediscovery.patterns import (
     BAND,
@@ -74,7 +74,7 @@ def test_blame_lies_with_what_brings_the_pattern_back(back: set, said: str, stud
     name = next(iter(PATTERNS))
     layout = finding.found.layout
     blame = tuple(
-        Blame(s, latency, layout, dict.fromkeys(PATTERNS, float((s, latency) in back)))
+        RefitWithFamily(s, latency, layout, dict.fromkeys(PATTERNS, float((s, latency) in back)))
         for s, latency in ((True, False), (False, True), (True, True))
     )
     lacking = replace(finding, held={**finding.held, name: False}, blame=blame)

@@ -34,7 +34,7 @@ from hvnas.train.trainer import DivergedError, Progress
 Weights = dict[str, torch.Tensor]
 
 
-Asked = Callable[..., SupernetRequest]
+MakeRequest = Callable[..., SupernetRequest]
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def files(repo_root: Path) -> Path:
 
 
 @pytest.fixture
-def asked(files: Path) -> Asked:
+def asked(files: Path) -> MakeRequest:
     """What is asked of a training of 2 epochs of 3 steps."""
 
     def make(**changes: Any) -> SupernetRequest:
@@ -199,7 +199,7 @@ train_supernet(SupernetFolder(sys.argv[1]), device="cpu", save_every=0.0, progre
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_run_goes_on_to_the_same_bits(asked: Asked, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_bits(asked: MakeRequest, tmp_path: Path) -> None:
     folder = begin(asked(epochs=3), tmp_path / "killed")
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder.path)])
     while not folder.state.exists() and child.poll() is None:
@@ -217,7 +217,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(asked: Asked, tmp_path: Path) -> 
 
 
 def test_a_loss_that_is_no_number_names_the_member_and_keeps_the_state(
-    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: MakeRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = begin(asked(), tmp_path / "run")
     real = SupernetTrainer.backward
@@ -241,7 +241,7 @@ def test_a_loss_that_is_no_number_names_the_member_and_keeps_the_state(
     assert all(tensor.isfinite().all() for tensor in folder.load().state_dict().values())
 
 
-def test_a_folder_serves_one_training_at_a_time(asked: Asked, tmp_path: Path) -> None:
+def test_a_folder_serves_one_training_at_a_time(asked: MakeRequest, tmp_path: Path) -> None:
     folder = begin(asked(epochs=1), tmp_path / "run")
     with locked(folder.lock), pytest.raises(ValueError, match="another process is at work") as caught:
         train_supernet(folder, device="cpu")
@@ -269,7 +269,7 @@ def test_a_gradient_that_is_no_number_stops_before_the_weights_do(
     assert all(tensor.isfinite().all() for tensor in trainer.net.parameters())
 
 
-def test_a_supernet_of_another_space_is_refused(asked: Asked, tmp_path: Path, files: Path) -> None:
+def test_a_supernet_of_another_space_is_refused(asked: MakeRequest, tmp_path: Path, files: Path) -> None:
     space = yaml.safe_load((files / "small.yaml").read_text(encoding="utf-8"))
     mine = tmp_path / "mine.yaml"
     mine.write_text(yaml.safe_dump(space), encoding="utf-8")
@@ -295,7 +295,7 @@ def test_a_supernet_of_another_space_is_refused(asked: Asked, tmp_path: Path, fi
 
 
 def test_a_state_of_another_run_is_refused(
-    asked: Asked, tmp_path: Path, make_trainer: Callable[..., SupernetTrainer]
+    asked: MakeRequest, tmp_path: Path, make_trainer: Callable[..., SupernetTrainer]
 ) -> None:
     file = tmp_path / "state.safetensors"
     make_trainer(scheme="single-path", checkpoint=file, stop=stopping_after(1)).run()
@@ -326,14 +326,14 @@ def test_a_state_of_another_run_is_refused(
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_written(
-    asked: Asked, tmp_path: Path, changes: dict[str, Any], message: str
+    asked: MakeRequest, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         begin(asked(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_that_was_tampered_with_names_the_field(asked: Asked, tmp_path: Path) -> None:
+def test_a_folder_that_was_tampered_with_names_the_field(asked: MakeRequest, tmp_path: Path) -> None:
     folder = begin(asked(batch=4), tmp_path / "run")
     assert training_of(recipe_of(folder.run)).batch == 4
     path = folder.path / "supernet.json"
@@ -346,7 +346,7 @@ def test_a_folder_that_was_tampered_with_names_the_field(asked: Asked, tmp_path:
         _ = SupernetFolder(tmp_path).run
 
 
-def test_settings_without_a_say_are_named(asked: Asked, files: Path, tmp_path: Path) -> None:
+def test_settings_without_a_say_are_named(asked: MakeRequest, files: Path, tmp_path: Path) -> None:
     recipe = yaml.safe_load((files / "short.yaml").read_text())
     recipe["epochs"] = 1
     recipe["training"] |= {"head_dropout": 0.3, "loss": "sigmoid"}

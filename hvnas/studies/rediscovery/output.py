@@ -11,7 +11,14 @@ from hvnas._files import csv_text, write_atomic
 from hvnas.arch import save_arch
 from hvnas.latency.plots import check_target, save_figure
 from hvnas.studies.rediscovery.coatnet import CHOSEN, COLUMNS, PUBLISHED, LayoutRanks, verdict
-from hvnas.studies.rediscovery.efficientformer import Finding, Gate, ModelResult, Rediscovery, Sight, blamed
+from hvnas.studies.rediscovery.efficientformer import (
+    Finding,
+    Gate,
+    ModelResult,
+    NetworkSummary,
+    Rediscovery,
+    blamed,
+)
 from hvnas.studies.rediscovery.patterns import PATTERNS
 from hvnas.studies.rediscovery.slimmed import BOTH, Slimmed, WithSupernet
 
@@ -235,7 +242,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _sight_json(sight: Sight) -> dict[str, Any]:
+def _sight_json(sight: NetworkSummary) -> dict[str, Any]:
     return {
         "latency_ms": sight.ms,
         "top1": sight.top1,
@@ -260,7 +267,7 @@ def searches_rows(result: Rediscovery) -> list[dict[str, Any]]:
 
 
 def _row(
-    model: str, gate: str, what: str, sight: Sight, held: Mapping[str, bool], finding: Finding | None
+    model: str, gate: str, what: str, sight: NetworkSummary, held: Mapping[str, bool], finding: Finding | None
 ) -> dict[str, Any]:
     told = finding.peers if finding else None
     return {
