@@ -58,7 +58,7 @@ class TrainingSteps(Steps):
         )
 
 
-def carry_out(train: Callable[..., Came], *, again: str, of: str = "") -> Came:
+def run_training(train: Callable[..., Came], *, again: str, of: str = "") -> Came:
     """What ``train(progress=…, stop=…)`` comes to, shown as it goes; `of` as in `TrainingSteps`.
 
     Raises Failure where it is stopped, with `again`, the command that goes on, or its workers are lost.

@@ -49,7 +49,7 @@ def run(
 
 
 def _tried(names: list[str]) -> list[Outcome]:
-    from hvnas.cli._checks import carry_out
+    from hvnas.cli._checks import run_checks
     from hvnas.cli._progress import Steps
 
     ended: list[str] = []
@@ -60,7 +60,7 @@ def _tried(names: list[str]) -> list[Outcome]:
             steps.at(len(ended), next((name for name in names if name not in ended), "the outcome"))
 
         steps.at(0, names[0])
-        return carry_out(names, done=done)
+        return run_checks(names, done=done)
 
 
 def _faults(extras: tuple[Extra, ...], outcomes: list[Outcome]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hvnas.cli._searching import carry_out
+from hvnas.cli._searching import run_search
 
 
 def run(
@@ -30,7 +30,7 @@ def run(
     from hvnas.search.runs.folder import RunFolder
 
     engine = None if storage is None else replace(RunFolder(folder).config().engine, storage=storage)
-    carry_out(
+    run_search(
         lambda watcher, stop: resume(folder, engine=engine, progress=watcher, stop=stop),
         folder=folder,
         as_json=as_json,

@@ -10,7 +10,7 @@ import typer
 
 from hvnas.cli._failure import Failure
 from hvnas.cli._request import takes
-from hvnas.cli._searching import carry_out
+from hvnas.cli._searching import run_search
 from hvnas.search.request import SearchRequest
 
 _RUNS = Path("runs")
@@ -38,7 +38,7 @@ def run(
         raise Failure("--resume goes on with the run in a folder: name it with --out")
     folder = out or _new_folder(str(request.device[0]), request.budget_ms)
     search = partial(resume_as if resume and _holds_run(folder) else start, request, out=folder)
-    carry_out(lambda watcher, stop: search(progress=watcher, stop=stop), folder=folder, as_json=as_json)
+    run_search(lambda watcher, stop: search(progress=watcher, stop=stop), folder=folder, as_json=as_json)
 
 
 def _new_folder(device: str, budget_ms: float | None) -> Path:

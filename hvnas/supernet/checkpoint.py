@@ -92,7 +92,7 @@ class SupernetFolder:
                 f"{self.path}: holds a supernet already; continue it with --resume, or choose another folder"
             )
 
-    def begin(self, run: SupernetRun) -> None:
+    def create(self, run: SupernetRun) -> None:
         """Say what is trained here. Raises ValueError where something is."""
         self.refuse_if_taken()
         self.path.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from hvnas.cli import _checks, doctor
-from hvnas.cli._checks import TRIES, Outcome, Try, carry_out
+from hvnas.cli._checks import TRIES, Outcome, Try, run_checks
 from hvnas.cli.doctor import Extra, Package, installed
 
 
@@ -20,7 +20,7 @@ def tried(monkeypatch: pytest.MonkeyPatch, job: Try, script: str) -> Outcome:
     monkeypatch.setattr(
         _checks.subprocess, "run", lambda command, **options: real([sys.executable, "-c", script], **options)
     )
-    (outcome,) = carry_out()
+    (outcome,) = run_checks()
     return outcome
 
 
@@ -93,7 +93,7 @@ def told_by(monkeypatch: pytest.MonkeyPatch, hvnas):
 
     def run(extras: tuple[Extra, ...], outcomes: list[Outcome], *words: str):
         monkeypatch.setattr(doctor, "installed", lambda: extras)
-        monkeypatch.setattr(_checks, "carry_out", lambda names, done: outcomes)
+        monkeypatch.setattr(_checks, "run_checks", lambda names, done: outcomes)
         return hvnas("doctor", *words)
 
     return run

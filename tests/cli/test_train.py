@@ -17,7 +17,7 @@ import torch
 
 from hvnas.arch import load_arch, save_arch
 from hvnas.cli import _progress
-from hvnas.train.begin import default_out
+from hvnas.train.starting import default_out
 
 RECIPE = """
 schema: hvnas.recipe/1

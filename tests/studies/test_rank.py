@@ -17,7 +17,7 @@ from hvnas.studies.alone import FILE, Alone, Standalone, draws, in_bins, quantil
 from hvnas.studies.rank import LOCK, REPORT, RankOptions, RankReport, TrainedMembers, facts, rank, ranked
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, train_supernet
+from hvnas.supernet.run import start, train_supernet
 from hvnas.train.trainer import Trainer
 
 
@@ -38,7 +38,7 @@ def supernet(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         bn_calib=16,
         scheme="single-path",
     )
-    folder = begin(asked, tmp_path_factory.mktemp("rank") / "single")
+    folder = start(asked, tmp_path_factory.mktemp("rank") / "single")
     train_supernet(folder, device="cpu")
     return folder.path
 

@@ -19,7 +19,7 @@ from hvnas.studies.rediscovery.patterns import (
     PATTERNS,
     LayoutOf,
     forced,
-    held,
+    patterns_of,
     percentile,
     random_peers,
     shares,
@@ -127,7 +127,7 @@ def test_what_is_missing_has_a_price(study: Rediscovery) -> None:
         if finding.price is None:
             continue
         price = finding.price
-        assert all(held(price.held.layout).values()) and price.held.ms <= study.models[0].paper.ms
+        assert all(patterns_of(price.held.layout).values()) and price.held.ms <= study.models[0].paper.ms
         assert price.points == pytest.approx(finding.found.top1 - price.held.top1, abs=1e-6)
         assert price.sd > 0 and (price.chance > 0.5) == (price.points > 0)
 

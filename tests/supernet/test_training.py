@@ -22,7 +22,7 @@ from hvnas.space import load_space
 from hvnas.supernet import Supernet, recalibrate
 from hvnas.supernet.checkpoint import STATE, SupernetFolder
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, go_on, recipe_of, train_supernet
+from hvnas.supernet.run import recipe_of, resume, start, train_supernet
 from hvnas.supernet.schemes import list_schemes
 from hvnas.supernet.scoring import calibration_batches, inherited_top1
 from hvnas.supernet.trainer import SupernetTrainer, supernet_for
@@ -200,7 +200,7 @@ train_supernet(SupernetFolder(sys.argv[1]), device="cpu", save_every=0.0, progre
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_run_goes_on_to_the_same_bits(asked: MakeRequest, tmp_path: Path) -> None:
-    folder = begin(asked(epochs=3), tmp_path / "killed")
+    folder = start(asked(epochs=3), tmp_path / "killed")
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder.path)])
     while not folder.state.exists() and child.poll() is None:
         time.sleep(0.01)
@@ -208,9 +208,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(asked: MakeRequest, tmp_path: Pat
     assert child.wait() == -signal.SIGKILL, "killed while it ran"
 
     seen: list[Progress] = []
-    resumed = train_supernet(go_on(SupernetRequest(), folder.path), device="cpu", progress=seen.append)
+    resumed = train_supernet(resume(SupernetRequest(), folder.path), device="cpu", progress=seen.append)
     assert (seen[0].epoch, seen[0].step) > (1, 1), "it went on"
-    straight = begin(asked(epochs=3), tmp_path / "straight")
+    straight = start(asked(epochs=3), tmp_path / "straight")
     assert resumed == train_supernet(straight, device="cpu")
     # weights, their average, the optimiser's moments and the generators' states
     assert same(read_safetensors(folder.state), read_safetensors(straight.state))
@@ -219,7 +219,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(asked: MakeRequest, tmp_path: Pat
 def test_a_loss_that_is_no_number_names_the_member_and_keeps_the_state(
     asked: MakeRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = begin(asked(), tmp_path / "run")
+    folder = start(asked(), tmp_path / "run")
     real = SupernetTrainer.backward
     good: list[bytes] = []
 
@@ -242,7 +242,7 @@ def test_a_loss_that_is_no_number_names_the_member_and_keeps_the_state(
 
 
 def test_a_folder_serves_one_training_at_a_time(asked: MakeRequest, tmp_path: Path) -> None:
-    folder = begin(asked(epochs=1), tmp_path / "run")
+    folder = start(asked(epochs=1), tmp_path / "run")
     with locked(folder.lock), pytest.raises(ValueError, match="another process is at work") as caught:
         train_supernet(folder, device="cpu")
     assert "\n" not in str(caught.value)
@@ -273,14 +273,14 @@ def test_a_supernet_of_another_space_is_refused(asked: MakeRequest, tmp_path: Pa
     space = yaml.safe_load((files / "small.yaml").read_text(encoding="utf-8"))
     mine = tmp_path / "mine.yaml"
     mine.write_text(yaml.safe_dump(space), encoding="utf-8")
-    folder = begin(asked(space=str(mine)), tmp_path / "run")
+    folder = start(asked(space=str(mine)), tmp_path / "run")
     train_supernet(folder, device="cpu", stop=stopping_after(1))
 
     space["stages"][0]["width"] = [24]
     mine.write_text(yaml.safe_dump(space), encoding="utf-8")
     difference = r"of another space: stages.0.width was \[24, 32\], is \[24\]; use the space"
     for use in (
-        lambda: go_on(SupernetRequest(space=str(mine)), folder.path),
+        lambda: resume(SupernetRequest(space=str(mine)), folder.path),
         lambda: train_supernet(SupernetFolder(folder.path), device="cpu"),
         lambda: SupernetFolder(folder.path).load(),
     ):
@@ -301,12 +301,12 @@ def test_a_state_of_another_run_is_refused(
     make_trainer(scheme="single-path", checkpoint=file, stop=stopping_after(1)).run()
     with pytest.raises(ValueError, match="scheme was single-path, is single-path with 2 paths"):
         make_trainer(scheme="single-path", paths=2, checkpoint=file)
-    folder = begin(asked(), tmp_path / "run")
+    folder = start(asked(), tmp_path / "run")
     with pytest.raises(ValueError, match=r"epochs: the supernet in .* was begun with 2, not 9"):
-        go_on(asked(epochs=9), folder.path)
-    assert go_on(asked(), folder.path).run == folder.run
+        resume(asked(epochs=9), folder.path)
+    assert resume(asked(), folder.path).run == folder.run
     with pytest.raises(ValueError, match="holds a supernet already"):
-        begin(asked(), folder.path)
+        start(asked(), folder.path)
     with pytest.raises(ValueError, match=f"nothing is trained yet .{STATE} is missing"):
         folder.load()
 
@@ -329,12 +329,12 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     asked: MakeRequest, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        begin(asked(**changes), tmp_path / "run")
+        start(asked(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_was_tampered_with_names_the_field(asked: MakeRequest, tmp_path: Path) -> None:
-    folder = begin(asked(batch=4), tmp_path / "run")
+    folder = start(asked(batch=4), tmp_path / "run")
     assert training_of(recipe_of(folder.run)).batch == 4
     path = folder.path / "supernet.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
@@ -353,7 +353,7 @@ def test_settings_without_a_say_are_named(asked: MakeRequest, files: Path, tmp_p
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
     said: list[str] = []
     for name in (str(tmp_path / "own.yaml"), str(files / "short.yaml")):
-        folder = begin(asked(recipe=name, epochs=1), tmp_path / Path(name).stem)
-        train_supernet(folder, say=said.append)
+        folder = start(asked(recipe=name, epochs=1), tmp_path / Path(name).stem)
+        train_supernet(folder, report=said.append)
     heard = [line for line in said if line.startswith("recipe")]
     assert len(heard) == 1 and heard[0].endswith("train without its loss, head_dropout")

@@ -172,7 +172,7 @@ class RunFolder:
         return all(path.name == STATE and {p.name for p in path.iterdir()} <= {_LOCK} for path in inside)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Make the folder if need be and keep it to this process; ValueError where another one has it."""
         (self.path / STATE).mkdir(parents=True, exist_ok=True)
         with locked(self.path / STATE / _LOCK):

@@ -75,7 +75,7 @@ class OptunaRun:
         self.sampler = SamplerStudy(problem, kind, evals=evals, seed=_seed_in(shared, seed))
         self._learn()
         random = min(max(_LEAST_RANDOM, evals // 20), _MOST_RANDOM)
-        self.sampler.begin(problem.seeds, random=random - self.archive.evaluated)
+        self.sampler.start(problem.seeds, random=random - self.archive.evaluated)
 
     @property
     def study(self) -> optuna.Study:
@@ -224,9 +224,9 @@ class OptunaRun:
             return
         news = self.shared.news()
         for row in news.claimed:
-            self.sampler.is_new(row[None])
+            self.sampler.add_if_new(row[None])
         for told in news.told:
-            self.sampler.is_new(told.row)
+            self.sampler.add_if_new(told.row)
             self.archive.add(told.row, told.evaluations)
             self.sampler.add(told.row, told.evaluations, told.marks)
 

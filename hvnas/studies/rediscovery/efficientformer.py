@@ -36,7 +36,7 @@ from hvnas.studies.rediscovery.patterns import (
     LayoutOf,
     distance,
     forced,
-    held,
+    patterns_of,
     percentile,
     random_peers,
     shares,
@@ -284,7 +284,7 @@ def _model(setting: Setting, name: str, on_step: OnStep | None) -> ModelResult:
         if on_step:
             on_step(f"{name}, {ms:.3f} ms, gate {gate}")
         findings.append(_finding(setting, paper, gate))
-    return ModelResult(name, paper, held(paper.layout), tuple(findings))
+    return ModelResult(name, paper, patterns_of(paper.layout), tuple(findings))
 
 
 def _finding(setting: Setting, paper: NetworkSummary, gate: Gate) -> Finding:
@@ -296,14 +296,14 @@ def _finding(setting: Setting, paper: NetworkSummary, gate: Gate) -> Finding:
     finding = Finding(
         gate=gate,
         found=found,
-        held=held(found.layout),
+        held=patterns_of(found.layout),
         distance=distance(paper.layout, found.layout),
         front=len(front),
         front_shares=shares(front),
         front_top1=result.archive.evaluations.top1,
         front_ms=result.archive.evaluations.ms,
         peers=None if gate == "others" else _peers(setting, paper, gate),
-        seeds=tuple(held(LayoutOf.of(r.best.arch)) for r in results),
+        seeds=tuple(patterns_of(LayoutOf.of(r.best.arch)) for r in results),
     )
     # Both gates that count admit the same networks: one of them tells whom to blame.
     if finding.missing and gate != "others":
