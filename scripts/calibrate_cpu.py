@@ -184,7 +184,7 @@ def choice_left_out(nets: Networks) -> Floats:
 def same_ops(rows: tuple[Measurement, ...]) -> tuple[int, float]:
     """Pairs of networks whose columns all agree, under two names; mean difference in percent of their mean.
 
-    No network stands twice in these files. Ones of equal ops (a ViT under another training, say) differ in
+    No network appears twice in these files. Ones of equal ops (a ViT under another training, say) differ in
     what columns do not see, and by noise.
     """
     groups = defaultdict(list)

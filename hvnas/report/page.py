@@ -138,7 +138,7 @@ def _lead(report: Report) -> str:
 
 
 def _warning(report: Report) -> str | None:
-    """What nobody may overlook: milliseconds that no clock has shown."""
+    """Warning for predicted (not measured) latencies."""
     if not report.not_measured:
         return None
     several = len(report.not_measured) > 1

@@ -115,7 +115,7 @@ BAD_YAML = {
     "alias": ("a: &a [1, 2]\nb: [*a, *a]\n", "aliases (*name) are not allowed"),
     "empty": ("", "must hold a mapping"),
     "schema": ("schema: other/1\n", "schema: must be hvnas."),
-    "twice": ("schema: a\nschema: b\n", "stands twice"),
+    "twice": ("schema: a\nschema: b\n", "appears twice"),
     "deep": ("[" * 20_000, "not valid YAML"),
 }
 

@@ -175,7 +175,7 @@ def parse_storage(text: str) -> Storage:
             raise StorageError(f"storage {text}: names no file; {_HOW}")
         return Storage(journal=Path(path).expanduser().resolve())
     if "://" not in text:
-        raise StorageError(f"storage {text}: is no storage; {_HOW}")
+        raise StorageError(f"storage {text}: is not a storage URL; {_HOW}")
     storage = _parse_url(text)
     if storage.url is None or "***" not in text:
         return storage

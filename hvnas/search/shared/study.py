@@ -117,13 +117,13 @@ class SharedStudy:
             found = study.user_attrs.get(_PROBLEM)
         if found is None:
             raise StorageError(
-                f"storage {self.storage.reference}: the study {self.name} is none of hvnas; give another name"
+                f"storage {self.storage.reference}: the study {self.name} is not one of hvnas; choose another name"
             )
         other = sorted(key for key in {*found, *meaning} if found.get(key) != meaning.get(key))
         if other:
             raise StorageError(
                 f"storage {self.storage.reference}: the study {self.name} is of another problem "
-                f"({other[0]}: {found.get(other[0])}, here {meaning.get(other[0])}); give another name"
+                f"({other[0]}: {found.get(other[0])}, here {meaning.get(other[0])}); choose another name"
             )
 
     def adopt(self, worker: str) -> None:
