@@ -58,7 +58,7 @@ def _stopped(folder: Path) -> str:
     from hvnas.search.runs.folder import CONFIG
 
     if (folder / CONFIG).is_file():
-        return f"stopped; hvnas resume {folder} goes on with it"
+        return f"stopped; continue with hvnas resume {folder}"
     return "stopped before the search began; nothing was written"
 
 

@@ -71,6 +71,6 @@ def run_training(train: Callable[..., Came], *, again: str, of: str = "") -> Cam
         return came if came.result.finished else None
 
     try:
-        return until_stopped(job, again=f"{again} goes on with it")
+        return until_stopped(job, again=f"continue with {again}")
     except WorkersLost as error:
         raise Failure(str(error)) from None

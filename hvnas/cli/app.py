@@ -130,10 +130,10 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors; may stand anywhere.")
+        bool, typer.Option("--quiet", "-q", help="Print only results and errors; may be given anywhere.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show logs, and where an error comes from; likewise.")
+        bool, typer.Option("--verbose", "-v", help="Print logs and tracebacks; may be given anywhere.")
     ] = False,
 ) -> None:
     set_verbosity(quiet=quiet, verbose=verbose)

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def run(
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Try only this one, such as ray; repeat it for several."),
+        typer.Option(metavar="NAME", help="Check only this, such as ray; repeat for several."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what is installed, what is missing, and what works.
+    """Show what is installed, what is missing, and what works.
 
     What is installed is really tried, each thing in a process of its own. Exits with 0 where all that is
     installed works, and with 1 where something does not, or hvnas itself lacks a package: an extra or a

@@ -38,12 +38,12 @@ def run(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The file or folder to write. Default: in the run's folder, or named as the model."
+            help="The file or folder to write. Default: in the run's folder, or named after the model."
         ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="A safetensors file. Default: the run's; without one they are random."),
+        typer.Option(help="A safetensors file. Default: the run's, else random weights."),
     ] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Classes. Default: the network's.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Pixels. Default: the network's.")] = None,
@@ -52,7 +52,8 @@ def run(
         typer.Option(help="Core ML's input: a tensor, or an image, normalised in the program or raw."),
     ] = None,
     precision: Annotated[
-        Literal["float16", "float32"] | None, typer.Option(help="Core ML's. Default: float16.")
+        Literal["float16", "float32"] | None,
+        typer.Option(help="Precision of a Core ML model. Default: float16."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -82,7 +83,7 @@ def _write_yaml(arch: Arch, target: Path, *, source: Path) -> dict[str, Any]:
 
     check_target(target, ".yaml")
     if source.is_file() and target.exists() and target.samefile(source):
-        raise ValueError(f"{target}: is the file that is read; give another --out")
+        raise ValueError(f"{target}: is the input file; choose another --out")
     save_arch(arch, target)
     return {"path": target, "bytes": target.stat().st_size}
 
@@ -192,7 +193,7 @@ def _best(folder: Path) -> Arch:
 def _inside(folder: Path, path: Path) -> Path:
     """`path`. Raises ValueError where it is a link that leaves `folder`."""
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{path}: leads out of {folder}; put the file itself there")
+        raise ValueError(f"{path}: is a link out of {folder}; put the file itself there")
     return path
 
 

@@ -1,4 +1,4 @@
-"""``hvnas resume``: go on with a search that was cut."""
+"""``hvnas resume``: continue an interrupted search."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def run(
         str | None,
         typer.Option(
             metavar="FILE|URL",
-            help="The shared study again, where its URL has a password. Default: HVNAS_STORAGE.",
+            help="The shared study, if its URL has a password. Default: HVNAS_STORAGE.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Go on with a search that was cut.
+    """Continue an interrupted search.
 
-    The result is the one that the search would have had uncut; a finished one is shown again.
+    The result is the same as without the interruption; a finished search is shown again.
     """
     from hvnas.search import resume
     from hvnas.search.runs.folder import RunFolder

@@ -29,9 +29,7 @@ def run(
         Path | None,
         typer.Option(metavar="DIR", help="Default: train/ in the folder of a search, else one in runs/."),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the training in --out, if any.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --out, if any.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network on images, with the recipe of a paper or one for small data.

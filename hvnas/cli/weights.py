@@ -29,7 +29,7 @@ def run(
     source: Annotated[
         str | None,
         typer.Option(
-            metavar="timm|official", help="Whose names the tensors have. Default: the one that fits."
+            metavar="timm|official", help="The code base that named the tensors. Default: the one that fits."
         ),
     ] = None,
     family: Annotated[
@@ -40,7 +40,7 @@ def run(
     ] = None,
     averaged: Annotated[
         bool,
-        typer.Option("--ema/--no-ema", help="Of weights and their moving average, which to take."),
+        typer.Option("--ema/--no-ema", help="Which to read: the weights or their moving average."),
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -140,7 +140,7 @@ class _Fitting(threading.Thread, Generic[V]):
         if self._error is not None:
             reason = (str(self._error).strip().splitlines() or [type(self._error).__name__])[-1]
             raise WorkersLost(
-                f"training on Ray failed: {reason}; what was saved is kept, --resume goes on with it"
+                f"training on Ray failed: {reason}; what was saved is kept; continue with --resume"
             ) from self._error
         assert self._value is not None
         return self._value

@@ -157,5 +157,5 @@ class TestAnotherProblem:
 
         store = parse_storage(at("sqlite", tmp_path)).open()
         optuna.create_study(study_name="theirs", storage=store)
-        with pytest.raises(StorageError, match="theirs is none of hvnas"):
+        with pytest.raises(StorageError, match="theirs is not one of hvnas"):
             SharedStudy(LANDSCAPE.problem(), at("sqlite", tmp_path), evals=9, name="theirs")

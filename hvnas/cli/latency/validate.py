@@ -46,13 +46,13 @@ def run(
         int, typer.Option(min=2, help="How many networks to draw and measure, where the device is this host.")
     ] = 40,
     space: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Where they are drawn from: see hvnas spaces.")
+        str, typer.Option(metavar="NAME|FILE", help="The space they are drawn from: see hvnas spaces.")
     ] = "hybrid-mobile",
     measurements: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A CSV of measured times instead.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads to measure with; they must be the table's.")
+        int | None, typer.Option(min=1, help="Threads to measure with; must match the table's.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same networks.")] = 0,
     store: Annotated[bool, typer.Option(help="Keep the report in the device's file.")] = True,

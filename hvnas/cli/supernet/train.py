@@ -25,7 +25,7 @@ def run(
     request: SupernetRequest,
     *,
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --out.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one network whose slices are all members of a space.

@@ -117,7 +117,8 @@ class SharedStudy:
             found = study.user_attrs.get(_PROBLEM)
         if found is None:
             raise StorageError(
-                f"storage {self.storage.reference}: the study {self.name} is not one of hvnas; choose another name"
+                f"storage {self.storage.reference}: the study {self.name} is not one of hvnas; "
+                "choose another name"
             )
         other = sorted(key for key in {*found, *meaning} if found.get(key) != meaning.get(key))
         if other:

@@ -186,7 +186,9 @@ def read_suite(path: str | Path) -> dict[str, Entry]:
     for row in read_csv(path, FIELDS):
         file, key = (row.text(name, "the suite says what each file is") for name in ("file", "key"))
         if file in entries:
-            raise row.refusal("file", f"{shortened(file, 60)} appears twice; the suite says what each file is")
+            raise row.refusal(
+                "file", f"{shortened(file, 60)} appears twice; the suite says what each file is"
+            )
         kind = cast(Kind, row.one_of("kind", get_args(Kind)))
         entries[file] = Entry(file, kind, key, row.whole("resolution", most=LARGEST_SIDE))
     return entries
