@@ -252,7 +252,7 @@ class _Run(Generic[B, V]):
 def _check(workers: Any, retries: Any) -> None:
     for name, value, least in (("workers", workers, 1), ("retries", retries, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}: must be a whole number >= {least}, got {value!r}; give another")
+            raise ValueError(f"{name}: must be a whole number >= {least}, got {value!r}; choose another")
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ class SupernetFolder:
         """
         if not self.state.is_file():
             raise ValueError(
-                f"{self.path}: nothing is trained yet ({STATE} is missing); wait or go on with it"
+                f"{self.path}: nothing is trained yet ({STATE} is missing); "
+                "wait, or continue it with --resume"
             )
         weights = read_model(self.state)
         space = self.space()

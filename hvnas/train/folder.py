@@ -115,7 +115,7 @@ class TrainFolder:
                 f"{self.path}: holds a training already; continue it with --resume, or choose another --out"
             )
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
-            raise ValueError(f"{self.path}: is there already and holds no training; choose another --out")
+            raise ValueError(f"{self.path}: exists and holds no training; choose another --out")
 
     def create(self, run: TrainRun, arch: Arch) -> None:
         """Say what is trained here. Raises ValueError where something is."""
@@ -151,8 +151,8 @@ class TrainFolder:
         """The file with the trained weights, as they are evaluated. Raises ValueError before the end."""
         if not self.finished:
             raise ValueError(
-                f"{self.path}: the training is not through ({WEIGHTS} is missing); "
-                f"hvnas train --resume --out {self.path} goes on with it"
+                f"{self.path}: the training is not finished ({WEIGHTS} is missing); "
+                f"continue with hvnas train --resume --out {self.path}"
             )
         return self.weights
 

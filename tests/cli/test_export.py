@@ -117,7 +117,7 @@ def test_random_weights_are_said_to_be(hvnas, tmp_path: Path, small: Arch) -> No
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        ("unfinished", "the training is not through"),
+        ("unfinished", "the training is not finished"),
         ("link", "leads out of"),
         ("truncated", "not a readable safetensors file"),
         ("nothing", "holds neither best.yaml nor a training"),

@@ -149,7 +149,7 @@ class TestAnotherProblem:
     def test_is_refused_under_the_same_name(self, tmp_path: Path) -> None:
         storage = at("journal", tmp_path)
         SharedStudy(LANDSCAPE.problem(), storage, evals=9, name="mine")
-        with pytest.raises(StorageError, match=r"mine is of another problem \(budget_ms: .*give another"):
+        with pytest.raises(StorageError, match=r"mine is of another problem \(budget_ms: .*choose another"):
             SharedStudy(LANDSCAPE.problem(budget_ms=3.0), storage, evals=9, name="mine")
 
     def test_of_somebody_else_is_refused(self, tmp_path: Path) -> None:

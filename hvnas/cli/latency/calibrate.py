@@ -27,7 +27,7 @@ def run(
     out: Annotated[
         Path, typer.Option(metavar="NAME.yaml", help="The device file to write, with a CSV beside it.")
     ],
-    force: Annotated[bool, typer.Option("--force", help="Replace a device that is there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing device.")] = False,
     force_protocol: Annotated[
         bool,
         typer.Option(

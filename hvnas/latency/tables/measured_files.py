@@ -77,7 +77,7 @@ def measured_device(path: Path, data: dict[str, Any]) -> Device:
     table = table_of(path, parsed.rows)
     rows = read_op_rows(table, growing=not parsed.complete)
     if not rows:
-        raise ValueError(f"{table}: no op is measured yet; run hvnas latency measure again to go on")
+        raise ValueError(f"{table}: no op is measured yet; run hvnas latency measure again to continue")
     return Device(
         name=parsed.name,
         hash=hash_of(data, read_text(table)),

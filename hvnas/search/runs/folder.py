@@ -165,7 +165,7 @@ class RunFolder:
                 f"{self.path}: holds a run already; choose another name, or continue it with hvnas resume"
             )
         if self.path.exists() and not (self.path.is_dir() and self._is_bare()):
-            raise ValueError(f"{self.path}: is there already and holds no run; choose another name")
+            raise ValueError(f"{self.path}: exists and holds no run; choose another name")
 
     def _is_bare(self) -> bool:
         inside = [path for path in self.path.iterdir() if not _is_part(path)]
