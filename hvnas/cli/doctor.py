@@ -36,7 +36,7 @@ def run(
     names = [job.name for job in TRIES]
     for name in only or ():
         if name not in names:
-            raise ValueError(f"only: {name!r} is an unknown check; choose from {', '.join(names)}")
+            raise ValueError(f"only: unknown check {name!r}; choose from {', '.join(names)}")
     extras = installed()
     outcomes = _tried(only or names)
     faults = _faults(extras, outcomes)

@@ -136,4 +136,4 @@ def test_what_is_broken_or_too_old_is_a_fault(told_by, extras, outcomes, fault: 
 
 def test_an_unknown_try_is_refused(hvnas) -> None:
     result = hvnas("doctor", "--only", "luck")
-    assert result.exit_code == 2 and "there are shipped data, torch" in result.stderr
+    assert result.exit_code == 2 and "choose from shipped data, torch" in result.stderr

@@ -113,7 +113,7 @@ def test_the_measurements_are_never_overwritten(hvnas, own_csv, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--out", "mine"), "mine: a device's file ends in .yaml"),
+        (("--out", "mine"), "mine: a device file must end in .yaml"),
         (("--out", "none/mine.yaml"), "there is no folder none"),
         (("--out", "mine.yaml", "--measurements", "absent.csv"), "absent.csv: no such file"),
         (("--out", "mine.yaml", "--device", "iphone"), "unknown device 'iphone'"),
