@@ -27,9 +27,8 @@ def run(
 ) -> None:
     """Show what is installed, what is missing, and what works.
 
-    What is installed is really tried, each thing in a process of its own. Exits with 0 where all that is
-    installed works, and with 1 where something does not, or hvnas itself lacks a package: an extra or a
-    device that is absent is no fault.
+    Every installed part is tried in a process of its own. Exits with 0 if all of them work, and with 1 if one
+    does not or if hvnas itself lacks a package. Missing extras and devices are not errors.
     """
     from hvnas.cli._checks import TRIES
 
@@ -133,7 +132,7 @@ def _print(screen: Screen, extras: tuple[Extra, ...], outcomes: list[Outcome], f
     for fault in faults:
         screen.line(f"Fault: {fault}", style="red")
     if not faults:
-        screen.line("What is installed works.")
+        screen.line("Everything installed works.")
 
 
 def _listed(extra: Extra) -> str:

@@ -57,10 +57,9 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write a network for another runtime, and compare what it computes where that can run here.
+    """Export a network to another runtime, and compare its outputs if that runtime is installed.
 
-    A run's folder gives the network that was trained in it with its weights, or the best that a search
-    has found.
+    From a run's folder it exports the trained network with its weights, or the best network of a search.
     """
     if format != "coreml" and (pixels or precision):
         raise ValueError(f"--pixels and --precision are for --format coreml, not {format}; leave them out")

@@ -34,8 +34,8 @@ def run(
 ) -> None:
     """Train a network on images, with the recipe of a paper or one for small data.
 
-    The data decides on classes and resolution. Stopped or killed, --resume goes on to the same weights. The
-    folder then goes to hvnas evaluate, export and report; TensorBoard reads its events.
+    The data set determines classes and resolution. After an interruption, --resume continues to the same
+    weights. hvnas evaluate, export and report take the folder; TensorBoard reads its events.
     """
     check_device(request.workers)
     folder = _folder(request, out, resume=resume)

@@ -46,8 +46,8 @@ def run(
 ) -> None:
     """Convert a checkpoint of timm or of a paper's authors.
 
-    Every tensor is checked against the network; where one is missing, left over or of another shape,
-    nothing is written.
+    Every tensor is checked against the network. If one is missing, left over or has another shape, nothing
+    is written.
     """
     from hvnas.arch import load_arch
     from hvnas.arch.resize import resized

@@ -107,7 +107,7 @@ def test_what_is_absent_is_no_fault(told_by) -> None:
     result = told_by((OWN, RAY), [Outcome("cuda", "absent", "no CUDA device", "")])
     assert result.exit_code == 0
     assert "pip install 'hvnas[ray]'" in result.stdout
-    assert result.stdout.splitlines()[-1] == "What is installed works."
+    assert result.stdout.splitlines()[-1] == "Everything installed works."
 
 
 @pytest.mark.parametrize(

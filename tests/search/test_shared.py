@@ -54,7 +54,7 @@ def test_a_process_that_is_killed_loses_only_what_it_was_evaluating(
     storage = at("journal", tmp_path)
     dying = start(storage, evals=20, pause=60)
     study = SharedStudy(LANDSCAPE.problem(), storage, evals=20)
-    while len(study.news().claimed) == 0:
+    while len(study.changes().claimed) == 0:
         assert dying.poll() is None
         time.sleep(0.05)
     dying.kill()
@@ -73,13 +73,13 @@ def test_a_database_gives_up_the_claims_of_the_dead(tmp_path: Path, monkeypatch:
     storage = at("sqlite", tmp_path)
     dying = start(storage, evals=12, pause=60)
     study = SharedStudy(LANDSCAPE.problem(), storage, evals=12)
-    while len(study.news().claimed) == 0:
+    while len(study.changes().claimed) == 0:
         assert dying.poll() is None
         time.sleep(0.05)
     dying.kill()
     dying.communicate()
     assert search(storage, evals=12).evaluated == 12
-    assert not study.waiting or (study.news() and not study.waiting)
+    assert not study.waiting or (study.changes() and not study.waiting)
     assert {trial.state.name for trial in study._trials()} == {"COMPLETE", "FAIL"}
 
 

@@ -43,9 +43,9 @@ def run(
 ) -> None:
     """Fit a device to your own measurements.
 
-    Refits the parameters of a calibrated device to whole networks that you measured on yours, held near the
-    old ones, and shows the error before and after, each network left out of its own fit. The device is
-    written even where the error does not fall, with a warning. Use it with --device NAME.yaml.
+    Refits the parameters of a calibrated device to networks that you measured on yours, keeping them near the
+    old values, and shows the error before and after, each network left out of its own fit. If the error does
+    not fall, the device is written with a warning. Use it with --device NAME.yaml.
     """
     from hvnas.latency import load_device
     from hvnas.latency.calibration.recalibrate import check_protocol, check_unit, in_milliseconds, recalibrate

@@ -55,8 +55,8 @@ def run(
 ) -> None:
     """Convert the output of benchmarking tools to a CSV of measurements.
 
-    What a file states of device, runtime, precision, threads and batch is taken from it; what it does not
-    state must be given, and what is given must not contradict it. OUT is written whole or not at all.
+    Device, runtime, precision, threads and batch are taken from the file where it states them; the rest must
+    be given, and must not contradict the file. OUT is written whole or not at all.
     """
     from hvnas.latency.remote.importing import Given, import_files, load_format
     from hvnas.latency.remote.measurements import kind_of, write_measurements

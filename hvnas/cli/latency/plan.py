@@ -29,8 +29,8 @@ def run(
 ) -> None:
     """Show what hvnas latency measure would measure, and how long that takes on this host.
 
-    The keys of a space are the distinct ops and blocks of its members; where there are more than are to be
-    measured, those are chosen that cover the others.
+    The keys of a space are the distinct ops and blocks of its members. If there are more keys than to be
+    measured, those that cover the others are chosen.
     """
     from hvnas.latency.measure.backends import make_backend
     from hvnas.latency.measure.plan import make_plan

@@ -28,8 +28,8 @@ def run(
 ) -> None:
     """Write the lookup table of a device, block by block.
 
-    A row is a block on what it is given, with its milliseconds and the share of each kind of op. The fixed
-    cost is a row of its own: a network takes it once, plus its blocks.
+    A row is a block at its input size, with its milliseconds and the share of each kind of op. The fixed cost
+    has a row of its own: a network's latency is that cost once, plus its blocks.
     """
     from hvnas._files import write_atomic
     from hvnas.latency import load_device

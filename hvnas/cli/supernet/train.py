@@ -30,8 +30,8 @@ def run(
 ) -> None:
     """Train one network whose slices are all members of a space.
 
-    A search then takes the folder as --estimator supernet:DIR. Stopped or killed, --resume goes on to the
-    same weights. At the end a few members are scored with and without BatchNorm recalibration.
+    A search then takes the folder as --estimator supernet:DIR. After an interruption, --resume continues to
+    the same weights. At the end a few members are scored with and without BatchNorm recalibration.
     """
     from hvnas.supernet import run
 

@@ -59,7 +59,7 @@ class StudyChanges:
     """What others did since the last look: rows that they claimed, int16 [n, genes], and finished trials."""
 
     claimed: Rows
-    told: Sequence[FinishedTrial]
+    finished: Sequence[FinishedTrial]
 
 
 class SharedStudy:
@@ -198,15 +198,15 @@ class SharedStudy:
             return
 
     @quiet_optuna()
-    def news(self) -> StudyChanges:
+    def changes(self) -> StudyChanges:
         """What other processes did since the last call."""
         with self.storage.reporting():
             self._clean()
             trials = self._trials()
-            return self._news(trials)
+            return self._changes(trials)
 
-    def _news(self, trials: Sequence[optuna.trial.FrozenTrial]) -> StudyChanges:
-        told, claimed = [], []
+    def _changes(self, trials: Sequence[optuna.trial.FrozenTrial]) -> StudyChanges:
+        finished, claimed = [], []
         now = time.monotonic()
         for trial in trials:
             if trial._trial_id in self._known or ROW not in trial.user_attrs:
@@ -222,10 +222,10 @@ class SharedStudy:
             if is_complete(trial):
                 self._longest = max(self._longest, seconds_of(trial))
                 if not mine:
-                    told.append(finished_trial(trial, len(self._genes)))
+                    finished.append(finished_trial(trial, len(self._genes)))
         self._spent = sum(map(self._counts, trials))
         rows = np.concatenate(claimed) if claimed else np.empty((0, len(self._genes)), dtype=np.int16)
-        return StudyChanges(rows, told)
+        return StudyChanges(rows, finished)
 
     @property
     def spent(self) -> int:

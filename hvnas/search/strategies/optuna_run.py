@@ -222,13 +222,13 @@ class OptunaRun:
         """Take over what other processes claimed and found."""
         if self.shared is None:
             return
-        news = self.shared.news()
-        for row in news.claimed:
+        changes = self.shared.changes()
+        for row in changes.claimed:
             self.sampler.add_if_new(row[None])
-        for told in news.told:
-            self.sampler.add_if_new(told.row)
-            self.archive.add(told.row, told.evaluations)
-            self.sampler.add(told.row, told.evaluations, told.marks)
+        for trial in changes.finished:
+            self.sampler.add_if_new(trial.row)
+            self.archive.add(trial.row, trial.evaluations)
+            self.sampler.add(trial.row, trial.evaluations, trial.marks)
 
 
 def settled(evaluations: Evaluations) -> Evaluations:
