@@ -244,7 +244,7 @@ def _check_header(
     seen: set[str] = set()
     for name in header:
         if name in seen:
-            raise ValueError(f"{where}: {_named(name)}: this column stands twice; keep one")
+            raise ValueError(f"{where}: {_named(name)}: this column appears twice; keep one")
         seen.add(name)
         if not name or (known is not None and name not in known):
             others = (*columns, *(optional or ()))

@@ -26,7 +26,7 @@ def parse_json(text: str) -> Any:
     """The value in `text`.
 
     Raises ValueError, one line with the line of `text`: what is no JSON, NaN and infinity, also as numbers
-    too large for any, a key that stands twice, halves of characters, and what is beyond the limits that YAML
+    too large for any, a key that appears twice, halves of characters, and what is beyond the limits that YAML
     has, `MAX_DEPTH` and `MAX_DIGITS`.
     """
     try:
@@ -108,7 +108,7 @@ def _fault(token: str, is_key: bool, keys: list[set[str]]) -> str:
     if any("\ud800" <= char <= "\udfff" for char in word):
         return f"{shown(word)} holds half of a character"
     if is_key and word in keys[-1]:
-        return f"the key {shown(word)} stands twice"
+        return f"the key {shown(word)} appears twice"
     if is_key:
         keys[-1].add(word)
     return ""

@@ -110,9 +110,9 @@ _SHORT = _Short()
 def check_whole(name: str, value: object, *, least: int, most: int | None = None) -> None:
     """Raise ValueError, naming the option `name`, for what is no whole number from `least` to `most`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
-        raise ValueError(f"{name}: must be a whole number >= {least}, got {shown(value)}; give another")
+        raise ValueError(f"{name}: must be a whole number >= {least}, got {shown(value)}; choose another")
     if most is not None and int(value) > most:
-        raise ValueError(f"{name}: must be a whole number <= {most}, got {shown(value)}; give another")
+        raise ValueError(f"{name}: must be a whole number <= {most}, got {shown(value)}; choose another")
 
 
 def brief(message: str, *, most: int = 500) -> str:

@@ -29,7 +29,7 @@ def parse_yaml(text: str) -> Any:
     """The only document in `text`, None where it is empty; a date is text.
 
     Raises ValueError, one line with the line of `text`: what is no YAML, explicit tags, aliases, merge keys,
-    a key that stands twice or is no plain word, several documents, and what is beyond the limits of this
+    a key that appears twice or is no plain word, several documents, and what is beyond the limits of this
     module.
     """
     # SafeLoader resolves the same scalars in the same way, but composes recursively and follows tags.
@@ -113,7 +113,7 @@ class _Collection:
         if key == "<<" and event.implicit[0]:
             raise _refusal("merge keys (<<) are not allowed", event)
         if key in self.value:
-            raise _refusal(f"the key {str(key)[:60]!r} stands twice", event)
+            raise _refusal(f"the key {str(key)[:60]!r} appears twice", event)
         return key
 
 

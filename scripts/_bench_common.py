@@ -84,7 +84,7 @@ class Report:
         """A heading."""
         print(f"\n{title}", flush=True)
 
-    def say(self, text: str) -> None:
+    def line(self, text: str) -> None:
         """A line without a bar."""
         print(f"       {text}", flush=True)
 

@@ -49,7 +49,7 @@ def listed(problem: Problem, report: Report) -> Truth:
     # Nothing feasible lies between here and the budget: volume there would tell nothing.
     ms = problem.budget_ms / (1 + problem.margin)
     truth = Truth(front, ms, volume_of(front, ms=ms), float(front.best.objective[0]))
-    report.say(
+    report.line(
         f"{problem.space.name}: all {front.evaluated:,} architectures in {seconds:.1f} s; "
         f"{len(front)} on the front, optimum {truth.best:.3f} at {float(front.best.ms[0]):.3f} ms"
     )
@@ -61,7 +61,7 @@ def say_fixed_points(problem: Problem, truth: Truth, report: Report) -> None:
     for name in problem.space.fixed_points():
         found = problem.evaluate(problem.space.encode(load_arch(name))[None])
         gap = truth.best - float(found.objective[0])
-        report.say(f"fixed point inside, no seed here: {name}, {gap:.3f} points below the optimum")
+        report.line(f"fixed point inside, no seed here: {name}, {gap:.3f} points below the optimum")
 
 
 def search_often(problem: Problem, truth: Truth, *, share: float, seeds: int, report: Report) -> None:
@@ -74,7 +74,7 @@ def search_often(problem: Problem, truth: Truth, *, share: float, seeds: int, re
         best = archive.best
         hits += best is not None and float(best.objective[0]) >= truth.best - _EQUAL
         volumes.append(volume_of(archive, ms=truth.ms) / truth.volume)
-    report.say(
+    report.line(
         f"{evals:,} evaluations ({share:.1%}), {seeds} seeds: optimum found by {hits}; share of the true "
         f"hypervolume: median {statistics.median(volumes):.6f}, minimum {min(volumes):.6f}"
     )

@@ -21,14 +21,14 @@ def run(settings: Settings, report: Report) -> None:
     """Rates of all three, their ratios, and what an evaluation costs."""
     start = time.perf_counter()
     problem = settings.problem()
-    report.say(f"loading space, device and surrogate {time.perf_counter() - start:6.2f} s")
+    report.line(f"loading space, device and surrogate {time.perf_counter() - start:6.2f} s")
     start = time.perf_counter()
     reach = find_reach(problem)
-    report.say(
+    report.line(
         f"reach {reach.min_ms:.3f} to {reach.max_ms:.3f} ms        {time.perf_counter() - start:6.2f} s"
     )
     first = timed(problem, evolution(settings.evals, 0))
-    report.say(
+    report.line(
         f"evolution, first run, tables still empty: {first.rate:,.0f} archs/s "
         f"({first.cpu_rate:,.0f} a second of CPU)"
     )
@@ -55,7 +55,7 @@ def contest(problem: Problem, settings: Settings, report: Report) -> dict[str, f
             outcomes[name].append(timed(problem, make(evals, seed)))
     for name, runs in outcomes.items():
         volume, best = statistics.median(o.volume for o in runs), statistics.median(o.best for o in runs)
-        report.say(
+        report.line(
             f"{name:15s} {contenders[name][1]:9,d} evaluations {_rate(runs):10,.0f} archs/s   "
             f"({statistics.median(o.cpu_rate for o in runs):,.0f} a second of CPU)   "
             f"hypervolume {volume:.4f}   best objective {best:.3f}"
@@ -71,15 +71,15 @@ def features(problem: Problem, report: Report) -> None:
     """Features of 10,000 encoded rows, warm; of one architecture, from cold."""
     rows = problem.space.sample(10_000, rng=np.random.default_rng(1), macs=(0.1e9, 5e9))
     problem.values(rows)
-    report.say(f"features of 10,000 rows, warm   {_median_ms(lambda: problem.values(rows), 5):8.1f} ms")
-    report.say(f"evaluation of 10,000 rows, warm {_median_ms(lambda: problem.evaluate(rows), 5):8.1f} ms")
+    report.line(f"features of 10,000 rows, warm   {_median_ms(lambda: problem.values(rows), 5):8.1f} ms")
+    report.line(f"evaluation of 10,000 rows, warm {_median_ms(lambda: problem.evaluate(rows), 5):8.1f} ms")
     fresh = iter(rows)
 
     def one_from_cold() -> None:
         lower_block.cache_clear()
         evaluate_columns(problem.columns, problem.space.decode(next(fresh)).lower())
 
-    report.say(f"one architecture from cold      {_median_ms(one_from_cold, 50):8.2f} ms (median of 50)")
+    report.line(f"one architecture from cold      {_median_ms(one_from_cold, 50):8.2f} ms (median of 50)")
 
 
 def _median_ms(work: Callable[[], object], repeats: int) -> float:

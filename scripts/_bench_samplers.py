@@ -39,7 +39,7 @@ def run(settings: Settings, report: Report) -> None:
     for name, runs in results.items():
         evaluated = statistics.median(n for _, n, _ in runs)
         seconds = statistics.median(s for _, _, s in runs)
-        report.say(
+        report.line(
             f"{name:10s} hypervolume {medians[name]:8.4f}   {evaluated:9,.0f} evaluated in {seconds:5.1f} s"
         )
     _bar(medians, report)

@@ -38,7 +38,7 @@ def run(settings: Settings, report: Report) -> None:
     costs = [measured(settings, evals) for evals in settings.scales]
     for cost in costs:
         rate = cost.evaluated / cost.seconds
-        report.say(
+        report.line(
             f"{cost.evaluated:11,d} evaluations  {cost.seconds:8.2f} s  ({cost.cpu_seconds:8.2f} s of CPU)"
             f"  {rate:9,.0f}/s  peak {cost.peak_mb:7.1f} MB"
         )
@@ -47,7 +47,7 @@ def run(settings: Settings, report: Report) -> None:
         report.at_most(TIMES, large.seconds / small.seconds, what)
         growth = 1e6 * (large.peak_mb - small.peak_mb) / (large.evaluated - small.evaluated)
         ratio = large.cpu_seconds / small.cpu_seconds
-        report.say(f"of CPU time {ratio:.2f} times; memory per further evaluation {growth:.0f} bytes")
+        report.line(f"of CPU time {ratio:.2f} times; memory per further evaluation {growth:.0f} bytes")
     report.at_most(PEAK_MB, max(c.peak_mb for c in costs), "peak memory of any, MB", digits=0)
 
 

@@ -30,7 +30,7 @@ def bench_ray(settings: Settings, report: Report) -> None:
 
     scale = scaling(evals=settings.ray_evals, seconds=settings.ray_seconds)
     for workers, speed in ((1, scale.one), (2, scale.two)):
-        report.say(f"{workers} worker(s): {speed.rate:.3f} networks/s, {speed.whole:.1f} s with Ray's start")
+        report.line(f"{workers} worker(s): {speed.rate:.3f} networks/s, {speed.whole:.1f} s with Ray's start")
     report.at_least(LEAST_RATIO, scale.ratio, "2 workers over 1, ratio of rates")
     cost = overhead(evals=settings.ray_cheap)
     report.at_most(MOST_OVERHEAD_MS, cost.batched, "overhead of a cheap evaluation in batches, ms", digits=4)

@@ -28,7 +28,7 @@ from trace_timm import BASELINES, COLUMNS, GATES, SOURCES, network_of
 from trace_timm import TABLE as VALUES
 
 from hvnas.latency.calibration.calibrate import Networks, networks
-from hvnas.latency.device import HIGH, LOW, Rule, Student, fit_student
+from hvnas.latency.device import HIGH, LOW, Rule, StudentT, fit_student_t
 from hvnas.latency.files import dump
 from hvnas.latency.rows import Measurement, write_rows
 from hvnas.latency.scores import scores
@@ -184,7 +184,7 @@ def choice_left_out(nets: Networks) -> Floats:
 def same_ops(rows: tuple[Measurement, ...]) -> tuple[int, float]:
     """Pairs of networks whose columns all agree, under two names; mean difference in percent of their mean.
 
-    No network stands twice in these files. Ones of equal ops (a ViT under another training, say) differ in
+    No network appears twice in these files. Ones of equal ops (a ViT under another training, say) differ in
     what columns do not see, and by noise.
     """
     groups = defaultdict(list)
@@ -220,19 +220,19 @@ def intervals(nets: Networks, inside: Any, predicted: Floats) -> dict[str, dict[
     }
 
 
-def matched(error: Floats, *, families: int) -> Student:
+def matched(error: Floats, *, families: int) -> StudentT:
     """The likeliest t, moved and scaled until its 5 and 95 % quantiles are those of `error`.
 
     Errors have a longer tail where networks are slower than predicted. The likeliest t, which has none,
     would promise a chance of 90 % that 85 % of the networks keep; hundreds of them show the quantiles.
     """
-    likeliest = fit_student(error, families=families)
+    likeliest = fit_student_t(error, families=families)
     low, high = np.quantile(error, [LOW, HIGH])
-    centred = np.log(Student(likeliest.df, 0, 1).factor(HIGH))
-    return Student(likeliest.df, float(low + high) / 2, float(high - low) / 2 / centred)
+    centred = np.log(StudentT(likeliest.df, 0, 1).factor(HIGH))
+    return StudentT(likeliest.df, float(low + high) / 2, float(high - low) / 2 / centred)
 
 
-def plain(student: Student) -> dict[str, float]:
+def plain(student: StudentT) -> dict[str, float]:
     return {name: float(f"{getattr(student, name):.4g}") for name in ("df", "loc", "scale")}
 
 

@@ -31,8 +31,8 @@ from torch import nn
 import hvnas
 from hvnas.accuracy.evaluate import FAMILIES
 from hvnas.accuracy.proxies import CountedProxy, load_proxy
+from hvnas.accuracy.proxies.probed import ProbedNetwork, seeded
 from hvnas.accuracy.proxies.registry import COUNTED, PROBED
-from hvnas.accuracy.proxies.subject import Subject, seeded
 from hvnas.accuracy.ranks import mean_rank, settled
 from hvnas.ops import Column, Program
 
@@ -51,7 +51,7 @@ class Network:
 
     name: str
     counts: dict[str, float]
-    subject: Callable[[], Subject]
+    subject: Callable[[], ProbedNetwork]
 
 
 @dataclass
@@ -78,10 +78,10 @@ def vitbench(space: str, title: str, nets: int, seed: int) -> Population:
     trained = trained_networks(space)
     trained = trained[:: max(1, len(trained) // nets)][:nets]
 
-    def subject(i: int) -> Subject:
+    def subject(i: int) -> ProbedNetwork:
         with seeded(seed):
             model = trained[i].build(halved(VITBENCH_PIXELS))
-        return Subject.ready(model, blocks=model.blocks, resolution=halved(VITBENCH_PIXELS), seed=seed)
+        return ProbedNetwork.ready(model, blocks=model.blocks, resolution=halved(VITBENCH_PIXELS), seed=seed)
 
     networks = []
     for i, network in enumerate(trained):
@@ -99,7 +99,7 @@ def fixed_points(most_macs: float, seed: int) -> Population:
         Network(
             arch.name,
             counts(arch.lower()),
-            lambda arch=arch: Subject.of(arch.with_(resolution=halved(arch.resolution)), seed=seed),
+            lambda arch=arch: ProbedNetwork.of(arch.with_(resolution=halved(arch.resolution)), seed=seed),
         )
         for arch in archs
     ]
@@ -137,7 +137,7 @@ def _stored_counts(row: dict[str, str]) -> dict[str, float]:
     return found
 
 
-def _timm_subject(name: str, row: dict[str, str], seed: int) -> Subject:
+def _timm_subject(name: str, row: dict[str, str], seed: int) -> ProbedNetwork:
     timm, resolution = import_timm(), int(row["resolution"])
     if not name.startswith(_ONE_SIZE):
         resolution = halved(resolution)
@@ -146,7 +146,7 @@ def _timm_subject(name: str, row: dict[str, str], seed: int) -> Subject:
             model = timm.create_model(name, pretrained=False, img_size=resolution)
         except TypeError:  # takes images of any size
             model = timm.create_model(name, pretrained=False)
-    return Subject.ready(model, blocks=timm_blocks(model), resolution=resolution, seed=seed)
+    return ProbedNetwork.ready(model, blocks=timm_blocks(model), resolution=resolution, seed=seed)
 
 
 def timm_blocks(model: nn.Module) -> Iterator[nn.Module]:
@@ -176,7 +176,7 @@ def _probe(name: str, network: Network) -> float:
     proxy = load_proxy(name)
     assert not isinstance(proxy, CountedProxy)
     try:
-        return proxy.score_subject(network.subject())
+        return proxy.score_probed(network.subject())
     except (RuntimeError, ValueError, AssertionError) as error:
         print(f"<!-- {network.name}: {name}: {str(error).splitlines()[0][:100]} -->", flush=True)
         return float("nan")

@@ -25,7 +25,7 @@ from hvnas.cli.supernet.rank import show
 from hvnas.studies.rank import RIVALS, RankOptions, rank
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, go_on, train_supernet
+from hvnas.supernet.run import resume, start, train_supernet
 
 # Of 8,192 images in batches of 32. A sandwich step trains four members, one of them the largest.
 EPOCHS = {"spreading": 54, "sandwich": 4, "conflict-aware": 4, "single-path": 54, "fair": 4, "shrinking": 4}
@@ -78,7 +78,7 @@ def _supernet(folder: Path, scheme: str, options: argparse.Namespace) -> None:
         epochs=1 if options.quick else options.epochs or EPOCHS[scheme],
         scheme=scheme,
     )
-    begun = go_on(request, folder) if SupernetFolder(folder).holds_run else begin(request, folder)
+    begun = resume(request, folder) if SupernetFolder(folder).holds_run else start(request, folder)
     result = train_supernet(begun, device=options.device).result
     _took(
         f"{scheme}: loss {result.history[-1].loss:.3f}, one member {result.history[-1].top1:.1f}",

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from gain.contenders import FOUND, Contender, Field, random_members, scaled_fixed_points
 from gain.output import Comparison, latency_lines, verdict, write
-from gain.searching import Asked, Searched, searched, space_at
+from gain.searching import GainRequest, Searched, searched, space_at
 from gain.timings import Timings, backend_of, host_timer
 
 from hvnas._files import locked
@@ -134,8 +134,8 @@ def _how(data: str, options: argparse.Namespace) -> Alone:
     )
 
 
-def _asked(options: argparse.Namespace) -> Asked:
-    return Asked(
+def _asked(options: argparse.Namespace) -> GainRequest:
+    return GainRequest(
         budget_ms=options.budget_ms,
         estimator=options.estimator,
         recipe=options.estimate_recipe,

@@ -55,7 +55,7 @@ NEAR = 4.0  # points
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrainingSettings:
     """The settings of one training."""
 
     data: str
@@ -68,16 +68,18 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Run(Asked):
+class Run(TrainingSettings):
     """One training: its settings and what came of it; chance where it diverged."""
 
     top1: float
     diverged: bool
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> TrainingSettings:
         """Its settings alone."""
-        return Asked(**{name: getattr(self, name) for name in Asked.__dataclass_fields__})
+        return TrainingSettings(
+            **{name: getattr(self, name) for name in TrainingSettings.__dataclass_fields__}
+        )
 
 
 FIELDS = {
@@ -114,7 +116,7 @@ def recipe_of(optimizer: str, lr: float, weight_decay: float) -> Recipe:
     return replace(tiny, training=training)
 
 
-def train(asked: Asked, data: Data) -> Run:
+def train(asked: TrainingSettings, data: Data) -> Run:
     recipe = recipe_of(asked.optimizer, asked.lr, asked.weight_decay)
     model = network_for(network(asked.stem), data, recipe=recipe, seed=asked.seed)
     top1, diverged = 100.0 / data.classes, False
@@ -127,17 +129,17 @@ def train(asked: Asked, data: Data) -> Run:
     return Run(**vars(asked), top1=top1, diverged=diverged)
 
 
-def asked_for(options: argparse.Namespace, data: Data) -> list[Asked]:
+def asked_for(options: argparse.Namespace, data: Data) -> list[TrainingSettings]:
     """All trainings, short ones first."""
     cases = product(options.epochs, options.stems, GRID, range(options.seeds))
     return [
-        Asked(data.key, stem, optimizer, epochs, lr, weight_decay, seed)
+        TrainingSettings(data.key, stem, optimizer, epochs, lr, weight_decay, seed)
         for epochs, stem, optimizer, seed in cases
         for lr, weight_decay in product(*GRID[optimizer])
     ]
 
 
-def runs(asked: Sequence[Asked], data: Data, file: Path) -> list[Run]:
+def runs(asked: Sequence[TrainingSettings], data: Data, file: Path) -> list[Run]:
     """The runs asked for, read from `file` where they are known, put there where they are not."""
     known = {run.asked: run for run in read(file)}
     started, epochs = time.perf_counter(), 0

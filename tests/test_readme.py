@@ -99,7 +99,10 @@ def commands() -> dict[str, set[str]]:
     def walk(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
         inside = getattr(command, "commands", None)
         if inside is None:
-            yield name, {"--help"}.union(*(option.opts + option.secondary_opts for option in command.params))
+            yield (
+                name,
+                {"-h", "--help"}.union(*(option.opts + option.secondary_opts for option in command.params)),
+            )
         for word, child in (inside or {}).items():
             yield from walk(child, f"{name} {word}")
 

@@ -42,8 +42,8 @@ class TestJson:
             ('{"a":\n NaN}', "'NaN' is no finite number (line 2)"),
             ("[-Infinity]", "'-Infinity' is no finite number (line 1)"),
             ("[1,\n\n1e999]", "'1e999' is no finite number (line 3)"),
-            ('{"a": 1,\n"b": {"c": 1, "c": 2}}', "the key 'c' stands twice (line 2)"),
-            ('{"a": 1, "\\u0061": 2}', "the key 'a' stands twice (line 1)"),
+            ('{"a": 1,\n"b": {"c": 1, "c": 2}}', "the key 'c' appears twice (line 2)"),
+            ('{"a": 1, "\\u0061": 2}', "the key 'a' appears twice (line 1)"),
             ("[" * 33 + "]" * 33, "nested too deeply (line 1)"),
             ("[" * 100_000, "nested too deeply (line 1)"),
             ('{"a":' * 100_000, "nested too deeply (line 1)"),
@@ -53,7 +53,7 @@ class TestJson:
             ('{"a": 1', "Expecting ',' delimiter (line 1); is it whole?"),
             ("", "Expecting value (line 1); is it whole?"),
             ('"' + "\\" * 200_001, "(line 1); is it whole?"),
-            ('{"' + "k" * 9999 + '": 1, "' + "k" * 9999 + '": 2}', "stands twice (line 1)"),
+            ('{"' + "k" * 9999 + '": 1, "' + "k" * 9999 + '": 2}', "appears twice (line 1)"),
         ],
     )
     def test_refusals(self, tmp_path: Path, text: str, says: str) -> None:
@@ -99,7 +99,7 @@ class TestCsv:
             ("a,b\n", "holds a header and no rows"),
             ("a\n1\n", "row 1: b: missing column; there must be a, b"),
             ("a,b,c\n1,2,3\n", "row 1: c: unknown column; the columns are a, b"),
-            ("a,b,b\n1,2,3\n", "row 1: b: this column stands twice"),
+            ("a,b,b\n1,2,3\n", "row 1: b: this column appears twice"),
             ("a\tb\n1\t2\n", "row 1: columns are not separated by commas"),
             ("a,b\n1\n", "row 2: 1 fields where the header has 2"),
             ("a,b\n1,2,3\n", "row 2: 3 fields where the header has 2"),

@@ -59,7 +59,7 @@ class RankMean:
     def of(cls, name: str) -> RankMean:
         """The combination of estimators whose names are joined by ``+``.
 
-        Raises ValueError for an unknown name, an empty one, or one that stands there twice.
+        Raises ValueError for an unknown name, an empty one, or one that is listed twice.
         """
         names = [part.strip() for part in name.split("+")]
         if not all(names):
@@ -67,7 +67,7 @@ class RankMean:
                 f"estimator: {name!r} has an empty part; write names joined by +: surrogate+zico"
             )
         if len(set(names)) < len(names):
-            raise ValueError(f"estimator: {name!r} names one estimator twice; name each once")
+            raise ValueError(f"estimator: {name!r} lists one estimator twice; list it once")
         return cls("+".join(names), tuple(load_estimator(part) for part in names))
 
     def estimate(

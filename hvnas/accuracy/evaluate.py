@@ -57,7 +57,7 @@ class Refittable(Protocol):
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedEstimator:
     """What is evaluated: estimates for the families under test, and for pairs of an ablation study."""
 
     name: str
@@ -106,7 +106,7 @@ def _families(wanted: str | Sequence[str], evidence: Evidence) -> tuple[str, ...
     return tuple(names)
 
 
-def _subject(name: str, estimator: AccuracyEstimator) -> Subject:
+def _subject(name: str, estimator: AccuracyEstimator) -> EvaluatedEstimator:
     if isinstance(estimator, Refittable):
         return _refitted(name, estimator)
     if isinstance(estimator, ColumnEstimator) and {c.name for c in estimator.columns} <= set(NAMES):
@@ -117,7 +117,7 @@ def _subject(name: str, estimator: AccuracyEstimator) -> Subject:
     )
 
 
-def _refitted(name: str, estimator: Refittable) -> Subject:
+def _refitted(name: str, estimator: Refittable) -> EvaluatedEstimator:
     evidence = estimator.evidence
 
     def families(chosen: Sequence[str]) -> Estimate:
@@ -132,10 +132,10 @@ def _refitted(name: str, estimator: Refittable) -> Subject:
 
         return difference
 
-    return Subject(name, evidence, families, pair, True)
+    return EvaluatedEstimator(name, evidence, families, pair, True)
 
 
-def _counted(name: str, estimator: ColumnEstimator) -> Subject:
+def _counted(name: str, estimator: ColumnEstimator) -> EvaluatedEstimator:
     evidence = load_evidence()
     at = [NAMES.index(column.name) for column in estimator.columns]
 
@@ -151,7 +151,7 @@ def _counted(name: str, estimator: ColumnEstimator) -> Subject:
 
         return difference
 
-    return Subject(name, evidence, families, pair, False)
+    return EvaluatedEstimator(name, evidence, families, pair, False)
 
 
 def study_rows(evidence: Evidence, study: str) -> NDArray[np.bool_]:
@@ -171,7 +171,7 @@ def pair_features(row: Ablation) -> Array:
     return np.hstack([found, np.broadcast_to(recipe_of(row), (2, len(recipe_of(row))))])
 
 
-def ablation_report(subject: Subject) -> dict[str, Any]:
+def ablation_report(subject: EvaluatedEstimator) -> dict[str, Any]:
     """Signs of the differences above half a point, each study left out in turn.
 
     `seen` leaves out the pairs that no feature can tell apart as what they are; `blind` says why.

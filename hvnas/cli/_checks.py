@@ -47,7 +47,7 @@ class Outcome:
     extra: str
 
 
-def carry_out(
+def run_checks(
     names: Sequence[str] = (), *, done: Callable[[Outcome], None] = lambda outcome: None
 ) -> list[Outcome]:
     """The outcomes of the jobs called `names`, default all, in order; `done` is told of each as it ends."""

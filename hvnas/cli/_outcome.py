@@ -175,7 +175,7 @@ def _print_beyond(screen: Screen, result: SearchResult) -> None:
 
 
 def _print_refused(screen: Screen, problem: Problem) -> None:
-    refused = problem.asked.refused
+    refused = problem.refusals.refused
     if refused:
         reason, count = refused.most_common(1)[0]
         screen.line(f"  {refused.total()} networks could not be estimated; {count} of them: {reason}")

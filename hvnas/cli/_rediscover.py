@@ -11,7 +11,7 @@ from hvnas.cli._screen import Screen
 
 if TYPE_CHECKING:
     from hvnas.studies.rediscovery.coatnet import LayoutRanks, Ranked
-    from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, Price, Rediscovery
+    from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, PatternCost, Rediscovery
     from hvnas.studies.rediscovery.slimmed import Chance, Slimmed, WithSupernet
 
 
@@ -50,17 +50,17 @@ def print_searches(screen: Screen, found: Rediscovery) -> None:
 def _print_model(screen: Screen, model: ModelResult) -> None:
     screen.heading(f"{model.name} and what was found at its {numbers.ms(model.paper.ms)} ms")
     columns = ("network", "stem", "stage 1", "stage 2", "stage 3", "stage 4", ">attending", ">ms", ">top-1")
-    sights = [("the paper's", model.paper), *((f"gate {f.gate}", f.found) for f in model.findings)]
+    networks = [("the paper's", model.paper), *((f"gate {f.gate}", f.found) for f in model.findings)]
     rows = [
         (
             name,
-            sight.layout.stem,
-            *sight.layout.stage_texts,
-            sum(sight.layout.attending),
-            numbers.ms(sight.ms),
-            numbers.points(sight.top1, sight.sd),
+            network.layout.stem,
+            *network.layout.stage_texts,
+            sum(network.layout.attending),
+            numbers.ms(network.ms),
+            numbers.points(network.top1, network.sd),
         )
-        for name, sight in sights
+        for name, network in networks
     ]
     screen.table(columns, rows)
     screen.line()
@@ -152,20 +152,20 @@ def _print_missing(screen: Screen, found: Rediscovery) -> None:
         ">chance of less",
         "",
     )
-    screen.table(columns, [_price_cells(m.name, f.gate, f.price) for m, f in missing if f.price])
+    screen.table(columns, [_cost_cells(m.name, f.gate, f.price) for m, f in missing if f.price])
 
 
-def _price_cells(model: str, gate: str, price: Price) -> tuple[object, ...]:
-    held = price.held
+def _cost_cells(model: str, gate: str, cost: PatternCost) -> tuple[object, ...]:
+    held = cost.held
     return (
         model,
         gate,
         *held.layout.stage_texts,
         numbers.ms(held.ms),
         numbers.points(held.top1, held.sd),
-        numbers.points(price.points, price.sd),
-        numbers.chance(price.chance),
-        None if price.is_told else "not told apart",
+        numbers.points(cost.points, cost.sd),
+        numbers.chance(cost.chance),
+        None if cost.is_told else "not told apart",
     )
 
 

@@ -153,7 +153,7 @@ _NOW = _Verbosity()
 def set_verbosity(*, quiet: bool, verbose: bool) -> None:
     """For this command; one of them at most. Raises ValueError where both are asked for."""
     if quiet and verbose:
-        raise ValueError("-q and -v: one asks for less and one for more; leave one out")
+        raise ValueError("-q and -v exclude each other; give only one")
     _NOW.level = int(verbose) - int(quiet)
     if verbose:
         _show_logs()

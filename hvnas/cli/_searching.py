@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hvnas.search import InfeasibleBudget, SearchResult
 
 
-def carry_out(search: Callable[[Watcher, Event], SearchResult], *, folder: Path, as_json: bool) -> None:
+def run_search(search: Callable[[Watcher, Event], SearchResult], *, folder: Path, as_json: bool) -> None:
     """Run `search`, show how it goes, and print what it found.
 
     Raises Failure where no network meets the budget, and where the search is stopped.
@@ -58,7 +58,7 @@ def _stopped(folder: Path) -> str:
     from hvnas.search.runs.folder import CONFIG
 
     if (folder / CONFIG).is_file():
-        return f"stopped; hvnas resume {folder} goes on with it"
+        return f"stopped; continue with hvnas resume {folder}"
     return "stopped before the search began; nothing was written"
 
 

@@ -35,7 +35,7 @@ def stopping(asked: StopRequest) -> Iterator[None]:
             raise KeyboardInterrupt
         # A signal may come in the middle of another line that is being written.
         with suppress(RuntimeError):
-            Screen(errors=True).line("stopping after the batch in hand; once more ends it at once")
+            Screen(errors=True).line("stopping after the current batch; a second signal stops at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -58,7 +58,7 @@ class TrainingSteps(Steps):
         )
 
 
-def carry_out(train: Callable[..., Came], *, again: str, of: str = "") -> Came:
+def run_training(train: Callable[..., Came], *, again: str, of: str = "") -> Came:
     """What ``train(progress=…, stop=…)`` comes to, shown as it goes; `of` as in `TrainingSteps`.
 
     Raises Failure where it is stopped, with `again`, the command that goes on, or its workers are lost.
@@ -71,6 +71,6 @@ def carry_out(train: Callable[..., Came], *, again: str, of: str = "") -> Came:
         return came if came.result.finished else None
 
     try:
-        return until_stopped(job, again=f"{again} goes on with it")
+        return until_stopped(job, again=f"continue with {again}")
     except WorkersLost as error:
         raise Failure(str(error)) from None

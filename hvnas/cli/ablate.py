@@ -18,28 +18,30 @@ if TYPE_CHECKING:
 def run(
     study: Annotated[
         str | None,
-        typer.Argument(metavar="[STUDY|FILE]", help="A shipped study, or a YAML file; none: list."),
+        typer.Argument(
+            metavar="[STUDY|FILE]", help="A shipped study, or a YAML file. Default: list the studies."
+        ),
     ] = None,
     part: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this table of the study. Repeat for several."),
     ] = None,
     scenario: Annotated[
-        str | None, typer.Option(help="imagenet1k or large-data, in place of the study's own.")
+        str | None, typer.Option(help="imagenet1k or large-data, instead of the study's own.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="In place of the study's own device.")
+        str | None, typer.Option(metavar="NAME|FILE", help="A device, instead of the study's own.")
     ] = None,
     estimator: Annotated[
-        str, typer.Option(help="What judges accuracy, such as surrogate or train:…")
+        str, typer.Option(help="How accuracy is estimated, such as surrogate or train:…")
     ] = "surrogate",
     seeds: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Trainings per row, of an estimator that trains. Default: 3."),
+        typer.Option(metavar="K", help="Trainings per row, for an estimator that trains. Default: 3."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the table as .csv, a plot as .png and .svg there."),
+        typer.Option(metavar="DIR", help="Write a table (.csv) and a plot (.png, .svg) there."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

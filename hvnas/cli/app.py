@@ -33,7 +33,7 @@ from hvnas.cli import (
     weights,
 )
 from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, TERMINATED, Failure, one_line
-from hvnas.cli._screen import hoisted, is_verbose, set_verbosity
+from hvnas.cli._screen import hoisted, is_verbose, print_json, set_verbosity
 
 # typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]
@@ -111,29 +111,41 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Help in plain lines, with boxes nowhere: it must read well in a file, too, and start fast.
     rich_markup_mode=None,
+    # Of every command below, too.
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Search for convolution/attention image networks that meet a latency budget on a named device.",
 )
 
 
+def version(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show the version."""
+    from hvnas._version import __version__
+
+    if as_json:
+        print_json({"version": __version__})
+    else:
+        typer.echo(f"hvnas {__version__}")
+
+
 def _show_version(asked: bool) -> None:
     if asked:
-        from hvnas._version import __version__
-
-        typer.echo(f"hvnas {__version__}")
+        version()
         raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[
+    asked_version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors; may stand anywhere.")
+        bool, typer.Option("--quiet", "-q", help="Print only results and errors; may be given anywhere.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show logs, and where an error comes from; likewise.")
+        bool, typer.Option("--verbose", "-v", help="Print logs and tracebacks; may be given anywhere.")
     ] = False,
 ) -> None:
     set_verbosity(quiet=quiet, verbose=verbose)
@@ -160,3 +172,4 @@ for _module in (
     app.command(name=_module.__name__.rpartition(".")[2])(_module.run)
 for _group in (spaces, latency, accuracy, supernet, weights):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])
+app.command()(version)

@@ -162,7 +162,7 @@ def _print_coverage(screen: Screen, found: Comparison) -> None:
 def _print_fixed_points(screen: Screen, found: Comparison) -> None:
     if found.no_fixed_points is not None:
         screen.line()
-        screen.line(f"Models of papers are left out: {found.no_fixed_points}.")
+        screen.line(f"The papers' models are left out: {found.no_fixed_points}.")
         return
     feasible = [i for i, point in enumerate(found.fixed_points) if point.feasible]
     feasible.sort(key=lambda i: float(found.fixed_points[i].costs[0]))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
     """List the devices.
 
-    How their latencies were obtained, and how far off they are.
+    Shows how their latencies were obtained, and their error.
     """
     from hvnas.latency.provenance import provenance
 

@@ -21,22 +21,21 @@ if TYPE_CHECKING:
 def run(
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Try only this one, such as ray; repeat it for several."),
+        typer.Option(metavar="NAME", help="Check only this, such as ray; repeat for several."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what is installed, what is missing, and what works.
+    """Show what is installed, what is missing, and what works.
 
-    What is installed is really tried, each thing in a process of its own. Exits with 0 where all that is
-    installed works, and with 1 where something does not, or hvnas itself lacks a package: an extra or a
-    device that is absent is no fault.
+    Every installed part is tried in a process of its own. Exits with 0 if all of them work, and with 1 if one
+    does not or if hvnas itself lacks a package. Missing extras and devices are not errors.
     """
     from hvnas.cli._checks import TRIES
 
     names = [job.name for job in TRIES]
     for name in only or ():
         if name not in names:
-            raise ValueError(f"only: {name!r} is nothing to try; there are {', '.join(names)}")
+            raise ValueError(f"only: unknown check {name!r}; choose from {', '.join(names)}")
     extras = installed()
     outcomes = _tried(only or names)
     faults = _faults(extras, outcomes)
@@ -49,7 +48,7 @@ def run(
 
 
 def _tried(names: list[str]) -> list[Outcome]:
-    from hvnas.cli._checks import carry_out
+    from hvnas.cli._checks import run_checks
     from hvnas.cli._progress import Steps
 
     ended: list[str] = []
@@ -60,7 +59,7 @@ def _tried(names: list[str]) -> list[Outcome]:
             steps.at(len(ended), next((name for name in names if name not in ended), "the outcome"))
 
         steps.at(0, names[0])
-        return carry_out(names, done=done)
+        return run_checks(names, done=done)
 
 
 def _faults(extras: tuple[Extra, ...], outcomes: list[Outcome]) -> list[str]:
@@ -133,7 +132,7 @@ def _print(screen: Screen, extras: tuple[Extra, ...], outcomes: list[Outcome], f
     for fault in faults:
         screen.line(f"Fault: {fault}", style="red")
     if not faults:
-        screen.line("What is installed works.")
+        screen.line("Everything installed works.")
 
 
 def _listed(extra: Extra) -> str:

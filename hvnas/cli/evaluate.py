@@ -28,7 +28,7 @@ def run(
     resolution: Annotated[
         int | None, typer.Option(help="Pixels of the images. Default: the training's, or the network's.")
     ] = None,
-    test_size: Annotated[int | None, typer.Option(help="At most so many test images.")] = None,
+    test_size: Annotated[int | None, typer.Option(help="Use at most this many test images.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at an image that cannot be read, instead of skipping it.")
     ] = False,
@@ -87,7 +87,7 @@ def _print(found: Evaluation) -> None:
             ("images", scores.images),
             ("latency", found.latency),
             ("skipped", f"{len(skipped)} unreadable images" if skipped else None),
-            ("weights", found.weights if found.finished else f"{found.weights} (training is not through)"),
+            ("weights", found.weights if found.finished else f"{found.weights} (training is not finished)"),
         ]
     )
     for name, reason in skipped:

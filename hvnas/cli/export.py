@@ -38,12 +38,12 @@ def run(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The file or folder to write. Default: in the run's folder, or named as the model."
+            help="The file or folder to write. Default: in the run's folder, or named after the model."
         ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="A safetensors file. Default: the run's; without one they are random."),
+        typer.Option(help="A safetensors file. Default: the run's, else random weights."),
     ] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Classes. Default: the network's.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Pixels. Default: the network's.")] = None,
@@ -52,24 +52,24 @@ def run(
         typer.Option(help="Core ML's input: a tensor, or an image, normalised in the program or raw."),
     ] = None,
     precision: Annotated[
-        Literal["float16", "float32"] | None, typer.Option(help="Core ML's. Default: float16.")
+        Literal["float16", "float32"] | None,
+        typer.Option(help="Precision of a Core ML model. Default: float16."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write a network for another runtime, and compare what it computes where that can run here.
+    """Export a network to another runtime, and compare its outputs if that runtime is installed.
 
-    A run's folder gives the network that was trained in it with its weights, or the best that a search
-    has found.
+    From a run's folder it exports the trained network with its weights, or the best network of a search.
     """
     if format != "coreml" and (pixels or precision):
         raise ValueError(f"--pixels and --precision are for --format coreml, not {format}; leave them out")
     target = default_target(arch, format) if out is None else out
-    subject = load_subject(arch, weights=weights, classes=classes, resolution=resolution)
+    network = load_network(arch, weights=weights, classes=classes, resolution=resolution)
     if format == "yaml":
-        facts = _write_yaml(subject.arch, target, source=Path(arch))
+        facts = _write_yaml(network.arch, target, source=Path(arch))
     else:
-        facts = _export(format, subject, target, given(pixels=pixels, precision=precision))
-    facts = {"format": format, "name": subject.arch.name, "hash": subject.arch.hash, **facts}
+        facts = _export(format, network, target, given(pixels=pixels, precision=precision))
+    facts = {"format": format, "name": network.arch.name, "hash": network.arch.hash, **facts}
     if as_json:
         print_json(facts)
     else:
@@ -82,12 +82,14 @@ def _write_yaml(arch: Arch, target: Path, *, source: Path) -> dict[str, Any]:
 
     check_target(target, ".yaml")
     if source.is_file() and target.exists() and target.samefile(source):
-        raise ValueError(f"{target}: is the file that is read; give another --out")
+        raise ValueError(f"{target}: is the input file; choose another --out")
     save_arch(arch, target)
     return {"path": target, "bytes": target.stat().st_size}
 
 
-def _export(format: Format, subject: Subject, target: Path, options: dict[str, Any]) -> dict[str, Any]:
+def _export(
+    format: Format, network: NetworkToExport, target: Path, options: dict[str, Any]
+) -> dict[str, Any]:
     import torch
 
     from hvnas import export
@@ -100,9 +102,9 @@ def _export(format: Format, subject: Subject, target: Path, options: dict[str, A
     }
     torch.manual_seed(0)  # weights that are random are the same every time
     report = exporters[format](
-        subject.arch, target, weights=subject.weights, images=subject.images, **options
+        network.arch, target, weights=network.weights, images=network.images, **options
     )
-    return asdict(report) | {"weights": subject.weights}
+    return asdict(report) | {"weights": network.weights}
 
 
 def _print(screen: Screen, facts: dict[str, Any]) -> None:
@@ -132,7 +134,7 @@ SUFFIXES = {"yaml": ".yaml", "torch": "_torch", "onnx": ".onnx", "coreml": ".mlp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class NetworkToExport:
     """A network, its weights where there are some, and the images that it was trained on."""
 
     arch: Arch
@@ -140,7 +142,9 @@ class Subject:
     images: Images | None = None
 
 
-def load_subject(name: str, *, weights: Path | None, classes: int | None, resolution: int | None) -> Subject:
+def load_network(
+    name: str, *, weights: Path | None, classes: int | None, resolution: int | None
+) -> NetworkToExport:
     """What `name` leads to: a model, a YAML file, the folder of a training, or that of a search.
 
     A search's folder gives the network that was trained in it, or else its best. `weights` stand in for
@@ -159,12 +163,14 @@ def load_subject(name: str, *, weights: Path | None, classes: int | None, resolu
         arch = training.arch if training is not None else _best(folder)
     changed = restated(resized(arch, classes=classes, resolution=resolution), arch, beside=folder)
     if training is None or weights is not None or changed.head != arch.head:
-        return Subject(arch=changed, weights=weights)
+        return NetworkToExport(arch=changed, weights=weights)
     from hvnas.export import Images
 
     run = training.run
     images = Images(class_names=tuple(run.class_names), mean=tuple(run.mean), std=tuple(run.std))
-    return Subject(arch=changed, weights=_inside(training.path, training.trained_weights()), images=images)
+    return NetworkToExport(
+        arch=changed, weights=_inside(training.path, training.trained_weights()), images=images
+    )
 
 
 def _training(folder: Path) -> TrainFolder | None:
@@ -186,7 +192,7 @@ def _best(folder: Path) -> Arch:
 def _inside(folder: Path, path: Path) -> Path:
     """`path`. Raises ValueError where it is a link that leaves `folder`."""
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{path}: leads out of {folder}; put the file itself there")
+        raise ValueError(f"{path}: is a link out of {folder}; put the file itself there")
     return path
 
 

@@ -89,9 +89,9 @@ def _added(with_: str | None, family: str) -> Path | None:
         return None
     name, _, folder = with_.partition(":")
     if name != "supernet":
-        raise Failure(f"with: {with_!r} cannot be added; there is: supernet, or supernet:DIR")
+        raise Failure(f"with: {with_!r} cannot be added; expected supernet or supernet:DIR")
     if family != "efficientformer":
-        raise Failure(f"with: {family} has layouts to rank and nothing to slim; leave --with out")
+        raise Failure(f"with: {family} has layouts to rank and nothing to slim; omit --with")
     return Path(folder) if folder else SUPERNET
 
 

@@ -27,15 +27,19 @@ def run(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.html", help=f"The page. Default, of one run: {_PAGE} in its folder."),
+        typer.Option(
+            metavar="FILE.html", help=f"The page to write. Default for one run: {_PAGE} in its folder."
+        ),
     ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write figures as PNG and SVG, and tables as CSV, there too."),
+        typer.Option(metavar="DIR", help="Write figures (PNG, SVG) and tables (CSV) there as well."),
     ] = None,
     device: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME|FILE", help="A device; several: each. Default: the runs', or iphone12."),
+        typer.Option(
+            metavar="NAME|FILE", help="A device; repeat for several. Default: the runs', or iphone12."
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -43,14 +47,14 @@ def run(
     ] = None,
     choose: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A network of the run's archs/ to show in the place of its best."),
+        typer.Option(metavar="NAME", help="A network of the run's archs/ to show instead of its best."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Report on runs and networks as one page.
+    """Write one HTML page about runs and networks.
 
     The front, the search over time, the networks stage by stage beside EfficientFormer-L1, their latency by
-    stage and kind of op, how far to trust the numbers, and how to redo them. The page needs no network.
+    stage and kind of op, how far to trust the numbers, and how to redo them. The page works offline.
     """
     from hvnas.cli._screen import writing
     from hvnas.report import (
@@ -80,9 +84,7 @@ def _beside_run(sources: list[str]) -> Path:
     """Where the page of a single run goes."""
     if len(sources) == 1 and Path(sources[0]).is_dir():
         return Path(sources[0]) / _PAGE
-    raise ValueError(
-        f"out: name the page to write, such as --out {_PAGE}; only a single run has a place for it"
-    )
+    raise ValueError(f"out: name the page to write, such as --out {_PAGE}; only a single run has a default")
 
 
 def _command(

@@ -1,4 +1,4 @@
-"""``hvnas resume``: go on with a search that was cut."""
+"""``hvnas resume``: continue an interrupted search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hvnas.cli._searching import carry_out
+from hvnas.cli._searching import run_search
 
 
 def run(
@@ -17,20 +17,20 @@ def run(
         str | None,
         typer.Option(
             metavar="FILE|URL",
-            help="The shared study again, where its URL has a password. Default: HVNAS_STORAGE.",
+            help="The shared study, if its URL has a password. Default: HVNAS_STORAGE.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Go on with a search that was cut.
+    """Continue an interrupted search.
 
-    The result is the one that the search would have had uncut; a finished one is shown again.
+    The result is the same as without the interruption; a finished search is shown again.
     """
     from hvnas.search import resume
     from hvnas.search.runs.folder import RunFolder
 
     engine = None if storage is None else replace(RunFolder(folder).config().engine, storage=storage)
-    carry_out(
+    run_search(
         lambda watcher, stop: resume(folder, engine=engine, progress=watcher, stop=stop),
         folder=folder,
         as_json=as_json,

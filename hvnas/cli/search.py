@@ -10,7 +10,7 @@ import typer
 
 from hvnas.cli._failure import Failure
 from hvnas.cli._request import takes
-from hvnas.cli._searching import carry_out
+from hvnas.cli._searching import run_search
 from hvnas.search.request import SearchRequest
 
 _RUNS = Path("runs")
@@ -24,7 +24,7 @@ def run(
         Path | None,
         typer.Option(metavar="DIR", help="The folder to write. Default: a new one in runs/."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if any.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out, if any.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find networks that meet a latency budget.
@@ -35,10 +35,10 @@ def run(
     from hvnas.search.run import resume_as, start
 
     if resume and out is None:
-        raise Failure("--resume goes on with the run in a folder: name it with --out")
+        raise Failure("--resume continues the run in a folder; name the folder with --out")
     folder = out or _new_folder(str(request.device[0]), request.budget_ms)
     search = partial(resume_as if resume and _holds_run(folder) else start, request, out=folder)
-    carry_out(lambda watcher, stop: search(progress=watcher, stop=stop), folder=folder, as_json=as_json)
+    run_search(lambda watcher, stop: search(progress=watcher, stop=stop), folder=folder, as_json=as_json)
 
 
 def _new_folder(device: str, budget_ms: float | None) -> Path:

@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A space by name,
 def run(context: typer.Context, as_json: AsJson = False) -> None:
     """List the search spaces, or show or check one.
 
-    Their size, and which models of the papers lie inside.
+    Shows their size, and which models of the papers lie inside.
     """
     if context.invoked_subcommand is not None:
         return
@@ -79,7 +79,7 @@ def check(space: Name, as_json: AsJson = False) -> None:
     if not unused:
         screen.line("  unused        nothing: every value of its lists is part of some network")
         return
-    screen.heading("Values that no network has, since nothing that they are part of can be built")
+    screen.heading("Values that occur in no network, since nothing that contains them can be built")
     for field, values in unused.items():
         screen.line(f"  {field}: {', '.join(values)}")
 

@@ -13,7 +13,7 @@ from hvnas import _numbers as numbers
 from hvnas.cli._failure import Failure
 from hvnas.cli._request import takes
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli._training import JsonOption, carry_out, check_device
+from hvnas.cli._training import JsonOption, check_device, run_training
 from hvnas.train.request import TrainRequest, Workers
 
 if TYPE_CHECKING:
@@ -29,15 +29,13 @@ def run(
         Path | None,
         typer.Option(metavar="DIR", help="Default: train/ in the folder of a search, else one in runs/."),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the training in --out, if any.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --out, if any.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network on images, with the recipe of a paper or one for small data.
 
-    The data decides on classes and resolution. Stopped or killed, --resume goes on to the same weights. The
-    folder then goes to hvnas evaluate, export and report; TensorBoard reads its events.
+    The data set determines classes and resolution. After an interruption, --resume continues to the same
+    weights. hvnas evaluate, export and report take the folder; TensorBoard reads its events.
     """
     check_device(request.workers)
     folder = _folder(request, out, resume=resume)
@@ -60,20 +58,21 @@ def _named(request: TrainRequest) -> tuple[str, str]:
 
 
 def _folder(request: TrainRequest, out: Path | None, *, resume: bool) -> TrainFolder:
-    from hvnas.train.begin import begin, default_out, go_on
+    from hvnas.train import starting
     from hvnas.train.folder import TrainFolder
 
     if out is None:
-        out = default_out(*_named(request))
+        out = starting.default_out(*_named(request))
     if resume and TrainFolder(out).holds_run:
-        return go_on(request, out)
+        return starting.resume(request, out)
     _named(request)
-    return begin(request, out)
+    return starting.start(request, out)
 
 
 def _train(folder: TrainFolder, screen: Screen, workers: Workers) -> Outcome:
+    from hvnas._files import locked
     from hvnas.train.on_ray import train_folder_on_ray
-    from hvnas.train.run import held, train_in_folder
+    from hvnas.train.run import train_in_folder
 
     arch, run = folder.arch, folder.run
     screen.remark(
@@ -85,8 +84,10 @@ def _train(folder: TrainFolder, screen: Screen, workers: Workers) -> Outcome:
         if workers.engine == "local"
         else partial(train_folder_on_ray, folder, replace(workers, count=run.workers))
     )
-    with held(folder):
-        return carry_out(partial(train, say=screen.remark), again=f"hvnas train --resume --out {folder.path}")
+    with locked(folder.lock):
+        return run_training(
+            partial(train, report=screen.remark), again=f"hvnas train --resume --out {folder.path}"
+        )
 
 
 def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:

@@ -40,8 +40,8 @@ def run(
 ) -> None:
     """Verify the models of the papers.
 
-    Params and MACs against the published ones, the torch module against its lowering, a forward pass,
-    and membership in the space `hybrid`. Exits with 1 where anything differs but a known misprint.
+    Checks params and MACs against the published ones, the torch module against its lowering, a forward pass,
+    and membership in the space `hybrid`. Exits with 1 if anything differs except for known misprints.
     """
     from hvnas.arch import list_models
     from hvnas.studies.verify import verify

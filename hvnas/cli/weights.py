@@ -29,7 +29,7 @@ def run(
     source: Annotated[
         str | None,
         typer.Option(
-            metavar="timm|official", help="Whose names the tensors have. Default: the one that fits."
+            metavar="timm|official", help="The code base that named the tensors. Default: the one that fits."
         ),
     ] = None,
     family: Annotated[
@@ -40,14 +40,14 @@ def run(
     ] = None,
     averaged: Annotated[
         bool,
-        typer.Option("--ema/--no-ema", help="Of weights and their moving average, which to take."),
+        typer.Option("--ema/--no-ema", help="Which to read: the weights or their moving average."),
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Convert a checkpoint of timm or of a paper's authors.
 
-    Every tensor is checked against the network; where one is missing, left over or of another shape,
-    nothing is written.
+    Every tensor is checked against the network. If one is missing, left over or has another shape, nothing
+    is written.
     """
     from hvnas.arch import load_arch
     from hvnas.arch.resize import resized

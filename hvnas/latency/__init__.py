@@ -1,7 +1,7 @@
 """Latency on named devices: load_device(name).latency(program)."""
 
 from hvnas.latency.columns import list_columns, register_column
-from hvnas.latency.device import Breakdown, Device, DeviceInfo, LatencyArrays, LatencyEstimate, Rule, Student
+from hvnas.latency.device import Breakdown, Device, DeviceInfo, LatencyArrays, LatencyEstimate, Rule, StudentT
 from hvnas.latency.model import LatencyModel, LinearModel, Term
 from hvnas.latency.registry import list_devices, load_device, register_device
 from hvnas.latency.rows import Measurement
@@ -16,7 +16,7 @@ __all__ = [
     "LinearModel",
     "Measurement",
     "Rule",
-    "Student",
+    "StudentT",
     "Term",
     "list_columns",
     "list_devices",

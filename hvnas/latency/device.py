@@ -89,8 +89,8 @@ class Device:
     info: DeviceInfo
     model: LatencyModel
     rules: tuple[Rule, ...]
-    inside_error: Student
-    outside_error: Student
+    inside_error: StudentT
+    outside_error: StudentT
     report: Mapping[str, Any] = field(default_factory=dict)
     rows: tuple[Measurement, ...] = ()
 
@@ -227,7 +227,7 @@ LEAST_DF, MOST_LOC, MOST_SCALE = 0.5, 50.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Student:
+class StudentT:
     """A Student t of e = ln(measured / predicted), family left out."""
 
     df: float
@@ -256,7 +256,7 @@ class Student:
         return np.asarray(stdtr(self.df, (np.log(ratio) - self.loc) / self.scale), dtype=float)
 
 
-def fit_student(e: NDArray[np.float64], *, families: int) -> Student:
+def fit_student_t(e: NDArray[np.float64], *, families: int) -> StudentT:
     """The t that fits `e` best, with at most ``families - 1`` degrees of freedom.
 
     Maximum likelihood (scipy.stats.t.fit). Errors within a family go together, so that the number of
@@ -269,4 +269,4 @@ def fit_student(e: NDArray[np.float64], *, families: int) -> Student:
     df, loc, scale = stats.t.fit(e)
     if not 1 <= df <= bound:
         df, loc, scale = stats.t.fit(e, f0=bound if df > bound else 1)
-    return Student(float(df), float(loc), float(scale))
+    return StudentT(float(df), float(loc), float(scale))

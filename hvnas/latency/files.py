@@ -16,7 +16,7 @@ import yaml
 from hvnas._files import read_text, read_yaml, write_atomic, write_together
 from hvnas._names import brief, first_wrong, shown, validated
 from hvnas._yaml import parse_yaml
-from hvnas.latency.device import Device, DeviceInfo, Rule, Student
+from hvnas.latency.device import Device, DeviceInfo, Rule, StudentT
 from hvnas.latency.model import LinearModel, Term
 from hvnas.latency.remote.measurements import MOST
 from hvnas.latency.rows import LONGEST_MS, write_rows
@@ -38,8 +38,8 @@ class _Parameters:
 @dataclass(frozen=True, kw_only=True)
 class Errors:
     __pydantic_config__: ClassVar[Any] = STRICT
-    inside: Student
-    outside: Student
+    inside: StudentT
+    outside: StudentT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +220,7 @@ def _term(term: Term) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value != ""}
 
 
-def _student(student: Student) -> dict[str, float]:
+def _student(student: StudentT) -> dict[str, float]:
     return dataclasses.asdict(student)
 
 

@@ -165,7 +165,7 @@ def _absorbing(op: Op, bias: bool, variant: str, act: str) -> Op:
 
 
 Entry = tuple[int, Callable[[Op], float | None], float | None]
-Asked = tuple[list[Entry], list[tuple[Callable[[Op], object], dict[object, list[Entry]]]]]
+AskedColumns = tuple[list[Entry], list[tuple[Callable[[Op], object], dict[object, list[Entry]]]]]
 
 
 class _Table:
@@ -184,7 +184,7 @@ class _Table:
         self.row_of: dict[tuple[object, ...], int] = {}
         self.values = np.tile(self.identity, (256, 1))
 
-    def _asked(self, kind: str) -> Asked:
+    def _asked(self, kind: str) -> AskedColumns:
         """The columns that ops of a kind can have a say in: asked always, and asked by key."""
         always: list[Entry] = []
         keyed: dict[Callable[[Op], object], dict[object, list[Entry]]] = {}

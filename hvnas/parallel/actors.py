@@ -72,7 +72,7 @@ def room(*, cpus: float, gpus: float = 0.0) -> int:
 
 
 class Actors:
-    """A crew of Ray actors. See `hvnas.parallel.pool.Crew`."""
+    """A group of Ray actors. See `hvnas.parallel.pool.WorkerGroup`."""
 
     # Until Ray has noticed that a machine is gone, which takes it about 15 s, it starts workers there.
     patience = 40.0

@@ -146,7 +146,7 @@ def _check_address(address: str) -> str:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise ValueError(
-            f"address: nobody answers at {address} ({error}); start a cluster there with 'ray start --head'"
+            f"address: nothing answers at {address} ({error}); start a cluster there with 'ray start --head'"
         ) from None
     return address
 

@@ -62,12 +62,14 @@ class Pool(Generic[B, V]):
     itself. A lost worker is replaced. Where no worker is ready for `patience` seconds it raises WorkersLost.
     """
 
-    def __init__(self, crew: Crew, *, workers: int, retries: int = 2, patience: float = 300.0) -> None:
+    def __init__(
+        self, group: WorkerGroup, *, workers: int, retries: int = 2, patience: float = 300.0
+    ) -> None:
         _check(workers, retries)
         self.workers = workers
         self.retries = retries
         self.patience = patience
-        self._crew = crew
+        self._group = group
         self._starting: set[int] = set()
         self._held: dict[int, deque[_Task[B, V]]] = {}
         self._tickets = 0
@@ -88,7 +90,7 @@ class Pool(Generic[B, V]):
         """End the workers; what they are at is lost."""
         if not self._closed:
             self._closed = True
-            self._crew.close()
+            self._group.close()
 
     def map(self, batches: Iterable[B]) -> Iterator[V]:
         """The values of `batches`, in their order. Raises BatchFailed where one stays without a value."""
@@ -113,7 +115,7 @@ class Pool(Generic[B, V]):
             yield from run.in_order()
             if run.finished:
                 return
-            events = self._crew.events(_POLL_SECONDS)
+            events = self._group.events(_POLL_SECONDS)
             if events or self._held:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > self.patience:
@@ -128,11 +130,11 @@ class Pool(Generic[B, V]):
         if time.monotonic() < self._next_start:
             return
         while len(self._starting) + len(self._held) < self.workers:
-            self._starting.add(self._crew.start())
+            self._starting.add(self._group.start())
 
     def _hand_out(self, run: _Run[B, V]) -> None:
         """Give batches to the workers that hold fewest, those tried before to a worker that holds none."""
-        for room in range(self._crew.depth):
+        for room in range(self._group.depth):
             for worker, held in list(self._held.items()):
                 if len(held) > room or (held and (run.waiting or held[0].again)):
                     continue
@@ -141,7 +143,7 @@ class Pool(Generic[B, V]):
                     return
                 self._tickets += 1
                 held.append(task)
-                self._crew.send(worker, task.ticket, task.batch)
+                self._group.send(worker, task.ticket, task.batch)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -187,8 +189,8 @@ class Pool(Generic[B, V]):
         if self._start_losses == 0:
             self._losing_since = now
         self._start_losses += 1
-        self._next_start = now + min(1.0, self._crew.patience)
-        hopeless = now - self._losing_since >= self._crew.patience and not self._held
+        self._next_start = now + min(1.0, self._group.patience)
+        hopeless = now - self._losing_since >= self._group.patience and not self._held
         if hopeless and self._start_losses >= _MAX_START_LOSSES * self.workers:
             raise WorkersLost(f"{self._start_losses} workers in a row were lost at their start: {reason}")
 
@@ -250,7 +252,7 @@ class _Run(Generic[B, V]):
 def _check(workers: Any, retries: Any) -> None:
     for name, value, least in (("workers", workers, 1), ("retries", retries, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}: must be a whole number >= {least}, got {value!r}; give another")
+            raise ValueError(f"{name}: must be a whole number >= {least}, got {value!r}; choose another")
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,7 @@ class Lost:
 Event = Ready | Unmade | Finished | Raised | Lost
 
 
-class Crew(Protocol):
+class WorkerGroup(Protocol):
     """Workers, by number. A worker takes its batches in the order in which they were sent to it."""
 
     @property

@@ -138,7 +138,7 @@ def _lead(report: Report) -> str:
 
 
 def _warning(report: Report) -> str | None:
-    """What nobody may overlook: milliseconds that no clock has shown."""
+    """Warning for predicted (not measured) latencies."""
     if not report.not_measured:
         return None
     several = len(report.not_measured) > 1
@@ -221,7 +221,7 @@ def _region(report: Report) -> str | None:
     panels = front_panels(found)
     bounded = any(panel.region and any(panel.region.x + panel.region.y) for panel in panels)
     config = found.runs[0].config
-    left_out = f" Models of papers are left out: {found.no_fixed_points}." if found.no_fixed_points else ""
+    left_out = f" The papers' models are left out: {found.no_fixed_points}." if found.no_fixed_points else ""
     if not bounded:
         return left_out.strip() or None
     budgets = {(run.config.budget_ms, run.config.margin[0]) for run in found.runs}

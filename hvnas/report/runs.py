@@ -94,7 +94,7 @@ def run_lines(run: Run) -> list[str]:
 def load_runs(folders: list[Path]) -> tuple[Run, ...]:
     """The runs in `folders`, each under a name of its own: the folder's, or the whole path of it.
 
-    Raises ValueError, one line, for a folder that stands there twice or holds no whole run.
+    Raises ValueError, one line, for a folder that is listed twice or holds no whole run.
     """
     places = [folder.resolve() for folder in folders]
     for i, folder in enumerate(folders):

@@ -180,7 +180,7 @@ _PATIENCE = 10
 
 
 @dataclass
-class Asked:
+class RefusalLog:
     """How many networks an estimator took, and for what reasons it refused others."""
 
     taken: int = 0

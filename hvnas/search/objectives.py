@@ -112,7 +112,7 @@ def parse_constraint(text: str) -> Constraint:
     found = _CONSTRAINT.fullmatch(written)
     if found is None or found[1][0].isdigit():
         raise ValueError(
-            f"constraint: cannot read {shown(text)}; write a metric, <= or >=, and a number, such as "
+            f"constraint: cannot read {shown(text)}; expected METRIC<=NUMBER or METRIC>=NUMBER, such as "
             "params<=6M; bounds from both sides are two constraints"
         )
     what = parse_objective(found[1], field="constraint")

@@ -15,7 +15,7 @@ from hvnas import _numbers as numbers
 from hvnas._request import Outside
 from hvnas.accuracy.estimator import POINTS, ImageSize, read_classes_of
 from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
-from hvnas.search.evaluations import Asked, Evaluations
+from hvnas.search.evaluations import Evaluations, RefusalLog
 from hvnas.search.objectives import (
     DEFAULT,
     LATENCY,
@@ -81,7 +81,7 @@ class Problem:
     device, or `outside` is ``allow``. `others` are further devices, for objectives and constraints.
     `seeds` are canonical rows, int16 [k, genes], that every strategy evaluates first. `features` computes
     the columns of canonical rows, ``[n, genes] -> [n, columns]``; by default that is the space's fast path.
-    `asked` counts what an estimator that takes whole networks refused.
+    `refusals` counts what an estimator that takes whole networks refused.
 
     Raises ValueError naming the field for a budget, margin or objective that makes no sense.
     """
@@ -100,7 +100,7 @@ class Problem:
     other_margins: tuple[float, ...] = ()
     seeds: Rows = field(default_factory=lambda: np.empty((0, 0), dtype=np.int16))
     features: Features | None = None
-    asked: Asked = field(default_factory=Asked, compare=False, repr=False)
+    refusals: RefusalLog = field(default_factory=RefusalLog, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.budget_ms) and self.budget_ms > 0):
@@ -358,7 +358,7 @@ class Problem:
         if not self.cheap:
             archs = [self.space.decode(row) for row in rows]
             whole = cast("AccuracyEstimator", self.estimator)
-            return self.asked.estimate(whole, archs, recipe=self.recipe, scenario=self.scenario)
+            return self.refusals.estimate(whole, archs, recipe=self.recipe, scenario=self.scenario)
         read = values[:, self._estimator_places] if self._headed is None else _settled(self._headed(rows))
         found = self.estimator.estimate_columns(read, recipe=self.recipe, scenario=self.scenario)
         return found.mean, found.sd

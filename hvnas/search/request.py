@@ -51,10 +51,12 @@ class Engine(Request):
         EngineName, Option(name="engine", help="Where networks are evaluated: here, or on Ray.")
     ] = "local"
     address: Address = None
-    workers: Annotated[int | None, Option(help="Trials at once. Default: what Ray has room for.")] = None
-    cpus_per_trial: Annotated[float, Option(help="CPUs that Ray keeps for a trial.")] = 1.0
-    gpus_per_trial: Annotated[float, Option(help="GPUs that Ray keeps for a trial.")] = 0.0
-    max_retries: Annotated[int, Option(help="How often Ray tries a trial that failed again.")] = 2
+    workers: Annotated[int | None, Option(help="Parallel trials. Default: as many as Ray has room for.")] = (
+        None
+    )
+    cpus_per_trial: Annotated[float, Option(help="CPUs that Ray reserves for a trial.")] = 1.0
+    gpus_per_trial: Annotated[float, Option(help="GPUs that Ray reserves for a trial.")] = 0.0
+    max_retries: Annotated[int, Option(help="How often Ray retries a failed trial.")] = 2
     storage: Annotated[
         str | None,
         Option(
@@ -101,23 +103,23 @@ class SearchRequest(Request):
     ]
     budget_ms: Annotated[
         float | None,
-        Option(help="The latency in milliseconds that must not be exceeded. Default: the slowest network's."),
+        Option(help="The largest allowed latency in milliseconds. Default: the slowest network's."),
     ] = None
     space: Annotated[
         AnySpace, Option(metavar="NAME|FILE", help="The networks to choose among: see hvnas spaces.")
     ] = "hybrid-mobile"
     strategy: Annotated[
-        str, Option(help="auto picks by what an estimate costs; or a name: a wrong one lists them.")
+        str, Option(help="auto chooses by the cost of an estimate; a wrong name lists all.")
     ] = AUTO
     estimator: Annotated[
-        AnyEstimator, Option(metavar="NAME|FILE", help="What tells accuracy: see hvnas accuracy.")
+        AnyEstimator, Option(metavar="NAME|FILE", help="How accuracy is estimated: see hvnas accuracy.")
     ] = "surrogate"
     objectives: Annotated[
         tuple[AnyObjective, ...],
         Option(
             name="objective",
             metavar="METRIC",
-            help="Traded against each other; the first decides what is best. Default: top1, latency_ms.",
+            help="What to optimise; may be repeated, the first ranks. Default: top1, latency_ms.",
         ),
     ] = ()
     constraints: Annotated[
@@ -125,16 +127,16 @@ class SearchRequest(Request):
         Option(
             name="constraint",
             metavar="BOUND",
-            help="Such as params<=6e6 or latency@NAME<=20; any number of them.",
+            help="For example params<=6e6 or latency@NAME<=20; may be repeated.",
         ),
     ] = ()
     classes: Annotated[
         int | None,
-        Option(help="Classes of the head in all that is counted and written. Default: the space's."),
+        Option(help="Number of classes of the head. Default: the space's."),
     ] = None
     recipe: Annotated[str, Option(help="The training that top-1 is estimated for.")] = "modern300"
     scenario: Annotated[
-        str, Option(metavar="NAME", help="The images that top-1 speaks of: imagenet1k or large-data.")
+        str, Option(metavar="NAME", help="The data that top-1 is estimated for: imagenet1k or large-data.")
     ] = "imagenet1k"
     evals: Annotated[
         int | None, Option(help="How many networks to evaluate. Default: what suits the strategy.")
@@ -142,14 +144,14 @@ class SearchRequest(Request):
     seed: Annotated[int, Option(help="The same seed gives the same result.")] = 0
     margin: Annotated[
         AnyMargin | None,
-        Option(help="Reserve, as a share of the latency. Default: for a 90 % chance of the budget."),
+        Option(help="Safety margin, as a share of the latency. Default: a 90 % chance of the budget."),
     ] = None
     outside: Annotated[
-        Outside, Option(help="Networks outside the device's gate, of which its model knows less.")
+        Outside, Option(help="How to treat networks outside the device's gate, where it is less certain.")
     ] = "forbid"
     fixed_points: bool | None = None
     throughput: Annotated[
-        bool, Option(help="The budget is ms per image of a batch, as the device's table is.")
+        bool, Option(help="The budget is ms per image of a batch, like the device's table.")
     ] = False
     resolution: int | None = None
     engine: Engine = field(default_factory=Engine)

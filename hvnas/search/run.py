@@ -291,7 +291,7 @@ def execute(
     started = time.perf_counter() if started is None else started
     progress = progress or Silent()
     problem, reach = _prepared(problem, config, engine, reach)
-    with nullcontext() if folder is None else folder.held():
+    with nullcontext() if folder is None else folder.locked():
         # An estimate of seconds is not to be made twice.
         every = checkpoint_seconds if problem.cheap else 0.0
         checkpoint = Checkpoint()

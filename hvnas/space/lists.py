@@ -22,7 +22,7 @@ def read_values(data: Any, at: str, where: str) -> Values:
             if isinstance(each, (list, dict)):
                 raise ValueError(f"{at}: must hold plain values, got {shown(each)} ({where})")
     if len({repr(v) for v in values}) != len(values):
-        raise ValueError(f"{at}: a value stands twice ({where})")
+        raise ValueError(f"{at}: a value appears twice ({where})")
     return values
 
 

@@ -90,7 +90,7 @@ class RankOptions:
 
 
 @dataclass(frozen=True)
-class Subject:
+class TrainedMembers:
     """The members and what their own training came to. `truth` is top-1 in points, ``[n, seeds]``."""
 
     members: tuple[Arch, ...]
@@ -121,7 +121,7 @@ class Ranked:
 class RankReport:
     """What `rank` found. `ceiling` is the tau between two seeds; the supernets come first in `ranked`."""
 
-    subject: Subject
+    subject: TrainedMembers
     scores: dict[str, Array]
     ceiling: Interval
     ceiling_within: Interval
@@ -197,7 +197,7 @@ def standalone(
     *,
     progress: OnStep | None = None,
     stop: Callable[[], bool] | None = None,
-) -> Subject | None:
+) -> TrainedMembers | None:
     """Draw the members and train each by itself where that is not known; None where `stop` interrupted."""
     results = Standalone(
         out,
@@ -223,7 +223,7 @@ def standalone(
             if top1 is None:
                 return None
             truth[i, seed] = top1
-    return Subject(tuple(flat), centres, bins, truth)
+    return TrainedMembers(tuple(flat), centres, bins, truth)
 
 
 def drawn(run: SupernetRun, options: RankOptions) -> tuple[list[list[Arch]], tuple[float, ...]]:
@@ -246,7 +246,7 @@ def drawn(run: SupernetRun, options: RankOptions) -> tuple[list[list[Arch]], tup
 
 
 def ranked(
-    subject: Subject, scores: dict[str, Array], *, supernets: tuple[str, ...] = (), top: int = 3
+    subject: TrainedMembers, scores: dict[str, Array], *, supernets: tuple[str, ...] = (), top: int = 3
 ) -> RankReport:
     """The report on `scores` ``[n]`` by name, the higher the better."""
     return RankReport(
@@ -260,7 +260,7 @@ def ranked(
     )
 
 
-def _of(name: str, scores: Array, subject: Subject, top: int) -> Ranked:
+def _of(name: str, scores: Array, subject: TrainedMembers, top: int) -> Ranked:
     truth, bins = subject.mean, subject.bins
 
     def spread(statistic: Callable[..., float], within: bool) -> Interval:
@@ -276,7 +276,7 @@ def _of(name: str, scores: Array, subject: Subject, top: int) -> Ranked:
     )
 
 
-def _ceiling(subject: Subject, bins: Bins | None) -> Interval:
+def _ceiling(subject: TrainedMembers, bins: Bins | None) -> Interval:
     """Tau between two seeds of the training, the mean of all pairs of seeds."""
     pairs = list(combinations(range(subject.truth.shape[1]), 2))
 

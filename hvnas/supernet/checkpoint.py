@@ -92,7 +92,7 @@ class SupernetFolder:
                 f"{self.path}: holds a supernet already; continue it with --resume, or choose another folder"
             )
 
-    def begin(self, run: SupernetRun) -> None:
+    def create(self, run: SupernetRun) -> None:
         """Say what is trained here. Raises ValueError where something is."""
         self.refuse_if_taken()
         self.path.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,8 @@ class SupernetFolder:
         """
         if not self.state.is_file():
             raise ValueError(
-                f"{self.path}: nothing is trained yet ({STATE} is missing); wait or go on with it"
+                f"{self.path}: nothing is trained yet ({STATE} is missing); "
+                "wait, or continue it with --resume"
             )
         weights = read_model(self.state)
         space = self.space()

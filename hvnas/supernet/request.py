@@ -25,20 +25,20 @@ class SupernetRequest(Request):
             "Default: spreading."
         ),
     ] = None
-    paths: Annotated[int | None, Option(help="Random networks a step. Default: the scheme's.")] = None
+    paths: Annotated[int | None, Option(help="Random networks per step. Default: the scheme's.")] = None
     recipe: Annotated[str | None, Option(help="A recipe with a training section. Default: supernet.")] = None
     epochs: Epochs = None
-    batch: Annotated[int | None, Option(help="Images a step. Default: the recipe's.")] = None
+    batch: Annotated[int | None, Option(help="Images per step. Default: the recipe's.")] = None
     resolution: Resolution = None
     train_size: TrainSize = None
     test_size: TestSize = None
     bn_calib: Annotated[
         int | None,
-        Option(help="Training images that BatchNorm is recalibrated on to evaluate; 0: none. Default: 512."),
+        Option(help="Training images for recalibrating BatchNorm before scoring; 0: none. Default: 512."),
     ] = None
     importance: Annotated[
         bool | None,
         Option(help="Learn the importance of each block beside the weights, for --strategy slimming."),
     ] = None
-    seed: Annotated[int | None, Option(help="Of weights, batches and draws. Default: 0.")] = None
+    seed: Annotated[int | None, Option(help="Seed of weights, batches and sampling. Default: 0.")] = None
     workers: Workers = field(default_factory=Workers)

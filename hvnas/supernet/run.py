@@ -28,9 +28,9 @@ from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
 from hvnas.train.events import OnLine, recorded
 from hvnas.train.fitting import check_batch, check_enough
-from hvnas.train.folder import lasting
+from hvnas.train.folder import absolute
 from hvnas.train.on_ray import share
-from hvnas.train.peers import Peers
+from hvnas.train.process_group import ProcessGroup
 from hvnas.train.recipes import Recipe, load_recipe, training_of
 from hvnas.train.request import Workers
 from hvnas.train.trainer import DivergedError, OnProgress, TrainResult
@@ -60,7 +60,7 @@ class SupernetResult:
     members: tuple[Calibrated, ...] = ()
 
 
-def begin(request: SupernetRequest, out: str | Path) -> SupernetFolder:
+def start(request: SupernetRequest, out: str | Path) -> SupernetFolder:
     """A folder for a new training, every default resolved. Raises ValueError naming the field at fault."""
     folder = SupernetFolder(out)
     folder.refuse_if_taken()
@@ -77,16 +77,16 @@ def begin(request: SupernetRequest, out: str | Path) -> SupernetFolder:
     )
     recipe = load_recipe(request.recipe or RECIPE)
     run = SupernetRun(
-        space=lasting(request.space),
+        space=absolute(request.space),
         space_hash=space.hash,
         genes=genes_of(space),
-        data=lasting(request.data),
+        data=absolute(request.data),
         data_key=data.key,
         resolution=data.resolution,
         train_size=request.train_size,
         test_size=request.test_size,
         classes=data.classes,
-        recipe=lasting(request.recipe or RECIPE),
+        recipe=absolute(request.recipe or RECIPE),
         epochs=int(recipe.epochs) if request.epochs is None else request.epochs,
         batch=request.batch,
         scheme=request.scheme or DEFAULT,
@@ -104,7 +104,7 @@ def begin(request: SupernetRequest, out: str | Path) -> SupernetFolder:
         workers=request.workers.number,
         archs=_some_members(space, data),
     )
-    folder.begin(run)
+    folder.create(run)
     return folder
 
 
@@ -115,7 +115,7 @@ def _some_members(space: Space, data: Data) -> Iterator[Arch]:
         yield space.decode(row).with_(resolution=data.resolution, classes=data.classes)
 
 
-def go_on(request: SupernetRequest, out: str | Path) -> SupernetFolder:
+def resume(request: SupernetRequest, out: str | Path) -> SupernetFolder:
     """The folder of a training to be continued. Raises ValueError where what is asked for differs."""
     folder = SupernetFolder(out)
     begun = as_begun(request, folder.run, but={"space"})
@@ -133,23 +133,23 @@ def train_supernet(
     progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
     announce: Callable[[MemoryNeed], None] | None = None,
-    say: OnLine = lambda _: None,
-    peers: Peers | None = None,
+    report: OnLine = lambda _: None,
+    peers: ProcessGroup | None = None,
 ) -> SupernetResult:
     """Train the supernet of `folder`, from its state where there is one.
 
-    `announce` is told what memory the weights need, before they are allocated, `say` which settings of the
-    recipe have no say, and where no TensorBoard events can be written. Of several processes, `peers`, the
+    `announce` is told what memory the weights need, before they are allocated, `report` which settings of the
+    recipe have no effect, and where no TensorBoard events can be written. Of several processes, `peers`, the
     first one writes, and scores the members. Raises ValueError where the space or the data changed, or
     another process trains here, and DivergedError, the state kept, where a loss is not finite.
     """
-    peers = peers or Peers()
+    peers = peers or ProcessGroup()
     with locked(folder.lock) if peers.first else nullcontext():
         run, space = folder.run, folder.space()
         data = run.load_data()
         unheeded = _unheeded(recipe_of(run))
         if unheeded and peers.first:
-            say(f"recipe {run.recipe}: a supernet's members train without its {', '.join(unheeded)}")
+            report(f"recipe {run.recipe}: a supernet's members train without its {', '.join(unheeded)}")
         if announce is not None:
             announce(memory(space, classes=data.classes, resolution=data.resolution))
         trainer = SupernetTrainer(
@@ -170,7 +170,7 @@ def train_supernet(
             peers=peers,
         )
         try:
-            with recorded(trainer, folder.path / EVENTS, say=say) if peers.first else nullcontext():
+            with recorded(trainer, folder.path / EVENTS, report=report) if peers.first else nullcontext():
                 result = trainer.run()
         except DivergedError as error:
             kept = f"{folder.state} keeps the last state" if folder.state.exists() else "nothing was kept yet"
@@ -190,7 +190,7 @@ def recipe_of(run: SupernetRun) -> Recipe:
 
 
 def _unheeded(recipe: Recipe) -> list[str]:
-    """Settings of a recipe that have no say: members learn from labels and from one another."""
+    """Settings of a recipe that have no effect: members learn from labels and from one another."""
     training = training_of(recipe)
     asked = {
         "distillation": training.distillation is not None,
@@ -236,7 +236,7 @@ def train_supernet_on_ray(
     progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
     announce: Callable[[MemoryNeed], None] | None = None,
-    say: OnLine = lambda _: None,
+    report: OnLine = lambda _: None,
 ) -> SupernetResult:
     """`train_supernet` by several workers; `announce` is told what each of them needs.
 
@@ -246,4 +246,4 @@ def train_supernet_on_ray(
     if announce is not None:
         announce(memory(place.space(), classes=run.classes, resolution=run.resolution))
     work = partial(train_supernet, place, device=workers.torch_device, save_every=workers.save_every)
-    return share(work, workers, progress=progress, stop=stop, say=say)
+    return share(work, workers, progress=progress, stop=stop, report=report)

@@ -35,7 +35,7 @@ from hvnas.supernet.weights.memory import plan
 from hvnas.supernet.weights.variants import STRIDED, inner_of, on_meta
 from hvnas.train.data.registry import Data
 from hvnas.train.data.splits import Split
-from hvnas.train.peers import Peers
+from hvnas.train.process_group import ProcessGroup
 from hvnas.train.randomness import Randomness
 from hvnas.train.recipes import Recipe
 from hvnas.train.trainer import OnProgress, Trainer
@@ -82,7 +82,7 @@ class SupernetTrainer(Trainer):
         save_every: float = 300.0,
         progress: OnProgress | None = None,
         stop: Callable[[], bool] | None = None,
-        peers: Peers | None = None,
+        peers: ProcessGroup | None = None,
     ) -> None:
         check_bn_calib(bn_calib)
         self.net, self.bn_calib = net, bn_calib

@@ -57,10 +57,10 @@ class Events:
 
 
 @contextmanager
-def recorded(trainer: Trainer, folder: str | Path, *, say: OnLine = lambda _: None) -> Iterator[None]:
+def recorded(trainer: Trainer, folder: str | Path, *, report: OnLine = lambda _: None) -> Iterator[None]:
     """Inside of the block what `trainer` reports is also written to event files in `folder`.
 
-    Without tensorboard nothing is written, and `say` is told so once; nothing is either where the run is
+    Without tensorboard nothing is written, and `report` is told so once; nothing is either where the run is
     through already.
     """
     if trainer.result.finished:
@@ -69,7 +69,7 @@ def recorded(trainer: Trainer, folder: str | Path, *, say: OnLine = lambda _: No
     try:
         events = Events(folder, done=trainer.steps_done)
     except ImportError:
-        say(MISSING)
+        report(MISSING)
         yield
         return
     before = trainer.progress

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 
 SCHEMA = "hvnas.train/1"
-RUN, ARCH, STATE, WEIGHTS, METRICS, LOG = (
+RUN, ARCH, STATE, WEIGHTS, METRICS, LOG, LOCK = (
     "train.json",
     "arch.yaml",
     "checkpoint.safetensors",
     "model.safetensors",
     "metrics.json",
     "log.txt",
+    ".lock",
 )
 BESIDE = "train"  # the folder of a training inside that of a search
 DATA_FOLDER = "folder:"  # data of one's own
@@ -100,7 +101,7 @@ class TrainFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.state, self.weights = self.path / STATE, self.path / WEIGHTS
-        self.events = self.path / EVENTS
+        self.events, self.lock = self.path / EVENTS, self.path / LOCK
 
     @property
     def holds_run(self) -> bool:
@@ -114,9 +115,9 @@ class TrainFolder:
                 f"{self.path}: holds a training already; continue it with --resume, or choose another --out"
             )
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
-            raise ValueError(f"{self.path}: is there already and holds no training; choose another --out")
+            raise ValueError(f"{self.path}: exists and holds no training; choose another --out")
 
-    def begin(self, run: TrainRun, arch: Arch) -> None:
+    def create(self, run: TrainRun, arch: Arch) -> None:
         """Say what is trained here. Raises ValueError where something is."""
         self.refuse_if_taken()
         self.path.mkdir(parents=True, exist_ok=True)
@@ -150,8 +151,8 @@ class TrainFolder:
         """The file with the trained weights, as they are evaluated. Raises ValueError before the end."""
         if not self.finished:
             raise ValueError(
-                f"{self.path}: the training is not through ({WEIGHTS} is missing); "
-                f"hvnas train --resume --out {self.path} goes on with it"
+                f"{self.path}: the training is not finished ({WEIGHTS} is missing); "
+                f"continue with hvnas train --resume --out {self.path}"
             )
         return self.weights
 
@@ -196,7 +197,7 @@ def find_training(path: str | Path) -> TrainFolder | None:
     return None
 
 
-def lasting(name: str) -> str:
+def absolute(name: str) -> str:
     """A name of data, a recipe or the like, or a path that holds from another folder too."""
     if name.startswith(DATA_FOLDER):
         return DATA_FOLDER + str(Path(name.removeprefix(DATA_FOLDER)).resolve())

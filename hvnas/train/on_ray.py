@@ -18,7 +18,7 @@ import torch
 
 from hvnas.parallel import WorkersLost, fitting, ray_cluster
 from hvnas.train.folder import TrainFolder
-from hvnas.train.peers import Group, Peers
+from hvnas.train.process_group import DistributedGroup, ProcessGroup
 from hvnas.train.request import Workers
 from hvnas.train.run import Outcome, train_in_folder
 from hvnas.train.trainer import OnProgress, Progress
@@ -28,7 +28,7 @@ V_co = TypeVar("V_co", covariant=True)
 
 RETRIES = 2  # of a group that lost a worker
 POLL_S = 0.2
-TOLD_S = 0.2  # between two steps that are told of
+TOLD_S = 0.2  # between two steps that are reported
 ASKED_S = 0.5  # between two looks at whether to stop
 FAILED = "failed"
 
@@ -37,7 +37,12 @@ class Work(Protocol[V_co]):
     """What every worker does; the first one's value is the result. It travels by pickle."""
 
     def __call__(
-        self, *, peers: Peers, progress: OnProgress, stop: Callable[[], bool], say: Callable[[str], None]
+        self,
+        *,
+        peers: ProcessGroup,
+        progress: OnProgress,
+        stop: Callable[[], bool],
+        report: Callable[[str], None],
     ) -> V_co: ...
 
 
@@ -47,7 +52,7 @@ def train_folder_on_ray(
     *,
     progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """`train_in_folder` by several workers.
 
@@ -55,7 +60,7 @@ def train_folder_on_ray(
     """
     place = TrainFolder(folder.path.resolve())
     work = partial(train_in_folder, place, device=workers.torch_device, save_every=workers.save_every)
-    return share(work, workers, progress=progress, stop=stop, say=say)
+    return share(work, workers, progress=progress, stop=stop, report=report)
 
 
 def share(
@@ -64,7 +69,7 @@ def share(
     *,
     progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> V:
     """Do `work` on all workers at once; the first one's value.
 
@@ -76,17 +81,17 @@ def share(
         _check_room(workers)
         board = _board().remote()
         fitting = _Fitting(work, workers, board, scratch)
-        told = _Told(board, progress or _nothing, say)
+        relay = _Relay(board, progress or _nothing, report)
         fitting.start()
         asked = False
         while fitting.is_alive():
             fitting.join(POLL_S)
-            told.deliver()
+            relay.deliver()
             if stop is not None and not asked and stop():
                 asked = True
                 board.stop.remote()
-        told.deliver()
-        return fitting.value(told.failure)
+        relay.deliver()
+        return fitting.value(relay.failure)
 
 
 class _Fitting(threading.Thread, Generic[V]):
@@ -135,17 +140,17 @@ class _Fitting(threading.Thread, Generic[V]):
         if self._error is not None:
             reason = (str(self._error).strip().splitlines() or [type(self._error).__name__])[-1]
             raise WorkersLost(
-                f"training on Ray failed: {reason}; what was saved is kept, --resume goes on with it"
+                f"training on Ray failed: {reason}; what was saved is kept; continue with --resume"
             ) from self._error
         assert self._value is not None
         return self._value
 
 
-class _Told:
+class _Relay:
     """Hands on what the workers put on the board."""
 
-    def __init__(self, board: Any, progress: OnProgress, say: Callable[[str], None]) -> None:
-        self._board, self._progress, self._say = board, progress, say
+    def __init__(self, board: Any, progress: OnProgress, report: Callable[[str], None]) -> None:
+        self._board, self._progress, self._report = board, progress, report
         self.failure: BaseException | None = None
 
     def deliver(self) -> None:
@@ -155,7 +160,7 @@ class _Told:
             if isinstance(entry, Progress):
                 self._progress(entry)
             elif isinstance(entry, str):
-                self._say(entry)
+                self._report(entry)
             else:
                 self.failure = self.failure or entry
 
@@ -201,10 +206,10 @@ def _at_work(config: dict[str, Any]) -> Any:
     device = torch.device(config["device"])
     if device.type == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
-    peers = Group(device)
+    peers = DistributedGroup(device)
     wire = _Wire(board, first=peers.first)
     try:
-        return config["work"](peers=peers, progress=wire.progress, stop=wire.stop, say=wire.say)
+        return config["work"](peers=peers, progress=wire.progress, stop=wire.stop, report=wire.report)
     except ValueError as error:
         ray.get(board.put.remote(error))
         raise
@@ -223,7 +228,7 @@ class _Wire:
             self._told = now
             self._board.put.remote(at)
 
-    def say(self, line: str) -> None:
+    def report(self, line: str) -> None:
         if self._first:
             self._board.put.remote(line)
 

@@ -14,8 +14,8 @@ NO_TEACHER = "none"
 DataName = Annotated[str | None, Option(help="digits, shapes, folder:DIR or hf:NAME.")]
 Epochs = Annotated[int | None, Option(help="Default: the recipe's.")]
 Resolution = Annotated[int | None, Option(help="Pixels of the images. Default: the data set's.")]
-TrainSize = Annotated[int | None, Option(help="At most so many training images.")]
-TestSize = Annotated[int | None, Option(help="At most so many test images.")]
+TrainSize = Annotated[int | None, Option(help="Use at most this many training images.")]
+TestSize = Annotated[int | None, Option(help="Use at most this many test images.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,14 @@ class Workers(Request):
     """
 
     device: Annotated[str | None, Option(help="cpu or cuda. Default: cuda where there is one.")] = None
-    engine: Annotated[EngineName, Option(help="Here, or data parallel on workers of Ray Train.")] = "local"
+    engine: Annotated[
+        EngineName, Option(help="In this process, or data parallel on workers of Ray Train.")
+    ] = "local"
     count: Annotated[
-        int | None, Option(name="workers", help="Workers of Ray that share each batch. Default: 2.")
+        int | None, Option(name="workers", help="Ray workers that share each batch. Default: 2.")
     ] = None
-    cpus: Annotated[float, Option(name="cpus-per-worker", help="CPUs that Ray keeps for a worker.")] = 1.0
-    gpus: Annotated[float, Option(name="gpus-per-worker", help="GPUs that Ray keeps for a worker.")] = 0.0
+    cpus: Annotated[float, Option(name="cpus-per-worker", help="CPUs that Ray reserves for a worker.")] = 1.0
+    gpus: Annotated[float, Option(name="gpus-per-worker", help="GPUs that Ray reserves for a worker.")] = 0.0
     address: Address = None
     save_every: Annotated[float, Option(least=0, help="Seconds between checkpoints in an epoch.")] = (
         SAVE_EVERY
@@ -79,11 +81,11 @@ class TrainRequest(Request):
     data: DataName = None
     recipe: Annotated[
         str | None,
-        Option(metavar="NAME|FILE", help="How to train; a wrong name lists them. Default: tiny."),
+        Option(metavar="NAME|FILE", help="How to train; a wrong name lists all. Default: tiny."),
     ] = None
     epochs: Epochs = None
     batch: Annotated[
-        int | None, Option(help="Images a step, the learning rate in proportion. Default: the recipe's.")
+        int | None, Option(help="Images per step, the learning rate in proportion. Default: the recipe's.")
     ] = None
     resolution: Resolution = None
     train_size: TrainSize = None
@@ -91,24 +93,24 @@ class TrainRequest(Request):
     strict: Annotated[bool, Option(help="Stop at an image that cannot be read, instead of skipping it.")] = (
         False
     )
-    weights: Annotated[
-        str | None, Option(metavar="FILE", help="A safetensors file that the network begins with.")
-    ] = None
+    weights: Annotated[str | None, Option(metavar="FILE", help="A safetensors file of initial weights.")] = (
+        None
+    )
     teacher: Annotated[
         str | None,
-        Option(metavar="RUN|ARCH|none", help="What a recipe that distils learns of: a trained network."),
+        Option(metavar="RUN|ARCH|none", help="The trained network that a distilling recipe learns from."),
     ] = None
     teacher_weights: Annotated[
-        str | None, Option(metavar="FILE", help="The weights of a teacher that is no trained RUN.")
+        str | None, Option(metavar="FILE", help="The weights of a teacher that is not a trained RUN.")
     ] = None
-    patience: Annotated[int | None, Option(help="End after so many epochs without a better top-1.")] = None
-    single_scale: Annotated[bool, Option(help="One resolution, whatever the recipe says.")] = False
-    seed: Annotated[int | None, Option(help="Of weights, batches and augmentation. Default: 0.")] = None
+    patience: Annotated[int | None, Option(help="Stop after this many epochs without a better top-1.")] = None
+    single_scale: Annotated[bool, Option(help="Train at one resolution, whatever the recipe says.")] = False
+    seed: Annotated[int | None, Option(help="Seed of weights, batches and augmentation. Default: 0.")] = None
     workers: Workers = field(default_factory=Workers)
     latency_device: Annotated[
         str | None,
         Option(
             metavar="NAME|FILE",
-            help="Whose latency is stated of the network as trained. Default: the one it was found for.",
+            help="Device whose latency is stated. Default: the one the network was found for.",
         ),
     ] = None

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from hvnas._files import locked
 from hvnas._numbers import clean
 from hvnas.latency.provenance import stated_latency
 from hvnas.nn.weights import save_weights
 from hvnas.train.data import Data
 from hvnas.train.events import OnLine, recorded
 from hvnas.train.folder import TrainFolder
-from hvnas.train.peers import Peers
+from hvnas.train.process_group import ProcessGroup
 from hvnas.train.state import EpochResult
 from hvnas.train.teachers import begin_with, digest, load_teacher, teacher_file
 from hvnas.train.trainer import DivergedError, OnProgress, Progress, Trainer, TrainResult, network_for
 
 NAMED_SKIPPED = 20  # unreadable images that the metrics name
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,6 @@ class Outcome:
     metrics: dict[str, Any]
 
 
-@contextmanager
-def held(folder: TrainFolder) -> Iterator[None]:
-    """Keep a training's folder to this process; ValueError where another one has it."""
-    with locked(folder.path / LOCK):
-        yield
-
-
 def train_in_folder(
     folder: TrainFolder,
     *,
@@ -46,27 +37,27 @@ def train_in_folder(
     save_every: float = 300.0,
     progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
-    say: OnLine = lambda _: None,
-    peers: Peers | None = None,
+    report: OnLine = lambda _: None,
+    peers: ProcessGroup | None = None,
 ) -> Outcome:
     """Train the network of `folder`, from its state where there is one.
 
-    `say` is told what is to be known before and after. Of several processes, `peers`, the first one writes.
+    `report` is told what to know before and after. Of several processes, `peers`, the first one writes.
     Raises ValueError where the data changed, or with strict data an image is unreadable, and DivergedError,
     the state kept, where a loss is not finite.
     """
-    peers = peers or Peers()
+    peers = peers or ProcessGroup()
     if folder.finished:
         metrics = folder.metrics()
         history = tuple(EpochResult(**entry) for entry in metrics["history"])
         return Outcome(TrainResult(history, finished=True), metrics)
     if not peers.first:
-        say = _nothing
-    trainer = _trainer(folder, device, save_every, stop, peers, say)
+        report = _nothing
+    trainer = _trainer(folder, device, save_every, stop, peers, report)
     speed = _Speed(progress or _nothing)
     trainer.progress = _logged(speed, folder) if peers.first else speed
     try:
-        with recorded(trainer, folder.events, say=say) if peers.first else nullcontext():
+        with recorded(trainer, folder.events, report=report) if peers.first else nullcontext():
             result = trainer.run()
     except DivergedError as error:
         kept = f"{folder.state} keeps the last state" if folder.state.exists() else "nothing was kept yet"
@@ -82,17 +73,17 @@ def _trainer(
     device: str | None,
     save_every: float,
     stop: Callable[[], bool] | None,
-    peers: Peers,
-    say: OnLine,
+    peers: ProcessGroup,
+    report: OnLine,
 ) -> Trainer:
     run, data, recipe = folder.run, folder.run.load_data(), folder.run.load_recipe()
-    say(clean(f"{data}; {_named_skips(data)}" if data.skipped else str(data)))
+    report(clean(f"{data}; {_named_skips(data)}" if data.skipped else str(data)))
     network = network_for(folder.arch, data, recipe=recipe, seed=run.seed)
     if run.weights is not None and not folder.state.exists():
         _check_key("weights", run.weights, digest(run.weights), run.weights_key)
         left = begin_with(network, run.weights)
         if left:
-            say(f"the classifier begins anew: {run.weights} has other classes")
+            report(f"the classifier begins anew: {run.weights} has other classes")
     teacher = None
     if run.teacher is not None:
         own = digest(teacher_file(run.teacher, run.teacher_weights))

@@ -23,7 +23,7 @@ from hvnas._names import first_wrong
 from hvnas._numbers import shortened
 from hvnas.nn.weights import check_weights, read_safetensors, save_weights
 from hvnas.train.optim import MovingAverage
-from hvnas.train.peers import Peers
+from hvnas.train.process_group import ProcessGroup
 from hvnas.train.randomness import Randomness
 
 SCHEMA = "hvnas.checkpoint/1"
@@ -60,7 +60,7 @@ class Parts:
     average: MovingAverage | None
     scaler: torch.amp.GradScaler
     randomness: Randomness
-    peers: Peers = field(default_factory=Peers)
+    peers: ProcessGroup = field(default_factory=ProcessGroup)
     best: dict[str, Tensor] = field(default_factory=dict)
 
 

@@ -31,7 +31,7 @@ from hvnas.train.optim import (
     make_optimizer,
     set_learning_rate,
 )
-from hvnas.train.peers import Peers
+from hvnas.train.process_group import ProcessGroup
 from hvnas.train.randomness import Randomness, device_of
 from hvnas.train.recipes import Recipe, training_of
 from hvnas.train.settings import training_to_json
@@ -124,7 +124,7 @@ class Trainer:
         stop: Callable[[], bool] | None = None,
         loss: Loss | None = None,
         teacher: nn.Module | None = None,
-        peers: Peers | None = None,
+        peers: ProcessGroup | None = None,
     ) -> None:
         self.settings = training_of(recipe)
         self.data = data
@@ -135,7 +135,7 @@ class Trainer:
         self.save_every = save_every
         self.progress = progress or (lambda _: None)
         self.stop = stop or (lambda: False)
-        self.peers = peers or Peers()
+        self.peers = peers or ProcessGroup()
         self.teacher = teacher
         self.loss = loss or make_loss(
             self.settings, teacher=None if teacher is None else teacher.to(self.device).eval()

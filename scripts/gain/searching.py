@@ -21,7 +21,7 @@ BUDGET_QUANTILE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class GainRequest:
     """How to search; `recipe` and `scenario` are what top-1 is estimated for, not how networks are trained.
 
     `budget_ms` None is the lower quartile of random members' predictions: there networks are quick to train.
@@ -59,7 +59,7 @@ def space_at(name: str | Path, resolution: int) -> Space:
     return Space(replace(spec, name=f"{spec.name}-{resolution}px", resolution=(resolution,)))
 
 
-def searched(space: Space, device: Device, asked: Asked) -> Searched:
+def searched(space: Space, device: Device, asked: GainRequest) -> Searched:
     """Search `space`. Raises as `hvnas.search.search`."""
     budget = asked.budget_ms or usual_budget(space, device, seed=asked.seed)
     result = search(

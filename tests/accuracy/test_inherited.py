@@ -17,7 +17,7 @@ from hvnas.arch import Arch, load_arch
 from hvnas.search.making import estimator_hash, estimator_reference
 from hvnas.supernet import recalibrate
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, train_supernet
+from hvnas.supernet.run import start, train_supernet
 from hvnas.supernet.scoring import calibration_batches
 from hvnas.train.evaluation import top1_of
 
@@ -40,7 +40,7 @@ def folder(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         epochs=1,
         bn_calib=16,
     )
-    run = begin(asked, tmp_path_factory.mktemp("supernet") / "run")
+    run = start(asked, tmp_path_factory.mktemp("supernet") / "run")
     train_supernet(run, device="cpu")
     return run.path
 

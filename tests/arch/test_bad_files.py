@@ -140,7 +140,7 @@ WRONG_TEXTS = {
     ),
     "duplicate key": (
         "schema: hvnas.arch/1\nstem: {}\nstem: {}\n",
-        r"the key 'stem' stands twice \(line 3\)",
+        r"the key 'stem' appears twice \(line 3\)",
     ),
     "key is a list": ("schema: hvnas.arch/1\n? [1, 2]\n: 3\n", r"keys must be plain words \(line 2\)"),
     "two documents": (

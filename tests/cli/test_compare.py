@@ -139,7 +139,7 @@ def test_an_estimator_that_changed_scores_no_models(hvnas, runs: list[Path], tmp
     cells[7] = f"{float(cells[7]) + 1:.3f}"
     front.write_text("\n".join([*lines, ",".join(cells)]) + "\n")
     text = hvnas("compare", old, runs[1]).stdout
-    assert "Models of papers are left out: surrogate has changed since old" in text
+    assert "The papers' models are left out: surrogate has changed since old" in text
 
 
 def test_one_objective_of_scores_is_compared_and_drawn(hvnas, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from hvnas.cli import _checks, doctor
-from hvnas.cli._checks import TRIES, Outcome, Try, carry_out
+from hvnas.cli._checks import TRIES, Outcome, Try, run_checks
 from hvnas.cli.doctor import Extra, Package, installed
 
 
@@ -20,7 +20,7 @@ def tried(monkeypatch: pytest.MonkeyPatch, job: Try, script: str) -> Outcome:
     monkeypatch.setattr(
         _checks.subprocess, "run", lambda command, **options: real([sys.executable, "-c", script], **options)
     )
-    (outcome,) = carry_out()
+    (outcome,) = run_checks()
     return outcome
 
 
@@ -93,7 +93,7 @@ def told_by(monkeypatch: pytest.MonkeyPatch, hvnas):
 
     def run(extras: tuple[Extra, ...], outcomes: list[Outcome], *words: str):
         monkeypatch.setattr(doctor, "installed", lambda: extras)
-        monkeypatch.setattr(_checks, "carry_out", lambda names, done: outcomes)
+        monkeypatch.setattr(_checks, "run_checks", lambda names, done: outcomes)
         return hvnas("doctor", *words)
 
     return run
@@ -107,7 +107,7 @@ def test_what_is_absent_is_no_fault(told_by) -> None:
     result = told_by((OWN, RAY), [Outcome("cuda", "absent", "no CUDA device", "")])
     assert result.exit_code == 0
     assert "pip install 'hvnas[ray]'" in result.stdout
-    assert result.stdout.splitlines()[-1] == "What is installed works."
+    assert result.stdout.splitlines()[-1] == "Everything installed works."
 
 
 @pytest.mark.parametrize(
@@ -136,4 +136,4 @@ def test_what_is_broken_or_too_old_is_a_fault(told_by, extras, outcomes, fault: 
 
 def test_an_unknown_try_is_refused(hvnas) -> None:
     result = hvnas("doctor", "--only", "luck")
-    assert result.exit_code == 2 and "there are shipped data, torch" in result.stderr
+    assert result.exit_code == 2 and "choose from shipped data, torch" in result.stderr

@@ -115,7 +115,7 @@ BAD_YAML = {
     "alias": ("a: &a [1, 2]\nb: [*a, *a]\n", "aliases (*name) are not allowed"),
     "empty": ("", "must hold a mapping"),
     "schema": ("schema: other/1\n", "schema: must be hvnas."),
-    "twice": ("schema: a\nschema: b\n", "stands twice"),
+    "twice": ("schema: a\nschema: b\n", "appears twice"),
     "deep": ("[" * 20_000, "not valid YAML"),
 }
 
@@ -166,7 +166,7 @@ def test_a_folder_with_other_things_is_refused(hvnas, empty_folder: Path) -> Non
     (taken / "notes.txt").write_text("mine")
     before = frozenset(empty_folder.rglob("*"))
     line = refused(hvnas, *SEARCH, "--out", taken, folder=empty_folder, before=before)
-    assert "taken: is there already and holds no run" in line
+    assert "taken: exists and holds no run" in line
 
 
 def test_a_folder_that_cannot_be_made_is_refused(hvnas, empty_folder: Path) -> None:

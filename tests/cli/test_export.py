@@ -117,8 +117,8 @@ def test_random_weights_are_said_to_be(hvnas, tmp_path: Path, small: Arch) -> No
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        ("unfinished", "the training is not through"),
-        ("link", "leads out of"),
+        ("unfinished", "the training is not finished"),
+        ("link", "is a link out of"),
         ("truncated", "not a readable safetensors file"),
         ("nothing", "holds neither best.yaml nor a training"),
     ],
@@ -148,7 +148,7 @@ def test_runs_that_do_not_hold_what_they_should(
     [
         (["--format", "onnx", "--out", "net.txt"], "the name must end in .onnx"),
         (["--format", "yaml", "--out", "none/net.yaml"], "there is no folder none"),
-        (["--format", "yaml", "--out", "net.yaml"], "is the file that is read"),
+        (["--format", "yaml", "--out", "net.yaml"], "is the input file"),
         (["--format", "torch", "--pixels", "image"], "are for --format coreml"),
         (["--format", "torch", "--weights", "net.yaml"], "not a readable safetensors file"),
         (["--format", "torch", "--out", ".."], "give one"),

@@ -33,7 +33,7 @@ def test_an_interrupt_says_how_to_go_on(hvnas, tmp_path: Path, monkeypatch: pyte
     fail_with(monkeypatch, KeyboardInterrupt(), leaves=folder)
     result = hvnas(*SEARCH, folder)
     assert result.exit_code == 130
-    assert result.stderr == f"hvnas: stopped; hvnas resume {folder} goes on with it\n"
+    assert result.stderr == f"hvnas: stopped; continue with hvnas resume {folder}\n"
 
 
 def test_an_early_interrupt_leaves_nothing(hvnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +39,18 @@ def imported(stderr: str) -> set[str]:
 def test_version(tmp_path: Path) -> None:
     result = hvnas_process("--version", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (0, f"hvnas {__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["", "search", "version", "latency", "latency plan"])
+def test_h_is_help(command: str, hvnas: Callable[..., Any]) -> None:
+    short, long = (hvnas(*command.split(), option) for option in ("-h", "--help"))
+    assert (short.exit_code, short.stdout) == (0, long.stdout)
+    assert short.stdout.startswith("Usage: hvnas")
+
+
+def test_version_is_a_command(hvnas: Callable[..., Any]) -> None:
+    assert hvnas("version").stdout == f"hvnas {__version__}\n"
+    assert json.loads(hvnas("version", "--json").stdout) == {"version": __version__}
 
 
 @pytest.mark.parametrize("args", [("--help",), (), ("search", "--help")])

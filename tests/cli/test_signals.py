@@ -75,8 +75,8 @@ def test_a_signal_stops_with_the_front_written(
     process.send_signal(number)
     printed, said = process.communicate(timeout=120)
     assert process.returncode == 128 + number, said
-    assert "stopping after the batch in hand; once more ends it at once\n" in said
-    assert said.endswith("hvnas: stopped; hvnas resume run goes on with it\n")
+    assert "stopping after the current batch; a second signal stops at once\n" in said
+    assert said.endswith("hvnas: stopped; continue with hvnas resume run\n")
     assert "Traceback" not in said
     stopped = outputs(out)
     assert stopped != whole and len(stopped) > 3
@@ -106,7 +106,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, first: int, second: int) -
     process.send_signal(second)
     printed, said = process.communicate(timeout=30)
     assert process.returncode == 128 + second
-    assert (printed, said) == ("", "hvnas: stopped; hvnas resume run goes on with it\n")
+    assert (printed, said) == ("", "hvnas: stopped; continue with hvnas resume run\n")
     assert not (tmp_path / "run" / "best.yaml").exists()
 
 
@@ -120,7 +120,7 @@ def test_stopping_before_anything_is_found(hvnas, tmp_path: Path, monkeypatch: p
     assert result.exit_code == 143
     told = json.loads(result.stdout)
     assert (told["best"], told["pareto"], told["stopped"]) == (None, [], True)
-    said = f"hvnas: stopped; hvnas resume {tmp_path / 'run'} goes on with it"
+    said = f"hvnas: stopped; continue with hvnas resume {tmp_path / 'run'}"
     assert result.stderr.splitlines()[-1] == f"{said}; no network is within the budget yet"
 
 

@@ -17,7 +17,7 @@ import torch
 
 from hvnas.arch import load_arch, save_arch
 from hvnas.cli import _progress
-from hvnas.train.begin import default_out
+from hvnas.train.starting import default_out
 
 RECIPE = """
 schema: hvnas.recipe/1
@@ -167,7 +167,7 @@ def test_a_signal_leaves_a_checkpoint_that_goes_on_to_the_same_curve(
     said = child.communicate()[1].decode()
     assert child.returncode == code
     if code > 0:
-        assert f"stopped; hvnas train --resume --out {tmp_path / 'run'} goes on with it" in said
+        assert f"stopped; continue with hvnas train --resume --out {tmp_path / 'run'}" in said
     resumed = train("--epochs", 12, "--out", tmp_path / "run", "--resume", "--json")
     straight = train("--epochs", 12, "--out", tmp_path / "straight", "--json")
     assert json.loads(resumed.stdout)["history"] == json.loads(straight.stdout)["history"]

@@ -51,7 +51,7 @@ def test_verbose_shows_where_an_error_comes_from(hvnas) -> None:
 
 def test_both_at_once_are_refused(hvnas) -> None:
     result = hvnas("-q", "-v", "devices")
-    assert result.exit_code == 2 and "leave one out" in result.stderr
+    assert result.exit_code == 2 and "give only one" in result.stderr
 
 
 def test_the_shell_completes_commands_and_options() -> None:

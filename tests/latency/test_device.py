@@ -12,8 +12,8 @@ import pytest
 import hvnas.latency.registry as registry
 from hvnas._registry import Registry
 from hvnas.arch import load_arch
-from hvnas.latency import Device, Student, list_devices, load_device, register_device
-from hvnas.latency.device import fit_student
+from hvnas.latency import Device, StudentT, list_devices, load_device, register_device
+from hvnas.latency.device import fit_student_t
 from hvnas.ops import evaluate_columns
 
 NAMES = "efficientformer_l1 efficientformer_l7 poolformer_s24 coatnet_0 mobilevit_xs efficientvit_b1".split()
@@ -126,13 +126,13 @@ def test_says_that_it_is_calibrated(device: Device) -> None:
 
 def test_student_degrees_of_freedom_are_bounded_by_the_families() -> None:
     rng = np.random.default_rng(0)
-    student = fit_student(rng.normal(0.1, 0.2, 200), families=6)
+    student = fit_student_t(rng.normal(0.1, 0.2, 200), families=6)
     assert student.df == 5
     assert student.loc == pytest.approx(0.1, abs=0.05)
-    heavy = fit_student(0.1 * rng.standard_t(2, 400), families=50)
+    heavy = fit_student_t(0.1 * rng.standard_t(2, 400), families=50)
     assert 1 < heavy.df < 4
     with pytest.raises(ValueError, match="scale > 0"):
-        Student(3, 0, 0)
+        StudentT(3, 0, 0)
 
 
 def test_unknown_device() -> None:

@@ -97,12 +97,12 @@ def test_missing_or_unknown_term(files: tuple[Path, Path]) -> None:
     replace(files[1], "swish_on_maps", "swish")
     assert "row 1: swish: unknown column" in refusal(files[0])
     replace(files[1], ",swish,", ",matmul_bytes,")
-    assert "row 1: matmul_bytes: this column stands twice" in refusal(files[0])
+    assert "row 1: matmul_bytes: this column appears twice" in refusal(files[0])
     replace(files[0], "column: input_size", "column: params")
     files[1].write_text((TABLES / "iphone12.csv").read_text(encoding="utf-8"), encoding="utf-8")
     load_device(files[0])
     replace(files[1], ",params,", ",input_size,")
-    assert "row 1: input_size: this column stands twice" in refusal(files[0])
+    assert "row 1: input_size: this column appears twice" in refusal(files[0])
 
 
 def test_truncated_csv(files: tuple[Path, Path]) -> None:
@@ -142,7 +142,7 @@ def test_truncated_csv(files: tuple[Path, Path]) -> None:
             "rows: must be the name of a file in the same folder",
         ),
         ("soc: Apple A14 Bionic\n", "", "soc: Field required"),
-        ("name: iphone12\n", "name: iphone12\nname: x\n", "stands twice"),
+        ("name: iphone12\n", "name: iphone12\nname: x\n", "appears twice"),
         ("soc: Apple", "soc: !!python/object:os.system Apple", "not valid YAML"),
         ("error:\n", "extra: 1\nerror:\n", "extra: "),
     ],

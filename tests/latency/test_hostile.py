@@ -248,7 +248,7 @@ def test_a_table_that_a_spreadsheet_saved(kinds: dict[str, Kind], name: str, tmp
         ("suite", ",224,", ",-1,", "row 2: resolution: must be a whole number >= 1, got -1"),
         ("block", "[48, 56, 56]", "[48, 56, 1000000]", "given.map: must be 3 integers from 1 to 65536"),
         ("coremltools", '"samples": [', '"samples": [1e400,', "'1e400' is no finite number (line "),
-        ("coremltools", '"unit"', '"unit": "ms", "unit"', "the key 'unit' stands twice (line "),
+        ("coremltools", '"unit"', '"unit": "ms", "unit"', "the key 'unit' appears twice (line "),
         (
             "xcode",
             '"jsonVersion": 1',

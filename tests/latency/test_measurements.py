@@ -115,7 +115,7 @@ def test_columns(path: Path) -> None:
     path.write_text(f"{header},colour\n{row},red\n")
     assert "row 1: colour: unknown column; the columns are kind, key," in refused(path)
     path.write_text(f"{header},os\n{row},Linux\n")
-    assert "row 1: os: this column stands twice" in refused(path)
+    assert "row 1: os: this column appears twice" in refused(path)
     path.write_text(f"{header.removeprefix('kind,')}\n{row.removeprefix('model,')}\n")
     assert "row 1: kind: missing column" in refused(path)
     path.write_text(f"{header}\n")

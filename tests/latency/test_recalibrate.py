@@ -18,7 +18,7 @@ from hvnas.latency.calibration.recalibrate import (
     in_milliseconds,
     recalibrate,
 )
-from hvnas.latency.device import Student
+from hvnas.latency.device import StudentT
 from hvnas.latency.files import write_device
 from hvnas.latency.remote.measurements import MeasuredModel, ModelMeasurement
 
@@ -162,7 +162,7 @@ def test_noise_is_no_reason_to_lose_the_base(base: Device) -> None:
 
 
 def test_the_point_lies_in_its_interval(base: Device) -> None:
-    one_sided = replace(base, inside_error=Student(6.0, 0.4, 0.05), outside_error=Student(6.0, -0.4, 0.05))
+    one_sided = replace(base, inside_error=StudentT(6.0, 0.4, 0.05), outside_error=StudentT(6.0, -0.4, 0.05))
     for name in ("efficientformer_l1", OUTSIDE):
         estimate = one_sided.latency(load_arch(name).lower())
         assert estimate.low <= estimate.ms <= estimate.high

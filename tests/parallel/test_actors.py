@@ -67,7 +67,7 @@ def test_a_cluster_that_is_there_is_used_and_left() -> None:
 
 def test_an_address_where_nobody_listens() -> None:
     code = f"from hvnas.parallel import ray_cluster\nwith ray_cluster('127.0.0.1:{_free_port()}'): pass"
-    assert "nobody answers at 127.0.0.1" in _run(code).stderr
+    assert "nothing answers at 127.0.0.1" in _run(code).stderr
     assert "must be auto or HOST:PORT" in _run(code.replace("127.0.0.1:", "ray://127.0.0.1:")).stderr
 
 

@@ -131,7 +131,7 @@ def test_two_processes_on_one_folder(tmp_path: Path, whole: dict[str, bytes]) ->
     out = tmp_path / "run"
     cut(out)
     before = toy.everything(out)
-    with RunFolder(out).held():
+    with RunFolder(out).locked():
         with pytest.raises(ValueError) as caught:
             toy.run(out)
         assert "another process is at work on this run" in line_of(caught)
@@ -142,7 +142,7 @@ def test_two_processes_on_one_folder(tmp_path: Path, whole: dict[str, bytes]) ->
 
 def test_a_system_without_locks_locks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "fcntl", None)
-    with RunFolder(tmp_path).held(), RunFolder(tmp_path).held():
+    with RunFolder(tmp_path).locked(), RunFolder(tmp_path).locked():
         assert (tmp_path / ".state" / "lock").is_file()
 
 

@@ -20,7 +20,7 @@ from hvnas.search.making import make_problem
 from hvnas.search.run import problem_of
 from hvnas.space import FastPath, Space, load_space
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, train_supernet
+from hvnas.supernet.run import start, train_supernet
 
 FILES = Path(__file__).parents[1] / "supernet"
 DEVICE = "cpu-i7-12700h"
@@ -54,7 +54,7 @@ def supernet(space_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         scheme="single-path",
         bn_calib=8,
     )
-    train_supernet(begin(asked, out), device="cpu")
+    train_supernet(start(asked, out), device="cpu")
     return out
 
 

@@ -135,7 +135,7 @@ class TestLock:
         process.send_signal(number)
         _, rest = process.communicate(timeout=20)
         assert process.returncode == 128 + number
-        assert rest == "hvnas: stopped; hvnas resume o goes on with it\n"
+        assert rest == "hvnas: stopped; continue with hvnas resume o\n"
 
 
 class TestDamage:

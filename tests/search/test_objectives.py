@@ -93,7 +93,7 @@ def test_constraints_read_and_read_back(text: str, constraint: Constraint, shown
         ("params<6", "cannot read"),
         ("params<=", "cannot read"),
         ("1<=params<=2", "cannot read.*bounds from both sides are two constraints"),
-        ("60M<=macs", "cannot read '60M<=macs'; write a metric, <= or >=, and a number"),
+        ("60M<=macs", "cannot read '60M<=macs'; expected METRIC<=NUMBER or METRIC>=NUMBER"),
         ("latency<=6m", "unknown unit 'm'; latency_ms takes a number alone, or one with us, ms, s"),
         ("params<=6,000,000", "must be a number > 0, got '6,000,000'; write one, such as 6e6"),
         ("params<=" + "9" * 5000 + "x", "unknown unit 'x'"),

@@ -12,7 +12,13 @@ from hvnas.search.problem import Problem
 from hvnas.search.rows import Floats, Rows, row_keys
 from hvnas.search.runs.checkpoint import Checkpoint
 from hvnas.search.runs.session import Silent
-from hvnas.search.strategies.predicted import Encoder, Optimist, Regressor, Scaling, predicted_problem
+from hvnas.search.strategies.predicted import (
+    Encoder,
+    Regressor,
+    Scaling,
+    UpperConfidenceEstimator,
+    predicted_problem,
+)
 from hvnas.search.strategies.predictor import Predictor, promising_batch
 from hvnas.testing.strategies import (
     LANDSCAPES,
@@ -151,8 +157,8 @@ def test_predicted_problem_is_exact_in_what_is_known() -> None:
     problem = replace(COUPLED.problem(), margin=0.1)
     rows = problem.space.sample(60, rng=np.random.default_rng(0))
     encoder, regressor = fitted(problem, rows)
-    optimist = Optimist(encoder, regressor, optimism=2.0, unit="points")
-    inner = predicted_problem(problem, optimist, pool=rows, seeds=rows[:3])
+    estimator = UpperConfidenceEstimator(encoder, regressor, optimism=2.0, unit="points")
+    inner = predicted_problem(problem, estimator, pool=rows, seeds=rows[:3])
     assert type(inner) is Problem
     new = problem.space.sample(50, rng=np.random.default_rng(9))
     exact, predicted = problem.evaluate(new), inner.evaluate(new)

@@ -170,7 +170,7 @@ def test_a_refusal_is_not_tried_again(cluster: None, strategy: str) -> None:
     problem = expensive_problem(LANDSCAPE, Refusing(0))
     archive = on_ray(problem, strategy, watcher=watcher)
     assert (archive.evaluated, watcher.failures) == (EVALS, [])
-    assert problem.asked.refused["too deep"] > 0
+    assert problem.refusals.refused["too deep"] > 0
     assert all(row[0] < 3 for row in archive.rows)
     with pytest.raises(ValueError, match="too deep"):
         on_ray(expensive_problem(LANDSCAPE, Refusing(0, deepest=0)), strategy, evals=60)

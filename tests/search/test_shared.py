@@ -54,7 +54,7 @@ def test_a_process_that_is_killed_loses_only_what_it_was_evaluating(
     storage = at("journal", tmp_path)
     dying = start(storage, evals=20, pause=60)
     study = SharedStudy(LANDSCAPE.problem(), storage, evals=20)
-    while len(study.news().claimed) == 0:
+    while len(study.changes().claimed) == 0:
         assert dying.poll() is None
         time.sleep(0.05)
     dying.kill()
@@ -73,13 +73,13 @@ def test_a_database_gives_up_the_claims_of_the_dead(tmp_path: Path, monkeypatch:
     storage = at("sqlite", tmp_path)
     dying = start(storage, evals=12, pause=60)
     study = SharedStudy(LANDSCAPE.problem(), storage, evals=12)
-    while len(study.news().claimed) == 0:
+    while len(study.changes().claimed) == 0:
         assert dying.poll() is None
         time.sleep(0.05)
     dying.kill()
     dying.communicate()
     assert search(storage, evals=12).evaluated == 12
-    assert not study.waiting or (study.news() and not study.waiting)
+    assert not study.waiting or (study.changes() and not study.waiting)
     assert {trial.state.name for trial in study._trials()} == {"COMPLETE", "FAIL"}
 
 
@@ -149,7 +149,7 @@ class TestAnotherProblem:
     def test_is_refused_under_the_same_name(self, tmp_path: Path) -> None:
         storage = at("journal", tmp_path)
         SharedStudy(LANDSCAPE.problem(), storage, evals=9, name="mine")
-        with pytest.raises(StorageError, match=r"mine is of another problem \(budget_ms: .*give another"):
+        with pytest.raises(StorageError, match=r"mine is of another problem \(budget_ms: .*choose another"):
             SharedStudy(LANDSCAPE.problem(budget_ms=3.0), storage, evals=9, name="mine")
 
     def test_of_somebody_else_is_refused(self, tmp_path: Path) -> None:
@@ -157,5 +157,5 @@ class TestAnotherProblem:
 
         store = parse_storage(at("sqlite", tmp_path)).open()
         optuna.create_study(study_name="theirs", storage=store)
-        with pytest.raises(StorageError, match="theirs is none of hvnas"):
+        with pytest.raises(StorageError, match="theirs is not one of hvnas"):
             SharedStudy(LANDSCAPE.problem(), at("sqlite", tmp_path), evals=9, name="theirs")

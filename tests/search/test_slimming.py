@@ -27,7 +27,7 @@ from hvnas.search.runs.session import Silent
 from hvnas.search.strategies.slimming import Slimming
 from hvnas.space import load_space
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, train_supernet
+from hvnas.supernet.run import start, train_supernet
 from hvnas.supernet.slimming import Moves
 from hvnas.testing import strategies
 from hvnas.testing.strategies import MemoryCheckpoint, StrategyConformance, WatchedProblem
@@ -57,7 +57,7 @@ def trained(out: Path, *, importance: bool) -> Path:
         bn_calib=8,
         importance=importance,
     )
-    train_supernet(begin(asked, out), device="cpu")
+    train_supernet(start(asked, out), device="cpu")
     return out
 
 

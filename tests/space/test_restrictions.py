@@ -96,7 +96,7 @@ def test_restrictions_must_narrow(case: str, restrict: Callable[..., Space]) -> 
 WRONG = {
     "unknown field": ({"stem": {}}, r"stem: unknown field"),
     "no values": ({"resolution": []}, r"resolution: must be a list with at least one value"),
-    "value twice": ({"counts": [1, 1]}, r"counts: a value stands twice"),
+    "value twice": ({"counts": [1, 1]}, r"counts: a value appears twice"),
     "not whole": ({"resolution": [32.5]}, r"resolution: must be a whole number from 1 to 4096, got 32\.5"),
     "unknown block": (
         {"blocks": {"mb4d": {"type": "mb4e"}}},

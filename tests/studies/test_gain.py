@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gain.contenders import FIXED, FOUND, RANDOM, Contender, Field, random_members, scaled_fixed_points
 from gain.output import Comparison, latency_lines, to_csv, verdict
-from gain.searching import Asked, searched, space_at
+from gain.searching import GainRequest, searched, space_at
 from gain.statistics import over_best, over_median
 from gain.timings import Timings, backend_of
 
@@ -79,7 +79,7 @@ def test_the_space_is_at_another_resolution(space: Space) -> None:
 
 
 def test_a_search_keeps_the_budget_that_nobody_named(space: Space, device: Device) -> None:
-    result = searched(space, device, Asked(evals=100, outside="allow"))
+    result = searched(space, device, GainRequest(evals=100, outside="allow"))
     assert device.latency(result.arch.lower()).ms <= result.budget_ms
     assert result.score([result.arch]).mean.shape == (1,)
 
@@ -124,7 +124,7 @@ def test_members_that_are_never_as_fast_are_told(space: Space, found: Contender,
 def test_a_fixed_point_is_scaled_until_it_is_measured_as_fast(
     space: Space, found: Contender, field: Field, device: Device
 ) -> None:
-    score = searched(space, device, Asked(evals=20, outside="allow")).score
+    score = searched(space, device, GainRequest(evals=20, outside="allow")).score
     (scaled,) = scaled_fixed_points(found, field, score=score, count=3, families=[FAMILY])
     assert scaled.role == FIXED and scaled.name == "efficientvit_b0"
     assert scaled.arch.resolution == 32 and scaled.arch != load_arch(scaled.name).with_(resolution=32)

@@ -14,10 +14,10 @@ import torch
 
 from hvnas._files import locked
 from hvnas.studies.alone import FILE, Alone, Standalone, draws, in_bins, quantile_centres
-from hvnas.studies.rank import LOCK, REPORT, RankOptions, RankReport, Subject, facts, rank, ranked
+from hvnas.studies.rank import LOCK, REPORT, RankOptions, RankReport, TrainedMembers, facts, rank, ranked
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, train_supernet
+from hvnas.supernet.run import start, train_supernet
 from hvnas.train.trainer import Trainer
 
 
@@ -38,7 +38,7 @@ def supernet(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         bn_calib=16,
         scheme="single-path",
     )
-    folder = begin(asked, tmp_path_factory.mktemp("rank") / "single")
+    folder = start(asked, tmp_path_factory.mktemp("rank") / "single")
     train_supernet(folder, device="cpu")
     return folder.path
 
@@ -171,7 +171,7 @@ def test_verdict_asks_for_half_of_another_seed() -> None:
     rng = np.random.default_rng(0)
     skill, bins = rng.normal(size=24), np.repeat([0, 1, 2], 8)
     truth = np.stack([skill + rng.normal(0, 0.1, 24) for _ in range(2)], 1)
-    subject = Subject((), (1.0, 2.0, 3.0), bins, truth)
+    subject = TrainedMembers((), (1.0, 2.0, 3.0), bins, truth)
     report = ranked(subject, {"good": skill, "blind": rng.normal(size=24)}, supernets=("good", "blind"))
     assert report.ceiling_within.value > 0.8
     assert report.holds("good")

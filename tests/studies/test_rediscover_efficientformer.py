@@ -12,14 +12,14 @@ import pytest
 
 from hvnas.space import load_space
 from hvnas.studies.rediscovery import rediscover_efficientformer
-from hvnas.studies.rediscovery.efficientformer import Blame, Rediscovery, blamed
+from hvnas.studies.rediscovery.efficientformer import Rediscovery, RefitWithFamily, blamed
 from hvnas.studies.rediscovery.output import to_csv, to_json, write
 from hvnas.studies.rediscovery.patterns import (
     BAND,
     PATTERNS,
     LayoutOf,
     forced,
-    held,
+    patterns_of,
     percentile,
     random_peers,
     shares,
@@ -74,7 +74,7 @@ def test_blame_lies_with_what_brings_the_pattern_back(back: set, said: str, stud
     name = next(iter(PATTERNS))
     layout = finding.found.layout
     blame = tuple(
-        Blame(s, latency, layout, dict.fromkeys(PATTERNS, float((s, latency) in back)))
+        RefitWithFamily(s, latency, layout, dict.fromkeys(PATTERNS, float((s, latency) in back)))
         for s, latency in ((True, False), (False, True), (True, True))
     )
     lacking = replace(finding, held={**finding.held, name: False}, blame=blame)
@@ -127,7 +127,7 @@ def test_what_is_missing_has_a_price(study: Rediscovery) -> None:
         if finding.price is None:
             continue
         price = finding.price
-        assert all(held(price.held.layout).values()) and price.held.ms <= study.models[0].paper.ms
+        assert all(patterns_of(price.held.layout).values()) and price.held.ms <= study.models[0].paper.ms
         assert price.points == pytest.approx(finding.found.top1 - price.held.top1, abs=1e-6)
         assert price.sd > 0 and (price.chance > 0.5) == (price.points > 0)
 

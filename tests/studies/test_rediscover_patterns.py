@@ -7,7 +7,7 @@ import pytest
 
 from hvnas.arch import Arch, load_arch
 from hvnas.space import Space, load_space
-from hvnas.studies.rediscovery.patterns import LayoutOf, distance, held, shares
+from hvnas.studies.rediscovery.patterns import LayoutOf, distance, patterns_of, shares
 
 MODELS = ("efficientformer_l1", "efficientformer_l3", "efficientformer_l7")
 
@@ -30,7 +30,7 @@ def changed(space: Space, model: str, **genes: object) -> Arch:
 def test_the_paper_s_models_lie_in_the_space_and_have_all_four(name: str, space: Space) -> None:
     arch = load_arch(name)
     assert arch in space
-    assert all(held(LayoutOf.of(arch)).values())
+    assert all(patterns_of(LayoutOf.of(arch)).values())
 
 
 def test_the_space_forces_none_of_the_patterns(space: Space) -> None:
@@ -55,7 +55,7 @@ def test_the_space_forces_none_of_the_patterns(space: Space) -> None:
     ],
 )
 def test_each_pattern_is_lost_by_what_breaks_it(genes: dict, lost: set, space: Space) -> None:
-    found = held(LayoutOf.of(changed(space, "efficientformer_l1", **genes)))
+    found = patterns_of(LayoutOf.of(changed(space, "efficientformer_l1", **genes)))
     assert {name for name, has in found.items() if not has} == lost
 
 

@@ -16,7 +16,7 @@ from hvnas.studies.rediscovery.output import to_json, write
 from hvnas.studies.rediscovery.patterns import PATTERNS
 from hvnas.studies.rediscovery.slimmed import REQUEST, WithSupernet, supernet_in, to_train, with_supernet
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, train_supernet
+from hvnas.supernet.run import start, train_supernet
 
 SHARE, EVALS = 0.5, 12
 WAYS = ["slimming", "supernet", "both", "all four"]
@@ -30,7 +30,7 @@ def small(space: str) -> SupernetRequest:
 
 @pytest.fixture(scope="module")
 def supernet(tmp_path_factory: pytest.TempPathFactory) -> InheritedEstimator:
-    folder = begin(small("metaformer-tiny"), tmp_path_factory.mktemp("supernet") / "net")
+    folder = start(small("metaformer-tiny"), tmp_path_factory.mktemp("supernet") / "net")
     assert train_supernet(folder).result.finished
     return supernet_in(folder.path)
 
@@ -95,7 +95,7 @@ def test_the_study_s_own_supernet_is_begun_once(tmp_path: Path) -> None:
 
 
 def test_another_supernet_is_not_taken_for_it(tmp_path: Path) -> None:
-    begin(small("metaformer-tiny"), tmp_path / "net")
+    start(small("metaformer-tiny"), tmp_path / "net")
     with pytest.raises(ValueError, match=r"epochs: the supernet in .* was begun with 1, not 24"):
         to_train(tmp_path / "net")
 
@@ -105,7 +105,7 @@ def test_a_space_without_a_choice_is_refused(tmp_path: Path) -> None:
     space.write_text(
         "schema: hvnas.space/1\nname: forced\nparent: metaformer-tiny\nstage: {global_depth: [1]}\n"
     )
-    begin(small(str(space)), tmp_path / "net")
+    start(small(str(space)), tmp_path / "net")
     with pytest.raises(ValueError, match="no stage the choice to attend"):
         supernet_in(tmp_path / "net")
 

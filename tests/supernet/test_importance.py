@@ -23,7 +23,7 @@ from hvnas.supernet.importance import (
     types_by_position,
 )
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, go_on, train_supernet
+from hvnas.supernet.run import resume, start, train_supernet
 from hvnas.supernet.trainer import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
 from hvnas.train.recipes import load_recipe
@@ -165,20 +165,20 @@ def test_trained_beside_a_supernet_that_stays_as_it_is(small: Supernet, data: Da
 
 
 def test_trained_with_a_supernet_and_saved_in_its_folder(tmp_path: Path) -> None:
-    folder = begin(asked(), tmp_path / "net")
+    folder = start(asked(), tmp_path / "net")
     assert folder.run.importance
     train_supernet(folder, device="cpu")
     loaded = importance_of(SupernetFolder(folder.path).load())
     assert loaded is not None
     assert loaded.scores() != Importance(folder.space()).scores()
     with pytest.raises(ValueError, match=r"importance: the supernet in .* was begun with True, not False"):
-        go_on(asked(importance=False), folder.path)
+        resume(asked(importance=False), folder.path)
 
 
 def test_a_cut_training_learns_the_same_importances(tmp_path: Path) -> None:
-    whole = begin(asked(), tmp_path / "whole")
+    whole = start(asked(), tmp_path / "whole")
     train_supernet(whole, device="cpu")
-    cut = begin(asked(), tmp_path / "cut")
+    cut = start(asked(), tmp_path / "cut")
     left = [True, False, True]  # stop after the second step
     assert not train_supernet(cut, device="cpu", stop=lambda: not left.pop()).result.finished
     assert train_supernet(cut, device="cpu").result.finished

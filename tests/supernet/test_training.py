@@ -22,7 +22,7 @@ from hvnas.space import load_space
 from hvnas.supernet import Supernet, recalibrate
 from hvnas.supernet.checkpoint import STATE, SupernetFolder
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, go_on, recipe_of, train_supernet
+from hvnas.supernet.run import recipe_of, resume, start, train_supernet
 from hvnas.supernet.schemes import list_schemes
 from hvnas.supernet.scoring import calibration_batches, inherited_top1
 from hvnas.supernet.trainer import SupernetTrainer, supernet_for
@@ -34,7 +34,7 @@ from hvnas.train.trainer import DivergedError, Progress
 Weights = dict[str, torch.Tensor]
 
 
-Asked = Callable[..., SupernetRequest]
+MakeRequest = Callable[..., SupernetRequest]
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def files(repo_root: Path) -> Path:
 
 
 @pytest.fixture
-def asked(files: Path) -> Asked:
+def asked(files: Path) -> MakeRequest:
     """What is asked of a training of 2 epochs of 3 steps."""
 
     def make(**changes: Any) -> SupernetRequest:
@@ -199,8 +199,8 @@ train_supernet(SupernetFolder(sys.argv[1]), device="cpu", save_every=0.0, progre
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_run_goes_on_to_the_same_bits(asked: Asked, tmp_path: Path) -> None:
-    folder = begin(asked(epochs=3), tmp_path / "killed")
+def test_a_killed_run_goes_on_to_the_same_bits(asked: MakeRequest, tmp_path: Path) -> None:
+    folder = start(asked(epochs=3), tmp_path / "killed")
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder.path)])
     while not folder.state.exists() and child.poll() is None:
         time.sleep(0.01)
@@ -208,18 +208,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(asked: Asked, tmp_path: Path) -> 
     assert child.wait() == -signal.SIGKILL, "killed while it ran"
 
     seen: list[Progress] = []
-    resumed = train_supernet(go_on(SupernetRequest(), folder.path), device="cpu", progress=seen.append)
+    resumed = train_supernet(resume(SupernetRequest(), folder.path), device="cpu", progress=seen.append)
     assert (seen[0].epoch, seen[0].step) > (1, 1), "it went on"
-    straight = begin(asked(epochs=3), tmp_path / "straight")
+    straight = start(asked(epochs=3), tmp_path / "straight")
     assert resumed == train_supernet(straight, device="cpu")
     # weights, their average, the optimiser's moments and the generators' states
     assert same(read_safetensors(folder.state), read_safetensors(straight.state))
 
 
 def test_a_loss_that_is_no_number_names_the_member_and_keeps_the_state(
-    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: MakeRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = begin(asked(), tmp_path / "run")
+    folder = start(asked(), tmp_path / "run")
     real = SupernetTrainer.backward
     good: list[bytes] = []
 
@@ -241,8 +241,8 @@ def test_a_loss_that_is_no_number_names_the_member_and_keeps_the_state(
     assert all(tensor.isfinite().all() for tensor in folder.load().state_dict().values())
 
 
-def test_a_folder_serves_one_training_at_a_time(asked: Asked, tmp_path: Path) -> None:
-    folder = begin(asked(epochs=1), tmp_path / "run")
+def test_a_folder_serves_one_training_at_a_time(asked: MakeRequest, tmp_path: Path) -> None:
+    folder = start(asked(epochs=1), tmp_path / "run")
     with locked(folder.lock), pytest.raises(ValueError, match="another process is at work") as caught:
         train_supernet(folder, device="cpu")
     assert "\n" not in str(caught.value)
@@ -269,18 +269,18 @@ def test_a_gradient_that_is_no_number_stops_before_the_weights_do(
     assert all(tensor.isfinite().all() for tensor in trainer.net.parameters())
 
 
-def test_a_supernet_of_another_space_is_refused(asked: Asked, tmp_path: Path, files: Path) -> None:
+def test_a_supernet_of_another_space_is_refused(asked: MakeRequest, tmp_path: Path, files: Path) -> None:
     space = yaml.safe_load((files / "small.yaml").read_text(encoding="utf-8"))
     mine = tmp_path / "mine.yaml"
     mine.write_text(yaml.safe_dump(space), encoding="utf-8")
-    folder = begin(asked(space=str(mine)), tmp_path / "run")
+    folder = start(asked(space=str(mine)), tmp_path / "run")
     train_supernet(folder, device="cpu", stop=stopping_after(1))
 
     space["stages"][0]["width"] = [24]
     mine.write_text(yaml.safe_dump(space), encoding="utf-8")
     difference = r"of another space: stages.0.width was \[24, 32\], is \[24\]; use the space"
     for use in (
-        lambda: go_on(SupernetRequest(space=str(mine)), folder.path),
+        lambda: resume(SupernetRequest(space=str(mine)), folder.path),
         lambda: train_supernet(SupernetFolder(folder.path), device="cpu"),
         lambda: SupernetFolder(folder.path).load(),
     ):
@@ -295,18 +295,18 @@ def test_a_supernet_of_another_space_is_refused(asked: Asked, tmp_path: Path, fi
 
 
 def test_a_state_of_another_run_is_refused(
-    asked: Asked, tmp_path: Path, make_trainer: Callable[..., SupernetTrainer]
+    asked: MakeRequest, tmp_path: Path, make_trainer: Callable[..., SupernetTrainer]
 ) -> None:
     file = tmp_path / "state.safetensors"
     make_trainer(scheme="single-path", checkpoint=file, stop=stopping_after(1)).run()
     with pytest.raises(ValueError, match="scheme was single-path, is single-path with 2 paths"):
         make_trainer(scheme="single-path", paths=2, checkpoint=file)
-    folder = begin(asked(), tmp_path / "run")
+    folder = start(asked(), tmp_path / "run")
     with pytest.raises(ValueError, match=r"epochs: the supernet in .* was begun with 2, not 9"):
-        go_on(asked(epochs=9), folder.path)
-    assert go_on(asked(), folder.path).run == folder.run
+        resume(asked(epochs=9), folder.path)
+    assert resume(asked(), folder.path).run == folder.run
     with pytest.raises(ValueError, match="holds a supernet already"):
-        begin(asked(), folder.path)
+        start(asked(), folder.path)
     with pytest.raises(ValueError, match=f"nothing is trained yet .{STATE} is missing"):
         folder.load()
 
@@ -326,15 +326,15 @@ def test_a_state_of_another_run_is_refused(
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_written(
-    asked: Asked, tmp_path: Path, changes: dict[str, Any], message: str
+    asked: MakeRequest, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        begin(asked(**changes), tmp_path / "run")
+        start(asked(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_that_was_tampered_with_names_the_field(asked: Asked, tmp_path: Path) -> None:
-    folder = begin(asked(batch=4), tmp_path / "run")
+def test_a_folder_that_was_tampered_with_names_the_field(asked: MakeRequest, tmp_path: Path) -> None:
+    folder = start(asked(batch=4), tmp_path / "run")
     assert training_of(recipe_of(folder.run)).batch == 4
     path = folder.path / "supernet.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
@@ -346,14 +346,14 @@ def test_a_folder_that_was_tampered_with_names_the_field(asked: Asked, tmp_path:
         _ = SupernetFolder(tmp_path).run
 
 
-def test_settings_without_a_say_are_named(asked: Asked, files: Path, tmp_path: Path) -> None:
+def test_settings_without_a_say_are_named(asked: MakeRequest, files: Path, tmp_path: Path) -> None:
     recipe = yaml.safe_load((files / "short.yaml").read_text())
     recipe["epochs"] = 1
     recipe["training"] |= {"head_dropout": 0.3, "loss": "sigmoid"}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
     said: list[str] = []
     for name in (str(tmp_path / "own.yaml"), str(files / "short.yaml")):
-        folder = begin(asked(recipe=name, epochs=1), tmp_path / Path(name).stem)
-        train_supernet(folder, say=said.append)
+        folder = start(asked(recipe=name, epochs=1), tmp_path / Path(name).stem)
+        train_supernet(folder, report=said.append)
     heard = [line for line in said if line.startswith("recipe")]
     assert len(heard) == 1 and heard[0].endswith("train without its loss, head_dropout")

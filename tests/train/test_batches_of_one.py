@@ -8,12 +8,12 @@ import pytest
 
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin as begin_supernet
-from hvnas.train.begin import begin
+from hvnas.supernet.run import start as start_supernet
 from hvnas.train.data import load_data
 from hvnas.train.fitting import check_batch
 from hvnas.train.recipes import load_recipe, with_batch
 from hvnas.train.request import TrainRequest
+from hvnas.train.starting import start
 from hvnas.train.trainer import Trainer, network_for
 
 SMALL = Path(__file__).parents[1] / "supernet" / "small.yaml"
@@ -37,7 +37,7 @@ def test_batch_norm_on_one_value_is_refused_before_anything_is_written(arch: Arc
     with pytest.raises(
         ValueError, match=r"^batch: one image a step, but \S+ has BatchNorm on a map of 1 x 1"
     ):
-        begin(request, tmp_path / "run")
+        start(request, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -80,5 +80,5 @@ def test_what_is_missing_is_named(arch: Arch) -> None:
 def test_a_supernet_is_not_begun(options: dict[str, int], said: str, tmp_path: Path) -> None:
     asked = SupernetRequest(space=str(SMALL), data="digits", **{"train_size": 20, "test_size": 10, **options})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=said):
-        begin_supernet(asked, tmp_path / "net")
+        start_supernet(asked, tmp_path / "net")
     assert not (tmp_path / "net").exists()

@@ -61,7 +61,7 @@ def test_a_run_that_was_killed_shows_one_curve(tmp_path: Path) -> None:
 def test_without_tensorboard_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     run, said = Run(), []
-    with recorded(run, tmp_path / "events", say=said.append):
+    with recorded(run, tmp_path / "events", report=said.append):
         run.go(6, loss=0.0)
     assert said == [MISSING]
     assert len(run.seen) == 8

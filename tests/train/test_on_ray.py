@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from hvnas.arch import load_arch, save_arch
-from hvnas.train.begin import begin
 from hvnas.train.folder import TrainFolder
 from hvnas.train.request import TrainRequest, Workers
 from hvnas.train.run import train_in_folder
+from hvnas.train.starting import start
 
 WORKERS = Workers(engine="ray", count=2, cpus=0.5)
 RECIPE = """
@@ -60,10 +60,10 @@ def test_two_workers_stop_and_go_on_to_the_same_curve(asked: TrainRequest, tmp_p
     from hvnas.train.on_ray import train_folder_on_ray
 
     with ray_cluster(cpus=2):
-        straight = train_folder_on_ray(begin(asked, tmp_path / "straight"), WORKERS)
+        straight = train_folder_on_ray(start(asked, tmp_path / "straight"), WORKERS)
         assert straight.result.finished
         assert [entry.epoch for entry in straight.result.history] == [1, 2, 3]
-        folder = begin(asked, tmp_path / "stopped")
+        folder = start(asked, tmp_path / "stopped")
         seen: list[Any] = []
         first = train_folder_on_ray(folder, WORKERS, progress=seen.append, stop=lambda: True)
         again = train_folder_on_ray(folder, WORKERS)
@@ -82,7 +82,7 @@ def test_what_is_wrong_in_a_worker_is_said_here(asked: TrainRequest, tmp_path: P
     from hvnas.parallel import ray_cluster
     from hvnas.train.on_ray import train_folder_on_ray
 
-    folder = begin(asked, tmp_path / "run")
+    folder = start(asked, tmp_path / "run")
     (tmp_path / "run" / "arch.yaml").write_text("schema: hvnas.arch/1\n", encoding="utf-8")
     with ray_cluster(cpus=2):
         with pytest.raises(ValueError, match=r"arch\.yaml"):

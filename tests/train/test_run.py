@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 
+from hvnas._files import locked
 from hvnas.arch import load_arch, save_arch
 from hvnas.nn import build
 from hvnas.nn.weights import save_weights
-from hvnas.train.begin import begin, default_out, go_on, network_of
 from hvnas.train.folder import TrainFolder, find_training
 from hvnas.train.request import TrainRequest
-from hvnas.train.run import held, train_in_folder
+from hvnas.train.run import train_in_folder
 from hvnas.train.score import evaluate
+from hvnas.train.starting import default_out, network_of, resume, start
 from hvnas.train.trainer import Progress
 
 RECIPE = """
@@ -42,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("place")
     save_arch(load_arch("efficientvit_b0").shrunk(), path / "net.yaml")
     (path / "short.yaml").write_text(RECIPE, encoding="utf-8")
-    train_in_folder(begin(asked(path), path / "whole"), device="cpu")
+    train_in_folder(start(asked(path), path / "whole"), device="cpu")
     return path
 
 
@@ -92,12 +93,12 @@ def test_the_folder_tells_what_was_trained_and_what_came_of_it(place: Path) -> N
 
 @pytest.mark.parametrize("steps", [2, 6])
 def test_a_stopped_training_goes_on_to_the_same_curve(place: Path, tmp_path: Path, steps: int) -> None:
-    folder = begin(asked(place), tmp_path / "run")
+    folder = start(asked(place), tmp_path / "run")
     first = train_in_folder(folder, device="cpu", stop=stopping_after(steps))
     assert not first.result.finished
     assert not folder.finished
     seen: list[Progress] = []
-    second = train_in_folder(go_on(TrainRequest(), tmp_path / "run"), device="cpu", progress=seen.append)
+    second = train_in_folder(resume(TrainRequest(), tmp_path / "run"), device="cpu", progress=seen.append)
     whole = TrainFolder(place / "whole").metrics()
     assert second.metrics["history"] == whole["history"]
     assert same_weights(folder.weights, place / "whole" / "model.safetensors")
@@ -131,34 +132,34 @@ def test_evaluation_repeats_the_top1_of_the_training(place: Path) -> None:
 
 
 def test_a_training_teaches_another(place: Path, tmp_path: Path) -> None:
-    folder = begin(asked(place, teacher=str(place / "whole"), epochs=1), tmp_path / "run")
+    folder = start(asked(place, teacher=str(place / "whole"), epochs=1), tmp_path / "run")
     assert folder.run.load_recipe().training.distillation.kind == "hard"  # type: ignore[union-attr]
     assert train_in_folder(folder, device="cpu").result.finished
     with pytest.raises(ValueError, match=r"teacher .*: knows the classes of shapes, not those of digits"):
-        begin(asked(place, data="digits", teacher=str(place / "whole")), tmp_path / "no")
+        start(asked(place, data="digits", teacher=str(place / "whole")), tmp_path / "no")
     with pytest.raises(ValueError, match=r"teacher efficientvit_b0: .* --teacher-weights"):
-        begin(asked(place, teacher="efficientvit_b0"), tmp_path / "no")
+        start(asked(place, teacher="efficientvit_b0"), tmp_path / "no")
     with pytest.raises(ValueError, match=r"recipe efficientformer: learns of a teacher.*--teacher none"):
-        begin(asked(place, recipe="efficientformer"), tmp_path / "no")
+        start(asked(place, recipe="efficientformer"), tmp_path / "no")
     assert not (tmp_path / "no").exists()
-    alone = begin(asked(place, recipe="efficientformer", teacher="none"), tmp_path / "alone")
+    alone = start(asked(place, recipe="efficientformer", teacher="none"), tmp_path / "alone")
     assert alone.run.load_recipe().training.distillation is None  # type: ignore[union-attr]
 
 
 def test_a_network_begins_with_weights_of_other_classes(place: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    folder = begin(
+    folder = start(
         asked(place, data="digits", weights=str(place / "whole" / "model.safetensors"), epochs=1),
         tmp_path / "run",
     )
-    outcome = train_in_folder(folder, device="cpu", say=said.append)
+    outcome = train_in_folder(folder, device="cpu", report=said.append)
     assert outcome.result.finished
     assert any("classifier begins anew" in line for line in said)
 
 
 def test_what_is_asked_for_again_must_be_the_same(place: Path) -> None:
     out = place / "whole"
-    assert go_on(asked(place), out).run.epochs == 3
+    assert resume(asked(place), out).run.epochs == 3
     for change, named in (
         ({"epochs": 5}, "epochs: the training in .* was begun with 3, not 5"),
         ({"data": "digits"}, "data: the training in"),
@@ -166,14 +167,14 @@ def test_what_is_asked_for_again_must_be_the_same(place: Path) -> None:
         ({"source": "efficientvit_b1"}, "network: the training in"),
     ):
         with pytest.raises(ValueError, match=named):
-            go_on(asked(place, **change), out)
+            resume(asked(place, **change), out)
     with pytest.raises(ValueError, match=r"holds a training already; continue it with --resume"):
-        begin(asked(place), out)
+        start(asked(place), out)
 
 
 def test_another_process_on_the_same_folder_is_refused(place: Path) -> None:
     folder = TrainFolder(place / "whole")
-    with held(folder), pytest.raises(ValueError, match="another process"), held(folder):
+    with locked(folder.lock), pytest.raises(ValueError, match="another process"), locked(folder.lock):
         pass
 
 
@@ -210,7 +211,7 @@ def test_a_pickle_is_not_opened(place: Path, tmp_path: Path, capsys: pytest.Capt
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         evaluate(str(place / "whole"), weights=str(disguised))
     with pytest.raises(ValueError, match="a pickle may run code"):
-        begin(asked(place, weights=str(file)), tmp_path / "run")
+        start(asked(place, weights=str(file)), tmp_path / "run")
     assert "it ran" not in capsys.readouterr().out
 
 
@@ -237,16 +238,16 @@ def test_an_unreadable_image_is_named_and_counted_or_stops(
         "test_size": None,
         "epochs": 1,
     }
-    folder = begin(asked(place, **fields), tmp_path / "run")
+    folder = start(asked(place, **fields), tmp_path / "run")
     said: list[str] = []
-    metrics = train_in_folder(folder, device="cpu", say=said.append).metrics
+    metrics = train_in_folder(folder, device="cpu", report=said.append).metrics
     assert metrics["skipped"]["count"] == 1
     assert metrics["skipped"]["images"][0][0].endswith("broken.png")
     assert "1 unreadable images left out" in said[0]
     assert "broken.png: " in said[0]
     assert folder.run.class_names == ["cat", "dog"]
     with pytest.raises(ValueError, match=r"broken.png: not a readable image"):
-        begin(asked(place, **fields, strict=True), tmp_path / "strict")
+        start(asked(place, **fields, strict=True), tmp_path / "strict")
     assert not (tmp_path / "strict").exists()
 
 
@@ -279,5 +280,5 @@ def test_weights_of_another_network_are_refused_before_anything_is_written(
     other = tmp_path / "other.safetensors"
     save_weights({"x": torch.zeros(2)}, other)
     with pytest.raises(ValueError, match=r"other.safetensors: these weights are of another network"):
-        begin(asked(place, weights=str(other)), tmp_path / "run")
+        start(asked(place, weights=str(other)), tmp_path / "run")
     assert not (tmp_path / "run").exists()

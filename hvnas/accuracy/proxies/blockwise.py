@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hvnas.accuracy.proxies.subject import Subject
+from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 # Called with what a block is given and what it returns: a map or tokens each.
 Visit = Callable[[Tensor, Tensor], None]
@@ -95,7 +95,7 @@ def _square(x: Tensor) -> Tensor | None:
     return x.transpose(1, 2).unflatten(2, (side, side)) if side**2 == x.shape[1] else None
 
 
-def run_blocks(subject: Subject, images: Tensor, visit: Visit, *, gradients: bool = False) -> None:
+def run_blocks(subject: ProbedNetwork, images: Tensor, visit: Visit, *, gradients: bool = False) -> None:
     """Run `images` through the network, batch norm on the batch's own statistics, and `visit` each block."""
     subject.model.train()
     with torch.set_grad_enabled(gradients), visiting(subject.blocks, visit, gradients=gradients):
@@ -122,7 +122,7 @@ def isotropy(features: Tensor) -> float:
     return float(torch.special.entr(eigenvalues / total).sum())
 
 
-def az_expressivity(subject: Subject) -> float:
+def az_expressivity(subject: ProbedNetwork) -> float:
     """``sum over blocks of H(p)``: the entropy of the normalised principal components of their outputs.
 
     Blocks of any kind: what counts is their output, a map's positions or tokens being the samples;
@@ -156,7 +156,7 @@ def stability(x: Tensor, y: Tensor, generator: torch.Generator) -> float | None:
     return 2.0 - norm - 1.0 / norm if norm > 0 else float("-inf")
 
 
-def az_trainability(subject: Subject) -> float:
+def az_trainability(subject: ProbedNetwork) -> float:
     """``mean over blocks of 2 - s - 1/s``, s the spectral norm of a block as a linear map of channels.
 
     A block is taken to act on the channels of every position alike, whatever convolution, linear or

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hvnas.accuracy.proxies.subject import Subject, attention_layers, layers
+from hvnas.accuracy.proxies.probed import ProbedNetwork, attention_layers, layers
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Flow:
         return (self.weight * self.gradient).abs().sum()
 
 
-def flows(subject: Subject) -> list[Flow]:
+def flows(subject: ProbedNetwork) -> list[Flow]:
     """Every convolution and linear layer of the network under ``R = sum_c f(1; |θ|)_c``, in float64.
 
     Norms are kept: LayerNorm and GroupNorm normalise, without which softmax attention overflows; batch norm
@@ -54,7 +54,7 @@ def _flow(layer: nn.Conv2d | nn.Linear, gradient: Tensor | None, attention: bool
     return Flow(weight, torch.zeros_like(weight) if gradient is None else gradient, attention)
 
 
-def synflow(subject: Subject) -> float:
+def synflow(subject: ProbedNetwork) -> float:
     """``log sum |θ ∘ dR/dθ|`` over the weights of all layers, ``R = sum_c f(1; |θ|)_c``.
 
     Convolutions and linear layers, those of attention included, count by their weights; softmax
@@ -81,7 +81,7 @@ def diversity(flow: Flow) -> float:
     )
 
 
-def dss(subject: Subject) -> float:
+def dss(subject: ProbedNetwork) -> float:
     """``log(sum over attention of ‖dR/dW‖_nuc ‖W‖_nuc + sum over the rest of sum |W ∘ dR/dW|)``.
 
     W are the absolute weights of a layer and R the sum of the outputs for an image of ones, as in

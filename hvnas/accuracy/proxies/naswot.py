@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hvnas.accuracy.proxies.subject import Subject
+from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 IMAGES = 16
 
@@ -56,7 +56,7 @@ class Codes(TorchDispatchMode):
         self.bits += units
 
 
-def agreement(subject: Subject, images: Tensor) -> Tensor:
+def agreement(subject: ProbedNetwork, images: Tensor) -> Tensor:
     """K_H ``[B, B]``: in how many bits the codes of two images agree."""
     subject.model.train()
     # attention in elementary operations: the fused kernels hide the softmax
@@ -65,7 +65,7 @@ def agreement(subject: Subject, images: Tensor) -> Tensor:
     return codes.agreement
 
 
-def naswot(subject: Subject) -> float:
+def naswot(subject: ProbedNetwork) -> float:
     """``log |det K_H|``, ``K_H[i, j] = c_i · c_j + (1 - c_i) · (1 - c_j)`` over 16 images.
 
     c_i is the binary code of image i: one bit for each unit of each nonlinearity, 1 where its input is

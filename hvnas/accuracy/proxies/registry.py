@@ -19,7 +19,7 @@ from hvnas.arch import Arch
 from hvnas.ops import Column, Program, evaluate_columns
 
 if TYPE_CHECKING:
-    from hvnas.accuracy.proxies.subject import Subject
+    from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 Array = NDArray[np.float64]
 
@@ -46,23 +46,23 @@ class ProbedProxy:
     """A score that a network with random weights gives on random images."""
 
     name: str
-    probe: Callable[[Subject], float]
+    probe: Callable[[ProbedNetwork], float]
 
     def score(self, network: Arch | Program, *, seed: int = 0) -> float:
         """The score of one network, nan where it cannot be computed; the same seed gives the same score.
 
         Raises ValueError for a bare Program.
         """
-        from hvnas.accuracy.proxies.subject import Subject
+        from hvnas.accuracy.proxies.probed import ProbedNetwork
 
         if isinstance(network, Program):
             raise ValueError(
                 f"{self.name}: needs a network to run, and a Program has no weights; pass its Arch"
             )
-        return self.score_subject(Subject.of(network, seed=seed))
+        return self.score_probed(ProbedNetwork.of(network, seed=seed))
 
-    def score_subject(self, subject: Subject) -> float:
-        """As `score`, for any torch module that `Subject.ready` made ready."""
+    def score_probed(self, subject: ProbedNetwork) -> float:
+        """As `score`, for any torch module that `ProbedNetwork.ready` made ready."""
         import torch
 
         try:
@@ -87,10 +87,12 @@ def register_count(
     return register
 
 
-def register_probe(name: str) -> Callable[[Callable[[Subject], float]], Callable[[Subject], float]]:
-    """Decorator: a function of a `Subject` is the proxy `name`."""
+def register_probe(
+    name: str,
+) -> Callable[[Callable[[ProbedNetwork], float]], Callable[[ProbedNetwork], float]]:
+    """Decorator: a function of a `ProbedNetwork` is the proxy `name`."""
 
-    def register(probe: Callable[[Subject], float]) -> Callable[[Subject], float]:
+    def register(probe: Callable[[ProbedNetwork], float]) -> Callable[[ProbedNetwork], float]:
         _PROXIES.add(name, ProbedProxy(name, probe))
         return probe
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hvnas.accuracy.proxies.subject import Subject, layers
+from hvnas.accuracy.proxies.probed import ProbedNetwork, layers
 
 BATCHES = 2
 IMAGES = 4
 
 
-def gradients(subject: Subject, images: Tensor, labels: Tensor) -> list[Tensor]:
+def gradients(subject: ProbedNetwork, images: Tensor, labels: Tensor) -> list[Tensor]:
     """The gradient of the mean cross-entropy of one batch for the weights of every layer.
 
     `labels` are whole numbers of any size, taken modulo the number of classes.
@@ -41,14 +41,14 @@ def inverse_variation(gradients_by_batch: Sequence[Tensor]) -> float:
     return math.log(total) if total != 0 else 0.0
 
 
-def _batches(subject: Subject) -> Iterator[list[Tensor]]:
+def _batches(subject: ProbedNetwork) -> Iterator[list[Tensor]]:
     subject.model.train()
     images, labels = subject.images(BATCHES * IMAGES), subject.labels(BATCHES * IMAGES)
     for batch, truth in zip(images.split(IMAGES), labels.split(IMAGES), strict=True):
         yield gradients(subject, batch, truth)
 
 
-def zico(subject: Subject) -> float:
+def zico(subject: ProbedNetwork) -> float:
     """``sum over layers of log sum over weights of E|g| / sqrt(Var|g|)``, over 2 batches of 4 images.
 
     g is the gradient of cross-entropy on one batch; mean and (population) variance are over batches.
@@ -58,7 +58,7 @@ def zico(subject: Subject) -> float:
 
     Source: "ZiCo: Zero-shot NAS via Inverse Coefficient of Variation on Gradients", 2301.11300, the
     definition at the end of section 3; published with real images and labels, here noise (see
-    `hvnas.accuracy.proxies.subject`). Known failure: every layer adds a positive term, so that it is
+    `hvnas.accuracy.proxies.probed`). Known failure: every layer adds a positive term, so that it is
     mostly a count of layers. Cost: two forward and backward passes of 4 images, and twice the memory of
     the weights.
     """

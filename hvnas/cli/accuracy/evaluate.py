@@ -19,7 +19,9 @@ def run(
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Estimate published networks with their family left out, and published ablations with their study.
+    """Show an estimator's error on published networks and ablations that it was not fitted on.
+
+    Networks are estimated with their family left out, ablations with their study left out.
 
     Errors are in points of top-1. Intervals in brackets are 5-95 % over families drawn with replacement.
     """

@@ -21,9 +21,7 @@ def run(
     proxy: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A proxy; repeat it for several. Default: all.")
     ] = None,
-    seed: Annotated[
-        int, typer.Option(help="What weights and images are drawn from.", min=0, max=MOST_SEED)
-    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights and images.", min=0, max=MOST_SEED)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score untrained networks with zero-cost proxies.

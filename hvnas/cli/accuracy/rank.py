@@ -18,7 +18,7 @@ def run(
 ) -> None:
     """Rank layouts whose params and MACs agree within 5 %.
 
-    The probability is that of the place, over what the published results leave open.
+    The probability of a place covers what the published results leave open.
     """
     from hvnas.accuracy import Surrogate, load_estimator
     from hvnas.accuracy.surrogate.surrogate import rank_probabilities

@@ -24,27 +24,28 @@ def run(
         Path,
         typer.Option(metavar="FILE", help="A CSV of measured times, at least 5 of whole networks."),
     ],
-    out: Annotated[Path, typer.Option(metavar="NAME.yaml", help="The device to write, a CSV beside it.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace a device that is there already.")] = False,
+    out: Annotated[
+        Path, typer.Option(metavar="NAME.yaml", help="The device file to write, with a CSV beside it.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing device.")] = False,
     force_protocol: Annotated[
         bool,
         typer.Option(
-            "--force-protocol", help="Take measurements of another compute unit, precision, batch or threads."
+            "--force-protocol",
+            help="Accept measurements of another compute unit, precision, batch or threads.",
         ),
     ] = False,
     unit: Annotated[
         Literal["us", "ms", "s"] | None,
-        typer.Option(
-            help="What the times are in. Default: ms, and a question where that makes no plausible device."
-        ),
+        typer.Option(help="Unit of the times. Default: ms; refused where that makes no plausible device."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fit a device to your own measurements.
 
-    Refits the parameters of a calibrated device to whole networks that you measured on yours, held near the
-    old ones, and shows the error before and after, each network left out of its own fit. The device is
-    written even where the error does not fall, with a warning. Use it with --device NAME.yaml.
+    Refits the parameters of a calibrated device to networks that you measured on yours, keeping them near the
+    old values, and shows the error before and after, each network left out of its own fit. If the error does
+    not fall, the device is written with a warning. Use it with --device NAME.yaml.
     """
     from hvnas.latency import load_device
     from hvnas.latency.calibration.recalibrate import check_protocol, check_unit, in_milliseconds, recalibrate
@@ -73,19 +74,19 @@ def run(
         _print(Screen(), base, made, out)
     if not made.improved:
         Screen(errors=True).line(
-            f"hvnas: warning: the refit lowers no error of networks left out: {base.name} does as well"
+            f"hvnas: warning: the refit lowers no error of left-out networks; {base.name} does as well"
         )
 
 
 def _check_target(out: Path, measurements: Path, *, force: bool) -> None:
     if out.suffix not in (".yaml", ".yml"):
-        raise Failure(f"{out}: a device's file ends in .yaml; name it so")
+        raise Failure(f"{out}: a device file must end in .yaml")
     check_output(out)
     if out.with_suffix(".csv").resolve() == measurements.resolve():
         raise Failure(f"{out}: its rows would replace {measurements}; choose another name")
     for path in (out, out.with_suffix(".csv")):
         if path.exists() and not force:
-            raise Failure(f"{path}: is there already; choose another name, or replace it with --force")
+            raise Failure(f"{path}: already exists; choose another name, or replace it with --force")
 
 
 def _parameters(device: Device) -> dict[str, float]:

@@ -20,18 +20,18 @@ def run(
     format_: Annotated[
         str, typer.Option("--format", metavar="coreml|onnx", help="What the device's runtime reads.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; the same again goes on.")],
-    networks: Annotated[int, typer.Option(help="Random networks of 0.1 to 3 GMACs.")] = 40,
-    blocks: Annotated[int, typer.Option(help="Blocks, two models each; 0 for none.")] = 100,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; run again to continue.")],
+    networks: Annotated[int, typer.Option(help="Number of random networks, of 0.1 to 3 GMACs.")] = 40,
+    blocks: Annotated[int, typer.Option(help="Number of blocks, two models each; 0 for none.")] = 100,
     depth: Annotated[int, typer.Option(help="Copies of a block in the larger of its models, >= 3.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of the draw and of the weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the networks drawn and of the weights.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write models to time on a device, with instructions.
 
     Fixed points of the space of at most 5 GMACs, random networks, and blocks that cover the space. The
     README.md in the folder says which tool to run on the device and how its results become a device here.
-    Stopped and run again, it goes on where it was.
+    Run again after a stop, it continues where it was.
     """
     from hvnas.latency.remote.suite import export_suite, plan_suite
     from hvnas.space import load_space
@@ -60,7 +60,7 @@ def _facts(suite: Suite, done: Exported, out: Path) -> dict[str, Any]:
 
 def _print(screen: Screen, suite: Suite, done: Exported, out: Path) -> None:
     kinds = [entry.kind for entry in suite.entries]
-    kept = f", {done.kept} of them there already" if done.kept else ""
+    kept = f", {done.kept} of them already written" if done.kept else ""
     screen.line(f"{out}: {kinds.count('model')} networks and {kinds.count('block')} block models{kept}")
     if suite.uncovered:
         shown = "; ".join(suite.uncovered[:3])

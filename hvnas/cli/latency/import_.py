@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def run(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="What a tool wrote, a model a file.")
+        list[Path], typer.Argument(metavar="FILE...", help="Files that a tool wrote, one per model.")
     ],
     form: Annotated[
         str,
@@ -36,25 +36,27 @@ def run(
     ] = None,
     kind: Annotated[str, typer.Option(metavar="model|block|op", help="What --key names.")] = "model",
     resolution: Annotated[int | None, typer.Option(help="Side of the input. Default: the model's.")] = None,
-    device: Annotated[str | None, typer.Option(help="As it is sold: 'iPhone 12'.")] = None,
-    os: Annotated[str | None, typer.Option("--os", help="System and version: 'iOS 16.5'.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="What ran the model, where the file is silent.")] = None,
+    device: Annotated[str | None, typer.Option(help="The device's name, such as 'iPhone 12'.")] = None,
+    os: Annotated[str | None, typer.Option("--os", help="System and version, such as 'iOS 16.5'.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="What ran the model, if the file does not say.")] = None,
     runtime_version: Annotated[str | None, typer.Option(help="Its version.")] = None,
     compute_unit: Annotated[str | None, typer.Option(help="cpu, gpu, all, ...")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, float16, int8, ...")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="How it was measured. Default: how the tool does.")
+        str | None, typer.Option(help="How it was measured. Default: the tool's way.")
     ] = None,
-    source: Annotated[str | None, typer.Option(help="Where it is from. Default: the file's name.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Where the numbers are from. Default: the file's name.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
-    """Make a CSV of measurements from what a benchmarking tool wrote.
+    """Convert the output of benchmarking tools to a CSV of measurements.
 
-    What a file states of device, runtime, precision, threads and batch is taken from it; what it does not
-    state must be given, and what is given must not contradict it. OUT is written whole or not at all.
+    Device, runtime, precision, threads and batch are taken from the file where it states them; the rest must
+    be given, and must not contradict the file. OUT is written whole or not at all.
     """
     from hvnas.latency.remote.importing import Given, import_files, load_format
     from hvnas.latency.remote.measurements import kind_of, write_measurements

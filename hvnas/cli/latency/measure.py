@@ -32,7 +32,7 @@ def run(
 ) -> None:
     """Measure a latency table of this host, which hvnas search and others take as --device NAME.yaml.
 
-    Cut at any time, the same command goes on where it was; what is measured by then can be loaded.
+    Stopped at any time, the same command continues; what is measured by then can be loaded.
     """
     from hvnas.latency.measure.backends import make_backend
     from hvnas.latency.measure.plan import make_plan

@@ -23,14 +23,14 @@ def run(
     networks: NETWORKS = 100,
     seed: SEED = 0,
     probe: Annotated[
-        bool, typer.Option(help="Time a few things of each kind, to tell how long all will take.")
+        bool, typer.Option(help="Time a few of each kind, to estimate how long all takes.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what hvnas latency measure would measure, and how long that takes on this host.
 
-    The keys of a space are the distinct ops and blocks of its members; where there are more than are to be
-    measured, those are chosen that cover the others.
+    The keys of a space are the distinct ops and blocks of its members. If there are more keys than to be
+    measured, those that cover the others are chosen.
     """
     from hvnas.latency.measure.backends import make_backend
     from hvnas.latency.measure.plan import make_plan
@@ -102,7 +102,7 @@ BLOCKS = Annotated[
     typer.Option(min=0, help="How many blocks to measure as stacks. Default: 60, for onnxruntime none."),
 ]
 NETWORKS = Annotated[int, typer.Option(help="How many whole networks to measure beside the ops.")]
-SEED = Annotated[int, typer.Option(min=0, help="The same seed plans the same.")]
+SEED = Annotated[int, typer.Option(min=0, help="The same seed gives the same plan.")]
 
 
 def blocks_for(backend: str, asked: int | None) -> int:

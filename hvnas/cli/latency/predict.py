@@ -33,16 +33,16 @@ def run(
         ),
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(help="Pixels a side. Default: the network's own, where it has one.")
+        int | None, typer.Option(help="Image side in pixels. Default: the network's own, if it has one.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the breakdown as .html, .png or .svg.")
     ] = None,
 ) -> None:
-    """Predict what a network takes on devices.
+    """Predict the latency of a network on devices.
 
-    Shows where the milliseconds go, by stage and by kind of op. Any torch module will do.
+    Shows where the milliseconds go, by stage and by kind of op. Works for any torch module.
     """
     from hvnas.latency import load_device
     from hvnas.latency.plots import check_target

@@ -15,21 +15,21 @@ def run(
     device: Annotated[str, typer.Option(metavar="NAME|FILE", help="The device: see hvnas devices.")],
     out: Annotated[Path, typer.Option(metavar="FILE.csv", help="The table to write.")],
     space: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Whose blocks: see hvnas spaces.")
+        str, typer.Option(metavar="NAME|FILE", help="The space whose blocks to list: see hvnas spaces.")
     ] = "hybrid-mobile",
     networks: Annotated[
         int, typer.Option(min=1, help="How many networks to draw; their blocks are the rows.")
     ] = 1000,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Write at most so many rows, those of the most used blocks.")
+        int | None, typer.Option(min=1, help="Write at most this many rows, for the most used blocks.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same networks.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write the lookup table of a device, block by block.
 
-    A row is a block on what it is given, with its milliseconds and the share of each kind of op. The fixed
-    cost is a row of its own: a network takes it once, plus its blocks.
+    A row is a block at its input size, with its milliseconds and the share of each kind of op. The fixed cost
+    has a row of its own: a network's latency is that cost once, plus its blocks.
     """
     from hvnas._files import write_atomic
     from hvnas.latency import load_device

@@ -43,19 +43,19 @@ class _Measured:
 def run(
     device: Annotated[str, typer.Option(metavar="NAME|FILE", help="The device: see hvnas devices.")],
     archs: Annotated[
-        int, typer.Option(min=2, help="How many networks to draw and measure, where the device is this host.")
+        int, typer.Option(min=2, help="How many networks to draw and measure if the device is this host.")
     ] = 40,
     space: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Where they are drawn from: see hvnas spaces.")
+        str, typer.Option(metavar="NAME|FILE", help="The space they are drawn from: see hvnas spaces.")
     ] = "hybrid-mobile",
     measurements: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A CSV of measured times instead.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads to measure with; they must be the table's.")
+        int | None, typer.Option(min=1, help="Threads to measure with; must match the table's.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same networks.")] = 0,
-    store: Annotated[bool, typer.Option(help="Keep the report in the device's file.")] = True,
+    store: Annotated[bool, typer.Option(help="Store the report in the device's file.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a scatter plot as .html, .png or .svg.")
@@ -63,8 +63,8 @@ def run(
 ) -> None:
     """Compare a device's predictions with measured times.
 
-    A table of this host is tried on networks that it was not built on: they are drawn, and measured twice.
-    Any other device needs --measurements. The report is kept in the device's file.
+    A table of this host is tested on newly drawn networks that it was not built on, each measured twice.
+    Any other device needs --measurements. The report is stored in the device's file.
     """
     from hvnas.latency import load_device
     from hvnas.latency.plots import check_target
@@ -74,7 +74,9 @@ def run(
     loaded = load_device(device)
     if threads is not None and threads != loaded.info.threads:
         own = "no number of threads" if loaded.info.threads is None else f"threads: {loaded.info.threads}"
-        raise Failure(f"{loaded.name} states {own}, not {threads}; choose a table that was measured so")
+        raise Failure(
+            f"{loaded.name} states {own}, not {threads}; choose a table measured with that many threads"
+        )
     if measurements is not None:
         measured = _read(measurements, loaded)
     else:

@@ -21,17 +21,19 @@ def run(
     supernets: Annotated[
         list[Path], typer.Argument(metavar="SUPERNET...", help="Folders of hvnas supernet train.")
     ],
-    out: Annotated[Path, typer.Option(help="The folder for results; called again, it goes on.")],
+    out: Annotated[Path, typer.Option(help="The folder for results; a second call continues.")],
     archs: Annotated[int, typer.Option(help="Networks, spread evenly over the bins.")] = 30,
     bins: Annotated[int, typer.Option(help="Bins of about equal MACs.")] = 3,
     macs: Annotated[
         list[float] | None,
-        typer.Option(help="The middle of a bin, in MACs; repeat it. Default: from random networks."),
+        typer.Option(help="The middle of a bin, in MACs; may be repeated. Default: from random networks."),
     ] = None,
-    spread: Annotated[float, typer.Option(help="How far from the middle a bin reaches, as a share.")] = 0.2,
-    seeds: Annotated[int, typer.Option(help="Trainings of each network by itself.")] = 2,
-    recipe: Annotated[str, typer.Option(help="Of those trainings.")] = "brief",
-    epochs: Annotated[int | None, typer.Option(help="Of those trainings. Default: the recipe's.")] = None,
+    spread: Annotated[float, typer.Option(help="Half the width of a bin, as a share of its middle.")] = 0.2,
+    seeds: Annotated[int, typer.Option(help="Stand-alone trainings of each network.")] = 2,
+    recipe: Annotated[str, typer.Option(help="Recipe of those trainings.")] = "brief",
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of those trainings. Default: the recipe's.")
+    ] = None,
     train_size: Annotated[
         int | None, typer.Option(help="Their training images. Default: the supernet's.")
     ] = None,
@@ -39,13 +41,15 @@ def run(
     top: Annotated[int, typer.Option(help="Networks of a bin that a score would choose.")] = 3,
     rival: Annotated[
         list[str] | None,
-        typer.Option(metavar="ESTIMATOR", help="What stands beside; repeat it. Default: counts to proxies."),
+        typer.Option(
+            metavar="ESTIMATOR", help="An estimator to compare; may be repeated. Default: counts to proxies."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="What the networks are drawn from.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the networks drawn.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Rank members of a space by inherited weights, and hold that against training each by itself.
+    """Rank members of a space by inherited weights, and compare with training each by itself.
 
     Several supernets of one space are ranked side by side, on the same networks.
     """
@@ -86,7 +90,7 @@ def _rank(supernets: list[Path], out: Path, options: RankOptions) -> RankReport:
                 stop=stop,
             )
 
-    return until_stopped(job, again=f"the same command with --out {out} goes on")
+    return until_stopped(job, again=f"continue with the same command and --out {out}")
 
 
 def show(report: RankReport, screen: Screen) -> None:

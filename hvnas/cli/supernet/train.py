@@ -11,7 +11,7 @@ import typer
 from hvnas import _numbers as numbers
 from hvnas.cli._request import takes
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli._training import JsonOption, carry_out, check_device
+from hvnas.cli._training import JsonOption, check_device, run_training
 from hvnas.supernet.request import SupernetRequest
 from hvnas.train.request import Workers
 
@@ -25,18 +25,18 @@ def run(
     request: SupernetRequest,
     *,
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --out.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one network whose slices are all members of a space.
 
-    A search then takes the folder as --estimator supernet:DIR. Stopped or killed, --resume goes on to the
-    same weights. At the end a few members are scored with and without BatchNorm recalibration.
+    A search then takes the folder as --estimator supernet:DIR. After an interruption, --resume continues to
+    the same weights. At the end a few members are scored with and without BatchNorm recalibration.
     """
-    from hvnas.supernet.run import begin, go_on
+    from hvnas.supernet import run
 
     check_device(request.workers)
-    folder = go_on(request, out) if resume else begin(request, out)
+    folder = run.resume(request, out) if resume else run.start(request, out)
     # Standard output carries the JSON object and nothing else.
     screen = Screen(errors=as_json)
     result = carry_on(folder, screen, request.workers)
@@ -59,10 +59,10 @@ def carry_on(folder: SupernetFolder, screen: Screen, workers: Workers | None = N
     told = partial(
         train,
         announce=lambda need: screen.remark(f"{folder.run.space}: {need}"),
-        say=Screen(errors=True).remark,
+        report=Screen(errors=True).remark,
     )
     again = f"hvnas supernet train --out {folder.path} --resume"
-    return carry_out(told, again=again, of=" of one member")
+    return run_training(told, again=again, of=" of one member")
 
 
 def _facts(result: SupernetResult, folder: SupernetFolder) -> dict[str, Any]:

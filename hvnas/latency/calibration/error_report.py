@@ -27,7 +27,7 @@ from hvnas.latency.calibration.calibrate import (
     networks,
     noise_floor,
 )
-from hvnas.latency.device import Rule, Student, fit_student
+from hvnas.latency.device import Rule, StudentT, fit_student_t
 from hvnas.latency.rows import Measurement
 
 
@@ -121,7 +121,7 @@ def _choice(fitted: Calibration) -> dict[str, Any]:
     }
 
 
-def left_out_students(fitted: Calibration) -> tuple[Student, Student]:
+def left_out_students(fitted: Calibration) -> tuple[StudentT, StudentT]:
     """The error in the gate and the error outside of it, family left out of fit and choice, four digits.
 
     In the gate e is that of every single measurement, which is what a user will make. Outside, where
@@ -134,13 +134,13 @@ def left_out_students(fitted: Calibration) -> tuple[Student, Student]:
     inside = np.array([np.log(ms / by_name[name]) for name, ms in measured if gate[name]])
     outside = np.log(nets.ms / predicted)[~nets.inside]
     return (
-        _rounded(fit_student(inside, families=len(set(nets.families[nets.inside])))),
-        _rounded(fit_student(outside, families=len(set(nets.families[~nets.inside])))),
+        _rounded(fit_student_t(inside, families=len(set(nets.families[nets.inside])))),
+        _rounded(fit_student_t(outside, families=len(set(nets.families[~nets.inside])))),
     )
 
 
-def _rounded(student: Student) -> Student:
-    return Student(*(float(f"{value:.4g}") for value in (student.df, student.loc, student.scale)))
+def _rounded(student: StudentT) -> StudentT:
+    return StudentT(*(float(f"{value:.4g}") for value in (student.df, student.loc, student.scale)))
 
 
 def _both(nets: Networks, predicted: Floats) -> dict[str, dict[str, float]]:

@@ -12,7 +12,7 @@ import numpy as np
 from hvnas._numbers import shortened
 from hvnas.latency.calibration.refit import AT_LEAST, Floats, leave_one_out, refit
 from hvnas.latency.columns import clean, column, list_columns
-from hvnas.latency.device import Device, DeviceInfo, Student
+from hvnas.latency.device import Device, DeviceInfo, StudentT
 from hvnas.latency.model import LinearModel
 from hvnas.latency.remote.measurements import MeasuredModel, ModelMeasurement
 from hvnas.latency.rows import Measurement
@@ -153,10 +153,10 @@ def _plain(value: object) -> object:
     return SAME.get(word, word)
 
 
-def _error(e: Floats) -> Student:
+def _error(e: Floats) -> StudentT:
     n = len(e)
     scale = max(MIN_SCALE, float(e.std(ddof=1)) * np.sqrt(1 + 1 / n))
-    return Student(df=n - 1.0, loc=float(f"{e.mean():.4g}"), scale=float(f"{scale:.4g}"))
+    return StudentT(df=n - 1.0, loc=float(f"{e.mean():.4g}"), scale=float(f"{scale:.4g}"))
 
 
 def _info(base: Device, models: Sequence[MeasuredModel]) -> DeviceInfo:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from hvnas._files import read_text, read_yaml
 from hvnas._names import shown
 from hvnas._numbers import shortened
-from hvnas.latency.device import DeviceInfo, Student, fit_student
+from hvnas.latency.device import DeviceInfo, StudentT, fit_student_t
 from hvnas.latency.files import SCHEMA, Errors
 from hvnas.latency.measure.backends import Backend
 from hvnas.latency.measure.plan import Plan
@@ -173,9 +173,9 @@ def _fit(plan: Plan, journal: Journal) -> tuple[OpModel, Fitted]:
 
 def _errors(fitted: Fitted) -> Errors:
     """Of networks left out; beyond the measured sizes the same location and scale, with Cauchy's tails."""
-    inside = fit_student(fitted.errors, families=len(fitted.errors))
+    inside = fit_student_t(fitted.errors, families=len(fitted.errors))
     df, loc, scale = (float(f"{value:.4g}") for value in (inside.df, inside.loc, inside.scale))
-    return Errors(inside=Student(df, loc, scale), outside=Student(1.0, loc, scale))
+    return Errors(inside=StudentT(df, loc, scale), outside=StudentT(1.0, loc, scale))
 
 
 def _block_scores(plan: Plan, times: dict[tuple[str, str], float], model: OpModel) -> dict[str, Any] | None:

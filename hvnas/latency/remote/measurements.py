@@ -134,7 +134,7 @@ def kind_of(text: str) -> Kind:
 
 
 def read_measurements(path: str | Path) -> tuple[ModelMeasurement, ...]:
-    """The rows of a CSV file with the columns `FIELDS`, checked; a row that stands twice is one row.
+    """The rows of a CSV file with the columns `FIELDS`, checked; a row that appears twice is one row.
 
     Raises ValueError naming file, row (the file's line, the header being 1) and field: columns that are
     missing, unknown or in another unit, times that are no number > 0, empty provenance, rows of different

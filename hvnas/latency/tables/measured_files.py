@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hvnas._files import read_text, write_atomic
-from hvnas.latency.device import Device, DeviceInfo, Rule, Student
+from hvnas.latency.device import Device, DeviceInfo, Rule, StudentT
 from hvnas.latency.files import SCHEMA, STRICT, DeviceFields, Errors, dump, hash_of, parse_fields, table_of
 from hvnas.latency.tables.op_model import COUNT, OUTSIDE, Context, OpModel
 from hvnas.latency.tables.op_regressor import Choice
@@ -65,7 +65,7 @@ class MeasuredFile(DeviceFields):
 
 
 # Of a table that is not complete nothing is known: half of what is measured lies beyond a factor of two.
-UNKNOWN = Student(df=1.0, loc=0.0, scale=0.6931)
+UNKNOWN = StudentT(df=1.0, loc=0.0, scale=0.6931)
 
 
 def measured_device(path: Path, data: dict[str, Any]) -> Device:
@@ -77,7 +77,7 @@ def measured_device(path: Path, data: dict[str, Any]) -> Device:
     table = table_of(path, parsed.rows)
     rows = read_op_rows(table, growing=not parsed.complete)
     if not rows:
-        raise ValueError(f"{table}: no op is measured yet; run hvnas latency measure again to go on")
+        raise ValueError(f"{table}: no op is measured yet; run hvnas latency measure again to continue")
     return Device(
         name=parsed.name,
         hash=hash_of(data, read_text(table)),

@@ -17,7 +17,7 @@ class EvaluationsFailed(ValueError):
 
 
 @dataclass
-class Tally:
+class FailureCount:
     """Counts failures, and ends a search in which there is nothing else.
 
     `told` is called with the row, int16 [1, genes], and the reason of every failure.
@@ -29,9 +29,9 @@ class Tally:
     first: str = ""
 
     @staticmethod
-    def told_to(progress: Progress) -> Tally:
-        """A tally that tells `progress`."""
-        return Tally(progress.failed)
+    def reporting_to(progress: Progress) -> FailureCount:
+        """A count that reports to `progress`."""
+        return FailureCount(progress.failed)
 
     def success(self) -> None:
         """A network was evaluated."""

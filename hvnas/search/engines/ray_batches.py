@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from hvnas.parallel import Failure, Pool, actor_pool
-from hvnas.search.engines.failures import EvaluationsFailed, Tally
+from hvnas.search.engines.failures import EvaluationsFailed, FailureCount
 from hvnas.search.engines.ray_tune import Answer, estimates_of, work_on
 from hvnas.search.evaluations import Archive, Evaluations
 from hvnas.search.problem import Accuracy, Problem
@@ -46,14 +46,18 @@ Batch = tuple[Rows, Accuracy]
 
 @contextmanager
 def ray_problem(
-    problem: Problem, engine: Engine, *, rows_per_call: int | None = None, tally: Tally | None = None
+    problem: Problem,
+    engine: Engine,
+    *,
+    rows_per_call: int | None = None,
+    failures: FailureCount | None = None,
 ) -> Iterator[Problem]:
     """`problem`, evaluating on actors inside of the block, which lies in one of `ray_cluster`.
 
     Of a cheap problem whole evaluations are sent, `rows_per_call` rows at once (256 unless given). Of an
     expensive one only the estimates of networks that are worth one, one network a call: a network whose
     estimate fails for good has a top-1 of -inf and is infeasible. An estimator that compares the networks of
-    a batch with each other, as successive halving does, so sees each network alone. `tally` is told of
+    a batch with each other, as successive halving does, so sees each network alone. `failures` is told of
     failures.
     """
     pool: Pool[Batch, Any] = actor_pool(
@@ -67,7 +71,7 @@ def ray_problem(
     with pool:
         size = rows_per_call or (_ROWS_PER_CALL if problem.cheap else 1)
         fields = {f.name: getattr(problem, f.name) for f in dataclasses.fields(problem)}
-        yield SpreadProblem(**fields, spread=Spread(pool, size, tally or Tally()))
+        yield SpreadProblem(**fields, spread=Spread(pool, size, failures or FailureCount()))
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Spread:
 
     pool: Pool[Batch, Any]
     size: int
-    tally: Tally
+    failures: FailureCount
 
     def outcomes(self, rows: Rows, accuracy: Accuracy = True) -> Iterator[tuple[Rows, Any]]:
         """Parts of `rows`, each with what the workers made of it, in order."""
@@ -113,17 +117,17 @@ class SpreadProblem(Problem):
         means, sds = [], []
         for batch, outcome in self.spread.outcomes(rows):
             if isinstance(outcome, Failure):
-                self.spread.tally.failure(batch, outcome.reason)
+                self.spread.failures.failure(batch, outcome.reason)
                 mean, sd = np.full(len(batch), -np.inf), np.zeros(len(batch))
             else:
-                self.spread.tally.success()
+                self.spread.failures.success()
                 mean, sd = self._estimates(batch, outcome)
             means.append(mean)
             sds.append(sd)
         return np.concatenate(means), np.concatenate(sds)
 
     def _estimates(self, rows: Rows, answers: list[Answer]) -> tuple[Floats, Floats]:
-        return estimates_of(self.asked, answers, [self.space.decode(row) for row in rows])
+        return estimates_of(self.refusals, answers, [self.space.decode(row) for row in rows])
 
 
 def _work_on_batches(problem: Problem) -> Callable[[Batch], Any]:
@@ -151,7 +155,7 @@ def run_on_ray(
     one worker; EvaluationsFailed where every evaluation fails.
     """
     from hvnas.parallel import ray_cluster
-    from hvnas.search.engines.failures import Tally
+    from hvnas.search.engines.failures import FailureCount
     from hvnas.search.engines.ray_tune import run_trials
 
     engine = engine or Engine(name="ray")
@@ -169,10 +173,10 @@ def run_on_ray(
                 checkpoint=checkpoint,
                 engine=engine,
             )
-        tally = Tally.told_to(progress)
-        with ray_problem(problem, engine, tally=tally) as spread:
+        failures = FailureCount.reporting_to(progress)
+        with ray_problem(problem, engine, failures=failures) as spread:
             archive = strategy.run(spread, evals=evals, seed=seed, progress=progress, checkpoint=checkpoint)
-        tally.check()
+        failures.check()
         return archive
 
 

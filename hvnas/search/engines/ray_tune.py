@@ -25,8 +25,8 @@ from hvnas.parallel import fitting, room
 from hvnas.parallel.actors import first_line
 from hvnas.parallel.cluster import environment, own_signals
 from hvnas.parallel.pool import reason_of
-from hvnas.search.engines.failures import Tally
-from hvnas.search.evaluations import Archive, Asked, Evaluations
+from hvnas.search.engines.failures import FailureCount
+from hvnas.search.evaluations import Archive, Evaluations, RefusalLog
 from hvnas.search.problem import Accuracy, Problem
 from hvnas.search.rows import Floats, Rows
 from hvnas.search.runs.checkpoint import Checkpoint, Stopped
@@ -115,8 +115,8 @@ class Desk:
         self.progress = progress
         self.checkpoint = checkpoint
         self.engine = engine
-        self.tally = Tally.told_to(progress)
-        self.tally.succeeded = run.archive.evaluated
+        self.failures = FailureCount.reporting_to(progress)
+        self.failures.succeeded = run.archive.evaluated
         self.out: dict[str, Proposal] = {}
         self.ready: Proposal | None = None
         self.attempts: Counter[int] = Counter()
@@ -184,7 +184,7 @@ class Desk:
         """A trial ended well with its worker's `work`. Raises ValueError where only refusals come."""
         proposal = self.out[trial]
         evaluations = evaluation_of(self.problem, proposal.row, work)
-        self.tally.success()
+        self.failures.success()
         del self.out[trial]
         self.run.tell(proposal, evaluations)
         self.progress.advanced(self.run.archive, evals=self.evals)
@@ -203,7 +203,7 @@ class Desk:
         self.run.fail(proposal, reason)
         if self.checkpoint.due():
             self._save()
-        self.tally.failure(proposal.row, reason)
+        self.failures.failure(proposal.row, reason)
 
     def _save(self) -> None:
         try:
@@ -224,7 +224,7 @@ class Desk:
         """Raise what was kept from Tune; EvaluationsFailed where every network failed."""
         if self.error is not None:
             raise self.error
-        self.tally.check()
+        self.failures.check()
 
 
 def _tune(desk: Desk, problem: Problem, engine: Engine) -> None:
@@ -401,8 +401,8 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answered:
-    """The estimator that says again, network by network, what workers heard; `unit` is that of theirs."""
+class ReplayedEstimator:
+    """The estimator that repeats, network by network, what workers heard; `unit` is theirs."""
 
     answers: Sequence[Answer]
     unit: str = "points"
@@ -425,12 +425,12 @@ def work_on(problem: Problem) -> Callable[[Rows, Accuracy], Any]:
 
 
 def _answer(problem: Problem, row: Rows) -> Answer:
-    asked = Asked()
+    refusals = RefusalLog()
     estimator: Any = problem.estimator
-    found = asked.estimate(
+    found = refusals.estimate(
         estimator, [problem.space.decode(row)], recipe=problem.recipe, scenario=problem.scenario
     )
-    return Answer(float(found[0][0]), float(found[1][0]), next(iter(asked.refused), None))
+    return Answer(float(found[0][0]), float(found[1][0]), next(iter(refusals.refused), None))
 
 
 def evaluation_of(problem: Problem, row: Rows, work: Any) -> Evaluations:
@@ -439,14 +439,16 @@ def evaluation_of(problem: Problem, row: Rows, work: Any) -> Evaluations:
         return Evaluations.stored(work)
     # Its features are tabulated once, and serve every such copy.
     kept = problem.with_seeds(problem.seeds)
-    answered: Any = Answered(work, problem.unit)
-    return replace(kept, estimator=answered).evaluate(row)
+    replayed: Any = ReplayedEstimator(work, problem.unit)
+    return replace(kept, estimator=replayed).evaluate(row)
 
 
-def estimates_of(asked: Asked, answers: Sequence[Answer], archs: Sequence[Arch]) -> tuple[Floats, Floats]:
-    """Mean and sd of each network, as `asked` would have had them from the estimator itself."""
+def estimates_of(
+    refusals: RefusalLog, answers: Sequence[Answer], archs: Sequence[Arch]
+) -> tuple[Floats, Floats]:
+    """Mean and sd of each network, as `refusals` would have had them from the estimator itself."""
     pairs = [
-        asked.estimate(Answered([answer]), [arch], recipe="", scenario="")
+        refusals.estimate(ReplayedEstimator([answer]), [arch], recipe="", scenario="")
         for answer, arch in zip(answers, archs, strict=True)
     ]
     means, sds = zip(*pairs, strict=True)

@@ -193,7 +193,7 @@ def _digest(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> int:
 
 @contextmanager
 def writing(
-    run: Path, hint: str = "put that right, then hvnas resume goes on from what was saved last"
+    run: Path, hint: str = "fix that, then continue with hvnas resume from what was saved last"
 ) -> Iterator[None]:
     """Make a failure to write into the folder of a run a ValueError of one line, which ends in `hint`."""
     try:

@@ -165,14 +165,14 @@ class RunFolder:
                 f"{self.path}: holds a run already; choose another name, or continue it with hvnas resume"
             )
         if self.path.exists() and not (self.path.is_dir() and self._is_bare()):
-            raise ValueError(f"{self.path}: is there already and holds no run; choose another name")
+            raise ValueError(f"{self.path}: exists and holds no run; choose another name")
 
     def _is_bare(self) -> bool:
         inside = [path for path in self.path.iterdir() if not _is_part(path)]
         return all(path.name == STATE and {p.name for p in path.iterdir()} <= {_LOCK} for path in inside)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Make the folder if need be and keep it to this process; ValueError where another one has it."""
         (self.path / STATE).mkdir(parents=True, exist_ok=True)
         with locked(self.path / STATE / _LOCK):

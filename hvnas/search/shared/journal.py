@@ -205,7 +205,9 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 def _damaged(path: Path, line: int, what: str) -> StorageError:
     if line <= 1:
-        return StorageError(f"{path}: line 1: {what}; this is not an Optuna journal, give another --storage")
+        return StorageError(
+            f"{path}: line 1: {what}; this is not an Optuna journal; choose another --storage"
+        )
     return StorageError(
         f"{path}: line {line}: {what}; the journal was damaged there: put a copy of it in its place, or give "
         "another --storage"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import optuna
     from sqlalchemy.engine import URL, Engine
 
-__all__ = ["ENVIRONMENT", "Heart", "Storage", "StorageError", "masked", "parse_storage"]
+__all__ = ["ENVIRONMENT", "Heartbeat", "Storage", "StorageError", "masked", "parse_storage"]
 
 
 # Run folders keep no password: resuming reads the whole URL here.
@@ -175,7 +175,7 @@ def parse_storage(text: str) -> Storage:
             raise StorageError(f"storage {text}: names no file; {_HOW}")
         return Storage(journal=Path(path).expanduser().resolve())
     if "://" not in text:
-        raise StorageError(f"storage {text}: is no storage; {_HOW}")
+        raise StorageError(f"storage {text}: is not a storage URL; {_HOW}")
     storage = _parse_url(text)
     if storage.url is None or "***" not in text:
         return storage
@@ -263,21 +263,21 @@ def _reason(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-class Heart:
-    """Says every few seconds that this process still works on its claims, where the storage notes that."""
+class Heartbeat:
+    """Notes every few seconds that this process still works on its claims, where the storage supports it."""
 
     def __init__(self, store: optuna.storages.BaseStorage) -> None:
         self._store: Any = store
         interval = getattr(store, "get_heartbeat_interval", lambda: None)()
-        self.hears = interval is not None
+        self.supported = interval is not None
         self._interval = float(interval or 0)
         self._claims: set[int] = set()
         self._stopped = Event()
         self._thread: Thread | None = None
 
-    def beat_for(self, claim: int) -> None:
+    def start(self, claim: int) -> None:
         """Beat for `claim` now and every few seconds."""
-        if not self.hears:
+        if not self.supported:
             return
         self.beat_once(claim)
         self._claims.add(claim)
@@ -287,10 +287,10 @@ class Heart:
 
     def beat_once(self, claim: int) -> None:
         """Beat for `claim` now."""
-        if self.hears:
+        if self.supported:
             self._store.record_heartbeat(claim)
 
-    def stop_for(self, claim: int) -> None:
+    def end(self, claim: int) -> None:
         self._claims.discard(claim)
 
     def stop(self) -> None:

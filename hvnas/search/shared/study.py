@@ -25,14 +25,15 @@ from hvnas._optuna import quiet_optuna
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.rows import Rows
 from hvnas.search.shared.journal import StorageError
-from hvnas.search.shared.storage import HEARTBEAT_SECONDS, Heart, parse_storage
+from hvnas.search.shared.storage import HEARTBEAT_SECONDS, Heartbeat, parse_storage
 from hvnas.search.shared.trials import (
     EVALUATION,
     KEY,
     REASON,
     ROW,
     WORKER,
-    Told,
+    FinishedTrial,
+    finished_trial,
     is_complete,
     is_open_or_told,
     is_running,
@@ -40,7 +41,6 @@ from hvnas.search.shared.trials import (
     row_of,
     seconds_of,
     to_plain,
-    told_by,
 )
 
 if TYPE_CHECKING:
@@ -49,17 +49,17 @@ if TYPE_CHECKING:
     from hvnas.search.problem import Problem
 
 _PROBLEM = "problem"
-# In a journal nobody hears a process die: a claim counts as given up once it is open for this many times the
+# A journal has no heartbeat: a claim counts as given up once it is open for this many times the
 # longest evaluation of the study, and at least so many seconds.
 _PATIENCE, _LEAST_PATIENCE = 3.0, 5.0
 
 
 @dataclass(frozen=True)
-class News:
+class StudyChanges:
     """What others did since the last look: rows that they claimed, int16 [n, genes], and finished trials."""
 
     claimed: Rows
-    told: Sequence[Told]
+    finished: Sequence[FinishedTrial]
 
 
 class SharedStudy:
@@ -87,7 +87,7 @@ class SharedStudy:
         self._longest = 0.0
         self._spent = 0
         self._cleaned = -float("inf")
-        self._heart = Heart(self._store)
+        self._heartbeat = Heartbeat(self._store)
 
     def _join(self, meaning: Mapping[str, Any], objectives: int) -> tuple[optuna.Study, bool]:
         import optuna
@@ -117,13 +117,14 @@ class SharedStudy:
             found = study.user_attrs.get(_PROBLEM)
         if found is None:
             raise StorageError(
-                f"storage {self.storage.reference}: the study {self.name} is none of hvnas; give another name"
+                f"storage {self.storage.reference}: the study {self.name} is not one of hvnas; "
+                "choose another name"
             )
         other = sorted(key for key in {*found, *meaning} if found.get(key) != meaning.get(key))
         if other:
             raise StorageError(
                 f"storage {self.storage.reference}: the study {self.name} is of another problem "
-                f"({other[0]}: {found.get(other[0])}, here {meaning.get(other[0])}); give another name"
+                f"({other[0]}: {found.get(other[0])}, here {meaning.get(other[0])}); choose another name"
             )
 
     def adopt(self, worker: str) -> None:
@@ -163,14 +164,14 @@ class SharedStudy:
             if taken or len(counted) >= self.evals:
                 self._end(mine, optuna.trial.TrialState.FAIL)
                 return None
-            self._heart.beat_for(mine)
+            self._heartbeat.start(mine)
             return mine
 
     def complete(self, claim: int, evaluations: Evaluations) -> bool:
         """Keep the evaluation; False where the claim had been given up and another process may have it."""
         import optuna
 
-        self._heart.stop_for(claim)
+        self._heartbeat.end(claim)
         values = [
             float(v) for v in np.nan_to_num(evaluations.costs[0], nan=np.inf, posinf=np.inf, neginf=-np.inf)
         ]
@@ -187,7 +188,7 @@ class SharedStudy:
         """End a claim without a result: for a `reason`, which counts as an evaluation, or given back."""
         import optuna
 
-        self._heart.stop_for(claim)
+        self._heartbeat.end(claim)
         try:
             with self.storage.reporting():
                 if reason is not None:
@@ -197,15 +198,15 @@ class SharedStudy:
             return
 
     @quiet_optuna()
-    def news(self) -> News:
+    def changes(self) -> StudyChanges:
         """What other processes did since the last call."""
         with self.storage.reporting():
             self._clean()
             trials = self._trials()
-            return self._news(trials)
+            return self._changes(trials)
 
-    def _news(self, trials: Sequence[optuna.trial.FrozenTrial]) -> News:
-        told, claimed = [], []
+    def _changes(self, trials: Sequence[optuna.trial.FrozenTrial]) -> StudyChanges:
+        finished, claimed = [], []
         now = time.monotonic()
         for trial in trials:
             if trial._trial_id in self._known or ROW not in trial.user_attrs:
@@ -221,10 +222,10 @@ class SharedStudy:
             if is_complete(trial):
                 self._longest = max(self._longest, seconds_of(trial))
                 if not mine:
-                    told.append(told_by(trial, len(self._genes)))
+                    finished.append(finished_trial(trial, len(self._genes)))
         self._spent = sum(map(self._counts, trials))
         rows = np.concatenate(claimed) if claimed else np.empty((0, len(self._genes)), dtype=np.int16)
-        return News(rows, told)
+        return StudyChanges(rows, finished)
 
     @property
     def spent(self) -> int:
@@ -236,18 +237,20 @@ class SharedStudy:
         """Whether another process is still at work on a claim, as of the last look."""
         return any(map(self._is_held, self._claims))
 
-    def everything(self) -> Told | None:
+    def everything(self) -> FinishedTrial | None:
         """All finished evaluations of the study in the order of their trials, as one batch."""
         with self.storage.reporting():
-            found = [told_by(trial, len(self._genes)) for trial in self._trials() if is_complete(trial)]
+            found = [
+                finished_trial(trial, len(self._genes)) for trial in self._trials() if is_complete(trial)
+            ]
         if not found:
             return None
         rows = np.concatenate([one.row for one in found])
-        return Told(rows, Evaluations.join([one.evaluations for one in found]), {})
+        return FinishedTrial(rows, Evaluations.join([one.evaluations for one in found]), {})
 
     def close(self) -> None:
-        """Stop the heart; open claims were ended before."""
-        self._heart.stop()
+        """Stop the heartbeat; open claims were ended before."""
+        self._heartbeat.stop()
 
     def _trials(self) -> list[optuna.trial.FrozenTrial]:
         """All trials, in the order of their numbers."""
@@ -257,7 +260,7 @@ class SharedStudy:
         self._store.set_trial_state_values(trial_id, state)
 
     def _clean(self) -> None:
-        """Give up the claims of processes whose heart has stopped, where the storage hears it."""
+        """Give up the claims of processes whose heartbeat has stopped, where the storage notes it."""
         import optuna
 
         if time.monotonic() - self._cleaned < HEARTBEAT_SECONDS:
@@ -267,7 +270,7 @@ class SharedStudy:
         for claim, seen in self._claims.items():
             # Who died before the first beat is never found stale; who lives beats on after ours.
             if now - seen > HEARTBEAT_SECONDS and claim not in self._touched:
-                self._heart.beat_once(claim)
+                self._heartbeat.beat_once(claim)
                 self._touched.add(claim)
 
     def _counts(self, trial: optuna.trial.FrozenTrial) -> bool:
@@ -278,7 +281,7 @@ class SharedStudy:
 
     def _is_held(self, claim: int) -> bool:
         """Whether another's open claim is to be waited for."""
-        if self._heart.hears:
+        if self._heartbeat.supported:
             return True
         patience = max(_LEAST_PATIENCE, _PATIENCE * self._longest)
         return time.monotonic() - self._claims[claim] < patience

@@ -19,7 +19,7 @@ ROW, KEY, WORKER, EVALUATION, REASON = "row", "key", "worker", "evaluation", "re
 
 
 @dataclass(frozen=True)
-class Told:
+class FinishedTrial:
     """A finished trial: its row int16 [1, genes], its evaluation, what the sampler had noted of it."""
 
     row: Rows
@@ -42,14 +42,14 @@ def row_of(trial: optuna.trial.FrozenTrial, genes: int) -> Rows:
     return row
 
 
-def told_by(trial: optuna.trial.FrozenTrial, genes: int) -> Told:
+def finished_trial(trial: optuna.trial.FrozenTrial, genes: int) -> FinishedTrial:
     """What a finished trial holds. Raises ValueError naming the trial where that is no evaluation."""
     row = row_of(trial, genes)
     try:
         evaluation = from_plain(trial.user_attrs[EVALUATION])
     except (TypeError, ValueError, KeyError, OverflowError):
         raise ValueError(f"trial {trial.number}: evaluation: cannot be read; the trial was damaged") from None
-    return Told(row, evaluation, trial.system_attrs)
+    return FinishedTrial(row, evaluation, trial.system_attrs)
 
 
 def is_running(trial: optuna.trial.FrozenTrial) -> bool:

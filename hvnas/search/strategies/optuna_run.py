@@ -75,7 +75,7 @@ class OptunaRun:
         self.sampler = SamplerStudy(problem, kind, evals=evals, seed=_seed_in(shared, seed))
         self._learn()
         random = min(max(_LEAST_RANDOM, evals // 20), _MOST_RANDOM)
-        self.sampler.begin(problem.seeds, random=random - self.archive.evaluated)
+        self.sampler.start(problem.seeds, random=random - self.archive.evaluated)
 
     @property
     def study(self) -> optuna.Study:
@@ -222,13 +222,13 @@ class OptunaRun:
         """Take over what other processes claimed and found."""
         if self.shared is None:
             return
-        news = self.shared.news()
-        for row in news.claimed:
-            self.sampler.is_new(row[None])
-        for told in news.told:
-            self.sampler.is_new(told.row)
-            self.archive.add(told.row, told.evaluations)
-            self.sampler.add(told.row, told.evaluations, told.marks)
+        changes = self.shared.changes()
+        for row in changes.claimed:
+            self.sampler.add_if_new(row[None])
+        for trial in changes.finished:
+            self.sampler.add_if_new(trial.row)
+            self.archive.add(trial.row, trial.evaluations)
+            self.sampler.add(trial.row, trial.evaluations, trial.marks)
 
 
 def settled(evaluations: Evaluations) -> Evaluations:

@@ -75,7 +75,7 @@ class SamplerStudy:
             sampler=self.kind.make(self.evals, seed),
         )
 
-    def begin(self, rows: Rows, *, random: int) -> None:
+    def start(self, rows: Rows, *, random: int) -> None:
         """Propose `rows` [n, genes] first, then `random` networks where the sampler begins with such."""
         self._queue.extend(rows)
         if self.kind.startup and random > 0:
@@ -88,12 +88,12 @@ class SamplerStudy:
         """
         while self._queue:
             row = self._queue.popleft()[None]
-            if self.is_new(row):
+            if self.add_if_new(row):
                 return self._trial_of(row), row
         for _ in range(1 + _MAX_REPEATS):
             trial = self.study.ask(self.distributions)
             row = self.row_of(trial.params)
-            if self.is_new(row):
+            if self.add_if_new(row):
                 return trial, row
             self._tell_repeat(trial, row)
         if self.kind.scalar:
@@ -102,7 +102,7 @@ class SamplerStudy:
         row = self._mutant(row)
         return (self._trial_of(row) if len(row) else None), row
 
-    def is_new(self, row: Rows) -> bool:
+    def add_if_new(self, row: Rows) -> bool:
         """Whether `row` [1, genes] was never seen; from now on it was."""
         return bool(self._seen.add(row_keys(row))[0])
 
@@ -190,7 +190,7 @@ class SamplerStudy:
 
     def _take_first_new(self, rows: Rows) -> Rows:
         for i in range(len(rows)):
-            if self.is_new(rows[i : i + 1]):
+            if self.add_if_new(rows[i : i + 1]):
                 return rows[i : i + 1]
         return rows[:0]
 

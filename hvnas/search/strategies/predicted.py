@@ -201,7 +201,7 @@ def _unset(_: Any) -> None:
     """The genes of a network are no sum over its ops."""
 
 
-class Optimist:
+class UpperConfidenceEstimator:
     """Estimates the regressor's mean plus `optimism` standard deviations, from columns.
 
     The genes' encodings are columns too, which only the features of `predicted_problem` know to compute.
@@ -238,7 +238,9 @@ class _Pooled:
         return self._pool[rng.integers(len(self._pool), size=n)]
 
 
-def predicted_problem(problem: Problem, estimator: Optimist, *, pool: Rows, seeds: Rows) -> Problem:
+def predicted_problem(
+    problem: Problem, estimator: UpperConfidenceEstimator, *, pool: Rows, seeds: Rows
+) -> Problem:
     """`problem` with a predicted accuracy; latencies, sizes and rules are exact, as there.
 
     Its random architectures come from `pool`, canonical rows [n, genes].

@@ -20,7 +20,13 @@ from hvnas.search.rows import Bools, Floats, Keys, Rows, SeenSet, distinct, rand
 from hvnas.search.runs.checkpoint import Checkpoint, State
 from hvnas.search.runs.session import Progress, Silent
 from hvnas.search.strategies.evolution import Evolution
-from hvnas.search.strategies.predicted import Encoder, Optimist, Regressor, Scaling, predicted_problem
+from hvnas.search.strategies.predicted import (
+    Encoder,
+    Regressor,
+    Scaling,
+    UpperConfidenceEstimator,
+    predicted_problem,
+)
 from hvnas.search.strategies.registry import Strategy
 
 # Random architectures to draw from, and those of them that breed.
@@ -193,8 +199,10 @@ class _Run:
 
     def candidates(self, learnt: Regressor, rng: np.random.Generator) -> Rows:
         """The unseen part of the predicted front's best end, best last."""
-        optimist = Optimist(self.encoder, learnt, optimism=self.settings.optimism, unit=self.problem.unit)
-        inner = predicted_problem(self.problem, optimist, pool=self.pool, seeds=self.archive.rows)
+        estimator = UpperConfidenceEstimator(
+            self.encoder, learnt, optimism=self.settings.optimism, unit=self.problem.unit
+        )
+        inner = predicted_problem(self.problem, estimator, pool=self.pool, seeds=self.archive.rows)
         seed = int(rng.integers(2**31))
         found = Evolution().run(
             inner, evals=self.settings.inner, seed=seed, progress=Silent(), checkpoint=Checkpoint()

@@ -114,7 +114,7 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Again:
+class FamilyRestored:
     """The same with the family's rows given back to the regression, to the large-data shift, or to both."""
 
     regression: bool
@@ -131,7 +131,7 @@ class LayoutRanks:
     layouts: Mapping[str, Match]
     rows: int
     protocols: tuple[Protocol, ...]
-    again: Mapping[str, tuple[Again, ...]]
+    again: Mapping[str, tuple[FamilyRestored, ...]]
 
 
 def rediscover_coatnet() -> LayoutRanks:
@@ -147,7 +147,7 @@ def rediscover_coatnet() -> LayoutRanks:
         rows=len(seen.evidence) - len(unseen.evidence),
         protocols=protocols,
         again={
-            each.name: _again(seen, unseen, values, each.recipe)
+            each.name: _family_restored(seen, unseen, values, each.recipe)
             for each in protocols
             if each.columns["combined"].order[0] != CHOSEN
         },
@@ -249,7 +249,9 @@ def _tau(what: str, drawn: Mapping[str, Array], means: Mapping[str, Array]) -> T
     return Tau(what, column, float(kendalltau(means[column][at], known)[0]), float(low), float(high))
 
 
-def _again(seen: Surrogate, unseen: SurrogateWithout, values: Array, recipe: str) -> tuple[Again, ...]:
+def _family_restored(
+    seen: Surrogate, unseen: SurrogateWithout, values: Array, recipe: str
+) -> tuple[FamilyRestored, ...]:
     whole = SurrogateWithout(seen.evidence, seen.thetas, seen.sd_scale, {}, shift=large_data_shift())
     found = []
     for regression, shift in ((True, False), (False, True), (True, True)):
@@ -259,7 +261,7 @@ def _again(seen: Surrogate, unseen: SurrogateWithout, values: Array, recipe: str
         combined = columns["combined"]
         place = combined.order.index(CHOSEN) + 1
         first = combined.chances[CHOSEN][0]
-        found.append(Again(regression, shift, place, first, {c: columns[c].order for c in COLUMNS}))
+        found.append(FamilyRestored(regression, shift, place, first, {c: columns[c].order for c in COLUMNS}))
     return tuple(found)
 
 
@@ -282,7 +284,7 @@ def verdict(study: LayoutRanks) -> list[str]:
     return said
 
 
-def _blamed(again: Sequence[Again]) -> str:
+def _blamed(again: Sequence[FamilyRestored]) -> str:
     back = {(a.regression, a.shift): a.place == 1 for a in again}
     if back[True, False] or back[False, True]:
         which = [n for n, key in (("regression", (True, False)), ("shift", (False, True))) if back[key]]

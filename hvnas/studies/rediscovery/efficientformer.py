@@ -36,7 +36,7 @@ from hvnas.studies.rediscovery.patterns import (
     LayoutOf,
     distance,
     forced,
-    held,
+    patterns_of,
     percentile,
     random_peers,
     shares,
@@ -56,7 +56,7 @@ OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Sight:
+class NetworkSummary:
     """A network with its layout and what is predicted of it."""
 
     arch: Arch
@@ -68,7 +68,7 @@ class Sight:
     macs: int
 
     @classmethod
-    def of(cls, problem: Problem, arch: Arch) -> Sight:
+    def of(cls, problem: Problem, arch: Arch) -> NetworkSummary:
         """What `problem` says of a member of its space."""
         found = problem.evaluate(problem.space.encode(arch)[None])
         return cls(
@@ -83,7 +83,7 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Peers:
+class RandomMembers:
     """Random members of equal latency: their predicted top-1 and ms, and the share with each pattern.
 
     `top1_percentile` is where the paper's model stands among them by predicted top-1, `objective_percentile`
@@ -102,7 +102,7 @@ class Peers:
 
 
 @dataclass(frozen=True)
-class Blame:
+class RefitWithFamily:
     """Searches with one estimator, or both, fitted with the family again.
 
     `layout` is of the first seed's best network, `held` the share of seeds whose best has each pattern.
@@ -115,14 +115,14 @@ class Blame:
 
 
 @dataclass(frozen=True)
-class Price:
+class PatternCost:
     """What the four patterns cost: the best network found that has all, beside the best one found.
 
     `points` of top-1 more than it has the best one, give or take `sd`, in which what the estimates share has
     cancelled; `chance` is that of this being more than nothing.
     """
 
-    held: Sight
+    held: NetworkSummary
     points: float
     sd: float
     chance: float
@@ -142,16 +142,16 @@ class Finding:
     """
 
     gate: Gate
-    found: Sight
+    found: NetworkSummary
     held: dict[str, bool]
     distance: Distance
     front: int
     front_shares: dict[str, float]
     front_top1: Floats
     front_ms: Floats
-    peers: Peers | None
-    blame: tuple[Blame, ...] = ()
-    price: Price | None = None
+    peers: RandomMembers | None
+    blame: tuple[RefitWithFamily, ...] = ()
+    price: PatternCost | None = None
     seeds: tuple[dict[str, bool], ...] = ()
 
     @property
@@ -165,7 +165,7 @@ class ModelResult:
     """One of the paper's models, and what was found at its latency."""
 
     name: str
-    paper: Sight
+    paper: NetworkSummary
     held: dict[str, bool]
     findings: tuple[Finding, ...]
 
@@ -278,32 +278,32 @@ def rediscover_efficientformer(
 def _model(setting: Setting, name: str, on_step: OnStep | None) -> ModelResult:
     arch = load_arch(name)
     ms = setting.device.device.latency(arch.lower()).ms
-    paper = Sight.of(setting.problem(ms, "off"), arch)
+    paper = NetworkSummary.of(setting.problem(ms, "off"), arch)
     findings = []
     for gate in setting.gates:
         if on_step:
             on_step(f"{name}, {ms:.3f} ms, gate {gate}")
         findings.append(_finding(setting, paper, gate))
-    return ModelResult(name, paper, held(paper.layout), tuple(findings))
+    return ModelResult(name, paper, patterns_of(paper.layout), tuple(findings))
 
 
-def _finding(setting: Setting, paper: Sight, gate: Gate) -> Finding:
+def _finding(setting: Setting, paper: NetworkSummary, gate: Gate) -> Finding:
     results = [setting.search(paper.ms, gate, seed=seed) for seed in range(setting.seeds)]
     result = max(results, key=lambda r: r.best.objective)
     problem = result.problem
-    found = Sight.of(problem, result.best.arch)
+    found = NetworkSummary.of(problem, result.best.arch)
     front = [LayoutOf.of(setting.space.decode(row)) for row in result.archive.rows]
     finding = Finding(
         gate=gate,
         found=found,
-        held=held(found.layout),
+        held=patterns_of(found.layout),
         distance=distance(paper.layout, found.layout),
         front=len(front),
         front_shares=shares(front),
         front_top1=result.archive.evaluations.top1,
         front_ms=result.archive.evaluations.ms,
         peers=None if gate == "others" else _peers(setting, paper, gate),
-        seeds=tuple(held(LayoutOf.of(r.best.arch)) for r in results),
+        seeds=tuple(patterns_of(LayoutOf.of(r.best.arch)) for r in results),
     )
     # Both gates that count admit the same networks: one of them tells whom to blame.
     if finding.missing and gate != "others":
@@ -311,13 +311,13 @@ def _finding(setting: Setting, paper: Sight, gate: Gate) -> Finding:
     return finding
 
 
-def _peers(setting: Setting, paper: Sight, gate: Gate) -> Peers:
+def _peers(setting: Setting, paper: NetworkSummary, gate: Gate) -> RandomMembers:
     problem = setting.problem(paper.ms, gate)
     rows = random_peers(problem, ms=paper.ms, n=setting.peers, seed=0)
     found = problem.evaluate(rows)
     layouts = [LayoutOf.of(setting.space.decode(row)) for row in rows[:COUNTED]]
     better = [LayoutOf.of(setting.space.decode(row)) for row in rows[found.top1 > paper.top1][:COUNTED]]
-    return Peers(
+    return RandomMembers(
         top1=found.top1,
         ms=found.ms,
         shares=shares(layouts),
@@ -332,7 +332,7 @@ def _means(rows: Sequence[tuple[int, ...]]) -> tuple[float, ...]:
     return tuple(np.mean(rows, axis=0).tolist()) if rows else (float("nan"),) * 4
 
 
-def _blame(setting: Setting, paper: Sight, gate: Gate) -> tuple[Blame, ...]:
+def _blame(setting: Setting, paper: NetworkSummary, gate: Gate) -> tuple[RefitWithFamily, ...]:
     """The same search with the family given back to the surrogate, to the device, and to both."""
     found = []
     for surrogate, latency in ((True, False), (False, True), (True, True)):
@@ -342,11 +342,11 @@ def _blame(setting: Setting, paper: Sight, gate: Gate) -> tuple[Blame, ...]:
             LayoutOf.of(setting.search(ms, gate, seed=seed, device=device, seen=surrogate).best.arch)
             for seed in range(setting.seeds)
         ]
-        found.append(Blame(surrogate, latency, layouts[0], shares(layouts)))
+        found.append(RefitWithFamily(surrogate, latency, layouts[0], shares(layouts)))
     return tuple(found)
 
 
-def _price(setting: Setting, paper: Sight, gate: Gate, best: Sight) -> Price:
+def _price(setting: Setting, paper: NetworkSummary, gate: Gate, best: NetworkSummary) -> PatternCost:
     """The same search among networks that have all four patterns."""
     within = replace(setting, space=forced(setting.space))
     found = [
@@ -354,12 +354,12 @@ def _price(setting: Setting, paper: Sight, gate: Gate, best: Sight) -> Price:
         for seed in range(setting.seeds)
     ]
     result = max(found, key=lambda r: r.best.objective)
-    held_ = Sight.of(result.problem, result.best.arch)
+    held_ = NetworkSummary.of(result.problem, result.best.arch)
     judge = Estimating(setting.surrogate)
     beliefs = judge.beliefs([held_.arch, best.arch], recipe=setting.recipe, scenario="imagenet1k")
     own = beliefs.judge(base=0, equal=np.array([True, True]))[1]
     assert own.delta_sd is not None and own.p_better is not None, "the surrogate states its sd"
-    return Price(held_, own.delta, own.delta_sd, own.p_better)
+    return PatternCost(held_, own.delta, own.delta_sd, own.p_better)
 
 
 def _outside(gate: Gate) -> Literal["forbid", "allow"]:

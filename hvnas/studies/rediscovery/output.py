@@ -11,7 +11,14 @@ from hvnas._files import csv_text, write_atomic
 from hvnas.arch import save_arch
 from hvnas.latency.plots import check_target, save_figure
 from hvnas.studies.rediscovery.coatnet import CHOSEN, COLUMNS, PUBLISHED, LayoutRanks, verdict
-from hvnas.studies.rediscovery.efficientformer import Finding, Gate, ModelResult, Rediscovery, Sight, blamed
+from hvnas.studies.rediscovery.efficientformer import (
+    Finding,
+    Gate,
+    ModelResult,
+    NetworkSummary,
+    Rediscovery,
+    blamed,
+)
 from hvnas.studies.rediscovery.patterns import PATTERNS
 from hvnas.studies.rediscovery.slimmed import BOTH, Slimmed, WithSupernet
 
@@ -191,7 +198,7 @@ def searches_json(result: Rediscovery) -> dict[str, Any]:
 def _model_json(model: ModelResult) -> dict[str, Any]:
     return {
         "model": model.name,
-        "paper": _sight_json(model.paper) | {"patterns": model.held},
+        "paper": _network_json(model.paper) | {"patterns": model.held},
         "gates": [_finding_json(finding) for finding in model.findings],
     }
 
@@ -200,7 +207,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
     peers = finding.peers
     return {
         "gate": finding.gate,
-        "found": _sight_json(finding.found) | {"patterns": finding.held},
+        "found": _network_json(finding.found) | {"patterns": finding.held},
         "distance": asdict(finding.distance),
         "front": {
             "networks": finding.front,
@@ -227,7 +234,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "to_blame": blamed(finding),
         "with_all_four": finding.price
         and {
-            "found": _sight_json(finding.price.held),
+            "found": _network_json(finding.price.held),
             "points_less": finding.price.points,
             "sd": finding.price.sd,
             "chance_of_less": finding.price.chance,
@@ -235,17 +242,17 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _sight_json(sight: Sight) -> dict[str, Any]:
+def _network_json(network: NetworkSummary) -> dict[str, Any]:
     return {
-        "latency_ms": sight.ms,
-        "top1": sight.top1,
-        "top1_sd": sight.sd,
-        "params": sight.params,
-        "macs": sight.macs,
-        "stem": sight.layout.stem,
-        "stages": sight.layout.stage_texts,
-        "attending": sum(sight.layout.attending),
-        "attention_from": sight.layout.place,
+        "latency_ms": network.ms,
+        "top1": network.top1,
+        "top1_sd": network.sd,
+        "params": network.params,
+        "macs": network.macs,
+        "stem": network.layout.stem,
+        "stages": network.layout.stage_texts,
+        "attending": sum(network.layout.attending),
+        "attention_from": network.layout.place,
     }
 
 
@@ -260,20 +267,25 @@ def searches_rows(result: Rediscovery) -> list[dict[str, Any]]:
 
 
 def _row(
-    model: str, gate: str, what: str, sight: Sight, held: Mapping[str, bool], finding: Finding | None
+    model: str,
+    gate: str,
+    what: str,
+    network: NetworkSummary,
+    held: Mapping[str, bool],
+    finding: Finding | None,
 ) -> dict[str, Any]:
     told = finding.peers if finding else None
     return {
         "model": model,
         "gate": gate,
         "network": what,
-        "latency_ms": sight.ms,
-        "top1": sight.top1,
-        "top1_sd": sight.sd,
-        "params": sight.params,
-        "macs": sight.macs,
-        "stem": sight.layout.stem,
-        **{f"stage{i + 1}": text for i, text in enumerate(sight.layout.stage_texts)},
+        "latency_ms": network.ms,
+        "top1": network.top1,
+        "top1_sd": network.sd,
+        "params": network.params,
+        "macs": network.macs,
+        "stem": network.layout.stem,
+        **{f"stage{i + 1}": text for i, text in enumerate(network.layout.stage_texts)},
         **held,
         "depth_distance": finding.distance.depth if finding else 0,
         "width_distance": finding.distance.width if finding else 1.0,

@@ -131,14 +131,14 @@ PATTERNS: Mapping[str, Callable[[LayoutOf], bool]] = {
 }
 
 
-def held(layout: LayoutOf) -> dict[str, bool]:
+def patterns_of(layout: LayoutOf) -> dict[str, bool]:
     """Which of the four patterns a layout has."""
     return {name: test(layout) for name, test in PATTERNS.items()}
 
 
 def shares(layouts: Sequence[LayoutOf]) -> dict[str, float]:
     """The share of layouts that have each pattern, and ``all four``."""
-    found = [held(layout) for layout in layouts]
+    found = [patterns_of(layout) for layout in layouts]
     rows = {name: [one[name] for one in found] for name in PATTERNS}
     rows["all four"] = [all(one.values()) for one in found]
     return {name: sum(values) / max(1, len(values)) for name, values in rows.items()}

@@ -26,11 +26,11 @@ from hvnas.search.problem import Problem
 from hvnas.search.reach import UNBOUNDED_MS, find_reach
 from hvnas.search.rows import Floats, Rows
 from hvnas.studies.rediscovery.efficientformer import COUNTED, OnStep, Setting
-from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, Weights, held
+from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, Weights, patterns_of
 from hvnas.studies.rediscovery.patterns import shares as shares_of
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin, go_on
+from hvnas.supernet.run import resume, start
 from hvnas.supernet.slimming import Moves
 
 SHARES = (0.25, 0.5, 0.75)
@@ -61,7 +61,7 @@ class Slimmed:
     @property
     def held(self) -> dict[str, bool]:
         """Which of the patterns it has."""
-        return held(self.layout)
+        return patterns_of(self.layout)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _with_all_four(
     """The best of the first `at_most` of `rows` that keep the budget and have all patterns; none, or one."""
     ms = _ms(problem, rows)
     drawn = ((problem.space.decode(rows[i]), float(ms[i])) for i in np.flatnonzero(ms <= budget_ms))
-    having = {arch.hash: (arch, at) for arch, at in drawn if all(held(LayoutOf.of(arch)).values())}
+    having = {arch.hash: (arch, at) for arch, at in drawn if all(patterns_of(LayoutOf.of(arch)).values())}
     tried = list(having.values())[:at_most]
     if not tried:
         return []
@@ -188,4 +188,4 @@ REQUEST = SupernetRequest(space="metaformer-tiny", data="shapes", resolution=64,
 
 def to_train(folder: str | Path) -> SupernetFolder:
     """The folder of the study's own supernet, begun if need be. Raises ValueError where it holds another."""
-    return go_on(REQUEST, folder) if SupernetFolder(folder).holds_run else begin(REQUEST, folder)
+    return resume(REQUEST, folder) if SupernetFolder(folder).holds_run else start(REQUEST, folder)

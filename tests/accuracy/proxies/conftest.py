@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hvnas.accuracy.proxies.subject import Subject
+from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 SIZE = 4
 
@@ -25,7 +25,7 @@ class Mlp(nn.Module):
 
 
 @pytest.fixture
-def mlp() -> Subject:
+def mlp() -> ProbedNetwork:
     """`Mlp` with weights of seed 0."""
     model = Mlp()
-    return Subject.ready(model, blocks=[model.fc2], resolution=SIZE)
+    return ProbedNetwork.ready(model, blocks=[model.fc2], resolution=SIZE)

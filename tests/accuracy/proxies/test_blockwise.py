@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hvnas.accuracy.proxies.blockwise import az_expressivity, az_trainability, isotropy, rows_like, stability
-from hvnas.accuracy.proxies.subject import Subject
+from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 
 def rng() -> torch.Generator:
@@ -90,8 +90,8 @@ def test_a_class_token_that_is_added_has_no_counterpart() -> None:
 def test_blocks_do_not_see_each_other() -> None:
     first, second = (nn.Conv2d(3, 3, 1, bias=False) for _ in range(2))
     model = nn.Sequential(first, second, nn.Flatten(), nn.Linear(48, 4))
-    alone = Subject.ready(model, blocks=[second], resolution=4)
-    both = Subject.ready(model, blocks=[first, second], resolution=4)
+    alone = ProbedNetwork.ready(model, blocks=[second], resolution=4)
+    both = ProbedNetwork.ready(model, blocks=[first, second], resolution=4)
     assert az_expressivity(both) > az_expressivity(alone)
     # the second block's Jacobian is its weight, whatever the first one's is
     with torch.no_grad():
@@ -101,5 +101,5 @@ def test_blocks_do_not_see_each_other() -> None:
 
 
 def test_without_blocks_trainability_is_unknown() -> None:
-    subject = Subject.ready(nn.Sequential(nn.Flatten(), nn.Linear(48, 4)), blocks=[], resolution=4)
+    subject = ProbedNetwork.ready(nn.Sequential(nn.Flatten(), nn.Linear(48, 4)), blocks=[], resolution=4)
     assert math.isnan(az_trainability(subject))

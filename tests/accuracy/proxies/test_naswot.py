@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hvnas.accuracy.proxies import naswot as module
-from hvnas.accuracy.proxies.subject import Subject
+from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 
 def kernel(codes: np.ndarray) -> np.ndarray:
@@ -23,20 +23,20 @@ def code_of(model: nn.Module, x: np.ndarray) -> np.ndarray:
     return np.hstack([first > 0, second > 0]).astype(np.float64)
 
 
-def test_kernel_of_two_relu_layers(mlp: Subject) -> None:
+def test_kernel_of_two_relu_layers(mlp: ProbedNetwork) -> None:
     images = mlp.images(7)
     expected = kernel(code_of(mlp.model, images.flatten(1).numpy()))
     np.testing.assert_array_equal(module.agreement(mlp, images).numpy(), expected)
 
 
-def test_score_is_the_log_determinant(mlp: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_score_is_the_log_determinant(mlp: ProbedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IMAGES", 5)
     expected = np.linalg.slogdet(kernel(code_of(mlp.model, mlp.images(5).flatten(1).numpy())))[1]
     assert module.naswot(mlp) == pytest.approx(expected)
 
 
-def test_equal_images_have_no_finite_score(mlp: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Subject, "images", lambda self, n: torch.ones(n, 3, 4, 4))
+def test_equal_images_have_no_finite_score(mlp: ProbedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProbedNetwork, "images", lambda self, n: torch.ones(n, 3, 4, 4))
     assert module.naswot(mlp) == float("-inf")
 
 
@@ -46,7 +46,7 @@ ACTS = [act(inplace=flag) for act in (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish) 
 @pytest.mark.parametrize("act", [*ACTS, nn.GELU()], ids=str)
 def test_every_activation_is_coded_by_the_sign_of_its_input(act: nn.Module) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 9), act)
-    subject = Subject.ready(model, blocks=[], resolution=4)
+    subject = ProbedNetwork.ready(model, blocks=[], resolution=4)
     images = subject.images(6)
     codes = (images.flatten(1) @ model[1].weight.detach().T > 0).double().numpy()
     np.testing.assert_array_equal(module.agreement(subject, images).numpy(), kernel(codes))
@@ -68,7 +68,7 @@ class Attention(nn.Module):
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_attention_is_coded_by_what_exceeds_the_uniform_share(fused: bool) -> None:
-    subject = Subject.ready(Attention(fused), blocks=[], resolution=4)
+    subject = ProbedNetwork.ready(Attention(fused), blocks=[], resolution=4)
     images = subject.images(6)
     tokens = images.flatten(2).transpose(1, 2)
     weights = (tokens @ tokens.transpose(1, 2) * 3**-0.5).softmax(-1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hvnas.accuracy.proxies import zico as module
-from hvnas.accuracy.proxies.subject import Subject
+from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 
 def by_hand(model: torch.nn.Module, x: np.ndarray, label: int) -> list[np.ndarray]:
@@ -25,7 +25,7 @@ def by_hand(model: torch.nn.Module, x: np.ndarray, label: int) -> list[np.ndarra
     return [np.outer(d1, x), np.outer(d2, np.maximum(a1, 0)), np.outer(d3, np.maximum(a2, 0))]
 
 
-def test_score_from_gradients_of_single_samples(mlp: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_score_from_gradients_of_single_samples(mlp: ProbedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCHES", 3)
     monkeypatch.setattr(module, "IMAGES", 1)
     images, labels = mlp.images(3).flatten(1).double().numpy(), mlp.labels(3).numpy() % 5

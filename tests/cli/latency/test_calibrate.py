@@ -96,7 +96,7 @@ def test_nothing_is_overwritten_unasked(hvnas, own_csv, tmp_path: Path) -> None:
     out = tmp_path / "mine.yaml"
     out.write_text("precious", encoding="utf-8")
     result = hvnas(*ASK, "--measurements", own_csv(), "--out", out)
-    assert result.exit_code == 2 and "is there already" in result.stderr
+    assert result.exit_code == 2 and "already exists" in result.stderr
     assert out.read_text(encoding="utf-8") == "precious"
     assert hvnas(*ASK, "--measurements", own_csv(), "--out", out, "--force").exit_code == 0
     load_device(out)
@@ -113,7 +113,7 @@ def test_the_measurements_are_never_overwritten(hvnas, own_csv, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--out", "mine"), "mine: a device's file ends in .yaml"),
+        (("--out", "mine"), "mine: a device file must end in .yaml"),
         (("--out", "none/mine.yaml"), "there is no folder none"),
         (("--out", "mine.yaml", "--measurements", "absent.csv"), "absent.csv: no such file"),
         (("--out", "mine.yaml", "--device", "iphone"), "unknown device 'iphone'"),

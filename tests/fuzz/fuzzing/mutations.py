@@ -79,7 +79,7 @@ def remove(data: bytes, rng: random.Random) -> bytes:
 
 
 def double(data: bytes, rng: random.Random) -> bytes:
-    """A part stands twice."""
+    """A part appears twice."""
     at = rng.randrange(len(data) + 1)
     end = at + rng.choice((1, 2, 8, 100, 5000))
     return data[:end] + data[at:end] + data[end:]
@@ -118,7 +118,7 @@ def whole(data: bytes, rng: random.Random) -> bytes:
 
 
 def move_lines(text: str, rng: random.Random) -> str:
-    """Lines are missing, stand twice, at another place, or elsewhere in the margin."""
+    """Lines are missing, appear twice, at another place, or elsewhere in the margin."""
     lines = text.split("\n")
     first, second = rng.randrange(len(lines)), rng.randrange(len(lines))
     what = rng.randrange(6)

@@ -15,11 +15,11 @@ from hvnas.nn.weights import load_weights, save_weights
 from hvnas.report.network import trained_network
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
-from hvnas.supernet.run import begin as begin_supernet
+from hvnas.supernet.run import start as start_supernet
 from hvnas.supernet.run import train_supernet
-from hvnas.train.begin import begin, go_on
 from hvnas.train.request import TrainRequest
 from hvnas.train.run import train_in_folder
+from hvnas.train.starting import resume, start
 
 RECIPE = """
 schema: hvnas.recipe/1
@@ -45,7 +45,7 @@ def _train(folder: Path) -> None:
         test_size=8,
         recipe=str(folder / "short.yaml"),
     )
-    train_in_folder(begin(request, folder / "whole"), device="cpu")
+    train_in_folder(start(request, folder / "whole"), device="cpu")
 
 
 TRAINING = {"train.json": "json", "arch.yaml": "yaml", "metrics.json": "json"}
@@ -68,12 +68,12 @@ def _resumed(folder: Path) -> list[tuple[Path, str]]:
 
 def _resume(path: Path) -> None:
     """Go on with a training whose weights are not written yet."""
-    train_in_folder(go_on(TrainRequest(), path.parent), device="cpu")
+    train_in_folder(resume(TrainRequest(), path.parent), device="cpu")
     for name in ("model.safetensors", "metrics.json"):
         (path.parent / name).unlink(missing_ok=True)
 
 
-def _begin_supernet(folder: Path) -> None:
+def _start_supernet(folder: Path) -> None:
     torch.set_num_threads(1)
     files = ROOT / "tests/supernet"
     for name in ("small.yaml", "short.yaml"):
@@ -88,11 +88,11 @@ def _begin_supernet(folder: Path) -> None:
         bn_calib=16,
         scheme="single-path",
     )
-    train_supernet(begin_supernet(asked, folder / "net"), device="cpu")
+    train_supernet(start_supernet(asked, folder / "net"), device="cpu")
 
 
 def _supernet(folder: Path) -> list[tuple[Path, str]]:
-    kept(folder, "supernet", lambda: _begin_supernet(folder))
+    kept(folder, "supernet", lambda: _start_supernet(folder))
     return [
         (folder / "net" / "supernet.json", "json"),
         (folder / "net" / "checkpoint.safetensors", "safetensors"),

@@ -154,7 +154,7 @@ _CHANGES: tuple[Callable[[Any, Any, random.Random], None], ...] = (
 
 
 def json_text(tree: Tree, rng: random.Random) -> str:
-    """JSON, as Python writes it; at times with a key that stands twice, or nested without end."""
+    """JSON, as Python writes it; at times with a key that appears twice, or nested without end."""
     try:
         text = json.dumps(tree)
     except (RecursionError, ValueError):

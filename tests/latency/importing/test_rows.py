@@ -113,7 +113,7 @@ def test_suite(folder: Path) -> None:
         ("quicknet,layer,x,224,\n", "suite.csv: row 2: kind: must be model or block or op, got 'layer'"),
         ("quicknet,block,,224,\n", "suite.csv: row 2: key: is empty"),
         ("quicknet,block,x,0,\n", "suite.csv: row 2: resolution: must be a whole number >= 1"),
-        ("quicknet,block,x,8,\nquicknet,block,y,8,\n", "suite.csv: row 3: file: quicknet stands twice"),
+        ("quicknet,block,x,8,\nquicknet,block,y,8,\n", "suite.csv: row 3: file: quicknet appears twice"),
         ("quicknet,model,nothing.yaml,224,\n", "quicknet_pi4.txt: key: nothing.yaml: no such file"),
     ],
 )

@@ -70,7 +70,7 @@ def import_files(
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
+class _MeasuredModel:
     """What was measured: `facts` are kind, key and, where a suite tells it, resolution.
 
     `resolution` is the one that the model is made for; `said_by` is where the facts are from.
@@ -82,12 +82,12 @@ class _Subject:
 
 
 def _row(reading: Reading, path: Path, given: Given, out: Path) -> ModelMeasurement:
-    subject = _subject(reading, path, given, out)
+    measured = _measured(reading, path, given, out)
     stated = {name: value for name, value in reading.stated.items() if name not in ("kind", "key")}
-    facts = _agreed(stated, subject.facts, path, said_by=subject.said_by)
+    facts = _agreed(stated, measured.facts, path, said_by=measured.said_by)
     asked = {name: value for name, value in given.facts.items() if name not in ("protocol", "source")}
     facts = _agreed(facts, asked, path, said_by="the command line")
-    facts.setdefault("resolution", subject.resolution)
+    facts.setdefault("resolution", measured.resolution)
     facts["source"] = given.facts.get("source") or facts.get("source") or path.name
     facts["protocol"] = given.facts.get("protocol") or reading.protocol
     _refuse_missing(facts, path)
@@ -104,7 +104,7 @@ def _row(reading: Reading, path: Path, given: Given, out: Path) -> ModelMeasurem
         raise ValueError(f"{path}: {error}") from None
 
 
-def _subject(reading: Reading, path: Path, given: Given, out: Path) -> _Subject:
+def _measured(reading: Reading, path: Path, given: Given, out: Path) -> _MeasuredModel:
     facts: dict[str, Fact]
     if "key" in reading.stated:
         if given.key is not None or given.suite is not None:
@@ -119,9 +119,9 @@ def _subject(reading: Reading, path: Path, given: Given, out: Path) -> _Subject:
     else:
         raise ValueError(f"{path}: which model is this? Give --key NAME, or --suite FILE to look it up in")
     if facts["kind"] != "model":
-        return _Subject(facts, said_by)
+        return _MeasuredModel(facts, said_by)
     key, resolution = _model(str(facts["key"]), base, out, path)
-    return _Subject(facts | {"key": key}, said_by, resolution)
+    return _MeasuredModel(facts | {"key": key}, said_by, resolution)
 
 
 def _model(key: str, base: Path, out: Path, path: Path) -> tuple[str, int]:
@@ -186,7 +186,9 @@ def read_suite(path: str | Path) -> dict[str, Entry]:
     for row in read_csv(path, FIELDS):
         file, key = (row.text(name, "the suite says what each file is") for name in ("file", "key"))
         if file in entries:
-            raise row.refusal("file", f"{shortened(file, 60)} stands twice; the suite says what each file is")
+            raise row.refusal(
+                "file", f"{shortened(file, 60)} appears twice; the suite says what each file is"
+            )
         kind = cast(Kind, row.one_of("kind", get_args(Kind)))
         entries[file] = Entry(file, kind, key, row.whole("resolution", most=LARGEST_SIDE))
     return entries

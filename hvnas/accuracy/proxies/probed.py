@@ -43,7 +43,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProbedNetwork:
     """A network ready to be probed.
 
     `blocks` are its blocks in the order in which they run, the stem and the head left out; `resolution` is
@@ -56,7 +56,7 @@ class Subject:
     seed: int = 0
 
     @classmethod
-    def of(cls, arch: Arch, *, seed: int = 0) -> Subject:
+    def of(cls, arch: Arch, *, seed: int = 0) -> ProbedNetwork:
         """The network of `arch` at its own resolution. Raises ValueError as `hvnas.build` does."""
         with seeded(seed):
             model = build(arch)
@@ -65,7 +65,7 @@ class Subject:
     @classmethod
     def ready(
         cls, model: nn.Module, *, blocks: Iterable[nn.Module], resolution: int, seed: int = 0
-    ) -> Subject:
+    ) -> ProbedNetwork:
         """Any torch module ``[B, 3, R, R] -> [B, classes]``, initialised anew in place."""
         initialise(model, torch.Generator().manual_seed(seed))
         return cls(model, tuple(block for block in blocks if layers(block)), resolution, seed)

@@ -13,20 +13,20 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from hvnas.train.peers import Group, Peers
+from hvnas.train.process_group import DistributedGroup, ProcessGroup
 
 
 @pytest.fixture
-def group() -> Iterator[Group]:
+def group() -> Iterator[DistributedGroup]:
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        yield Group(torch.device("cpu"))
+        yield DistributedGroup(torch.device("cpu"))
     finally:
         dist.destroy_process_group()
 
 
-def test_a_group_of_one_is_a_process_alone(group: Group) -> None:
-    alone = Peers()
+def test_a_group_of_one_is_a_process_alone(group: DistributedGroup) -> None:
+    alone = ProcessGroup()
     assert (group.rank, group.count, group.first) == (alone.rank, alone.count, alone.first)
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
     net[2].requires_grad_(False)
@@ -48,7 +48,7 @@ import numpy as np, torch, torch.distributed as dist
 from torch import nn
 from hvnas.train.data import ArraySplit, Data
 from hvnas.train.trainer import Trainer
-from hvnas.train.peers import Group, Peers
+from hvnas.train.process_group import DistributedGroup, ProcessGroup
 from hvnas.train.recipes import Recipe
 from hvnas.train.settings import Optimizer, Training
 
@@ -64,7 +64,7 @@ torch.manual_seed(0)
 net = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.Tanh(), nn.Linear(8, 2))
 recipe = Recipe("mine", 3, False, "basic", "", Training(batch=8, optimizer=Optimizer(name="sgd", lr=0.1)))
 trainer = Trainer(net, data, recipe=recipe, device="cpu", checkpoint=out,
-                  peers=Group(torch.device("cpu")) if count > 1 else Peers())
+                  peers=DistributedGroup(torch.device("cpu")) if count > 1 else ProcessGroup())
 result = trainer.run()
 assert trainer.identity.get("workers", 1) == count
 torch.save({"weights": net.state_dict(), "loss": [e.loss for e in result.history]}, f"{out}.{rank}")

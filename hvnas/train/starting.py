@@ -14,7 +14,7 @@ from hvnas.arch import Arch, load_arch
 from hvnas.latency.provenance import restated
 from hvnas.train.data import Data, load_data
 from hvnas.train.fitting import check_batch, check_enough, fit_arch, least_resolution
-from hvnas.train.folder import BESIDE, TrainFolder, TrainRun, find_training, lasting
+from hvnas.train.folder import BESIDE, TrainFolder, TrainRun, absolute, find_training
 from hvnas.train.recipes import Recipe, load_recipe, recipe_to_dict, training_of, with_batch
 from hvnas.train.request import NO_TEACHER, TrainRequest
 from hvnas.train.settings import Distillation
@@ -54,7 +54,7 @@ def default_out(source: str, data: str) -> Path:
     return RUNS / (re.sub(r"[^\w.-]+", "-", name)[:LONGEST].strip(".-") or "network")
 
 
-def begin(request: TrainRequest, out: str | Path) -> TrainFolder:
+def start(request: TrainRequest, out: str | Path) -> TrainFolder:
     """A folder for a new training, every default resolved.
 
     Its network carries the latency that is predicted at the data's size, on the device that is asked for or
@@ -77,7 +77,7 @@ def begin(request: TrainRequest, out: str | Path) -> TrainFolder:
     run = TrainRun(
         source=_absolute(request.source),
         arch_hash=arch.hash,
-        data=lasting(request.data),
+        data=absolute(request.data),
         data_key=data.key,
         resolution=data.resolution,
         classes=data.classes,
@@ -101,7 +101,7 @@ def begin(request: TrainRequest, out: str | Path) -> TrainFolder:
         versions=_versions(),
     )
     _check(run, arch, data)
-    folder.begin(run, arch)
+    folder.create(run, arch)
     return folder
 
 
@@ -124,7 +124,7 @@ def _data_for(network: Arch, request: TrainRequest) -> Data:
     return data
 
 
-def go_on(request: TrainRequest, out: str | Path) -> TrainFolder:
+def resume(request: TrainRequest, out: str | Path) -> TrainFolder:
     """The folder of a training to be continued. Raises ValueError where what is asked for differs."""
     folder = TrainFolder(out)
     check_same(

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-class Peers:
+class ProcessGroup:
     """This process alone; what is agreed on is what it says."""
 
     rank = 0
@@ -41,7 +41,7 @@ class Peers:
         return [state]
 
 
-class Group(Peers):
+class DistributedGroup(ProcessGroup):
     """The processes of torch.distributed's default group."""
 
     def __init__(self, device: torch.device) -> None:
@@ -49,7 +49,7 @@ class Group(Peers):
         self._device = device
 
     def average(self, model: nn.Module, loss: float) -> float:
-        """As `Peers.average`: one message for all."""
+        """As `ProcessGroup.average`: one message for all."""
         tensors = [p.grad for p in model.parameters() if p.grad is not None]
         tensors += [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         flat = torch.cat([t.detach().reshape(-1).float() for t in tensors] + [self._tensor(loss)])
@@ -63,19 +63,19 @@ class Group(Peers):
         return float(flat[-1])
 
     def any(self, flag: bool) -> bool:
-        """As `Peers.any`."""
+        """As `ProcessGroup.any`."""
         votes = self._tensor(float(flag))
         dist.all_reduce(votes, op=dist.ReduceOp.MAX)
         return bool(votes.item())
 
     def from_first(self, value: Callable[[], float]) -> float:
-        """As `Peers.from_first`."""
+        """As `ProcessGroup.from_first`."""
         told = torch.tensor([value() if self.first else 0.0], dtype=torch.float64, device=self._device)
         dist.broadcast(told, src=0)
         return float(told)
 
     def gather(self, state: Tensor) -> list[Tensor]:
-        """As `Peers.gather`."""
+        """As `ProcessGroup.gather`."""
         own = state.to(self._device)
         states = [torch.empty_like(own) for _ in range(self.count)]
         dist.all_gather(states, own)
