@@ -101,7 +101,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, first: int, second: int) -
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.readline() == "in hand\n"
     process.send_signal(first)
-    while "once more" not in (line := process.stderr.readline()):
+    while "a second signal" not in (line := process.stderr.readline()):
         assert line, "the process is alive"
     process.send_signal(second)
     printed, said = process.communicate(timeout=30)
