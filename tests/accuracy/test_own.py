@@ -182,7 +182,7 @@ def test_tables_of_spreadsheets_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["coatnet_0,80.0," + "x" * 200_000], "row 2: 'augmentation': a cell of more than"),
+        (["coatnet_0,80.0," + "x" * 200_000], "row 2: augmentation: a cell of more than"),
         (["coatnet_0,1e999,modern"], "row 2: metric: must be a finite number"),
         (["coatnet_0,80.0"], "row 2: 2 fields where the header has 3"),
         (["coatnet_0,80.0,modern,", "a,b,c,d"], "row 3: 4 fields"),
