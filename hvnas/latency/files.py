@@ -108,10 +108,13 @@ class _CalibratedFile(DeviceFields):
 
 
 def table_of(path: Path, rows: str) -> Path:
-    """The CSV that a device file names. Raises ValueError where it names one of another folder."""
+    """The CSV that a device file names. Raises ValueError where that is none beside it."""
     if Path(rows).name != rows or rows == "..":
         raise ValueError(f"{path}: rows: must be the name of a file in the same folder, got {shown(rows)}")
-    return path.with_name(rows)
+    table = path.with_name(rows)
+    if not table.is_file():
+        raise ValueError(f"{path}: rows: there is no file {shown(rows)} in the same folder; put it there")
+    return table
 
 
 def hash_of(data: dict[str, Any], table: str) -> str:

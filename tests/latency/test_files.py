@@ -114,7 +114,7 @@ def test_truncated_csv(files: tuple[Path, Path]) -> None:
     files[1].write_text("", encoding="utf-8")
     assert "is empty; the first row must be network, model, family" in refusal(files[0])
     files[1].unlink()
-    assert "no such file" in refusal(files[0])
+    assert "rows: there is no file" in refusal(files[0])
 
 
 @pytest.mark.parametrize(

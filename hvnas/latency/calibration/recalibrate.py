@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hvnas._names import shown
 from hvnas._numbers import shortened
 from hvnas.latency.calibration.refit import AT_LEAST, Floats, leave_one_out, refit
 from hvnas.latency.columns import clean, column, list_columns
@@ -142,7 +143,8 @@ def network_values(program: Program) -> dict[str, float]:
 
 
 def _said(value: object) -> str:
-    return "none" if value is None else str(value)
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else shown(text)
 
 
 def _plain(value: object) -> object:
