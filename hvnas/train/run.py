@@ -8,12 +8,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from hvnas._files import refusing
 from hvnas._numbers import clean
 from hvnas.latency.provenance import stated_latency
 from hvnas.nn.weights import save_weights
 from hvnas.train.data import Data
 from hvnas.train.events import OnLine, recorded
-from hvnas.train.folder import TrainFolder
+from hvnas.train.folder import RUN, TrainFolder
 from hvnas.train.process_group import ProcessGroup
 from hvnas.train.state import EpochResult
 from hvnas.train.teachers import begin_with, digest, load_teacher, teacher_file
@@ -76,7 +77,8 @@ def _trainer(
     peers: ProcessGroup,
     report: OnLine,
 ) -> Trainer:
-    run, data, recipe = folder.run, folder.run.load_data(), folder.run.load_recipe()
+    with refusing(folder.path / RUN):
+        run, data, recipe = folder.run, folder.run.load_data(), folder.run.load_recipe()
     report(clean(f"{data}; {_named_skips(data)}" if data.skipped else str(data)))
     network = network_for(folder.arch, data, recipe=recipe, seed=run.seed)
     if run.weights is not None and not folder.state.exists():

@@ -8,13 +8,14 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from hvnas._files import refusing
 from hvnas._names import MOST_SEED, check_whole
 from hvnas._request import as_begun, check_same
 from hvnas.arch import Arch, load_arch
 from hvnas.latency.provenance import restated
 from hvnas.train.data import Data, load_data
 from hvnas.train.fitting import check_batch, check_enough, fit_arch, least_resolution
-from hvnas.train.folder import BESIDE, TrainFolder, TrainRun, absolute, find_training
+from hvnas.train.folder import BESIDE, RUN, TrainFolder, TrainRun, absolute, find_training
 from hvnas.train.recipes import Recipe, load_recipe, recipe_to_dict, training_of, with_batch
 from hvnas.train.request import NO_TEACHER, TrainRequest
 from hvnas.train.settings import Distillation
@@ -127,9 +128,11 @@ def _data_for(network: Arch, request: TrainRequest) -> Data:
 def resume(request: TrainRequest, out: str | Path) -> TrainFolder:
     """The folder of a training to be continued. Raises ValueError where what is asked for differs."""
     folder = TrainFolder(out)
+    with refusing(folder.path / RUN):
+        begun = _begun(folder.run, request)
     check_same(
         request,
-        _begun(folder.run, request),
+        begun,
         what=f"the training in {folder.path}",
         remedy="choose another --out",
     )

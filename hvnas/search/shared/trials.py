@@ -49,6 +49,8 @@ def finished_trial(trial: optuna.trial.FrozenTrial, genes: int) -> FinishedTrial
         evaluation = from_plain(trial.user_attrs[EVALUATION])
     except (TypeError, ValueError, KeyError, OverflowError):
         raise ValueError(f"trial {trial.number}: evaluation: cannot be read; the trial was damaged") from None
+    if not isinstance(trial.system_attrs, Mapping):
+        raise ValueError(f"trial {trial.number}: system_attrs: must be a mapping; the trial was damaged")
     return FinishedTrial(row, evaluation, trial.system_attrs)
 
 
@@ -57,6 +59,8 @@ def is_running(trial: optuna.trial.FrozenTrial) -> bool:
 
 
 def is_complete(trial: optuna.trial.FrozenTrial) -> bool:
+    if not isinstance(trial.user_attrs, Mapping):
+        raise ValueError(f"trial {trial.number}: user_attrs: must be a mapping; the trial was damaged")
     return bool(trial.state.name == "COMPLETE" and EVALUATION in trial.user_attrs)
 
 

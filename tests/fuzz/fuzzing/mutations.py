@@ -168,7 +168,8 @@ def long_line(text: str, rng: random.Random) -> str:
 def _yaml(data: bytes, rng: random.Random) -> bytes:
     try:
         tree = yaml.load(data, Loader=_YAML)
-    except (yaml.YAMLError, ValueError, RecursionError, AttributeError):
+    # Tags that were put there make its constructors fail in ways of their own.
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError, TypeError):
         return flip(data, rng)
     try:
         text = yaml.dump(damaged(tree, rng), Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
