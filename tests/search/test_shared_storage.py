@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hvnas.search.evaluations import Evaluations
 from hvnas.search.shared import storage as optuna_storage
 from hvnas.search.shared.journal import StorageError
 from hvnas.search.shared.storage import masked, parse_storage
-from hvnas.search.shared.trials import from_plain, to_plain
+from hvnas.search.shared.trials import EVALUATION, ROW, finished_trial, from_plain, to_plain
 
 
 class TestStorageThatFails:
@@ -169,3 +171,31 @@ def test_an_evaluation_is_kept_to_the_last_bit() -> None:
             assert found[name].dtype == array.dtype
             assert found[name].shape == array.shape
     assert isinstance(from_plain(to_plain(odd)), Evaluations)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"system_attrs": 3.0},
+        {"user_attrs": {ROW: [0, 0]}},
+        {"costs": [1.0]},
+        {"costs": [[1.0, 2.0]]},
+        {"costs": 1.0},
+        {"more": [1.0]},
+        {"ms": [1.0, 2.0]},
+    ],
+    ids=str,
+)
+def test_a_damaged_trial_is_named(damage: dict[str, Any]) -> None:
+    rows = LANDSCAPE.space.sample(1, rng=np.random.default_rng(0))
+    plain = to_plain(LANDSCAPE.problem().evaluate(rows))
+    whole = {"user_attrs": {ROW: rows[0].tolist(), EVALUATION: plain}, "system_attrs": {}}
+    genes, costs, more = rows.shape[1], len(plain["costs"]), len(plain["more"])
+    trial = SimpleNamespace(number=7, **whole)
+    assert finished_trial(trial, genes, costs=costs, more=more).row.tolist() == rows.tolist()
+    if set(damage) <= set(whole):
+        trial = SimpleNamespace(number=7, **(whole | damage))
+    else:
+        plain.update(damage)
+    with pytest.raises(ValueError, match=r"^trial 7: \w+: "):
+        finished_trial(trial, genes, costs=costs, more=more)

@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from hvnas._names import shown
 from hvnas._optuna import quiet_optuna
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.rows import Rows
@@ -75,6 +76,7 @@ class SharedStudy:
         self.evals = evals
         self.worker = uuid4().hex
         self._genes = problem.space.genes
+        self._widths = {"costs": len(problem.objectives), "more": len(problem.more)}
         meaning = signature(problem)
         self.name = name or _derived_name(problem, meaning)
         self._study, self.created = self._join(meaning, len(problem.objectives))
@@ -109,13 +111,13 @@ class SharedStudy:
 
     def _check(self, study: optuna.Study, meaning: Mapping[str, Any]) -> None:
         """Raise StorageError where the study is another problem's."""
-        found = study.user_attrs.get(_PROBLEM)
+        found = _noted(study)
         for _ in range(20):
             if found is not None:
                 break
             time.sleep(0.1)  # its creator has still to write it
-            found = study.user_attrs.get(_PROBLEM)
-        if found is None:
+            found = _noted(study)
+        if not isinstance(found, Mapping):
             raise StorageError(
                 f"storage {self.storage.reference}: the study {self.name} is not one of hvnas; "
                 "choose another name"
@@ -124,7 +126,8 @@ class SharedStudy:
         if other:
             raise StorageError(
                 f"storage {self.storage.reference}: the study {self.name} is of another problem "
-                f"({other[0]}: {found.get(other[0])}, here {meaning.get(other[0])}); choose another name"
+                f"({str(other[0])[:60]}: {shown(found.get(other[0]))}, here "
+                f"{shown(meaning.get(other[0]))}); choose another name"
             )
 
     def adopt(self, worker: str) -> None:
@@ -222,7 +225,7 @@ class SharedStudy:
             if is_complete(trial):
                 self._longest = max(self._longest, seconds_of(trial))
                 if not mine:
-                    finished.append(finished_trial(trial, len(self._genes)))
+                    finished.append(finished_trial(trial, len(self._genes), **self._widths))
         self._spent = sum(map(self._counts, trials))
         rows = np.concatenate(claimed) if claimed else np.empty((0, len(self._genes)), dtype=np.int16)
         return StudyChanges(rows, finished)
@@ -241,7 +244,9 @@ class SharedStudy:
         """All finished evaluations of the study in the order of their trials, as one batch."""
         with self.storage.reporting():
             found = [
-                finished_trial(trial, len(self._genes)) for trial in self._trials() if is_complete(trial)
+                finished_trial(trial, len(self._genes), **self._widths)
+                for trial in self._trials()
+                if is_complete(trial)
             ]
         if not found:
             return None
@@ -310,3 +315,9 @@ def signature(problem: Problem) -> dict[str, Any]:
 def _derived_name(problem: Problem, meaning: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
     return f"hvnas-{problem.space.name}-{problem.device.name}-{digest[:12]}"
+
+
+def _noted(study: optuna.Study) -> object:
+    """What the creator of a study noted of its problem, None where nothing is."""
+    noted = study.user_attrs
+    return noted.get(_PROBLEM) if isinstance(noted, Mapping) else noted

@@ -42,11 +42,16 @@ def row_of(trial: optuna.trial.FrozenTrial, genes: int) -> Rows:
     return row
 
 
-def finished_trial(trial: optuna.trial.FrozenTrial, genes: int) -> FinishedTrial:
-    """What a finished trial holds. Raises ValueError naming the trial where that is no evaluation."""
+def finished_trial(trial: optuna.trial.FrozenTrial, genes: int, *, costs: int, more: int) -> FinishedTrial:
+    """What a finished trial holds, with so many `costs` and `more` numbers.
+
+    Raises ValueError naming the trial where that is no evaluation.
+    """
     row = row_of(trial, genes)
     try:
         evaluation = from_plain(trial.user_attrs[EVALUATION])
+        if evaluation.costs.shape != (1, costs) or evaluation.more.shape != (1, more):
+            raise ValueError
     except (TypeError, ValueError, KeyError, OverflowError):
         raise ValueError(f"trial {trial.number}: evaluation: cannot be read; the trial was damaged") from None
     if not isinstance(trial.system_attrs, Mapping):
@@ -84,7 +89,7 @@ def from_plain(data: Mapping[str, Any]) -> Evaluations:
     arrays = {}
     for name, empty in Evaluations.none().arrays().items():
         value = data[name]
-        numbers = [float(v) for v in value] if isinstance(value, list) else float(value)
+        numbers = [float(v) for v in value] if empty.ndim == 2 else float(value)
         arrays[name] = np.array([numbers]).astype(empty.dtype)
     return Evaluations(**arrays)
 
