@@ -250,7 +250,8 @@ def registered() -> Iterator[tuple[str, str]]:
     yield from (("hvnas/studies", name) for name in list_studies())
     yield from (("hvnas/train", name) for name in list_data())
     yield from (("hvnas/train", path.stem) for path in (ROOT / "hvnas/train/recipes").glob("*.yaml"))
-    estimators = (name for name in hvnas.list_estimators() if not name.startswith("synthetic:"))
+    # The one for tests is registered twice over where a test has imported it.
+    estimators = (name for name in hvnas.list_estimators() if name.partition(":")[0] != "synthetic")
     yield from (("hvnas/accuracy", name) for name in estimators if name != "train")
     for name in hvnas.list_devices():
         yield "latency_tables", name
