@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 
 MOST_CHARACTERS = 240
+_PREFIX = "Value error, "
+# Of all random generators the least that one takes.
+MOST_SEED = 2**32 - 1
+# What these say names the value, or there is none to name.
+_OWN = ("value_error", "missing", "json_invalid")
 
 
 def unknown_name(what: str, name: str, known: Sequence[str], alternative: str = "") -> str:
@@ -37,13 +42,6 @@ def _listed(names: Sequence[str]) -> str:
             break
         few.append(name)
     return f"{', '.join(few)} and {len(names) - len(few)} more"
-
-
-_PREFIX = "Value error, "
-# Of all random generators the least that one takes.
-MOST_SEED = 2**32 - 1
-# What these say names the value, or there is none to name.
-_OWN = ("value_error", "missing", "json_invalid")
 
 
 class Wrong(NamedTuple):

@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 
 from hvnas.arch import Arch
 
+Rows = NDArray[np.int16]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Keys = NDArray[np.uint64]
+Features = Callable[[Rows], Floats]
+
+# "Random architectures" are log-uniform in MACs over this range, that of the papers' networks.
+_MACS = (0.1e9, 5e9)
+
 # SplitMix64's increment and multipliers (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
 # generators"; the finaliser is Stafford's variant 13).
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
@@ -121,10 +130,6 @@ def _with_other_values(rows: Rows, gene: int, cardinality: int) -> Rows:
     return changed
 
 
-# "Random architectures" are log-uniform in MACs over this range, that of the papers' networks.
-_MACS = (0.1e9, 5e9)
-
-
 def random_rows(space: SpaceLike, n: int, *, rng: np.random.Generator) -> Rows:
     """`n` members, log-uniform in MACs over the papers' range; of any size where a space hardly reaches it.
 
@@ -137,13 +142,6 @@ def random_rows(space: SpaceLike, n: int, *, rng: np.random.Generator) -> Rows:
             continue
     drawn = rng.integers(np.asarray(space.cardinalities), size=(n, len(space.genes)))
     return space.canonicalise(drawn.astype(np.int16))
-
-
-Rows = NDArray[np.int16]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Keys = NDArray[np.uint64]
-Features = Callable[[Rows], Floats]
 
 
 class GeneLike(Protocol):
