@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hvnas.search.rows import Rows
-from hvnas.search.runs.session import Progress
 
 # A mistake in the options of an estimator fails every network; so many are enough to tell.
 _GIVE_UP = 10
@@ -27,11 +26,6 @@ class FailureCount:
     failed: int = 0
     succeeded: int = 0
     first: str = ""
-
-    @staticmethod
-    def reporting_to(progress: Progress) -> FailureCount:
-        """A count that reports to `progress`."""
-        return FailureCount(progress.failed)
 
     def success(self) -> None:
         """A network was evaluated."""

@@ -173,7 +173,7 @@ def run_on_ray(
                 checkpoint=checkpoint,
                 engine=engine,
             )
-        failures = FailureCount.reporting_to(progress)
+        failures = FailureCount(progress.failed)
         with ray_problem(problem, engine, failures=failures) as spread:
             archive = strategy.run(spread, evals=evals, seed=seed, progress=progress, checkpoint=checkpoint)
         failures.check()

@@ -80,10 +80,7 @@ def run_trials(
     """The archive of `strategy` with one trial of Tune per network, in a Ray cluster. See `run_on_ray`."""
     run = strategy.proposer(problem, evals=evals, seed=seed)
     try:
-        state = checkpoint.load()
-        if state is not None:
-            with checkpoint.restoring():
-                run.replay(state)
+        checkpoint.restore(run.replay)
         desk = Desk(run, problem, evals=evals, progress=progress, checkpoint=checkpoint, engine=engine)
         if desk.worth_starting():
             _tune(desk, problem, engine)
@@ -115,7 +112,7 @@ class Desk:
         self.progress = progress
         self.checkpoint = checkpoint
         self.engine = engine
-        self.failures = FailureCount.reporting_to(progress)
+        self.failures = FailureCount(progress.failed)
         self.failures.succeeded = run.archive.evaluated
         self.out: dict[str, Proposal] = {}
         self.ready: Proposal | None = None

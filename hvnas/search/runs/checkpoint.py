@@ -49,6 +49,15 @@ class Checkpoint:
         """What was saved last, None before anything was."""
         return None
 
+    def restore(self, take: Callable[[State], object]) -> bool:
+        """Give what was saved last to `take`; False where nothing was. Raises ValueError as `restoring`."""
+        state = self.load()
+        if state is None:
+            return False
+        with self.restoring():
+            take(state)
+        return True
+
     def restoring(self) -> AbstractContextManager[None]:
         """Raise what a state of other contents than were saved makes fail inside as ValueError naming it."""
         return _restoring(self)

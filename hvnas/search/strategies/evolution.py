@@ -42,12 +42,8 @@ class Evolution(Strategy):
     ) -> Archive:
         """Evaluate `evals` distinct architectures, or all there are to be found if those are fewer."""
         run = _Run(self, problem, evals=evals, seed=seed)
-        state = checkpoint.load()
-        if state is None:
+        if not checkpoint.restore(run.restore):
             run.start()
-        else:
-            with checkpoint.restoring():
-                run.restore(state)
         while not run.finished:
             progress.advanced(run.archive, evals=evals)
             if checkpoint.due():

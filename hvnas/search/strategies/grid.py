@@ -50,10 +50,7 @@ class Grid(Strategy):
         """Evaluate `evals` distinct architectures, or all there are if those are fewer."""
         self.check(problem)
         run = _Run(problem, evals=evals, seed=seed)
-        state = checkpoint.load()
-        if state is not None:
-            with checkpoint.restoring():
-                run.restore(state)
+        checkpoint.restore(run.restore)
         while not run.finished:
             run.step()
             progress.advanced(run.archive, evals=evals)

@@ -60,10 +60,7 @@ class OptunaStrategy(Strategy):
         """
         run = self.proposer(problem, evals=evals, seed=seed)
         try:
-            state = checkpoint.load()
-            if state is not None:
-                with checkpoint.restoring():
-                    run.replay(state)
+            checkpoint.restore(run.replay)
             report = WaitReport(_OTHERS)
             while True:
                 proposal = run.ask()

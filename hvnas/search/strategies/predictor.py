@@ -57,10 +57,7 @@ class Predictor(Strategy):
     ) -> Archive:
         """Evaluate `evals` distinct architectures, or all there are to be found if those are fewer."""
         run = _Run(self, problem, evals=evals, seed=seed)
-        state = checkpoint.load()
-        if state is not None:
-            with checkpoint.restoring():
-                run.restore(state)
+        checkpoint.restore(run.restore)
         while run.step():
             progress.advanced(run.archive, evals=evals)
             if checkpoint.due():
