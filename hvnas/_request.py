@@ -13,7 +13,12 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from hvnas._names import check_whole
+from hvnas._names import check_whole, unknown_name
+
+EngineName = Literal["local", "ray"]
+Outside = Literal["forbid", "allow"]  # networks outside the gate of a device
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+MOST = 1024  # CPUs or GPUs of one trial or worker
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,16 @@ class Request:
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        changed = {f.name for f in _own_fields(self) if getattr(self, f.name) != default_of(f)}
-        object.__setattr__(self, "given", self.given | changed)
+        object.__setattr__(self, "given", self.given | _changed(self))
 
 
 def _own_fields(request: Request) -> Iterator[Field[Any]]:
     return (each for each in fields(request) if each.name != "given")
+
+
+def _changed(request: Request) -> set[str]:
+    """The fields that are not at their default."""
+    return {each.name for each in _own_fields(request) if getattr(request, each.name) != default_of(each)}
 
 
 def default_of(of: Field[Any]) -> Any:
@@ -106,10 +115,7 @@ def words_of(request: Request) -> list[str]:
     for name, (_, option) in options_of(type(request)).items():
         value = getattr(request, name)
         if isinstance(value, Request):
-            changed = {
-                each.name for each in _own_fields(value) if getattr(value, each.name) != default_of(each)
-            }
-            words += [word for part in sorted(changed) for word in _words(value, part)]
+            words += [word for part in sorted(_changed(value)) for word in _words(value, part)]
         elif option is not None:
             words += _words(request, name)
     return words
@@ -141,12 +147,6 @@ def _shown(value: Any) -> str:
     return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
 
 
-EngineName = Literal["local", "ray"]
-Outside = Literal["forbid", "allow"]  # networks outside the gate of a device
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
-MOST = 1024  # CPUs or GPUs of one trial or worker
-
-
 Address = Annotated[
     str | None, Option(metavar="auto|HOST:PORT", help="The Ray cluster. Default: one for this run.")
 ]
@@ -164,8 +164,6 @@ def check_ray_options(
 ) -> None:
     """Raise ValueError naming what makes no sense; `cpus` and `gpus` are those that each `per` is given."""
     if engine not in ENGINES:
-        from hvnas._names import unknown_name
-
         raise ValueError(unknown_name("engine", engine, ENGINES))
     if workers is not None:
         check_whole("workers", workers, least=1)

@@ -213,6 +213,20 @@ def resume(
     started = time.perf_counter()
     folder = RunFolder(Path(out))
     config = folder.config()
+    engine = config.engine if engine is None else engine
+    return _resumed(folder, config, engine=engine, progress=progress, stop=stop, started=started)
+
+
+def _resumed(
+    folder: RunFolder,
+    config: RunConfig,
+    *,
+    engine: Engine,
+    progress: Progress | None,
+    stop: Event | None,
+    started: float,
+) -> SearchResult:
+    """The result of the run in `folder`, of which `config` was read. Raises ValueError as `resume`."""
     with refusing(folder.path / CONFIG):
         problem = problem_of(config)
         strategy_entry(config.strategy)
@@ -222,7 +236,7 @@ def resume(
     return execute(
         problem,
         config,
-        engine=config.engine if engine is None else engine,
+        engine=engine,
         folder=folder,
         resumed=True,
         progress=progress,
@@ -242,6 +256,7 @@ def resume_as(
 
     Where estimates are made may differ. Raises ValueError as `resume`, and naming an option that differs.
     """
+    started = time.perf_counter()
     folder = RunFolder(Path(out))
     config = folder.config()
     begun = replace(config, throughput=request.throughput, constraints=tuple(sorted(config.constraints)))
@@ -252,7 +267,7 @@ def resume_as(
     wanted = replace(wanted, constraints=tuple(sorted(map(str, wanted.constraints))))
     check_same(wanted, begun, what=f"the run in {folder.path}")
     engine = filled(request.engine, config.engine)
-    return resume(out, engine=engine, progress=progress, stop=stop)
+    return _resumed(folder, config, engine=engine, progress=progress, stop=stop, started=started)
 
 
 def _check_unchanged(problem: Problem, config: RunConfig, folder: RunFolder) -> None:

@@ -26,14 +26,15 @@ from hvnas.supernet.trainer import SupernetTrainer, supernet_for
 from hvnas.supernet.weights.memory import MemoryNeed, memory
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
-from hvnas.train.events import OnLine, recorded
+from hvnas.train.events import OnLine
 from hvnas.train.fitting import check_batch, check_enough
 from hvnas.train.folder import absolute
 from hvnas.train.on_ray import share
 from hvnas.train.process_group import ProcessGroup
 from hvnas.train.recipes import Recipe, load_recipe, training_of
 from hvnas.train.request import Workers
-from hvnas.train.trainer import DivergedError, OnProgress, TrainResult
+from hvnas.train.run import run_recorded
+from hvnas.train.trainer import OnProgress, TrainResult
 
 RECIPE = "supernet"
 SHOWN_AT_RANDOM = 3
@@ -169,12 +170,8 @@ def train_supernet(
             stop=stop,
             peers=peers,
         )
-        try:
-            with recorded(trainer, folder.path / EVENTS, report=report) if peers.first else nullcontext():
-                result = trainer.run()
-        except DivergedError as error:
-            kept = f"{folder.state} keeps the last state" if folder.state.exists() else "nothing was kept yet"
-            raise DivergedError(f"{error}; {kept}") from None
+        events = folder.path / EVENTS
+        result = run_recorded(trainer, events, state=folder.state, report=report, peers=peers)
         if not (result.finished and peers.first):
             return SupernetResult(run, result)
         net = trainer.evaluated

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hvnas._files import refusing
@@ -57,16 +58,26 @@ def train_in_folder(
     trainer = _trainer(folder, device, save_every, stop, peers, report)
     speed = _Speed(progress or _nothing)
     trainer.progress = _logged(speed, folder) if peers.first else speed
-    try:
-        with recorded(trainer, folder.events, report=report) if peers.first else nullcontext():
-            result = trainer.run()
-    except DivergedError as error:
-        kept = f"{folder.state} keeps the last state" if folder.state.exists() else "nothing was kept yet"
-        raise DivergedError(f"{error}; {kept}") from None
+    result = run_recorded(trainer, folder.events, state=folder.state, report=report, peers=peers)
     metrics = _metrics(folder, result, trainer.data, speed, trainer.test() if result.finished else None)
     if peers.first:
         _finish(folder, trainer, result, metrics)
     return Outcome(result, metrics)
+
+
+def run_recorded(
+    trainer: Trainer, events: Path, *, state: Path, report: OnLine, peers: ProcessGroup
+) -> TrainResult:
+    """Run `trainer` to its end; the first of `peers` writes what `tensorboard` reads into `events`.
+
+    Raises DivergedError where a loss is not finite; it says whether the file `state` keeps the last state.
+    """
+    try:
+        with recorded(trainer, events, report=report) if peers.first else nullcontext():
+            return trainer.run()
+    except DivergedError as error:
+        kept = f"{state} keeps the last state" if state.exists() else "nothing was kept yet"
+        raise DivergedError(f"{error}; {kept}") from None
 
 
 def _trainer(

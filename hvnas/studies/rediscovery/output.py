@@ -242,7 +242,8 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _network_json(network: NetworkSummary) -> dict[str, Any]:
+def _numbers(network: NetworkSummary) -> dict[str, Any]:
+    """What every form says of a network, with its stem."""
     return {
         "latency_ms": network.ms,
         "top1": network.top1,
@@ -250,6 +251,12 @@ def _network_json(network: NetworkSummary) -> dict[str, Any]:
         "params": network.params,
         "macs": network.macs,
         "stem": network.layout.stem,
+    }
+
+
+def _network_json(network: NetworkSummary) -> dict[str, Any]:
+    return {
+        **_numbers(network),
         "stages": network.layout.stage_texts,
         "attending": sum(network.layout.attending),
         "attention_from": network.layout.place,
@@ -279,12 +286,7 @@ def _row(
         "model": model,
         "gate": gate,
         "network": what,
-        "latency_ms": network.ms,
-        "top1": network.top1,
-        "top1_sd": network.sd,
-        "params": network.params,
-        "macs": network.macs,
-        "stem": network.layout.stem,
+        **_numbers(network),
         **{f"stage{i + 1}": text for i, text in enumerate(network.layout.stage_texts)},
         **held,
         "depth_distance": finding.distance.depth if finding else 0,
