@@ -7,9 +7,10 @@ activations,
 
     ms = fixed + op_ms n + weight_ms W + act_ms A + sum_g factor_g T_g,
 
-fitted to whole networks by robust least squares of the relative error. The groups' factors are drawn to one
-common factor, and the costs of the call and of bytes to none, by a ridge whose strength has the least
-leave-one-out error; so a group that few networks tell apart keeps the common one.
+fitted to whole networks by robust least squares of the relative error, with no factor and no cost below zero:
+more work never takes less time. The groups' factors are drawn to one common factor, and the costs of the call
+and of bytes to none, by a ridge whose strength has the least leave-one-out error; so a group that few
+networks tell apart keeps the common one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import lsq_linear
 
 from hvnas._files import read_text, read_yaml
 from hvnas._names import shown
@@ -75,7 +77,8 @@ def build_table(
         Journal(path)  # first, so that a YAML never names rows that are not there
     if known is None or known.complete:  # what grows is not complete
         write_measured(path, path.stem, info, drawn, noise_bound=bound)
-    journal = measure(plan, backend, path, bound=bound, on_step=on_step)
+    measure(plan, backend, path, bound=bound, on_step=on_step)
+    journal = Journal(path)  # as written, so that a table made at once and one continued have the same fit
     model, fitted = _fit(plan, journal)
     report = _report(plan, journal, model, fitted)
     write_measured(
@@ -135,7 +138,11 @@ def _known(path: Path, info: DeviceInfo, drawn: Drawn, bound: float) -> Measured
     if data.get("method") != "measured":
         method = shortened(data.get("method"), 60)
         raise ValueError(f"{path}: holds a {method} device; choose another name with --out")
-    known = read_measured(path, data)
+    try:
+        known = read_measured(path, data)
+    except ValueError:
+        # A fit that does not pass any more is made again from the rows.
+        known = read_measured(path, {**data, "complete": False, "context": {}})
     there = {name: getattr(known, name) for name in SAME} | {"noise_bound": known.noise_bound}
     asked = {name: getattr(info, name) for name in SAME} | {"noise_bound": bound}
     there |= {f"drawn.{name}": getattr(known.drawn, name) for name in SAME_PLAN}
@@ -223,42 +230,53 @@ def fit_context(model: OpModel, programs: Sequence[Program], ms: Sequence[float]
     tried = [_ridge(design, strength) for strength in STRENGTHS]
     best = min(range(len(tried)), key=lambda k: float(np.mean(np.abs(tried[k][1]))))
     solution, left_out = tried[best]
-    common, per_op, fixed, weight, act, *own = solution.tolist()
+    _, per_op, fixed, weight, act, *factors = solution.tolist()
     context = Context(
-        fixed_ms=max(0.0, float(f"{fixed * FIXED_MS:.4g}")),
+        fixed_ms=float(f"{fixed * FIXED_MS:.4g}"),
         op_ms=float(f"{per_op * OP_MS:.4g}"),
         weight_ms_per_mb=float(f"{weight * MB_MS:.4g}"),
         act_ms_per_mb=float(f"{act * MB_MS:.4g}"),
-        factors={g: float(f"{common + f:.4g}") for g, f in zip(groups, own, strict=True)},
+        factors={group: float(f"{factor:.4g}") for group, factor in zip(groups, factors, strict=True)},
     )
     return Fitted(context, STRENGTHS[best], left_out)
 
 
 def _design(model: OpModel, programs: Sequence[Program]) -> Floats:
-    """Columns: the sum of all ops, their number, the call, bytes, the sum of each group. [n, 5 + groups]"""
+    """Columns: the common factor (in no network), ops, the call, bytes, each group. [n, 5 + groups]"""
     values = np.stack([evaluate_columns(model.columns, program) for program in programs])
     names = [column.name for column in model.columns]
     groups = values[:, [k for k, name in enumerate(names) if name.startswith(GROUP)]]
     count, weights, *acts = (values[:, names.index(name)] for name in (COUNT, *BYTES))
     megabytes = [weights / 1e6 * MB_MS, sum(acts) / 1e6 * MB_MS]
-    return np.c_[groups.sum(1), count * OP_MS, np.full(len(values), FIXED_MS), *megabytes, groups]
+    nothing, call = np.zeros(len(values)), np.full(len(values), FIXED_MS)
+    return np.c_[nothing, count * OP_MS, call, *megabytes, groups]
 
 
 def _ridge(design: Floats, strength: float) -> tuple[Floats, Floats]:
-    """The solution, and ln(measured / predicted) of each network left out (from the hat matrix).
+    """The solution >= 0, and ln(measured / predicted) of each network left out (from the hat matrix).
 
     Iteratively reweighted: beyond `ROBUST` a relative error counts by its size, not by its square. The errors
-    left out hold the final weights fixed.
+    left out hold the final weights fixed, and what is zero there.
     """
-    penalty = np.diag([0.0, 0.0, *np.full(design.shape[1] - 2, strength)])
+    drawn = _drawn_to(design.shape[1]) * np.sqrt(strength)
     weights = np.ones(len(design))
     for _ in range(ITERATIONS):
-        weighted = design * weights[:, None]
-        inverse = np.linalg.inv(weighted.T @ design + penalty)
-        solution: Floats = inverse @ weighted.sum(0)
+        root = np.sqrt(weights)
+        rows = np.r_[design * root[:, None], drawn]
+        fitted = lsq_linear(rows, np.r_[root, np.zeros(len(drawn))], bounds=(0, np.inf), method="bvls")
+        solution: Floats = fitted.x
         left_by = np.abs(1 - design @ solution)
-        hat = np.einsum("ij,jk,ik->i", weighted, inverse, design)
+        free = fitted.active_mask == 0
+        inverse = np.linalg.pinv(rows[:, free].T @ rows[:, free])
+        hat = np.einsum("ij,jk,ik->i", design[:, free] * weights[:, None], inverse, design[:, free])
         weights = ROBUST / np.maximum(left_by, ROBUST)
     predicted = 1 - (1 - design @ solution) / (1 - hat)
     left_out: Floats = -np.log(np.maximum(predicted, 0.05))
     return solution, left_out
+
+
+def _drawn_to(size: int) -> Floats:
+    """Rows of the ridge: the call and bytes are drawn to zero, each group to the common factor."""
+    rows = np.eye(size)[2:]
+    rows[3:, 0] = -1
+    return rows

@@ -54,7 +54,10 @@ class Context:
                 raise ValueError(f"{name} must be from -{LONGEST_MS:g} to {LONGEST_MS:g}, got {value:g}")
         for group, factor in self.factors.items():
             if not 0 <= factor <= MOST_FACTOR:
-                raise ValueError(f"factors.{group[:60]} must be from 0 to {MOST_FACTOR:g}, got {factor:g}")
+                raise ValueError(
+                    f"factors.{group[:60]} must be from 0 to {MOST_FACTOR:g}, got {factor:g}; "
+                    "hvnas latency measure fits a table of this host again"
+                )
 
     def factor(self, group: str) -> float:
         """What a group's sum is multiplied by."""

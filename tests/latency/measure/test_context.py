@@ -82,3 +82,15 @@ def test_a_group_in_no_network_keeps_the_common_factor(counts: np.ndarray, model
 def test_the_call_costs_nothing_negative(counts: np.ndarray, model: OpModel) -> None:
     ms = times(counts) - FIXED - 0.3
     assert fit_context(model, programs(counts), ms.tolist()).context.fixed_ms >= 0
+
+
+def test_no_factor_and_no_cost_is_below_zero(counts: np.ndarray, model: OpModel) -> None:
+    """Whatever noise does, more work never takes less time: a search would buy what pays it."""
+    rng = np.random.default_rng(2)
+    free = FACTORS | {"act": -3.0}
+    factors = np.array([free[group] for group in GROUPS])
+    ms = np.maximum(0.05, 0.4 - 0.002 * counts.sum(1) + counts @ (factors * ALONE))
+    ms *= np.exp(rng.normal(0, 0.2, len(ms)))
+    context = fit_context(model, programs(counts), ms.tolist()).context
+    costs = (context.fixed_ms, context.op_ms, context.weight_ms_per_mb, context.act_ms_per_mb)
+    assert min(*costs, *context.factors.values()) == 0.0

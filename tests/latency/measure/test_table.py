@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -100,6 +101,16 @@ def test_a_complete_table_is_left_as_it_is(copy: Path, plan: Plan, backend: Form
     built = build_table(plan, backend, copy)
     assert built.report["rows"]["networks"] == 12
     assert not backend.timed and copy.read_bytes() == before
+
+
+def test_a_fit_below_zero_is_refused_and_made_again(copy: Path, plan: Plan, backend: FormulaBackend) -> None:
+    """As tables have it that were fitted before factors had a lower bound."""
+    complete = copy.read_text()
+    copy.write_text(re.sub(r"(    conv_pointwise: )[0-9.]+", r"\g<1>-0.5", complete))
+    with pytest.raises(ValueError, match=r"must be from 0 .*got -0.5; hvnas latency measure fits"):
+        load_device(str(copy))
+    build_table(plan, backend, copy)
+    assert not backend.timed and copy.read_text() == complete
 
 
 @pytest.mark.parametrize(
