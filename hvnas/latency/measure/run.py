@@ -64,14 +64,24 @@ def measure(
     return journal
 
 
+def is_measured(plan: Plan, yaml: Path) -> bool:
+    """Whether the journal beside `yaml` holds every row of a plan. Raises ValueError where it is damaged."""
+    journal = Journal(yaml)
+    ops, wholes = journal.keys
+    return (
+        ops.issuperset(op.key for op in plan.ops)
+        and wholes.issuperset((BLOCK, key.name) for key in plan.blocks)
+        and wholes.issuperset((NETWORK, arch.hash) for arch in plan.networks)
+    )
+
+
 def count_steps(plan: Plan) -> int:
     """Steps of a whole plan: chunks of ops, blocks and networks."""
     return -(-len(plan.ops) // CHUNK) + len(plan.blocks) + len(plan.networks)
 
 
 def _steps(plan: Plan, backend: Backend, journal: Journal, bound: float) -> list[tuple[str, Step]]:
-    measured = {row.op.key for row in journal.ops}
-    whole = {(row.kind, row.key) for row in journal.wholes}
+    measured, whole = journal.keys
     ops = [op for op in plan.ops if op.key not in measured]
     kinds: list[list[tuple[str, Step]]] = [
         [("ops", _op_step(backend, journal, chunk, bound)) for chunk in _chunks(ops)],
@@ -223,6 +233,11 @@ class Journal:
             _repair(path, first)
         self.ops = read_op_rows(self.ops_path, growing=True)
         self.wholes = read_whole_rows(self.whole_path)
+
+    @property
+    def keys(self) -> tuple[set[tuple[object, ...]], set[tuple[str, str]]]:
+        """What is measured: ops by `Op.key`, and (kind, key) of blocks and networks."""
+        return {row.op.key for row in self.ops}, {(row.kind, row.key) for row in self.wholes}
 
     def add_ops(self, rows: list[OpTime]) -> None:
         """Append rows of ops. Raises ValueError, one line, where they cannot be kept."""

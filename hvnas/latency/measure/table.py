@@ -15,6 +15,7 @@ networks tell apart keeps the common one.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from hvnas.latency.device import DeviceInfo, StudentT, fit_student_t
 from hvnas.latency.files import SCHEMA, Errors
 from hvnas.latency.measure.backends import Backend
 from hvnas.latency.measure.plan import Plan
-from hvnas.latency.measure.run import Journal, OnStep, measure
+from hvnas.latency.measure.run import Journal, OnStep, is_measured, measure
 from hvnas.latency.measure.sampling import NOISE_BOUND, ROUNDS, RUNS, host_cpu, host_os
 from hvnas.latency.scores import scores
 from hvnas.latency.tables import op_rows
@@ -70,7 +71,7 @@ def build_table(
     """
     info, drawn = _info(backend, bound), _drawn(plan)
     known = _known(path, info, drawn, bound)
-    if known is not None and known.complete and known.drawn == drawn:
+    if known is not None and known.complete and known.drawn == drawn and is_measured(plan, path):
         return Built(path, known.error)
     if known is None:
         _check_free(path)
@@ -142,7 +143,7 @@ def _known(path: Path, info: DeviceInfo, drawn: Drawn, bound: float) -> Measured
         known = read_measured(path, data)
     except ValueError:
         # A fit that does not pass any more is made again from the rows.
-        known = read_measured(path, {**data, "complete": False, "context": {}})
+        known = dataclasses.replace(read_measured(path, {**data, "context": {}}), complete=False)
     there = {name: getattr(known, name) for name in SAME} | {"noise_bound": known.noise_bound}
     asked = {name: getattr(info, name) for name in SAME} | {"noise_bound": bound}
     there |= {f"drawn.{name}": getattr(known.drawn, name) for name in SAME_PLAN}

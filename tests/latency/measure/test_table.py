@@ -113,6 +113,28 @@ def test_a_fit_below_zero_is_refused_and_made_again(copy: Path, plan: Plan, back
     assert not backend.timed and copy.read_text() == complete
 
 
+def test_rows_lost_from_a_complete_table_are_measured_again(
+    copy: Path, plan: Plan, backend: FormulaBackend
+) -> None:
+    rows = copy.with_suffix(".csv").read_text().splitlines(keepends=True)
+    copy.with_suffix(".csv").write_text("".join(rows[:50] + rows[51:]))
+    build_table(plan, backend, copy)
+    assert len(backend.timed) == 1
+    assert sorted(copy.with_suffix(".csv").read_text().splitlines(keepends=True)) == sorted(rows)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".whole.csv"])
+def test_damaged_rows_of_a_complete_table_are_refused(
+    suffix: str, copy: Path, plan: Plan, backend: FormulaBackend
+) -> None:
+    rows = copy.with_suffix(suffix)
+    lines = rows.read_text().splitlines(keepends=True)
+    rows.write_text("".join([*lines[:3], "garbage\n", *lines[4:]]))
+    with pytest.raises(ValueError, match=rf"host{re.escape(suffix)}: row 4"):
+        build_table(plan, backend, copy)
+    assert not backend.timed
+
+
 @pytest.mark.parametrize(
     ("field", "other"),
     [("threads", 2), ("precision", "float16"), ("runtime", "onnxruntime"), ("runtime_version", "2")],
