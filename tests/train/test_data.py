@@ -140,6 +140,8 @@ def test_stratified_parts_are_whole_and_fixed() -> None:
     assert np.array_equal(second, stratified(labels, share=0.2, seed=0)[1])
     with pytest.raises(ValueError, match="class 1 has one image"):
         stratified(np.array([0, 0, 1]), share=0.2, seed=0)
+    with pytest.raises(ValueError, match="class dog has one image"):
+        stratified(np.array([0, 0, 1]), share=0.2, seed=0, names=("cat", "dog"))
     assert np.bincount(labels[subset(labels, 31, seed=0)]).tolist() == [25, 5, 1]
 
 

@@ -96,7 +96,7 @@ def _list(root: Path) -> _Listed:
             return _Listed(classes, files, labelled["val"], labelled["test"], "", tuple(remarks))
     if test is None:
         try:
-            first, second = stratified(files.labels, share=TEST_SHARE, seed=SPLIT_SEED)
+            first, second = stratified(files.labels, share=TEST_SHARE, seed=SPLIT_SEED, names=classes)
         except ValueError as error:
             raise ValueError(f"{root}: {error}") from None
         files, test = _take(files, first), _take(files, second)

@@ -107,7 +107,8 @@ def _three(parts: Any, label: str) -> tuple[_Rows, _Rows, _Rows, str]:
         table = (tests or named)[0]
         test_rows = (table, np.arange(len(table)))
     else:
-        rows, held = stratified(labels, share=TEST_SHARE, seed=SPLIT_SEED)
+        names = whole.features[label].names
+        rows, held = stratified(labels, share=TEST_SHARE, seed=SPLIT_SEED, names=names)
         test_rows = (whole, held)
     kept, val_places, val_from = held_out(labels[rows])
     return (whole, rows[kept]), (whole, rows[val_places]), test_rows, val_from

@@ -75,19 +75,22 @@ def to_three_channels(grey: NDArray[np.uint8]) -> Images:
     return np.repeat(grey[:, None], 3, axis=1)
 
 
-def stratified(labels: Labels, *, share: float, seed: int) -> tuple[Indices, Indices]:
+def stratified(
+    labels: Labels, *, share: float, seed: int, names: Sequence[str] = ()
+) -> tuple[Indices, Indices]:
     """Indices of two parts, the second holding `share` of each class (rounded, at least one).
 
     The same for the same labels, share and seed. Both parts are in ascending order.
-    Raises ValueError where a class has fewer than two images.
+    Raises ValueError where a class has fewer than two images, naming it by `names` or by its number.
     """
     rng = np.random.default_rng(seed)
     second = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
+            shown = names[label] if names else label
             raise ValueError(
-                f"class {label} has one image; add another for its test split, or leave the class out"
+                f"class {shown} has one image; add another for its test split, or leave the class out"
             )
         count = min(len(members) - 1, max(1, round(share * len(members))))
         second[rng.permutation(members)[:count]] = True
