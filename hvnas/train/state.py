@@ -191,7 +191,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
             facts: dict[str, Any] = json.loads((file.metadata() or {})[KEY])
         if facts["schema"] == SCHEMA and isinstance(facts["identity"], dict):
             return facts
-        reason = f"its schema is {facts['schema']}"
+        reason = f"its schema is {shortened(facts['schema'])}"
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
         reason = shortened(error)
     raise ValueError(f"{path}: not a checkpoint of a training run ({reason}); check the path")

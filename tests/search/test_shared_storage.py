@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -80,6 +81,15 @@ class TestStorageThatFails:
             file.write(b'{"op_code":4,"worker')
         step(run)
         assert proposer(f"journal:{path}").archive.evaluated == 2
+
+    def test_a_distribution_that_does_not_divide(self, tmp_path: Path) -> None:
+        path = tmp_path / "study.journal"
+        step(proposer(f"journal:{path}"))
+        damaged, count = re.subn(r'(\\"step\\": )1\b', r"\g<1>999", path.read_text())
+        assert count
+        path.write_text(damaged)
+        with pytest.raises(StorageError, match=r"study\.journal: line \d+: not a record of Optuna"):
+            proposer(f"journal:{path}")
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,12 +19,14 @@ import torch
 from torch import nn
 
 from hvnas.arch import load_arch
+from hvnas.nn.weights import save_weights
 from hvnas.train.augment import make_augmentation
 from hvnas.train.data import ArraySplit, Data, load_data
 from hvnas.train.fitting import fit_arch, least_resolution
 from hvnas.train.optim import MovingAverage, learning_rate, make_optimizer
 from hvnas.train.recipes import Recipe, load_recipe, training_of
 from hvnas.train.settings import Augment, Optimizer, RandAugment, Schedule, Training
+from hvnas.train.state import KEY
 from hvnas.train.trainer import DivergedError, Progress, Trainer, network_for
 
 
@@ -232,6 +235,11 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     cut.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match="not a checkpoint"):
         Trainer(small_net(), noise(), recipe=recipe(), device="cpu", checkpoint=cut)
+    facts = json.dumps({"schema": "x" * 20_000, "identity": {}})
+    save_weights({}, cut, metadata={KEY: facts})
+    with pytest.raises(ValueError, match="not a checkpoint") as caught:
+        Trainer(small_net(), noise(), recipe=recipe(), device="cpu", checkpoint=cut)
+    assert len(str(caught.value)) < 500
 
 
 def test_a_loss_that_is_no_number_stops_with_a_line() -> None:

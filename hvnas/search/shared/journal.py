@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,15 @@ _BLOCK = 1 << 16
 _LONGEST_LINE = 16 * 2**20
 _FIRST_KEY = b'{"op_code":'
 # What replaying lines of the right form but of wrong content was seen to raise in Optuna.
-_WRONG_CONTENT = (ValueError, TypeError, LookupError, AttributeError, AssertionError, OverflowError)
+_WRONG_CONTENT = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    UserWarning,
+)
 
 
 class StorageError(ValueError):
@@ -160,7 +169,10 @@ def open_journal(path: Path) -> JournalStorage:
     _make(path)
     journal = GuardedJournal()
     try:
-        return JournalStorage(journal)
+        with warnings.catch_warnings():
+            # A record that Optuna would mend by itself, with a word to nobody in particular.
+            warnings.filterwarnings("error", message="The distribution is specified by", category=UserWarning)
+            return JournalStorage(journal)
     except (StorageError, OSError):
         raise
     except _WRONG_CONTENT as error:

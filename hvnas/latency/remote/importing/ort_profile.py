@@ -100,7 +100,7 @@ def _measured_runs(events: Sequence[Event], path: Path) -> list[Event]:
         )
     for run in measured:
         if run["dur"] <= 0:
-            raise ValueError(f"{path}: model_run: dur: must be > 0, got {run['dur']}")
+            raise ValueError(f"{path}: model_run: dur: must be > 0, got {shortened(run['dur'])}")
     return measured
 
 
