@@ -1,6 +1,4 @@
-"""Files: read although they may be hostile, written whole or not at all, locked, and found beside the
-code.
-"""
+"""Files: read although they may be hostile, written whole or not at all, and found beside the code."""
 
 from __future__ import annotations
 
@@ -102,6 +100,18 @@ def read_yaml(path: str | Path, *, schema: str) -> dict[str, Any]:
         data = parse_yaml(text)
     except ValueError as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from None
+    return _under_schema(data, path, schema)
+
+
+def read_mapping(path: str | Path, *, schema: str) -> dict[str, Any]:
+    """The same of a file that is JSON where its name ends so."""
+    if Path(path).suffix != ".json":
+        return read_yaml(path, schema=schema)
+    with refusing(path):
+        return _under_schema(read_json(path), path, schema)
+
+
+def _under_schema(data: Any, path: str | Path, schema: str) -> dict[str, Any]:
     if data is None:
         raise ValueError(f"{path}: is empty; it must hold a mapping with schema: {schema}")
     if not isinstance(data, dict):
@@ -232,6 +242,24 @@ def write_atomic(path: str | Path, text: str) -> None:
     write_together({path: text})
 
 
+def append_line(path: str | Path, line: str) -> None:
+    """Add a line to a file, in one write so that the lines of several processes never mix.
+
+    It stands alone where the line before was cut. Raises OSError naming `path`.
+    """
+    with naming(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            end = os.lseek(handle, 0, os.SEEK_END)
+            os.lseek(handle, max(0, end - 1), os.SEEK_SET)
+            data = (line if os.read(handle, 1) in (b"", b"\n") else f"\n{line}").encode() + b"\n"
+            # A disk that is full takes a part of it, and says why with the next write.
+            while data:
+                data = data[os.write(handle, data) :]
+        finally:
+            os.close(handle)
+
+
 def write_together(texts: Mapping[str | Path, str]) -> None:
     """Replace files by texts, in their order, once all of them are on the disk. Raises as `write_atomic`."""
     with ExitStack() as stack:
@@ -321,41 +349,6 @@ def sync_folder(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-# What a system says where another process holds the lock.
-_HELD = (errno.EAGAIN, errno.EACCES)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock in the file `path`, which is made if need be.
-
-    The system gives the lock back when the process ends, however that comes about: a file left behind locks
-    nobody out. Where the system or the file system has no such locks, nothing is locked.
-
-    Raises ValueError, one line, where another process holds it.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _hold(handle, path)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _hold(handle: int, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _HELD:
-            raise ValueError(
-                f"{path}: another process is at work on this run; wait until it has ended, or stop it"
-            ) from None
 
 
 _PACKAGE = Path(__file__).resolve().parent

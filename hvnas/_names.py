@@ -6,13 +6,15 @@ import json
 import reprlib
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import islice
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
 
+T = TypeVar("T")
 
 MOST_CHARACTERS = 240
 _PREFIX = "Value error, "
@@ -44,32 +46,46 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(few)} and {len(names) - len(few)} more"
 
 
-class Wrong(NamedTuple):
-    """The first mistake: the path of the field, none where it is of several, and what is wrong."""
+class WrongField(ValueError):
+    """The first mistake in a file: the path of the field, none where it is of several, and what is wrong."""
 
-    place: tuple[str, ...]
-    said: str
-
-    @property
-    def at(self) -> str:
-        """The field, as ``schedule.epochs``."""
-        return ".".join(self.place)
+    def __init__(self, place: tuple[str, ...], said: str) -> None:
+        super().__init__(f"{'.'.join(place)}: {said}" if place else said)
+        self.place, self.said = place, said
 
 
-def first_wrong(error: ValidationError) -> Wrong:
-    """The first mistake of a validation."""
-    first = error.errors()[0]
-    value = "" if first["type"] in _OWN else f", got {shown(first['input'])}"
-    return Wrong(tuple(str(part)[:60] for part in first["loc"]), plain(first["msg"]) + value)
+def validated(kind: type[T], data: Any, *, strict: bool = True) -> T:
+    """`data` of a file as a `kind`, such as a dataclass; where `strict` no text stands for a number.
 
-
-def validated(adapter: TypeAdapter[Any], data: Any) -> Any:
-    """`data` of a file as the type of `adapter`; neither text nor a boolean stands for a number.
-
-    Raises pydantic's ValidationError; see `first_wrong`.
+    Raises WrongField.
     """
-    # Only JSON is validated strictly with lists for tuples and mappings for dataclasses.
-    return adapter.validate_json(json.dumps(data), strict=True)
+    from pydantic import ValidationError
+
+    # mypy takes a class of dataclasses for one that cannot be hashed.
+    adapter = _adapter(kind)  # type: ignore[arg-type]
+    try:
+        # Only JSON is validated strictly with lists for tuples and mappings for dataclasses.
+        as_json = json.dumps(data) if strict else ""
+        made: T = adapter.validate_json(as_json, strict=True) if strict else adapter.validate_python(data)
+        return made
+    except ValidationError as error:
+        first = error.errors()[0]
+        value = "" if first["type"] in _OWN else f", got {shown(first['input'])}"
+        place = tuple(str(part)[:60] for part in first["loc"])
+        raise WrongField(place, plain(first["msg"]) + value) from None
+
+
+def to_plain(value: Any) -> Any:
+    """The other way: a dataclass as mappings, lists, text and numbers, its fields in their order."""
+    adapter = _adapter(type(value))  # type: ignore[arg-type]
+    return adapter.dump_python(value, mode="json", warnings=False)
+
+
+@lru_cache(maxsize=256)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def shown(value: object, *, most: int = 60) -> str:

@@ -30,7 +30,7 @@ import hvnas.search.run
 from hvnas.arch import load_arch
 from hvnas.cli.app import app
 from hvnas.search.runs.checkpoint import FolderCheckpoint
-from hvnas.search.runs.folder import ARCHS, BEST, CONFIG, FRONT, STATE, RunFolder
+from hvnas.search.runs.folder import ARCHS, BEST, CONFIG, FRONT, STATE, SearchFolder
 
 SAVED_EVERY = 0.1
 KILLS_PER_RUN = 3
@@ -102,7 +102,7 @@ def check_whole(folder: Path) -> None:
     """Read every file that is there under its own name. Raises ValueError where one is half there."""
     if not (folder / CONFIG).is_file():
         return
-    RunFolder(folder).config()
+    _ = SearchFolder(folder).config
     FolderCheckpoint(folder / STATE, every=0).load()
     for path in (folder / BEST, *(folder / ARCHS).glob("*")):
         if path.exists():

@@ -30,8 +30,8 @@ from gain.output import Comparison, latency_lines, verdict, write
 from gain.searching import GainRequest, Searched, searched, space_at
 from gain.timings import Timings, backend_of, host_timer
 
-from hvnas._files import locked
 from hvnas._numbers import ms, points
+from hvnas._runs import locked
 from hvnas.arch import Arch, save_arch
 from hvnas.latency import Device, load_device
 from hvnas.latency.plots import check_target

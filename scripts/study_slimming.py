@@ -57,7 +57,7 @@ def slimmed(args: argparse.Namespace, estimator: str, budget_ms: float) -> Arch:
     run = args.out / args.strategy
     if not (run / BEST).is_file():
         search(
-            SupernetFolder(args.supernet).run.space,
+            SupernetFolder(args.supernet).config.space,
             args.device,
             budget_ms=budget_ms,
             strategy=args.strategy,
@@ -81,7 +81,7 @@ def random_members(space: Space, problem: Problem, count: int, *, seed: int) -> 
 def main() -> None:
     args = arguments()
     folder = SupernetFolder(args.supernet)
-    run = folder.run
+    run = folder.config
     estimator = ",".join(filter(None, (f"supernet:{args.supernet}", args.options)))
     space = folder.space().at(run.resolution, run.classes)
     free = make_problem(space, args.device, estimator, budget_ms=1e6, margin=0.0, outside="allow")

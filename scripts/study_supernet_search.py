@@ -89,7 +89,7 @@ def _others(best: Arch, space: Space, device: Device, options: argparse.Namespac
 def _how(estimator: str, options: argparse.Namespace) -> Alone:
     """The data of the supernet that the run was estimated by."""
     folder = estimator.partition(":")[2].partition(",")[0]
-    run = SupernetFolder(folder).run
+    run = SupernetFolder(folder).config
     return Alone(
         data=run.data,
         resolution=run.resolution,

@@ -33,7 +33,7 @@ import hvnas.search as package
 from hvnas import search as again
 from hvnas.search import search as inner, Engine
 assert hvnas.search is package is again is inner is search
-assert package.Engine is Engine and hvnas.search.runs.folder.RunFolder
+assert package.Engine is Engine and hvnas.search.runs.folder.SearchFolder
 assert not {{"torch", "optuna"}} & set(sys.modules)
 """
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hvnas import _numbers as numbers
 from hvnas._files import refuse_unknown
-from hvnas._names import first_wrong, unknown_name
+from hvnas._names import WrongField, unknown_name, validated
 from hvnas.accuracy.ranks import settled
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program, evaluate_columns
@@ -153,8 +153,6 @@ def read_options(text: str, kind: type[T], *, family: str, **given: Any) -> T:
 
     Raises ValueError, one line, naming the field at fault.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     values: dict[str, str] = {}
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
@@ -164,13 +162,9 @@ def read_options(text: str, kind: type[T], *, family: str, **given: Any) -> T:
     names = (field.name for field in fields(kind) if field.name not in given)  # type: ignore[arg-type]
     refuse_unknown(values, names, "", f"{family}:{text}")
     try:
-        options: T = TypeAdapter(kind).validate_python(values | given)
-        return options
-    except ValidationError as error:
-        wrong = first_wrong(error)
-        if not wrong.place:
-            raise ValueError(wrong.said) from None
-        raise ValueError(f"{family}: {wrong.at}: {wrong.said}") from None
+        return validated(kind, values | given, strict=False)
+    except WrongField as wrong:
+        raise ValueError(f"{family}: {wrong}" if wrong.place else wrong.said) from None
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hvnas._files import data_dir, dump_yaml, read_yaml, refuse_unknown, refusing, write_atomic
-from hvnas._names import first_wrong, shown, unknown_name, validated
+from hvnas._names import WrongField, shown, unknown_name, validated
 from hvnas.arch.arch import INNER, SCHEMA, Arch, Run, Stage, _shown, to_dict
 from hvnas.blocks import Block, block_class, list_blocks
 from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, check_number
@@ -169,8 +169,6 @@ def _block_type(fields: Any, field: str, role: str, where: str) -> type[Block]:
 
 def block_from_dict(data: Any, *, field: str, role: str, where: str) -> Block:
     """A block from ``{type: ..., width: ..., ...}``. Raises ValueError naming `field` and `where`."""
-    from pydantic import ValidationError
-
     cls = _block_type(data, field, role, where)
     names = {_shown(cls, f.name): f.name for f in dataclasses.fields(cls)}
     refuse_unknown(data, sorted({"type", *names}), f"{field}.", where)
@@ -178,16 +176,7 @@ def block_from_dict(data: Any, *, field: str, role: str, where: str) -> Block:
     if "out" not in fields and role != "head":
         raise ValueError(f"{field}.width: missing ({where})")
     try:
-        block: Block = validated(_adapter(cls.type), fields)
-        return block
-    except ValidationError as error:
-        wrong = first_wrong(error)
+        return validated(cls, fields)
+    except WrongField as wrong:
         place = ".".join([field, *(_shown(cls, part) for part in wrong.place)])
         raise ValueError(f"{place}: {wrong.said} ({where})") from None
-
-
-@lru_cache(maxsize=256)
-def _adapter(name: str) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(block_class(name))

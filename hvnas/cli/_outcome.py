@@ -183,13 +183,15 @@ def _print_refused(screen: Screen, problem: Problem) -> None:
 
 def _print_files(screen: Screen, result: SearchResult) -> None:
     from hvnas.search.evaluations import networks
-    from hvnas.search.runs.folder import ARCHS, RunFolder
+    from hvnas.search.runs.folder import ARCHS, SearchFolder
 
     if result.out is None:
         return
     screen.heading(f"Written to {result.out}")
     counts = {ARCHS: f" ({networks(len(result.front))})"}
-    screen.line("  " + ", ".join(f"{name}{counts.get(name, '')}" for name in RunFolder(result.out).files()))
+    screen.line(
+        "  " + ", ".join(f"{name}{counts.get(name, '')}" for name in SearchFolder(result.out).files())
+    )
 
 
 COLUMNS = ("part", "downsample", "local run", "global run", ">width", ">expand", "map")

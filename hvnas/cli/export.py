@@ -151,7 +151,7 @@ def load_network(
     those of a training. Raises ValueError, one line, naming what is missing.
     """
     from hvnas.arch import list_models, load_arch
-    from hvnas.arch.resize import resized
+    from hvnas.arch.edits import resized
     from hvnas.latency.provenance import restated
 
     folder = Path(name)
@@ -166,7 +166,7 @@ def load_network(
         return NetworkToExport(arch=changed, weights=weights)
     from hvnas.export import Images
 
-    run = training.run
+    run = training.config
     images = Images(class_names=tuple(run.class_names), mean=tuple(run.mean), std=tuple(run.std))
     return NetworkToExport(
         arch=changed, weights=_inside(training.path, training.trained_weights()), images=images

@@ -27,9 +27,9 @@ def run(
     The result is the same as without the interruption; a finished search is shown again.
     """
     from hvnas.search import resume
-    from hvnas.search.runs.folder import RunFolder
+    from hvnas.search.runs.folder import SearchFolder
 
-    engine = None if storage is None else replace(RunFolder(folder).config().engine, storage=storage)
+    engine = None if storage is None else replace(SearchFolder(folder).config.engine, storage=storage)
     run_search(
         lambda watcher, stop: resume(folder, engine=engine, progress=watcher, stop=stop),
         folder=folder,

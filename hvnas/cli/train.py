@@ -70,11 +70,10 @@ def _folder(request: TrainRequest, out: Path | None, *, resume: bool) -> TrainFo
 
 
 def _train(folder: TrainFolder, screen: Screen, workers: Workers) -> Outcome:
-    from hvnas._files import locked
     from hvnas.train.on_ray import train_folder_on_ray
     from hvnas.train.run import train_in_folder
 
-    arch, run = folder.arch, folder.run
+    arch, run = folder.arch, folder.config
     screen.remark(
         f"{arch.name}: {numbers.millions(arch.lower().params)} M params at {run.resolution} px, "
         f"{run.classes} classes; recipe {run.recipe['name']}, {run.epochs} epochs"
@@ -84,10 +83,9 @@ def _train(folder: TrainFolder, screen: Screen, workers: Workers) -> Outcome:
         if workers.engine == "local"
         else partial(train_folder_on_ray, folder, replace(workers, count=run.workers))
     )
-    with locked(folder.lock):
-        return run_training(
-            partial(train, report=screen.remark), again=f"hvnas train --resume --out {folder.path}"
-        )
+    return run_training(
+        partial(train, report=screen.remark), again=f"hvnas train --resume --out {folder.path}"
+    )
 
 
 def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:

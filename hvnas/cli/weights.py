@@ -50,7 +50,7 @@ def run(
     is written.
     """
     from hvnas.arch import load_arch
-    from hvnas.arch.resize import resized
+    from hvnas.arch.edits import resized
     from hvnas.nn.foreign.checkpoint import import_weights
     from hvnas.nn.weights import save_weights
 

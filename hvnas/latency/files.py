@@ -7,14 +7,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
 
 from hvnas._files import read_text, read_yaml, write_atomic, write_together
-from hvnas._names import brief, first_wrong, shown, validated
+from hvnas._names import WrongField, brief, shown, validated
 from hvnas._yaml import parse_yaml
 from hvnas.latency.device import Device, DeviceInfo, Rule, StudentT
 from hvnas.latency.model import LinearModel, Term
@@ -127,22 +126,10 @@ def hash_of(data: dict[str, Any], table: str) -> str:
 
 def parse_fields(kind: type[F], data: dict[str, Any], path: Path) -> F:
     """The fields of a device file, checked. Raises ValueError, one line, naming file and field."""
-    from pydantic import ValidationError
-
     try:
-        # mypy takes a class of dataclasses for one that cannot be hashed.
-        parsed: F = validated(_adapter(kind), data)  # type: ignore[arg-type]
-        return parsed
-    except ValidationError as error:
-        wrong = first_wrong(error)
-        raise ValueError(brief(f"{path}: {f'{wrong.at}: ' if wrong.at else ''}{wrong.said}")) from None
-
-
-@lru_cache(maxsize=2)
-def _adapter(kind: type[DeviceFields]) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
+        return validated(kind, data)
+    except WrongField as wrong:
+        raise ValueError(brief(f"{path}: {wrong}")) from None
 
 
 INFO = """

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hvnas.arch import Arch
-from hvnas.arch.resize import misfit
+from hvnas.arch.edits import misfit
 from hvnas.blocks import Block, lower_block
 from hvnas.nn.base import build_block
 from hvnas.ops import State

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from hvnas.arch import Arch, load_arch
-from hvnas.arch.resize import resized
+from hvnas.arch.edits import resized
 from hvnas.blocks import Block, lower_block
 from hvnas.nn.base import build_block, init_weights
 from hvnas.nn.features import FeatureNetwork

@@ -165,7 +165,7 @@ def _told(folder: Any) -> str:
         return "not through yet"
     metrics = folder.metrics()
     top1 = numbers.optional(metrics.get("top1"), digits=2)
-    run, arch = folder.run, folder.arch
+    run, arch = folder.config, folder.arch
     stated = stated_latency(arch, arch.found)
     latency = "" if stated is None else f"; {stated}"
     return (

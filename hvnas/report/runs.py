@@ -16,12 +16,13 @@ from hvnas._files import read_csv, read_text, refusing
 from hvnas._names import shown
 from hvnas._numbers import took
 from hvnas._request import options_of, words_of
+from hvnas._runs import LOG
 from hvnas.latency import Device
 from hvnas.search.evaluations import best_place, files_words, left_out_words, shown_places
 from hvnas.search.objectives import TOP1, Objective, parse_objective
 from hvnas.search.request import SearchRequest
 from hvnas.search.rows import Bools, Floats, Rows
-from hvnas.search.runs.folder import CONFIG, FRONT, HISTORY, LOG, RunConfig, RunFolder
+from hvnas.search.runs.folder import CONFIG, FRONT, HISTORY, RunConfig, SearchFolder
 from hvnas.search.runs.session import FIELDS, Moment
 
 # Of a front of many costs, some hundred bytes a member.
@@ -112,7 +113,7 @@ def load_run(folder: str | Path) -> Run:
 
 
 def _load(folder: Path) -> Run:
-    config = RunFolder(folder).config()
+    config = SearchFolder(folder).config
     for name in (FRONT, HISTORY, LOG):
         if not (folder / name).is_file():
             raise ValueError(

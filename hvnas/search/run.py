@@ -15,6 +15,7 @@ import numpy as np
 from hvnas._files import refusing
 from hvnas._names import MOST_SEED, check_whole
 from hvnas._request import Outside, check_same, filled
+from hvnas._runs import versions
 from hvnas.accuracy.estimator import check_scenario
 from hvnas.search.engines.engine import run_strategy, strategy_on
 from hvnas.search.evaluations import Archive
@@ -31,7 +32,7 @@ from hvnas.search.reach import (
 )
 from hvnas.search.request import AUTO, Engine, SearchRequest
 from hvnas.search.runs.checkpoint import Checkpoint, State, Stopped
-from hvnas.search.runs.folder import CONFIG, RunConfig, RunFolder, versions
+from hvnas.search.runs.folder import CONFIG, RunConfig, SearchFolder
 from hvnas.search.runs.result import SearchResult
 from hvnas.search.runs.session import History, Progress, Session, Silent, no_log, reference_of
 from hvnas.search.strategies.registry import strategy_entry
@@ -145,7 +146,7 @@ def start(
     if request.strategy != AUTO:
         strategy_entry(request.strategy)
     _check_counts(request.evals, request.seed)
-    folder = None if out is None else RunFolder(Path(out))
+    folder = None if out is None else SearchFolder(Path(out))
     if folder is not None:
         folder.refuse_if_taken()
     devices = DeviceSet(request.device)
@@ -194,7 +195,7 @@ def _resolved(request: SearchRequest, problem: Problem, devices: DeviceSet) -> R
         space_hash=problem.space.hash,
         device_hash=tuple(device.hash for device in problem.devices),
         estimator_hash=estimator_hash(estimator) if isinstance(estimator, str) else "",
-        versions=versions(),
+        versions=versions("cmaes", "numpy", "optuna", "scipy"),
     )
 
 
@@ -211,14 +212,14 @@ def resume(
     no run, a file in it is damaged, or its space or a device is no longer the one that it was begun with.
     """
     started = time.perf_counter()
-    folder = RunFolder(Path(out))
-    config = folder.config()
+    folder = SearchFolder(Path(out))
+    config = folder.config
     engine = config.engine if engine is None else engine
     return _resumed(folder, config, engine=engine, progress=progress, stop=stop, started=started)
 
 
 def _resumed(
-    folder: RunFolder,
+    folder: SearchFolder,
     config: RunConfig,
     *,
     engine: Engine,
@@ -257,8 +258,8 @@ def resume_as(
     Where estimates are made may differ. Raises ValueError as `resume`, and naming an option that differs.
     """
     started = time.perf_counter()
-    folder = RunFolder(Path(out))
-    config = folder.config()
+    folder = SearchFolder(Path(out))
+    config = folder.config
     begun = replace(config, throughput=request.throughput, constraints=tuple(sorted(config.constraints)))
     if request.strategy == AUTO:
         request = replace(request, strategy=config.strategy)
@@ -270,7 +271,7 @@ def resume_as(
     return _resumed(folder, config, engine=engine, progress=progress, stop=stop, started=started)
 
 
-def _check_unchanged(problem: Problem, config: RunConfig, folder: RunFolder) -> None:
+def _check_unchanged(problem: Problem, config: RunConfig, folder: SearchFolder) -> None:
     devices = zip(config.device, problem.devices, config.device_hash, strict=True)
     for what, name, now, then in (
         ("space", config.space, problem.space.hash, config.space_hash),
@@ -289,7 +290,7 @@ def execute(
     config: RunConfig,
     *,
     engine: Engine = LOCAL,
-    folder: RunFolder | None = None,
+    folder: SearchFolder | None = None,
     resumed: bool = False,
     progress: Progress | None = None,
     stop: Event | None = None,
@@ -313,7 +314,7 @@ def execute(
         if folder is not None and resumed:
             checkpoint = _reopened(folder, every=every)
         elif folder is not None:
-            folder.create(config)
+            folder.begin(config)
             checkpoint = folder.checkpoint(every=every)
         if choice is not None:
             progress.chosen(choice.name, choice.reason)
@@ -356,7 +357,7 @@ def _prepared(
     return problem, reach
 
 
-def _reopened(folder: RunFolder, *, every: float) -> Checkpoint:
+def _reopened(folder: SearchFolder, *, every: float) -> Checkpoint:
     """The checkpoint of a run that was cut."""
     checkpoint = folder.checkpoint(every=every)
     # A state that is damaged, or of another configuration, is refused before the folder is touched.

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._files import locked, write_atomic
+from hvnas._files import write_atomic
 from hvnas._names import MOST_SEED, check_whole
+from hvnas._runs import locked
 from hvnas.accuracy import Inherited, InheritedEstimator, load_estimator
 from hvnas.accuracy.proxies.registry import PROBED
 from hvnas.accuracy.ranks import settled
@@ -152,10 +153,9 @@ def rank(
     options, progress = options or RankOptions(), progress or (lambda *_: None)
     supernets = _supernets(folders)
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK):
         subject = standalone(
-            next(iter(supernets.values())).folder.run, folder, options, progress=progress, stop=stop
+            next(iter(supernets.values())).folder.config, folder, options, progress=progress, stop=stop
         )
         if subject is None:
             return None
@@ -176,9 +176,9 @@ def _supernets(folders: Sequence[str | Path]) -> dict[str, InheritedEstimator]:
     found: dict[str, InheritedEstimator] = {}
     for path in folders:
         estimator = InheritedEstimator(Inherited(folder=str(path)))
-        run = estimator.folder.run
+        run = estimator.folder.config
         found[f"{run.scheme} ({Path(path).name})"] = estimator
-        first = next(iter(found.values())).folder.run
+        first = next(iter(found.values())).folder.config
         for field in ("space_hash", "data", "resolution", "classes"):
             if getattr(run, field) != getattr(first, field):
                 raise ValueError(

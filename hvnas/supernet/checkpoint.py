@@ -6,23 +6,21 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hvnas._files import refusing
 from hvnas._names import shown
+from hvnas._runs import RunFolder, RunKind
 from hvnas.blocks.limits import check_number
 from hvnas.nn.weights import check_weights
 from hvnas.space import Space, load_space
 from hvnas.supernet.importance import NAME, attach
 from hvnas.supernet.supernet import Supernet
 from hvnas.train.data import Data, load_data
-from hvnas.train.folder import read_record, write_record
 from hvnas.train.state import read_model
 
-SCHEMA = "hvnas.supernet/1"
-RUN, STATE, LOCK = "supernet.json", "checkpoint.safetensors", ".lock"
+RUN, STATE = "supernet.json", "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +33,6 @@ class SupernetRun:
     importances of blocks are trained with the weights.
     """
 
-    schema: str = SCHEMA
     space: str
     space_hash: str
     genes: dict[str, list[Any]]
@@ -73,53 +70,39 @@ def genes_of(space: Space) -> dict[str, list[Any]]:
     return genes
 
 
-class SupernetFolder:
-    """A folder with a supernet's training. Files appear whole or not at all."""
+class SupernetFolder(RunFolder[SupernetRun]):
+    """A folder with a supernet's training."""
+
+    kind = RunKind(
+        config=SupernetRun,
+        file=RUN,
+        schema="hvnas.supernet/1",
+        taken="holds a supernet already; continue it with --resume, or choose another folder",
+        foreign="exists and holds no supernet; choose another folder",
+        missing=f"holds no supernet ({RUN} is missing); train one with hvnas supernet train",
+    )
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.state, self.lock = self.path / STATE, self.path / LOCK
+        super().__init__(path)
+        self.state = self.path / STATE
 
-    @property
-    def holds_run(self) -> bool:
-        """Whether a training was begun here."""
-        return (self.path / RUN).is_file()
-
-    def refuse_if_taken(self) -> None:
-        """Raise ValueError where a training was begun here."""
-        if self.holds_run:
-            raise ValueError(
-                f"{self.path}: holds a supernet already; continue it with --resume, or choose another folder"
-            )
-
-    def create(self, run: SupernetRun) -> None:
-        """Say what is trained here. Raises ValueError where something is."""
-        self.refuse_if_taken()
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_record(self.path / RUN, run)
-
-    @cached_property
-    def run(self) -> SupernetRun:
-        """What is trained here. Raises ValueError naming file and field."""
-        if not self.holds_run:
-            raise ValueError(
-                f"{self.path}: holds no supernet ({RUN} is missing); train one with hvnas supernet train"
-            )
-        run = read_record(self.path / RUN, SupernetRun, schema=SCHEMA)
+    def from_plain(self, data: dict[str, Any]) -> SupernetRun:
+        """Raises ValueError also for images that no network can take."""
+        run = super().from_plain(data)
         for name in ("resolution", "classes"):
-            check_number(name, getattr(run, name), name, str(self.path / RUN))
+            check_number(name, data[name], name, str(self.file))
         return run
 
     def space(self) -> Space:
         """The space of the supernet. Raises ValueError where its file has changed since, saying how."""
-        with refusing(self.path / RUN):
-            space = load_space(self.run.space)
+        with refusing(self.file):
+            space = load_space(self.config.space)
         self.check_space(space)
         return space
 
     def check_space(self, space: Space) -> None:
         """Raise ValueError naming the difference where the supernet is of another space."""
-        if space.hash == self.run.space_hash:
+        if space.hash == self.config.space_hash:
             return
         raise ValueError(
             f"{self.path}: a supernet of another space: {self._difference(space)}; use the space that it was "
@@ -127,7 +110,7 @@ class SupernetFolder:
         )
 
     def _difference(self, space: Space) -> str:
-        theirs, ours = self.run.genes, genes_of(space)
+        theirs, ours = self.config.genes, genes_of(space)
         other = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
         if not other:
             return f"its genes are the same, but blocks, rules or limits are not (hash {space.hash})"
@@ -147,8 +130,8 @@ class SupernetFolder:
             )
         weights = read_model(self.state)
         space = self.space()
-        with refusing(self.path / RUN):
-            net = Supernet(space, classes=self.run.classes, resolution=self.run.resolution)
+        with refusing(self.file):
+            net = Supernet(space, classes=self.config.classes, resolution=self.config.resolution)
         if any(key.startswith(f"{NAME}.") for key in weights):
             attach(net)
         check_weights(net, weights, where=str(self.state))

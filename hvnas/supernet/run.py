@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from hvnas._files import locked
 from hvnas._names import MOST_SEED, check_whole, unknown_name
 from hvnas._request import as_begun, check_same
 from hvnas.arch import Arch
@@ -105,7 +104,7 @@ def start(request: SupernetRequest, out: str | Path) -> SupernetFolder:
         workers=request.workers.number,
         archs=_some_members(space, data),
     )
-    folder.create(run)
+    folder.claim(run)
     return folder
 
 
@@ -119,7 +118,7 @@ def _some_members(space: Space, data: Data) -> Iterator[Arch]:
 def resume(request: SupernetRequest, out: str | Path) -> SupernetFolder:
     """The folder of a training to be continued. Raises ValueError where what is asked for differs."""
     folder = SupernetFolder(out)
-    begun = as_begun(request, folder.run, but={"space"})
+    begun = as_begun(request, folder.config, but={"space"})
     if request.space is not None:  # whose file may lie elsewhere now
         folder.check_space(load_space(request.space))
     check_same(request, begun, what=f"the supernet in {folder.path}")
@@ -144,9 +143,9 @@ def train_supernet(
     first one writes, and scores the members. Raises ValueError where the space or the data changed, or
     another process trains here, and DivergedError, the state kept, where a loss is not finite.
     """
-    peers = peers or ProcessGroup()
-    with locked(folder.lock) if peers.first else nullcontext():
-        run, space = folder.run, folder.space()
+    with folder.at_work() if peers is None else nullcontext():
+        peers = peers or ProcessGroup()
+        run, space = folder.config, folder.space()
         data = run.load_data()
         unheeded = _unheeded(recipe_of(run))
         if unheeded and peers.first:
@@ -239,8 +238,9 @@ def train_supernet_on_ray(
 
     Raises as it does, WorkersLost where Ray fails, and ValueError where the cluster is too small.
     """
-    place, run = SupernetFolder(folder.path.resolve()), folder.run
+    place, run = SupernetFolder(folder.path.resolve()), folder.config
     if announce is not None:
         announce(memory(place.space(), classes=run.classes, resolution=run.resolution))
     work = partial(train_supernet, place, device=workers.torch_device, save_every=workers.save_every)
-    return share(work, workers, progress=progress, stop=stop, report=report)
+    with folder.at_work():
+        return share(work, workers, progress=progress, stop=stop, report=report)

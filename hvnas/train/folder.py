@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from hvnas._files import naming, read_json, refusing, write_atomic
-from hvnas._names import first_wrong, shown, validated
-from hvnas.arch import Arch, load_arch, save_arch
+from hvnas._files import dump_yaml, read_json, write_atomic
+from hvnas._runs import RunFolder, RunKind
+from hvnas.arch import Arch, load_arch, to_dict
 from hvnas.blocks.limits import check_number
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
 from hvnas.train.recipes import Recipe, recipe_from_dict
 from hvnas.train.state import EpochResult
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-
-SCHEMA = "hvnas.train/1"
-RUN, ARCH, STATE, WEIGHTS, METRICS, LOG, LOCK = (
+RUN, ARCH, STATE, WEIGHTS, METRICS = (
     "train.json",
     "arch.yaml",
     "checkpoint.safetensors",
     "model.safetensors",
     "metrics.json",
-    "log.txt",
-    ".lock",
 )
 BESIDE = "train"  # the folder of a training inside that of a search
 DATA_FOLDER = "folder:"  # data of one's own
@@ -50,7 +42,6 @@ class TrainRun:
     each batch.
     """
 
-    schema: str = SCHEMA
     source: str
     arch_hash: str
     data: str
@@ -95,50 +86,38 @@ class TrainRun:
         return recipe_from_dict(self.recipe, where=RUN)
 
 
-class TrainFolder:
-    """A folder with a training. Files appear whole or not at all."""
+class TrainFolder(RunFolder[TrainRun]):
+    """A folder with a training."""
+
+    kind = RunKind(
+        config=TrainRun,
+        file=RUN,
+        schema="hvnas.train/1",
+        taken="holds a training already; continue it with --resume, or choose another --out",
+        foreign="exists and holds no training; choose another --out",
+        missing=f"holds no training ({RUN} is missing); train one with hvnas train",
+    )
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.state, self.weights = self.path / STATE, self.path / WEIGHTS
-        self.events, self.lock = self.path / EVENTS, self.path / LOCK
+        super().__init__(path)
+        self.state, self.weights, self.events = self.path / STATE, self.path / WEIGHTS, self.path / EVENTS
 
-    @property
-    def holds_run(self) -> bool:
-        """Whether a training was begun here."""
-        return (self.path / RUN).is_file()
-
-    def refuse_if_taken(self) -> None:
-        """Raise ValueError where a training was begun here, or the folder holds other things."""
-        if self.holds_run:
-            raise ValueError(
-                f"{self.path}: holds a training already; continue it with --resume, or choose another --out"
-            )
-        if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
-            raise ValueError(f"{self.path}: exists and holds no training; choose another --out")
-
-    def create(self, run: TrainRun, arch: Arch) -> None:
+    def begin(self, run: TrainRun, arch: Arch) -> None:
         """Say what is trained here. Raises ValueError where something is."""
-        self.refuse_if_taken()
-        self.path.mkdir(parents=True, exist_ok=True)
-        save_arch(arch, self.path / ARCH)
-        write_record(self.path / RUN, run)
+        self.claim(run, beside={ARCH: dump_yaml(to_dict(arch))})
 
-    @cached_property
-    def run(self) -> TrainRun:
-        """What is trained here. Raises ValueError naming file and field."""
-        if not self.holds_run:
-            raise ValueError(f"{self.path}: holds no training ({RUN} is missing); train one with hvnas train")
-        run = read_record(self.path / RUN, TrainRun, schema=SCHEMA)
+    def from_plain(self, data: dict[str, Any]) -> TrainRun:
+        """Raises ValueError also for images that no network can take."""
+        run = super().from_plain(data)
         for name in ("resolution", "classes"):
-            check_number(name, getattr(run, name), name, str(self.path / RUN))
+            check_number(name, data[name], name, str(self.file))
         return run
 
     @cached_property
     def arch(self) -> Arch:
         """The network with the data's classes and resolution. Raises ValueError where its file changed."""
         arch = load_arch(self.path / ARCH)
-        if arch.hash != self.run.arch_hash:
+        if arch.hash != self.config.arch_hash:
             raise ValueError(f"{self.path / ARCH}: is not the network that was trained; restore the file")
         return arch
 
@@ -170,12 +149,6 @@ class TrainFolder:
             )
         return metrics
 
-    def log(self, line: str) -> None:
-        """Add a line to the folder's log."""
-        path = self.path / LOG
-        with naming(path), path.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
-
 
 def _is_history(entries: object) -> bool:
     names = {field.name for field in fields(EpochResult)}
@@ -202,27 +175,3 @@ def absolute(name: str) -> str:
     if name.startswith(DATA_FOLDER):
         return DATA_FOLDER + str(Path(name.removeprefix(DATA_FOLDER)).resolve())
     return str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name
-
-
-Record = TypeVar("Record")
-
-
-def write_record(path: Path, record: DataclassInstance) -> None:
-    """Write a dataclass of plain fields, whole or not at all."""
-    write_atomic(path, json.dumps(asdict(record), indent=1) + "\n")
-
-
-def read_record(path: Path, kind: type[Record], *, schema: str) -> Record:
-    """The record of a `kind` in a file. Raises ValueError, one line, naming file and field."""
-    from pydantic import TypeAdapter, ValidationError
-
-    with refusing(path):
-        try:
-            record: Any = validated(TypeAdapter(kind), read_json(path))
-        except ValidationError as error:
-            wrong = first_wrong(error)
-            raise ValueError(f"{wrong.at or 'JSON'}: {wrong.said}; restore the file") from None
-        if record.schema != schema:
-            raise ValueError(f"schema: must be {schema}, got {shown(record.schema)}")
-    found: Record = record
-    return found

@@ -60,7 +60,8 @@ def train_folder_on_ray(
     """
     place = TrainFolder(folder.path.resolve())
     work = partial(train_in_folder, place, device=workers.torch_device, save_every=workers.save_every)
-    return share(work, workers, progress=progress, stop=stop, report=report)
+    with folder.at_work():
+        return share(work, workers, progress=progress, stop=stop, report=report)
 
 
 def share(

@@ -15,7 +15,7 @@ from hvnas.latency.provenance import stated_latency
 from hvnas.nn.weights import save_weights
 from hvnas.train.data import Data
 from hvnas.train.events import OnLine, recorded
-from hvnas.train.folder import RUN, TrainFolder
+from hvnas.train.folder import TrainFolder
 from hvnas.train.process_group import ProcessGroup
 from hvnas.train.state import EpochResult
 from hvnas.train.teachers import begin_with, digest, load_teacher, teacher_file
@@ -45,24 +45,25 @@ def train_in_folder(
     """Train the network of `folder`, from its state where there is one.
 
     `report` is told what to know before and after. Of several processes, `peers`, the first one writes.
-    Raises ValueError where the data changed, or with strict data an image is unreadable, and DivergedError,
-    the state kept, where a loss is not finite.
+    Raises ValueError where the data changed, with strict data an image is unreadable, or another process
+    trains here, and DivergedError, the state kept, where a loss is not finite.
     """
-    peers = peers or ProcessGroup()
-    if folder.finished:
-        metrics = folder.metrics()
-        history = tuple(EpochResult(**entry) for entry in metrics["history"])
-        return Outcome(TrainResult(history, finished=True), metrics)
-    if not peers.first:
-        report = _nothing
-    trainer = _trainer(folder, device, save_every, stop, peers, report)
-    speed = _Speed(progress or _nothing)
-    trainer.progress = _logged(speed, folder) if peers.first else speed
-    result = run_recorded(trainer, folder.events, state=folder.state, report=report, peers=peers)
-    metrics = _metrics(folder, result, trainer.data, speed, trainer.test() if result.finished else None)
-    if peers.first:
-        _finish(folder, trainer, result, metrics)
-    return Outcome(result, metrics)
+    with folder.at_work() if peers is None else nullcontext():
+        peers = peers or ProcessGroup()
+        if folder.finished:
+            metrics = folder.metrics()
+            history = tuple(EpochResult(**entry) for entry in metrics["history"])
+            return Outcome(TrainResult(history, finished=True), metrics)
+        if not peers.first:
+            report = _nothing
+        trainer = _trainer(folder, device, save_every, stop, peers, report)
+        speed = _Speed(progress or _nothing)
+        trainer.progress = _logged(speed, folder) if peers.first else speed
+        result = run_recorded(trainer, folder.events, state=folder.state, report=report, peers=peers)
+        metrics = _metrics(folder, result, trainer.data, speed, trainer.test() if result.finished else None)
+        if peers.first:
+            _finish(folder, trainer, result, metrics)
+        return Outcome(result, metrics)
 
 
 def run_recorded(
@@ -88,8 +89,8 @@ def _trainer(
     peers: ProcessGroup,
     report: OnLine,
 ) -> Trainer:
-    with refusing(folder.path / RUN):
-        run, data, recipe = folder.run, folder.run.load_data(), folder.run.load_recipe()
+    with refusing(folder.file):
+        run, data, recipe = folder.config, folder.config.load_data(), folder.config.load_recipe()
     report(clean(f"{data}; {_named_skips(data)}" if data.skipped else str(data)))
     network = network_for(folder.arch, data, recipe=recipe, seed=run.seed)
     if run.weights is not None and not folder.state.exists():
@@ -122,7 +123,7 @@ def _finish(folder: TrainFolder, trainer: Trainer, result: TrainResult, metrics:
         folder.log(f"stopped after {trainer.steps_done} steps")
         return
     arch = folder.arch
-    facts = {"arch": arch.name, "arch_hash": arch.hash, "data": folder.run.data_key}
+    facts = {"arch": arch.name, "arch_hash": arch.hash, "data": folder.config.data_key}
     folder.write_metrics(metrics)
     # last: with the weights the training is through
     save_weights(trainer.evaluated.state_dict(), folder.weights, metadata=facts)
@@ -159,7 +160,7 @@ def _logged(progress: OnProgress, folder: TrainFolder) -> OnProgress:
 def _metrics(
     folder: TrainFolder, result: TrainResult, data: Data, speed: _Speed, tested: float | None
 ) -> dict[str, Any]:
-    run, arch = folder.run, folder.arch
+    run, arch = folder.config, folder.arch
     program = arch.lower()
     stated = stated_latency(arch, arch.found)
     skipped = data.skipped

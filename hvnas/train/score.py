@@ -78,7 +78,7 @@ def evaluate(
 def _of_training(
     folder: TrainFolder, name: str | None, resolution: int | None, test_size: int | None, strict: bool
 ) -> tuple[Data, Arch]:
-    run = folder.run
+    run = folder.config
     if name is None and resolution in (None, run.resolution) and test_size is None and not strict:
         return run.load_data(), folder.arch
     data = load_data(

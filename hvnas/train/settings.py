@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from functools import lru_cache
 from math import isfinite
 from typing import Any, Literal, get_args, get_type_hints
 
 from hvnas._files import refuse_unknown
-from hvnas._names import first_wrong, shown, validated
+from hvnas._names import WrongField, shown, validated
 from hvnas.blocks.limits import LIMITS
 
 # Of whole numbers in a training section, and of others: what float32 holds. Sides of images have their own.
@@ -275,16 +274,12 @@ def training_from_dict(data: Any, *, where: str) -> Training:
 
     Raises ValueError, one line: `where`, the field, what is wrong with it.
     """
-    from pydantic import ValidationError
-
     if not isinstance(data, Mapping):
         raise ValueError(f"{where}: training: must be a mapping, got {shown(data)}")
     _refuse_unknown_below(data, Training, "training.", where)
     try:
-        # Through JSON: there pydantic is strict about numbers and still builds dataclasses from mappings.
-        training: Training = validated(_adapter(), data)
-    except ValidationError as error:
-        wrong = first_wrong(error)
+        training = validated(Training, data)
+    except WrongField as wrong:
         place = ".".join(["training", *wrong.place])
         raise ValueError(f"{where}: {place}: {wrong.said}") from None
     if place := _beyond(asdict(training), "training"):
@@ -308,10 +303,3 @@ def _refuse_unknown_below(data: Mapping[str, Any], section: type, prefix: str, w
         if inner is not None and isinstance(data.get(name), Mapping):
             assert isinstance(inner, type)
             _refuse_unknown_below(data[name], inner, f"{prefix}{name}.", where)
-
-
-@lru_cache(maxsize=1)
-def _adapter() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Training)

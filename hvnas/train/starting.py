@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from hvnas._files import refusing
 from hvnas._names import MOST_SEED, check_whole
 from hvnas._request import as_begun, check_same
+from hvnas._runs import versions
 from hvnas.arch import Arch, load_arch
 from hvnas.latency.provenance import restated
 from hvnas.train.data import Data, load_data
 from hvnas.train.fitting import check_batch, check_enough, fit_arch, least_resolution
-from hvnas.train.folder import BESIDE, RUN, TrainFolder, TrainRun, absolute, find_training
+from hvnas.train.folder import BESIDE, TrainFolder, TrainRun, absolute, find_training
 from hvnas.train.recipes import Recipe, load_recipe, recipe_to_dict, training_of, with_batch
 from hvnas.train.request import NO_TEACHER, TrainRequest
 from hvnas.train.settings import Distillation
@@ -99,10 +98,10 @@ def start(request: TrainRequest, out: str | Path) -> TrainFolder:
         weights=_resolved(request.weights),
         weights_key=None if request.weights is None else digest(request.weights),
         workers=request.workers.number,
-        versions=_versions(),
+        versions=versions("torch"),
     )
     _check(run, arch, data)
-    folder.create(run, arch)
+    folder.begin(run, arch)
     return folder
 
 
@@ -128,8 +127,8 @@ def _data_for(network: Arch, request: TrainRequest) -> Data:
 def resume(request: TrainRequest, out: str | Path) -> TrainFolder:
     """The folder of a training to be continued. Raises ValueError where what is asked for differs."""
     folder = TrainFolder(out)
-    with refusing(folder.path / RUN):
-        begun = _begun(folder.run, request)
+    with refusing(folder.file):
+        begun = _begun(folder.config, request)
     check_same(
         request,
         begun,
@@ -202,9 +201,3 @@ def _absolute(source: str) -> str:
 
 def _resolved(path: str | None) -> str | None:
     return None if path is None else str(Path(path).resolve())
-
-
-def _versions() -> dict[str, str]:
-    from hvnas._version import __version__
-
-    return {"hvnas": __version__, "python": platform.python_version(), "torch": version("torch")}

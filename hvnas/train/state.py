@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from hvnas._names import first_wrong
+from hvnas._names import WrongField, validated
 from hvnas._numbers import shortened
 from hvnas.nn.weights import check_weights, read_safetensors, save_weights
 from hvnas.train.optim import MovingAverage
@@ -113,10 +112,9 @@ def load_state(path: Path, parts: Parts, identity: dict[str, Any]) -> Position:
 
 def _restore(parts: Parts, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Position:
     try:
-        position = TypeAdapter(Position).validate_python(facts["position"])
-    except ValidationError as error:
-        wrong = first_wrong(error)
-        raise TypeError(f"position.{wrong.at}: {wrong.said}") from None
+        position = validated(Position, facts["position"], strict=False)
+    except WrongField as wrong:
+        raise TypeError(f"position.{wrong}") from None
     if not all(isfinite(entry.loss) and isfinite(entry.top1) for entry in position.history):
         raise TypeError("history: must hold finite numbers")
     parts.model.load_state_dict(_below("model.", tensors))

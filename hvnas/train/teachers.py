@@ -42,7 +42,7 @@ def load_teacher(name: str, data: Data, *, weights: str | None = None) -> Teache
     """
     folder = find_training(name)
     if folder is not None:
-        run = folder.run
+        run = folder.config
         if run.class_names != list(data.class_names):
             raise ValueError(
                 f"teacher {name}: knows the classes of {run.data}, not those of {data.name}; "
@@ -51,7 +51,7 @@ def load_teacher(name: str, data: Data, *, weights: str | None = None) -> Teache
         network = build(folder.arch, weights=weights or folder.trained_weights())
         return Teacher(network, data, mean=run.mean, std=run.std)
     if Path(name).is_dir():
-        TrainFolder(name).run  # noqa: B018  (says what is missing)
+        TrainFolder(name).config  # noqa: B018  (says what is missing)
     if weights is None:
         raise ValueError(
             f"teacher {name}: has no weights; give --teacher-weights, or the folder of a training as teacher"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 from hvnas.arch import Arch, load_arch, save_arch
-from hvnas.train.folder import RUN, SCHEMA, TrainRun
+from hvnas.train.folder import TrainFolder, TrainRun
 
 HOSTILE = "<script>\x1b[31m../../evil\u202e"
 
@@ -34,14 +34,11 @@ def train(folder: Path, arch: Arch, *, class_names: list[str]) -> None:
     import hvnas
     from hvnas.nn.weights import save_weights
 
-    folder.mkdir()
-    save_arch(arch, folder / "arch.yaml")
     blank = {"str": "", "int": 0, "bool": False, "dict[str, typing.Any]": {}, "dict[str, str]": {}}
     hints = get_type_hints(TrainRun)
     values = {f.name: blank.get(getattr(hints[f.name], "__name__", "")) for f in fields(TrainRun)}
     values |= {name: {} for name, hint in hints.items() if str(hint).startswith("dict")}
     values |= {
-        "schema": SCHEMA,
         "arch_hash": arch.hash,
         "resolution": arch.resolution,
         "classes": arch.head.out,
@@ -50,7 +47,7 @@ def train(folder: Path, arch: Arch, *, class_names: list[str]) -> None:
         "std": [0.5, 0.5, 0.5],
         "strict": False,
     }
-    (folder / RUN).write_text(json.dumps(asdict(TrainRun(**values))), encoding="utf-8")
+    TrainFolder(folder).begin(TrainRun(**values), arch)
     save_weights(hvnas.build(arch).state_dict(), folder / "model.safetensors")
 
 

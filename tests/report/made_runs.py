@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hvnas.search.runs.folder import RunConfig, RunFolder
+from hvnas.search.runs.folder import RunConfig, SearchFolder
 from hvnas.search.runs.session import Moment, history_csv
 
 HEADER = "file,name,latency_ms,latency_low,latency_high,p_within_budget,inside,top1,top1_sd,params,macs"
@@ -51,7 +51,7 @@ def make(
     **changes: Any,
 ) -> Path:
     """A run whose front has these milliseconds and top-1 (by default sd 1: the objective is one less)."""
-    RunFolder(folder).create(config(**changes))
+    SearchFolder(folder).create(config(**changes))
     lines = [
         f"archs/n{i}.yaml,n{i},{ms:.4f},{0.9 * ms:.4f},{1.1 * ms:.4f},0.9,true,"
         f"{top1:.3f},{sd:.3f},{i + 1},{i + 2},0 1"
@@ -60,6 +60,6 @@ def make(
     (folder / "pareto.csv").write_text("\n".join([f"{HEADER},encoding", *lines]) + "\n")
     (folder / "history.csv").write_text(history_csv(moments))
     if limit is not None:
-        RunFolder(folder).log(f"limit: {limit}")
-    RunFolder(folder).log(f"{ended}: 100 evaluated, {len(points)} on the front, {took}")
+        SearchFolder(folder).log(f"limit: {limit}")
+    SearchFolder(folder).log(f"{ended}: 100 evaluated, {len(points)} on the front, {took}")
     return folder

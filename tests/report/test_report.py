@@ -23,7 +23,6 @@ from hvnas.report.page import render_page
 from hvnas.report.panels import front_panels
 from hvnas.report.runs import settings_of
 from hvnas.search.runs.session import Moment
-from hvnas.train.folder import SCHEMA
 
 POINTS = [(1.0, 71.0), (2.0, 81.0)]
 NAMES = ("efficientformer_l3", "mobileformer_294m")
@@ -313,7 +312,7 @@ def make_training(folder: Path, *, name: str, finished: bool) -> Path:
     )
     blank |= {"source": "x", "data_key": "k", "class_names": [], "mean": [0.5], "std": [0.5], "recipe": {}}
     blank |= {"strict": False, "seed": 0, "workers": 1, "versions": {}, "classes": 10, "resolution": 32}
-    asked = {"schema": SCHEMA, "arch_hash": arch.hash, "data": "digits", "epochs": 18, **blank}
+    asked = {"schema": "hvnas.train/1", "arch_hash": arch.hash, "data": "digits", "epochs": 18, **blank}
     (folder / "train.json").write_text(json.dumps(asked))
     if finished:
         metrics: dict[str, object] = {"top1": 96.657, "recipe": hostile.MARKUP, "epochs_trained": 18}

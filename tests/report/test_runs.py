@@ -11,7 +11,7 @@ import pytest
 
 from hvnas.report import load_run, load_runs
 from hvnas.report.runs import run_lines
-from hvnas.search.runs.folder import RunFolder
+from hvnas.search.runs.folder import SearchFolder
 
 POINTS = [(1.0, 71.0), (2.0, 81.0)]
 
@@ -77,8 +77,8 @@ def test_parts_and_limit_are_those_of_the_last_end(tmp_path: Path) -> None:
     limit = "the budget (3.990 of 4 ms); at the fast end the floor of no-device"
     took = "2.0 s, the sum of 3 parts"
     folder = made_runs.make(tmp_path / "run", POINTS, limit="another", took="1.0 s")
-    RunFolder(folder).log(f"limit: {limit}")
-    RunFolder(folder).log(f"finished: 120 evaluated, 2 on the front, {took}")
+    SearchFolder(folder).log(f"limit: {limit}")
+    SearchFolder(folder).log(f"finished: 120 evaluated, 2 on the front, {took}")
     run = load_run(folder)
     assert (run.parts, run.evaluated, run.limit) == (3, 120, limit)
     assert run_lines(run)[1:] == [f"took {took}", f"limit: {limit}"]

@@ -14,7 +14,7 @@ import pytest
 import toy
 
 from hvnas.search.runs.checkpoint import FolderCheckpoint, State, Stopped
-from hvnas.search.runs.folder import RunFolder
+from hvnas.search.runs.folder import SearchFolder
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_two_processes_on_one_folder(tmp_path: Path, whole: dict[str, bytes]) ->
     out = tmp_path / "run"
     cut(out)
     before = toy.everything(out)
-    with RunFolder(out).locked():
+    with SearchFolder(out).locked():
         with pytest.raises(ValueError) as caught:
             toy.run(out)
         assert "another process is at work on this run" in line_of(caught)
@@ -142,7 +142,7 @@ def test_two_processes_on_one_folder(tmp_path: Path, whole: dict[str, bytes]) ->
 
 def test_a_system_without_locks_locks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "fcntl", None)
-    with RunFolder(tmp_path).locked(), RunFolder(tmp_path).locked():
+    with SearchFolder(tmp_path).locked(), SearchFolder(tmp_path).locked():
         assert (tmp_path / ".state" / "lock").is_file()
 
 
@@ -185,7 +185,7 @@ def test_no_byte_of_a_state_changes_unseen(tmp_path: Path) -> None:
 
 
 def test_the_log_goes_on_after_half_a_line(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = SearchFolder(tmp_path)
     (tmp_path / "log.txt").write_text("2026-01-01 00:00:00 resu")
     folder.log("one")
     folder.log("two")

@@ -18,7 +18,7 @@ from hvnas._files import dump_yaml
 from hvnas.arch import load_arch
 from hvnas.search import Engine, resume
 from hvnas.search.runs import folder
-from hvnas.search.runs.folder import RunFolder
+from hvnas.search.runs.folder import SearchFolder
 from hvnas.search.runs.result import SearchResult
 
 
@@ -120,7 +120,7 @@ def test_taken_folder_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / content).parent.mkdir(exist_ok=True)
     (tmp_path / content).write_text("x")
     with pytest.raises(ValueError, match="choose another name"):
-        RunFolder(tmp_path).refuse_if_taken()
+        SearchFolder(tmp_path).refuse_if_taken()
 
 
 def test_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_a_configuration_is_read_as_it_was_written(tmp_path: Path) -> None:
         classes=10,
     )
     for name, config in {"one": toy.config(), "several": several}.items():
-        RunFolder(tmp_path / name).create(config)
-        assert RunFolder(tmp_path / name).config() == config
+        SearchFolder(tmp_path / name).create(config)
+        assert SearchFolder(tmp_path / name).config == config
     data = yaml.safe_load((tmp_path / "several" / "config.yaml").read_text())
     assert (data["device"], data["others"]) == ("toy-device", ["/a/slow.yaml"])
     assert (data["margin"], data["other_margins"]) == (0.1, [0.25])
@@ -176,11 +176,11 @@ def test_an_option_that_came_later_is_kept_where_it_is_given(
     monkeypatch.setattr(folder, "_LATER", tuple(name for name in folder._LATER if name != "classes"))
     for classes in (None, 10):
         config = replace(toy.config(), classes=classes)
-        RunFolder(tmp_path / f"{classes}").create(config)
+        SearchFolder(tmp_path / f"{classes}").create(config)
         data = yaml.safe_load((tmp_path / f"{classes}" / "config.yaml").read_text())
         assert ("classes" in data) == (classes is not None)
         assert list(data)[1:16] == list(folder._ALWAYS)
-        assert RunFolder(tmp_path / f"{classes}").config() == config
+        assert SearchFolder(tmp_path / f"{classes}").config == config
 
 
 @pytest.mark.parametrize(
@@ -197,12 +197,12 @@ def test_an_option_that_came_later_is_kept_where_it_is_given(
 def test_what_is_wrong_in_a_configuration_is_named_as_the_file_has_it(
     tmp_path: Path, field: str, value: object, says: str
 ) -> None:
-    RunFolder(tmp_path / "run").create(toy.config())
+    SearchFolder(tmp_path / "run").create(toy.config())
     file = tmp_path / "run" / "config.yaml"
     data = yaml.safe_load(file.read_text()) | {field: value}
     if field == "others":
         data |= {"other_hashes": ["0"], "other_margins": [0.0]}
     file.write_text(yaml.safe_dump({name: each for name, each in data.items() if each is not None}))
     with pytest.raises(ValueError, match=says) as caught:
-        RunFolder(tmp_path / "run").config()
+        _ = SearchFolder(tmp_path / "run").config
     assert f"{file}: {says}" in str(caught.value)

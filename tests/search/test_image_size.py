@@ -130,11 +130,11 @@ def test_what_a_resolution_would_tell_apart_is_one_network(supernet: Path, space
 
 
 def test_a_run_knows_its_size_without_its_data(supernet: Path, tmp_path: Path) -> None:
-    from hvnas.search.runs.folder import RunFolder
+    from hvnas.search.runs.folder import SearchFolder
 
     out = tmp_path / "run"
     search(
         FILES / "small.yaml", DEVICE, budget_ms=1000, estimator=TRAIN, strategy="random", evals=1,
         outside="allow", out=out,
     )  # fmt: skip
-    assert problem_of(RunFolder(out).config()).image_size == (32, 16)
+    assert problem_of(SearchFolder(out).config).image_size == (32, 16)

@@ -12,7 +12,7 @@ import toy
 from hvnas.search.problem import Problem
 from hvnas.search.reach import InfeasibleBudget, check_budget, find_reach, widened, with_widest_budget
 from hvnas.search.run import execute
-from hvnas.search.runs.folder import RunFolder
+from hvnas.search.runs.folder import SearchFolder
 from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyDevice, ToyLatencies, ToySpace
 
 
@@ -88,7 +88,7 @@ def test_nothing_inside_names_the_rule_and_the_flag() -> None:
 def test_infeasible_budget_writes_nothing(tmp_path: Path) -> None:
     problem = replace(toy.LANDSCAPE.problem(), budget_ms=0.1)
     with pytest.raises(InfeasibleBudget):
-        execute(problem, toy.config(), folder=RunFolder(tmp_path / "run"))
+        execute(problem, toy.config(), folder=SearchFolder(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 

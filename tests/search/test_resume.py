@@ -15,7 +15,7 @@ from hvnas.report import load_run
 from hvnas.search.evaluations import Archive
 from hvnas.search.run import execute
 from hvnas.search.runs.checkpoint import Checkpoint, FolderCheckpoint, State, Stopped
-from hvnas.search.runs.folder import RunFolder
+from hvnas.search.runs.folder import SearchFolder
 from hvnas.search.runs.session import History, Session, Silent
 
 
@@ -79,7 +79,7 @@ def test_expensive_estimates_are_lost_by_no_kill(tmp_path: Path, strategy: str, 
 
 def test_killed_before_the_first_checkpoint(tmp_path: Path) -> None:
     toy.run(tmp_path / "whole")
-    folder = toy.RunFolder(tmp_path / "cut")
+    folder = toy.SearchFolder(tmp_path / "cut")
     folder.create(toy.config())
     toy.run(tmp_path / "cut")
     assert toy.outputs(tmp_path / "cut") == toy.outputs(tmp_path / "whole")
@@ -89,7 +89,7 @@ def test_killed_before_it_was_begun(tmp_path: Path) -> None:
     (tmp_path / "run" / ".state").mkdir(parents=True)
     (tmp_path / "run" / ".state" / "lock").touch()
     (tmp_path / "run" / ".config.yaml.abc.part").write_text("schema: hv")
-    toy.RunFolder(tmp_path / "run").refuse_if_taken()
+    toy.SearchFolder(tmp_path / "run").refuse_if_taken()
     assert toy.run(tmp_path / "run", evals=200).evaluated == 200
 
 
@@ -157,7 +157,7 @@ def test_a_resumed_run_takes_the_sum_of_its_parts(tmp_path: Path) -> None:
             if archive.evaluated >= 500:
                 stop.set()
 
-    folder = RunFolder(out)
+    folder = SearchFolder(out)
     problem = toy.problem(out, pause=0.02)
     cut = execute(problem, toy.config(), folder=folder, progress=Stopping(), stop=stop)
     assert cut.stopped and cut.parts == 1

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from hvnas._runs import versions
 from hvnas.accuracy import Estimate
 from hvnas.arch import Arch
 from hvnas.search.evaluations import Archive
 from hvnas.search.problem import Problem
 from hvnas.search.run import execute
-from hvnas.search.runs.folder import RunConfig, RunFolder, versions
+from hvnas.search.runs.folder import RunConfig, SearchFolder
 from hvnas.search.runs.result import SearchResult
 from hvnas.search.runs.session import Silent
 from hvnas.testing.strategies import LANDSCAPES
@@ -97,7 +98,7 @@ def run(
     return execute(
         problem(out, pause=pause, expensive=expensive),
         config(strategy, evals=evals, seed=seed),
-        folder=RunFolder(out),
+        folder=SearchFolder(out),
         resumed=(out / "config.yaml").is_file(),
         progress=Reporter(out.parent / REPORTED) if expensive else None,
         checkpoint_seconds=saved_every,

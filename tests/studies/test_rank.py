@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from hvnas._files import locked
+from hvnas._runs import locked
 from hvnas.studies.alone import FILE, Alone, Standalone, draws, in_bins, quantile_centres
 from hvnas.studies.rank import LOCK, REPORT, RankOptions, RankReport, TrainedMembers, facts, rank, ranked
 from hvnas.supernet.checkpoint import SupernetFolder

@@ -86,12 +86,12 @@ def test_none_with_all_four_is_none(study: Rediscovery, supernet: InheritedEstim
 
 def test_the_study_s_own_supernet_is_begun_once(tmp_path: Path) -> None:
     begun = to_train(tmp_path / "net")
-    assert (begun.run.space, begun.run.resolution, begun.run.importance) == (
+    assert (begun.config.space, begun.config.resolution, begun.config.importance) == (
         REQUEST.space,
         REQUEST.resolution,
         True,
     )
-    assert to_train(tmp_path / "net").run == begun.run
+    assert to_train(tmp_path / "net").config == begun.config
 
 
 def test_another_supernet_is_not_taken_for_it(tmp_path: Path) -> None:

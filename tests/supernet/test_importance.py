@@ -166,7 +166,7 @@ def test_trained_beside_a_supernet_that_stays_as_it_is(small: Supernet, data: Da
 
 def test_trained_with_a_supernet_and_saved_in_its_folder(tmp_path: Path) -> None:
     folder = start(asked(), tmp_path / "net")
-    assert folder.run.importance
+    assert folder.config.importance
     train_supernet(folder, device="cpu")
     loaded = importance_of(SupernetFolder(folder.path).load())
     assert loaded is not None

@@ -16,7 +16,6 @@ import torch
 import yaml
 from torch.nn import functional as F
 
-from hvnas._files import locked
 from hvnas.nn.weights import read_safetensors
 from hvnas.space import load_space
 from hvnas.supernet import Supernet, recalibrate
@@ -243,7 +242,7 @@ def test_a_loss_that_is_no_number_names_the_member_and_keeps_the_state(
 
 def test_a_folder_serves_one_training_at_a_time(asked: MakeRequest, tmp_path: Path) -> None:
     folder = start(asked(epochs=1), tmp_path / "run")
-    with locked(folder.lock), pytest.raises(ValueError, match="another process is at work") as caught:
+    with folder.locked(), pytest.raises(ValueError, match="another process is at work") as caught:
         train_supernet(folder, device="cpu")
     assert "\n" not in str(caught.value)
     assert not folder.state.exists()
@@ -304,7 +303,7 @@ def test_a_state_of_another_run_is_refused(
     folder = start(asked(), tmp_path / "run")
     with pytest.raises(ValueError, match=r"epochs: the supernet in .* was begun with 2, not 9"):
         resume(asked(epochs=9), folder.path)
-    assert resume(asked(), folder.path).run == folder.run
+    assert resume(asked(), folder.path).config == folder.config
     with pytest.raises(ValueError, match="holds a supernet already"):
         start(asked(), folder.path)
     with pytest.raises(ValueError, match=f"nothing is trained yet .{STATE} is missing"):
@@ -335,15 +334,15 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
 
 def test_a_folder_that_was_tampered_with_names_the_field(asked: MakeRequest, tmp_path: Path) -> None:
     folder = start(asked(batch=4), tmp_path / "run")
-    assert training_of(recipe_of(folder.run)).batch == 4
+    assert training_of(recipe_of(folder.config)).batch == 4
     path = folder.path / "supernet.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
     for changes, message in (({"epochs": "many"}, "epochs: "), ({"schema": "x"}, "schema: must be")):
         path.write_text(json.dumps(facts | changes), encoding="utf-8")
         with pytest.raises(ValueError, match=message):
-            _ = SupernetFolder(folder.path).run
+            _ = SupernetFolder(folder.path).config
     with pytest.raises(ValueError, match="holds no supernet"):
-        _ = SupernetFolder(tmp_path).run
+        _ = SupernetFolder(tmp_path).config
 
 
 def test_settings_without_a_say_are_named(asked: MakeRequest, files: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from hvnas._files import locked
 from hvnas.arch import load_arch, save_arch
 from hvnas.nn import build
 from hvnas.nn.weights import save_weights
@@ -78,7 +77,7 @@ def same_weights(a: Path, b: Path) -> bool:
 def test_the_folder_tells_what_was_trained_and_what_came_of_it(place: Path) -> None:
     folder = TrainFolder(place / "whole")
     assert (folder.arch.head.out, folder.arch.resolution) == (16, 32)
-    assert folder.run.classes == len(folder.run.class_names) == 16
+    assert folder.config.classes == len(folder.config.class_names) == 16
     metrics = json.loads((place / "whole" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["epochs_trained"] == len(metrics["history"]) == 3
     val = [entry["top1"] for entry in metrics["history"]]
@@ -133,7 +132,7 @@ def test_evaluation_repeats_the_top1_of_the_training(place: Path) -> None:
 
 def test_a_training_teaches_another(place: Path, tmp_path: Path) -> None:
     folder = start(asked(place, teacher=str(place / "whole"), epochs=1), tmp_path / "run")
-    assert folder.run.load_recipe().training.distillation.kind == "hard"  # type: ignore[union-attr]
+    assert folder.config.load_recipe().training.distillation.kind == "hard"  # type: ignore[union-attr]
     assert train_in_folder(folder, device="cpu").result.finished
     with pytest.raises(ValueError, match=r"teacher .*: knows the classes of shapes, not those of digits"):
         start(asked(place, data="digits", teacher=str(place / "whole")), tmp_path / "no")
@@ -143,7 +142,7 @@ def test_a_training_teaches_another(place: Path, tmp_path: Path) -> None:
         start(asked(place, recipe="efficientformer"), tmp_path / "no")
     assert not (tmp_path / "no").exists()
     alone = start(asked(place, recipe="efficientformer", teacher="none"), tmp_path / "alone")
-    assert alone.run.load_recipe().training.distillation is None  # type: ignore[union-attr]
+    assert alone.config.load_recipe().training.distillation is None  # type: ignore[union-attr]
 
 
 def test_a_network_begins_with_weights_of_other_classes(place: Path, tmp_path: Path) -> None:
@@ -159,7 +158,7 @@ def test_a_network_begins_with_weights_of_other_classes(place: Path, tmp_path: P
 
 def test_what_is_asked_for_again_must_be_the_same(place: Path) -> None:
     out = place / "whole"
-    assert resume(asked(place), out).run.epochs == 3
+    assert resume(asked(place), out).config.epochs == 3
     for change, named in (
         ({"epochs": 5}, "epochs: the training in .* was begun with 3, not 5"),
         ({"data": "digits"}, "data: the training in"),
@@ -174,8 +173,8 @@ def test_what_is_asked_for_again_must_be_the_same(place: Path) -> None:
 
 def test_another_process_on_the_same_folder_is_refused(place: Path) -> None:
     folder = TrainFolder(place / "whole")
-    with locked(folder.lock), pytest.raises(ValueError, match="another process"), locked(folder.lock):
-        pass
+    with folder.locked(), pytest.raises(ValueError, match="another process"):
+        train_in_folder(folder, device="cpu")
 
 
 def test_a_folder_that_was_tampered_with_is_refused(place: Path, tmp_path: Path) -> None:
@@ -245,7 +244,7 @@ def test_an_unreadable_image_is_named_and_counted_or_stops(
     assert metrics["skipped"]["images"][0][0].endswith("broken.png")
     assert "1 unreadable images left out" in said[0]
     assert "broken.png: " in said[0]
-    assert folder.run.class_names == ["cat", "dog"]
+    assert folder.config.class_names == ["cat", "dog"]
     with pytest.raises(ValueError, match=r"broken.png: not a readable image"):
         start(asked(place, **fields, strict=True), tmp_path / "strict")
     assert not (tmp_path / "strict").exists()

@@ -30,7 +30,7 @@ from scipy.stats import kendalltau
 
 from hvnas._csv import LARGEST, Row
 from hvnas._files import read_csv, read_json, refuse_unknown, refusing, write_atomic
-from hvnas._names import first_wrong, shown, validated
+from hvnas._names import shown, validated
 from hvnas.accuracy.estimator import Estimate, assumptions, check_scenario, values_of
 from hvnas.accuracy.loading import load_estimator
 from hvnas.accuracy.surrogate.evidence import RECIPE_FEATURES, covariates, recipe_features
@@ -244,19 +244,13 @@ _BOUNDS = {
 
 
 def _estimator(data: Any) -> OwnEstimator:
-    from pydantic import TypeAdapter, ValidationError
-
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         found = data.get("schema") if isinstance(data, dict) else data
         raise ValueError(f"schema: must be {SCHEMA}, got {shown(found)}")
     if data.get("columns") != list(NAMES):
         raise ValueError("columns: another version of the surrogate reads others")
     refuse_unknown(data, [field.name for field in fields(_Stored)], "", "the file")
-    try:
-        stored: _Stored = validated(TypeAdapter(_Stored), data)
-    except ValidationError as error:
-        wrong = first_wrong(error)
-        raise ValueError(f"{wrong.at}: {wrong.said}") from None
+    stored = validated(_Stored, data)
     numbers = {name: _array(name, getattr(stored, name)) for name in _BOUNDS}
     shapes = [numbers[name].shape for name in ("values", "recipes", "metric")]
     n = len(stored.metric)

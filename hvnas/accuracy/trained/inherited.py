@@ -66,7 +66,7 @@ class InheritedEstimator:
             from hvnas.supernet.scoring import check_bn_calib
 
             check_bn_calib(options.bn_calib)
-        _ = self.folder.run  # what is no supernet is refused now
+        _ = self.folder.config  # what is no supernet is refused now
 
     def __getstate__(self) -> dict[str, Any]:
         return {"options": self.options}
@@ -81,18 +81,18 @@ class InheritedEstimator:
     @property
     def image_size(self) -> ImageSize:
         """The resolution and the classes that the supernet was trained at."""
-        return ImageSize(self.folder.run.resolution, self.folder.run.classes)
+        return ImageSize(self.folder.config.resolution, self.folder.config.classes)
 
     @property
     def bn_calib(self) -> int:
         """Images of BatchNorm recalibration."""
         own = self.options.bn_calib
-        return self.folder.run.bn_calib if own is None else own
+        return self.folder.config.bn_calib if own is None else own
 
     @property
     def meaning(self) -> str:
         """What its top-1 is that of, in a line."""
-        run = self.folder.run
+        run = self.folder.config
         epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
         calibrated = f"recalibrated on {self.bn_calib} images" if self.bn_calib else "as trained"
         return (
@@ -111,7 +111,7 @@ class InheritedEstimator:
     @cached_property
     def data(self) -> Data:
         """The data set that it was trained on."""
-        return self.folder.run.load_data()
+        return self.folder.config.load_data()
 
     @cached_property
     def split(self) -> Split:

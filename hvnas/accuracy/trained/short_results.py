@@ -6,13 +6,13 @@ off (a full disk, a machine that went down) is passed over, and its run is train
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvnas._files import append_line
 from hvnas._json import parse_json
 
 Key = tuple[tuple[str, str | int], ...]
@@ -59,16 +59,10 @@ class ResultFile:
         self._learn(key, curve)
         if self.path is None:
             return
-        line = json.dumps({**dict(key), "top1": list(curve.top1), "diverged": curve.diverged}) + "\n"
+        line = json.dumps({**dict(key), "top1": list(curve.top1), "diverged": curve.diverged})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                data = (_newline_if_cut(file) + line).encode()
-                if os.write(file, data) != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            finally:
-                os.close(file)
+            append_line(self.path, line)
         except OSError as error:
             raise ValueError(
                 f"{self.path}: cannot be written ({error.strerror}); choose another folder with cache=DIR"
@@ -91,15 +85,6 @@ class ResultFile:
             entry = _parsed(line)
             if entry is not None:
                 self._learn(*entry)
-
-
-def _newline_if_cut(file: int) -> str:
-    """A line break where the last line has none, so that the next one stands alone."""
-    size = os.fstat(file).st_size
-    if size == 0:
-        return ""
-    os.lseek(file, size - 1, os.SEEK_SET)
-    return "" if os.read(file, 1) == b"\n" else "\n"
 
 
 def _parsed(line: bytes) -> tuple[Key, Curve] | None:

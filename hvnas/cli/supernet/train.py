@@ -58,7 +58,7 @@ def carry_on(folder: SupernetFolder, screen: Screen, workers: Workers | None = N
     )
     told = partial(
         train,
-        announce=lambda need: screen.remark(f"{folder.run.space}: {need}"),
+        announce=lambda need: screen.remark(f"{folder.config.space}: {need}"),
         report=Screen(errors=True).remark,
     )
     again = f"hvnas supernet train --out {folder.path} --resume"

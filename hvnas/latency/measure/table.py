@@ -29,6 +29,7 @@ from scipy.optimize import lsq_linear
 from hvnas._files import read_text, read_yaml
 from hvnas._names import shown
 from hvnas._numbers import shortened
+from hvnas._runs import locked
 from hvnas.latency.device import DeviceInfo, StudentT, fit_student_t
 from hvnas.latency.files import SCHEMA, Errors
 from hvnas.latency.measure.backends import Backend
@@ -67,7 +68,8 @@ def build_table(
     """Measure a plan into the device file `path` (YAML, with CSVs beside it), or go on with one.
 
     Raises ValueError, one line, where `path` holds another device, or one of another plan, runtime,
-    precision or number of threads, or rows of no device; nothing of it is touched then.
+    precision or number of threads, or rows of no device, or another process measures into it; nothing of it
+    is touched then.
     """
     info, drawn = _info(backend, bound), _drawn(plan)
     known = _known(path, info, drawn, bound)
@@ -75,26 +77,31 @@ def build_table(
         return Built(path, known.error)
     if known is None:
         _check_free(path)
-        Journal(path)  # first, so that a YAML never names rows that are not there
-    if known is None or known.complete:  # what grows is not complete
-        write_measured(path, path.stem, info, drawn, noise_bound=bound)
-    measure(plan, backend, path, bound=bound, on_step=on_step)
-    journal = Journal(path)  # as written, so that a table made at once and one continued have the same fit
-    model, fitted = _fit(plan, journal)
-    report = _report(plan, journal, model, fitted)
-    write_measured(
-        path,
-        path.stem,
-        info,
-        drawn,
-        noise_bound=bound,
-        complete=True,
-        errors=_errors(fitted),
-        context=fitted.context,
-        regressors=model.fitted_choices(),
-        report=report,
-    )
-    return Built(path, report)
+    # Two processes would mix their rows, and slow each other down.
+    with locked(path.with_suffix(".csv")):
+        if known is None:
+            Journal(path)  # first, so that a YAML never names rows that are not there
+        if known is None or known.complete:  # what grows is not complete
+            write_measured(path, path.stem, info, drawn, noise_bound=bound)
+        measure(plan, backend, path, bound=bound, on_step=on_step)
+        journal = Journal(
+            path
+        )  # as written, so that a table made at once and one continued have the same fit
+        model, fitted = _fit(plan, journal)
+        report = _report(plan, journal, model, fitted)
+        write_measured(
+            path,
+            path.stem,
+            info,
+            drawn,
+            noise_bound=bound,
+            complete=True,
+            errors=_errors(fitted),
+            context=fitted.context,
+            regressors=model.fitted_choices(),
+            report=report,
+        )
+        return Built(path, report)
 
 
 def _info(backend: Backend, bound: float) -> DeviceInfo:

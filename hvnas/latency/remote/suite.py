@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hvnas._files import csv_text, dump_yaml, read_text, read_yaml, write_atomic
+from hvnas._files import csv_text, read_text, write_atomic
 from hvnas._names import shown, unknown_name
+from hvnas._runs import RunFolder, RunKind
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.latency.tables.block_keys import BlockKey, block_keys, cover, save_block_key
 from hvnas.space.space import Space
 
-SCHEMA = "hvnas.suite/1"
-SETTINGS, MANIFEST, README = "suite.yaml", "suite.csv", "README.md"
+MANIFEST, README = "suite.csv", "README.md"
 MODELS, NETWORKS, BLOCKS = "models", "networks", "blocks"
 COLUMNS = ("file", "kind", "key", "resolution", "depth")
 
@@ -179,54 +178,63 @@ def export_suite(suite: Suite, out: str | Path, *, on_step: Step | None = None) 
     settings, or where the disk is too small; and where a model cannot be exported.
     """
     folder = Path(out)
-    _claim(folder, suite.settings)
-    present = _present(folder, suite)
-    missing = [entry for entry in suite.entries if entry.file not in present]
-    _check_space(folder, suite, missing)
-    for name in (MODELS, NETWORKS, BLOCKS):
-        (folder / name).mkdir(exist_ok=True)
-    _write_extras(folder, suite)
-    for entry in missing:
-        if on_step is not None:
-            on_step(len(present), entry.file)
-        _export(entry, folder, suite.settings)
-        present.add(entry.file)
-        _write_manifest(folder, [e for e in suite.entries if e.file in present])
-    return Exported(written=len(missing), kept=len(suite.entries) - len(missing))
+    run = _checked(SuiteFolder(folder), suite.settings)
+    with run.at_work():
+        if not run.holds_run:
+            run.create(suite.settings)
+        present = _present(folder, suite)
+        missing = [entry for entry in suite.entries if entry.file not in present]
+        _check_space(folder, suite, missing)
+        for name in (MODELS, NETWORKS, BLOCKS):
+            (folder / name).mkdir(exist_ok=True)
+        _write_extras(folder, suite)
+        for entry in missing:
+            if on_step is not None:
+                on_step(len(present), entry.file)
+            _export(entry, folder, suite.settings)
+            present.add(entry.file)
+            _write_manifest(folder, [e for e in suite.entries if e.file in present])
+        return Exported(written=len(missing), kept=len(suite.entries) - len(missing))
 
 
-def _claim(folder: Path, asked: Settings) -> None:
-    """Make the folder ours, or see that it is a suite of these settings."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder}: is a file; choose another folder")
-    if not folder.parent.is_dir():
-        raise ValueError(f"{folder}: there is no folder {folder.parent}; create it first")
-    if (folder / SETTINGS).exists():
-        _check_settings(folder / SETTINGS, asked)
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder}: holds other files and no suite; choose a new or an empty folder")
-    folder.mkdir(exist_ok=True)
-    write_atomic(folder / SETTINGS, dump_yaml({"schema": SCHEMA} | asdict(asked)))
+class SuiteFolder(RunFolder[Settings]):
+    """The folder of a suite."""
+
+    kind = RunKind(
+        config=Settings,
+        file="suite.yaml",
+        schema="hvnas.suite/1",
+        taken="holds a suite already; choose another folder",
+        foreign="holds other files and no suite; choose a new or an empty folder",
+        missing="holds no suite (suite.yaml is missing); write one with hvnas latency export-suite",
+        folders=(MODELS,),
+    )
 
 
-def _check_settings(path: Path, asked: Settings) -> None:
-    found: dict[str, Any] = read_yaml(path, schema=SCHEMA)
-    for name in (f.name for f in fields(Settings)):
-        if found.get(name) != getattr(asked, name):
+def _checked(folder: SuiteFolder, asked: Settings) -> SuiteFolder:
+    """`folder`, which is free or holds a suite of the settings `asked`. Raises ValueError elsewhere."""
+    path = folder.path
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path}: is a file; choose another folder")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}; create it first")
+    if not folder.holds_run:
+        folder.refuse_if_taken()
+        return folder
+    there = vars(folder.config)
+    for name, wanted in vars(asked).items():
+        if there[name] != wanted:
             raise ValueError(
-                f"{path}: {name}: the suite there has {shown(found.get(name))}, asked for is "
-                f"{shown(getattr(asked, name))}; choose another folder, or ask for the same"
+                f"{folder.file}: {name}: the suite there has {shown(there[name])}, asked for is "
+                f"{shown(wanted)}; choose another folder, or ask for the same"
             )
+    return folder
 
 
 def _present(folder: Path, suite: Suite) -> set[str]:
-    """Models that are there, whole: exports move into place in one step. Remains of killed ones go."""
-    models = folder / MODELS
-    for remains in models.glob(".*.part") if models.is_dir() else ():
-        shutil.rmtree(remains, ignore_errors=True)
+    """Models that are there, whole: exports move into place in one step."""
     suffix = SUFFIXES[suite.settings.format]
-    return {entry.file for entry in suite.entries if (models / f"{entry.file}{suffix}").exists()}
+    return {entry.file for entry in suite.entries if (folder / MODELS / f"{entry.file}{suffix}").exists()}
 
 
 def _check_space(folder: Path, suite: Suite, missing: Sequence[SuiteEntry]) -> None:

@@ -17,10 +17,12 @@ import numpy as np
 
 from hvnas._files import replacing
 from hvnas._numbers import shortened
+from hvnas._runs import writing
 from hvnas.search.rows import Keys
 
 _STATE = "state.npz"
 _KEYS = "seen.bin"
+RESUME_HINT = "fix that, then continue with hvnas resume from what was saved last"
 # What taking up a state raises whose arrays or numbers are not what a strategy saved.
 _DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, StopIteration)
 
@@ -146,7 +148,7 @@ class FolderCheckpoint(Checkpoint):
 
         Raises ValueError, one line, where the folder takes no more: what was saved last is still there.
         """
-        with writing(self._folder.parent):
+        with writing(self._folder.parent, RESUME_HINT):
             self._append(state.keys)
             own = {"saved_keys": self._saved_keys, "checksum": self._checksum, "mark": self._mark}
             facts = {**state.meta, **own, "arrays": len(state.arrays)}
@@ -160,7 +162,7 @@ class FolderCheckpoint(Checkpoint):
 
     def keep(self, name: str, write: Callable[[Path], None]) -> None:
         """Have `write` make the file `name` in the run's folder."""
-        with writing(self._folder.parent):
+        with writing(self._folder.parent, RESUME_HINT):
             write(self._folder.parent / name)
 
     def _append(self, keys: Keys) -> None:
@@ -198,22 +200,3 @@ def _digest(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> int:
         checksum = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), checksum)
         checksum = zlib.crc32(np.ascontiguousarray(array).data.cast("B") if array.size else b"", checksum)
     return checksum
-
-
-@contextmanager
-def writing(
-    run: Path, hint: str = "fix that, then continue with hvnas resume from what was saved last"
-) -> Iterator[None]:
-    """Make a failure to write into the folder of a run a ValueError of one line, which ends in `hint`."""
-    try:
-        yield
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ValueError(f"{_refused(run, error)}: cannot be written: {reason}; {hint}") from None
-
-
-def _refused(run: Path, error: OSError) -> Path:
-    """The file of the run that an error is about, the run where it is about a temporary one or none."""
-    path = Path(os.fsdecode(error.filename or run))
-    temporary = any(part.startswith(".") and part.endswith(".part") for part in path.parts)
-    return path if not temporary and run in path.parents else run

@@ -5,56 +5,39 @@ from __future__ import annotations
 import errno
 import json
 import os
-import platform
-import shutil
 import tempfile
-import time
 import zlib
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
-from importlib.metadata import version
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import Field, dataclass, field, fields, replace
 from math import isnan
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import (
-    csv_text,
-    dump_yaml,
-    locked,
-    read_yaml,
-    refuse_unknown,
-    refusing,
-    sync_folder,
-    write_atomic,
-)
-from hvnas._names import first_wrong, shown, validated
+from hvnas._files import csv_text, dump_yaml, refuse_unknown, sync_folder, write_atomic
+from hvnas._names import WrongField, shown, validated
 from hvnas._numbers import took
 from hvnas._optuna import quiet_optuna
 from hvnas._request import default_of
+from hvnas._runs import LOG, RunFolder, RunKind, writing
 from hvnas.arch import save_arch, to_dict
 from hvnas.search.objectives import LATENCY, TOP1, Objective
 from hvnas.search.problem import Problem
 from hvnas.search.request import SearchRequest
-from hvnas.search.runs.checkpoint import FolderCheckpoint, writing
+from hvnas.search.runs.checkpoint import RESUME_HINT, FolderCheckpoint
 from hvnas.search.runs.result import Found, SearchResult, describe, with_origin
 from hvnas.search.runs.session import history_csv
 from hvnas.search.strategies.slimming import FIGURE, PATH
 
-SCHEMA = "hvnas.run/1"
-CONFIG, BEST, FRONT, HISTORY, STUDY, LOG, ARCHS, STATE = (
+CONFIG, BEST, FRONT, HISTORY, STUDY, ARCHS, STATE = (
     "config.yaml",
     "best.yaml",
     "pareto.csv",
     "history.csv",
     "study.journal",
-    "log.txt",
     "archs",
     ".state",
 )
-_LOCK = "lock"
-# What is being written, under a name of its own, ends like this; beside it the one that 0.1.0 used for archs.
-_PART, _OLD_PART = ".part", ".archs."
 
 
 # The keys of a run's config.yaml in their order, those that every run has and those that came later. Of the
@@ -98,48 +81,9 @@ class RunConfig(SearchRequest):
     versions: dict[str, str]
 
 
-def versions() -> dict[str, str]:
-    """Versions that a run's numbers may depend on."""
-    from hvnas._version import __version__
-
-    packages = {name: version(name) for name in ("cmaes", "numpy", "optuna", "scipy")}
-    return {"hvnas": __version__, "python": platform.python_version(), **packages}
-
-
-def _to_file(config: RunConfig) -> dict[str, Any]:
-    """The fields of a run's config.yaml."""
-    options = [each for each in fields(config) if each.name not in _NOT_KEPT]
-    data: dict[str, Any] = {each.name: getattr(config, each.name) for each in options}
-    data |= {"engine": config.engine.name, "storage": config.engine.storage}
-    for name, others in _SPLIT.items():
-        data[name], *data[others] = data[name]
-    new = {o.name for o in options if data[o.name] != default_of(o)}.difference(_ALWAYS, _LATER)
-    kept = {name: data[name] for name in (*_ALWAYS, *_LATER, *sorted(new))}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
-
-
-def _from_file(data: dict[str, Any]) -> RunConfig:
-    """The other way. Raises ValueError naming the field at fault."""
-    from pydantic import TypeAdapter, ValidationError
-
-    options = [each.name for each in fields(RunConfig) if each.name not in _NOT_KEPT]
-    refuse_unknown(data, dict.fromkeys((*_ALWAYS, *_LATER, *options)), "", CONFIG)
-    for name in _ALWAYS:
-        if name not in data:
-            raise ValueError(f"{name}: Field required")
-    further = [data.pop(others, []) for others in _SPLIT.values()]
-    if not all(isinstance(each, list) and len(each) == len(further[0]) for each in further):
-        raise ValueError(f"{', '.join(_SPLIT.values())}: must be lists of one length")
-    for name, values in zip(_SPLIT, further, strict=True):
-        data[name] = [data[name], *values]
-    data["engine"] = {"name": data.pop("engine", "local"), "storage": data.pop("storage", None)}
-    try:
-        config: RunConfig = validated(TypeAdapter(RunConfig), data)
-    except ValidationError as error:
-        wrong = first_wrong(error)
-        raise ValueError(f"{_key_of(wrong.place)}: {wrong.said}") from None
-    _check_numbers(config)
-    return config
+def _options() -> list[Field[Any]]:
+    """The fields that the file has under their own names."""
+    return [each for each in fields(RunConfig) if each.name not in _NOT_KEPT]
 
 
 def _key_of(place: Sequence[str]) -> str:
@@ -152,70 +96,68 @@ def _key_of(place: Sequence[str]) -> str:
     return ".".join(place)
 
 
-class RunFolder:
-    """One run's folder. Files appear whole or not at all; the folder is never overwritten."""
+class SearchFolder(RunFolder[RunConfig]):
+    """The folder of a search."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    kind = RunKind(
+        config=RunConfig,
+        file=CONFIG,
+        schema="hvnas.run/1",
+        taken="holds a run already; choose another name, or continue it with hvnas resume",
+        foreign="exists and holds no run; choose another name",
+        missing=f"holds no run (no {CONFIG}); give a folder of hvnas search --out",
+        lock=f"{STATE}/lock",
+        folders=(STATE,),
+    )
 
-    def refuse_if_taken(self) -> None:
-        """Raise ValueError where the folder holds anything but the beginnings of a run that never began."""
-        if (self.path / CONFIG).is_file():
-            raise ValueError(
-                f"{self.path}: holds a run already; choose another name, or continue it with hvnas resume"
-            )
-        if self.path.exists() and not (self.path.is_dir() and self._is_bare()):
-            raise ValueError(f"{self.path}: exists and holds no run; choose another name")
+    def writing(self) -> AbstractContextManager[None]:
+        """Failures end in how the run goes on."""
+        return writing(self.path, RESUME_HINT)
 
-    def _is_bare(self) -> bool:
-        inside = [path for path in self.path.iterdir() if not _is_part(path)]
-        return all(path.name == STATE and {p.name for p in path.iterdir()} <= {_LOCK} for path in inside)
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the folder if need be and keep it to this process; ValueError where another one has it."""
-        (self.path / STATE).mkdir(parents=True, exist_ok=True)
-        with locked(self.path / STATE / _LOCK):
-            yield
-
-    def create(self, config: RunConfig) -> None:
+    def begin(self, config: RunConfig) -> None:
         """Begin a run; from now on it can be resumed."""
-        self.refuse_if_taken()
         with writing(self.path, "no run was begun"):
-            (self.path / STATE).mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path / CONFIG, dump_yaml({"schema": SCHEMA, **_to_file(config)}))
+            self.create(config)
         self.log(f"started: {config.strategy}, {config.evals} evaluations, seed {config.seed}")
 
     def reopen(self) -> None:
         """Go on with the run: what a cut left half written goes."""
-        with writing(self.path):
-            for path in (*self.path.iterdir(), *(self.path / STATE).iterdir()):
-                if _is_part(path):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.remove_parts()
         self.log("resumed")
 
-    def config(self) -> RunConfig:
-        """The configuration of the run. Raises ValueError naming the field at fault."""
-        path = self.path / CONFIG
-        if not path.is_file():
-            raise ValueError(f"{self.path}: holds no run (no {CONFIG}); give a folder of hvnas search --out")
-        with refusing(path):
-            data = read_yaml(path, schema=SCHEMA)
-            del data["schema"]
-            return _from_file(data)
+    def to_plain(self, config: RunConfig) -> dict[str, Any]:
+        """One device stands by itself, the others in a list; so do their hashes and margins."""
+        data = super().to_plain(config)
+        data |= {"engine": config.engine.name, "storage": config.engine.storage}
+        for name, others in _SPLIT.items():
+            data[name], *data[others] = data[name]
+        given = {each.name for each in _options() if getattr(config, each.name) != default_of(each)}
+        return {name: data[name] for name in (*_ALWAYS, *_LATER, *sorted(given.difference(_ALWAYS, _LATER)))}
+
+    def from_plain(self, data: dict[str, Any]) -> RunConfig:
+        """The other way. Raises ValueError naming the field at fault."""
+        options = [each.name for each in _options()]
+        refuse_unknown(data, dict.fromkeys((*_ALWAYS, *_LATER, *options)), "", CONFIG)
+        for name in _ALWAYS:
+            if name not in data:
+                raise ValueError(f"{name}: Field required")
+        further = [data.pop(others, []) for others in _SPLIT.values()]
+        if not all(isinstance(each, list) and len(each) == len(further[0]) for each in further):
+            raise ValueError(f"{', '.join(_SPLIT.values())}: must be lists of one length")
+        for name, values in zip(_SPLIT, further, strict=True):
+            data[name] = [data[name], *values]
+        data["engine"] = {"name": data.pop("engine", "local"), "storage": data.pop("storage", None)}
+        try:
+            config = validated(RunConfig, data)
+        except WrongField as wrong:
+            raise ValueError(f"{_key_of(wrong.place)}: {wrong.said}") from None
+        _check_numbers(config)
+        return config
 
     def checkpoint(self, *, every: float) -> FolderCheckpoint:
         """Where strategies keep their state."""
         mark = zlib.crc32((self.path / CONFIG).read_bytes())
         return FolderCheckpoint(self.path / STATE, every=every, mark=mark)
-
-    def log(self, line: str) -> None:
-        """Append one line to the log, with the time."""
-        with writing(self.path), (self.path / LOG).open("a+b") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
-            # A line that was cut stays alone on its line.
-            start = "" if file.read() in (b"", b"\n") else "\n"
-            file.write(f"{start}{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n".encode())
 
     def files(self) -> list[str]:
         """The names of what searches write here that is there, sorted; what others put here is not theirs."""
@@ -231,8 +173,8 @@ class RunFolder:
         files = [self.path / ARCHS / f"{found.name}.yaml" for found in result.front]
         front = tuple(replace(f, file=file) for f, file in zip(result.front, files, strict=True))
         with (
-            writing(self.path),
-            tempfile.TemporaryDirectory(dir=self.path, prefix=".", suffix=_PART) as aside,
+            self.writing(),
+            tempfile.TemporaryDirectory(dir=self.path, prefix=".", suffix=".part") as aside,
         ):
             self._write_aside(Path(aside), replace(result, front=front))
             self._put_in_place(Path(aside))
@@ -267,11 +209,6 @@ class RunFolder:
         for name in (ARCHS, STUDY, FRONT, HISTORY, BEST):
             (aside / name).replace(self.path / name)
         sync_folder(self.path)
-
-
-def _is_part(path: Path) -> bool:
-    """Whether a file or folder was being written when a run was cut."""
-    return path.name.startswith(_OLD_PART) or (path.name.startswith(".") and path.name.endswith(_PART))
 
 
 def _check_numbers(config: RunConfig) -> None:

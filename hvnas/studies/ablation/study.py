@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from hvnas._csv import LARGEST
 from hvnas._files import read_yaml, refuse_unknown, refusing
-from hvnas._names import first_wrong, shown, unknown_name, validated
+from hvnas._names import WrongField, shown, unknown_name, validated
 from hvnas.arch import Arch, load_arch
 from hvnas.arch.edits import edited
 from hvnas.ops.counting import count_macs, count_params
@@ -168,20 +168,12 @@ def _part(data: Any, common: Mapping[str, Any], place: str, where: str) -> Part:
             variant, [f.name for f in dataclasses.fields(Variant)], f"{place}.variants.{row}.", where
         )
     values["variants"] = {str(row): variant for row, variant in variants.items()}
-    part = _validated(values, place, where)
+    try:
+        part = validated(Part, values)
+    except WrongField as wrong:
+        raise ValueError(f"{'.'.join([place, *wrong.place])}: {wrong.said} ({where})") from None
     _check(part, place, where)
     return part
-
-
-def _validated(values: Mapping[str, Any], place: str, where: str) -> Part:
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        part: Part = validated(TypeAdapter(Part), values)
-        return part
-    except ValidationError as error:
-        wrong = first_wrong(error)
-        raise ValueError(f"{'.'.join([place, *wrong.place])}: {wrong.said} ({where})") from None
 
 
 def _check(part: Part, place: str, where: str) -> None:
