@@ -21,7 +21,25 @@ _PREFIX = "Value error, "
 # Of all random generators the least that one takes.
 MOST_SEED = 2**32 - 1
 # What these say names the value, or there is none to name.
-_OWN = ("value_error", "missing", "json_invalid")
+_OWN = ("value_error", "missing", "json_invalid", "unexpected_keyword_argument")
+# What pydantic finds wrong, by its name for it, as this package says it.
+_WORDS = {
+    "missing": "is missing; give it a value",
+    "unexpected_keyword_argument": "unknown field; leave it out",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "literal_error": "must be {expected}",
+    "dict_type": "must be a mapping",
+    "dataclass_type": "must be a mapping",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+}
 
 
 def unknown_name(what: str, name: str, known: Sequence[str], alternative: str = "") -> str:
@@ -70,9 +88,10 @@ def validated(kind: type[T], data: Any, *, strict: bool = True) -> T:
         return made
     except ValidationError as error:
         first = error.errors()[0]
+        words = _WORDS.get(first["type"])
+        said = plain(first["msg"]) if words is None else words.format(**first.get("ctx", {}))
         value = "" if first["type"] in _OWN else f", got {shown(first['input'])}"
-        place = tuple(str(part)[:60] for part in first["loc"])
-        raise WrongField(place, plain(first["msg"]) + value) from None
+        raise WrongField(tuple(str(part)[:60] for part in first["loc"]), said + value) from None
 
 
 def to_plain(value: Any) -> Any:

@@ -8,12 +8,12 @@ Choices that several requests and what they lead to name: the engine with Ray's 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from hvnas._names import check_whole, unknown_name
+from hvnas._names import brief, check_whole, unknown_name
 
 EngineName = Literal["local", "ray"]
 Outside = Literal["forbid", "allow"]  # networks outside the gate of a device
@@ -103,10 +103,19 @@ def check_same(wanted: R, begun: R, *, what: str, remedy: str = "choose another 
         elif each.name in wanted.given and _settled(now) != _settled(then):
             option = options_of(type(wanted))[each.name][1]
             name = option.name if option is not None and option.name is not None else each.name
-            raise ValueError(
-                f"{name}: {what} was begun with {_shown(then)}, not {_shown(now)}; "
-                f"give the same options again, or {remedy}"
-            )
+            raise _changed_since(name, then, now, what, remedy)
+
+
+def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any], *, what: str, remedy: str) -> None:
+    """The same for plain values by name; each of `now` is in `then`."""
+    for name, value in now.items():
+        if value != then[name]:
+            raise _changed_since(name, then[name], value, what, remedy)
+
+
+def _changed_since(name: str, then: object, now: object, what: str, remedy: str) -> ValueError:
+    said = f"{what} was begun with {_shown(then)}, not {_shown(now)}"
+    return ValueError(brief(f"{name}: {said}; give the same options again, or {remedy}"))
 
 
 def words_of(request: Request) -> list[str]:

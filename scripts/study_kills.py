@@ -30,7 +30,7 @@ import hvnas.search.run
 from hvnas.arch import load_arch
 from hvnas.cli.app import app
 from hvnas.search.runs.checkpoint import FolderCheckpoint
-from hvnas.search.runs.folder import ARCHS, BEST, CONFIG, FRONT, STATE, SearchFolder
+from hvnas.search.runs.folder import ARCHS, BEST, FRONT, STATE, SearchFolder
 
 SAVED_EVERY = 0.1
 KILLS_PER_RUN = 3
@@ -46,7 +46,7 @@ class Search:
 
     def start(self, folder: Path) -> int:
         """The process that begins the run in `folder`, or goes on with it; returns its id."""
-        begun = (folder / CONFIG).is_file()
+        begun = SearchFolder(folder).holds_run
         arguments = ["resume", str(folder)] if begun else ["search", *self.options, "--out", str(folder)]
         process = os.fork()
         if process == 0:
@@ -88,7 +88,7 @@ class Search:
 
 def stage(folder: Path) -> str:
     """How far the run in `folder` had come when it was killed."""
-    if not (folder / CONFIG).is_file():
+    if not SearchFolder(folder).holds_run:
         return "before its config.yaml"
     state = FolderCheckpoint(folder / STATE, every=0).load()
     if state is None:
@@ -100,7 +100,7 @@ def stage(folder: Path) -> str:
 
 def check_whole(folder: Path) -> None:
     """Read every file that is there under its own name. Raises ValueError where one is half there."""
-    if not (folder / CONFIG).is_file():
+    if not SearchFolder(folder).holds_run:
         return
     _ = SearchFolder(folder).config
     FolderCheckpoint(folder / STATE, every=0).load()

@@ -55,9 +55,9 @@ def _print(report: Screen, result: SearchResult, *, as_json: bool) -> None:
 
 
 def _stopped(folder: Path) -> str:
-    from hvnas.search.runs.folder import CONFIG
+    from hvnas.search.runs.folder import SearchFolder
 
-    if (folder / CONFIG).is_file():
+    if SearchFolder(folder).holds_run:
         return f"stopped; continue with hvnas resume {folder}"
     return "stopped before the search began; nothing was written"
 

@@ -33,11 +33,12 @@ def run(
     nearest to it, and the files written. Exits with 3 where no network meets the budget.
     """
     from hvnas.search.run import resume_as, start
+    from hvnas.search.runs.folder import SearchFolder
 
     if resume and out is None:
         raise Failure("--resume continues the run in a folder; name the folder with --out")
     folder = out or _new_folder(str(request.device[0]), request.budget_ms)
-    search = partial(resume_as if resume and _holds_run(folder) else start, request, out=folder)
+    search = partial(resume_as if resume and SearchFolder(folder).holds_run else start, request, out=folder)
     run_search(lambda watcher, stop: search(progress=watcher, stop=stop), folder=folder, as_json=as_json)
 
 
@@ -48,9 +49,3 @@ def _new_folder(device: str, budget_ms: float | None) -> Path:
     while (folder := _RUNS / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1
     return folder
-
-
-def _holds_run(folder: Path) -> bool:
-    from hvnas.search.runs.folder import CONFIG
-
-    return (folder / CONFIG).is_file()

@@ -121,9 +121,9 @@ def test_truncated_csv(files: tuple[Path, Path]) -> None:
     ("old", "new", "says"),
     [
         ("hvnas.device/1", "hvnas.device/9", "schema: must be hvnas.device/1, got 'hvnas.device/9'"),
-        ("method: calibrated", "method: guessed", "method: Input should be 'measured' or 'calibrated'"),
+        ("method: calibrated", "method: guessed", "method: must be 'measured' or 'calibrated'"),
         ("fixed_ms: 0", "fixed_ms: -0", "parameters.fixed_ms must be >= 0"),
-        ("fixed_ms: 0", "fixed_ms: .nan #", "parameters.fixed_ms: Input should be a finite number"),
+        ("fixed_ms: 0", "fixed_ms: .nan #", "parameters.fixed_ms: must be a finite number"),
         ("ms_per_mega: 0", "ms_per_mega: -0", "parameters.terms.0: ms_per_mega must be a finite number >= 0"),
         (
             "column: act_bytes\n",
@@ -131,9 +131,9 @@ def test_truncated_csv(files: tuple[Path, Path]) -> None:
             "parameters.terms.1: unknown latency column 'act_byte'",
         ),
         ("above: 256", "over: 256", "rules.5.over"),
-        ("above: 256", "above: .inf", "rules.5.above: Input should be a finite number"),
+        ("above: 256", "above: .inf", "rules.5.above: must be a finite number"),
         ("name: returns", "name: switches", "two have the same name"),
-        ("    df: 8.0\n", "", "interval.inside.df: Field required"),
+        ("    df: 8.0\n", "", "interval.inside.df: is missing; give it a value"),
         ("    df: 8.0\n", "    df: -1\n", "interval.inside: a Student t needs"),
         ("batch: 1", "batch: 0", "batch must be >= 1"),
         (
@@ -141,7 +141,7 @@ def test_truncated_csv(files: tuple[Path, Path]) -> None:
             "rows: ../iphone12.csv",
             "rows: must be the name of a file in the same folder",
         ),
-        ("soc: Apple A14 Bionic\n", "", "soc: Field required"),
+        ("soc: Apple A14 Bionic\n", "", "soc: is missing; give it a value"),
         ("name: iphone12\n", "name: iphone12\nname: x\n", "appears twice"),
         ("soc: Apple", "soc: !!python/object:os.system Apple", "not valid YAML"),
         ("error:\n", "extra: 1\nerror:\n", "extra: "),

@@ -212,7 +212,7 @@ def test_a_table_that_a_spreadsheet_saved(kinds: dict[str, Kind], name: str, tmp
 @pytest.mark.parametrize(
     ("name", "old", "new", "says"),
     [
-        ("calibrated device", "batch: 1", "batch: true", "batch: Input should be a valid integer, got True"),
+        ("calibrated device", "batch: 1", "batch: true", "batch: must be a whole number, got True"),
         ("calibrated device", "batch: 1", "batch: 10000000", "batch must be at most 1000000, got 10000000"),
         ("calibrated device", "df: 8.0", "df: 0.001", "a Student t of latencies has df >= 0.5"),
         (

@@ -191,7 +191,7 @@ def test_an_option_that_came_later_is_kept_where_it_is_given(
         ("margin", ".nan", "margin: "),
         ("engine", "cloud", "engine: "),
         ("outside", "maybe", "outside: "),
-        ("seed", None, "seed: Field required"),
+        ("seed", None, "seed: is missing; restore the file"),
     ],
 )
 def test_what_is_wrong_in_a_configuration_is_named_as_the_file_has_it(

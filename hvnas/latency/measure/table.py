@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 
 from hvnas._files import read_text, read_yaml
-from hvnas._names import shown
 from hvnas._numbers import shortened
+from hvnas._request import check_unchanged
 from hvnas._runs import locked
 from hvnas.latency.device import DeviceInfo, StudentT, fit_student_t
 from hvnas.latency.files import SCHEMA, Errors
@@ -84,9 +84,8 @@ def build_table(
         if known is None or known.complete:  # what grows is not complete
             write_measured(path, path.stem, info, drawn, noise_bound=bound)
         measure(plan, backend, path, bound=bound, on_step=on_step)
-        journal = Journal(
-            path
-        )  # as written, so that a table made at once and one continued have the same fit
+        # As written, so that a table made at once and one continued have the same fit.
+        journal = Journal(path)
         model, fitted = _fit(plan, journal)
         report = _report(plan, journal, model, fitted)
         write_measured(
@@ -155,12 +154,7 @@ def _known(path: Path, info: DeviceInfo, drawn: Drawn, bound: float) -> Measured
     asked = {name: getattr(info, name) for name in SAME} | {"noise_bound": bound}
     there |= {f"drawn.{name}": getattr(known.drawn, name) for name in SAME_PLAN}
     asked |= {f"drawn.{name}": getattr(drawn, name) for name in SAME_PLAN}
-    for name, value in there.items():
-        if value != asked[name]:
-            raise ValueError(
-                f"{path}: {name}: this table was measured with {shown(value)}, not with "
-                f"{shown(asked[name])}; choose another name with --out"
-            )
+    check_unchanged(there, asked, what=f"the table {path}", remedy="choose another name with --out")
     return known
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from hvnas._files import csv_text, read_text, write_atomic
-from hvnas._names import shown, unknown_name
+from hvnas._names import unknown_name
+from hvnas._request import check_unchanged
 from hvnas._runs import RunFolder, RunKind
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.latency.tables.block_keys import BlockKey, block_keys, cover, save_block_key
@@ -221,13 +222,8 @@ def _checked(folder: SuiteFolder, asked: Settings) -> SuiteFolder:
     if not folder.holds_run:
         folder.refuse_if_taken()
         return folder
-    there = vars(folder.config)
-    for name, wanted in vars(asked).items():
-        if there[name] != wanted:
-            raise ValueError(
-                f"{folder.file}: {name}: the suite there has {shown(there[name])}, asked for is "
-                f"{shown(wanted)}; choose another folder, or ask for the same"
-            )
+    what, remedy = f"the suite in {path}", "choose another folder"
+    check_unchanged(vars(folder.config), vars(asked), what=what, remedy=remedy)
     return folder
 
 

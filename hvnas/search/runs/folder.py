@@ -140,7 +140,7 @@ class SearchFolder(RunFolder[RunConfig]):
         refuse_unknown(data, dict.fromkeys((*_ALWAYS, *_LATER, *options)), "", CONFIG)
         for name in _ALWAYS:
             if name not in data:
-                raise ValueError(f"{name}: Field required")
+                raise ValueError(f"{name}: is missing; restore the file")
         further = [data.pop(others, []) for others in _SPLIT.values()]
         if not all(isinstance(each, list) and len(each) == len(further[0]) for each in further):
             raise ValueError(f"{', '.join(_SPLIT.values())}: must be lists of one length")

@@ -71,7 +71,7 @@ def test_other_numbers_under_the_same_name_are_refused(hvnas, backend: FormulaBa
     for more in (("--seed", 1), ("--space", "poolformer"), ("--noise", 0.1)):
         result = hvnas(*MEASURE, "--out", "own", *more)
         assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
-        assert "this table was measured with" in result.stderr and "--out" in result.stderr
+        assert "the table own.yaml was begun with" in result.stderr and "--out" in result.stderr
     assert before == {path: path.read_bytes() for path in Path().iterdir()}
 
 
