@@ -158,9 +158,9 @@ def test_another_runtime_is_refused(
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"space": "vit"}, "drawn.space: the table .* was begun with efficientformer, not vit"),
-        ({"seed": 3}, "drawn.seed: the table .* was begun with 0, not 3"),
-        ({"space_hash": "abc"}, "not with 'abc'"),
+        ({"space": "vit"}, "host.yaml was begun with efficientformer, not vit"),
+        ({"seed": 3}, "host.yaml was begun with 0, not 3"),
+        ({"space_hash": "abc"}, "not abc"),
     ],
 )
 def test_another_plan_is_refused(copy: Path, plan: Plan, changed: dict[str, object], says: str) -> None:
@@ -194,7 +194,7 @@ def test_a_table_of_fewer_is_gone_on_with(
 
 
 def test_another_noise_bound_is_refused(copy: Path, plan: Plan) -> None:
-    with pytest.raises(ValueError, match=r"noise_bound: .* measured with 0\.25, not with 0\.1"):
+    with pytest.raises(ValueError, match=r"noise_bound: .* begun with 0\.25, not 0\.1"):
         build_table(plan, FormulaBackend(), copy, bound=0.1)
 
 
