@@ -70,7 +70,7 @@ def _folder(request: TrainRequest, out: Path | None, *, resume: bool) -> TrainFo
 
 
 def _train(folder: TrainFolder, screen: Screen, workers: Workers) -> Outcome:
-    from hvnas.train.on_ray import train_folder_on_ray
+    from hvnas.train.on_ray import train_with
     from hvnas.train.run import train_in_folder
 
     arch, run = folder.arch, folder.config
@@ -78,11 +78,7 @@ def _train(folder: TrainFolder, screen: Screen, workers: Workers) -> Outcome:
         f"{arch.name}: {numbers.millions(arch.lower().params)} M params at {run.resolution} px, "
         f"{run.classes} classes; recipe {run.recipe['name']}, {run.epochs} epochs"
     )
-    train = (
-        partial(train_in_folder, folder, device=workers.device, save_every=workers.save_every)
-        if workers.engine == "local"
-        else partial(train_folder_on_ray, folder, replace(workers, count=run.workers))
-    )
+    train = partial(train_with, replace(workers, count=run.workers), train_in_folder, folder)
     return run_training(
         partial(train, report=screen.remark), again=f"hvnas train --resume --out {folder.path}"
     )

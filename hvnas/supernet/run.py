@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +21,13 @@ from hvnas.supernet.schemes import DEFAULT, list_schemes
 from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, inherited_top1
 from hvnas.supernet.supernet import Supernet, extreme
 from hvnas.supernet.trainer import SupernetTrainer, supernet_for
-from hvnas.supernet.weights.memory import MemoryNeed, memory
 from hvnas.train.data import Data, load_data
 from hvnas.train.events import FOLDER as EVENTS
 from hvnas.train.events import OnLine
 from hvnas.train.fitting import check_batch, check_enough
 from hvnas.train.folder import absolute
-from hvnas.train.on_ray import share
 from hvnas.train.process_group import ProcessGroup
 from hvnas.train.recipes import Recipe, load_recipe, training_of
-from hvnas.train.request import Workers
 from hvnas.train.run import run_recorded
 from hvnas.train.trainer import OnProgress, TrainResult
 
@@ -132,16 +128,15 @@ def train_supernet(
     save_every: float = 300.0,
     progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
-    announce: Callable[[MemoryNeed], None] | None = None,
     report: OnLine = lambda _: None,
     peers: ProcessGroup | None = None,
 ) -> SupernetResult:
     """Train the supernet of `folder`, from its state where there is one.
 
-    `announce` is told what memory the weights need, before they are allocated, `report` which settings of the
-    recipe have no effect, and where no TensorBoard events can be written. Of several processes, `peers`, the
-    first one writes, and scores the members. Raises ValueError where the space or the data changed, or
-    another process trains here, and DivergedError, the state kept, where a loss is not finite.
+    `report` is told which settings of the recipe have no effect, and where no TensorBoard events can be
+    written. Of several processes, `peers`, the first one writes, and scores the members. Raises ValueError
+    where the space or the data changed, or another process trains here, and DivergedError, the state kept,
+    where a loss is not finite.
     """
     with folder.at_work() if peers is None else nullcontext():
         peers = peers or ProcessGroup()
@@ -150,8 +145,6 @@ def train_supernet(
         unheeded = _unheeded(recipe_of(run))
         if unheeded and peers.first:
             report(f"recipe {run.recipe}: a supernet's members train without its {', '.join(unheeded)}")
-        if announce is not None:
-            announce(memory(space, classes=data.classes, resolution=data.resolution))
         trainer = SupernetTrainer(
             supernet_for(space, data, seed=run.seed),
             data,
@@ -223,24 +216,3 @@ def _scored(net: Supernet, data: Data, *, bn_calib: int, seed: int) -> tuple[Cal
         Calibrated(name, arch, score(arch, bn_calib) if bn_calib else None, score(arch, 0))
         for name, arch in shown.items()
     )
-
-
-def train_supernet_on_ray(
-    folder: SupernetFolder,
-    workers: Workers,
-    *,
-    progress: OnProgress | None = None,
-    stop: Callable[[], bool] | None = None,
-    announce: Callable[[MemoryNeed], None] | None = None,
-    report: OnLine = lambda _: None,
-) -> SupernetResult:
-    """`train_supernet` by several workers; `announce` is told what each of them needs.
-
-    Raises as it does, WorkersLost where Ray fails, and ValueError where the cluster is too small.
-    """
-    place, run = SupernetFolder(folder.path.resolve()), folder.config
-    if announce is not None:
-        announce(memory(place.space(), classes=run.classes, resolution=run.resolution))
-    work = partial(train_supernet, place, device=workers.torch_device, save_every=workers.save_every)
-    with folder.at_work():
-        return share(work, workers, progress=progress, stop=stop, report=report)

@@ -1,4 +1,4 @@
-"""One training shared by the workers of Ray Train: each computes its part of every batch.
+"""A training in this process, or shared by the workers of Ray Train: each computes its part of every batch.
 
 The workers read and write the training's folder, so that on a cluster of several machines it has to lie where
 all of them reach it, the data too. A worker that is lost starts the group anew from the last state.
@@ -16,11 +16,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
+from hvnas._runs import RunFolder
 from hvnas.parallel import WorkersLost, fitting, ray_cluster
-from hvnas.train.folder import TrainFolder
 from hvnas.train.process_group import DistributedGroup, ProcessGroup
 from hvnas.train.request import Workers
-from hvnas.train.run import Outcome, train_in_folder
 from hvnas.train.trainer import OnProgress, Progress
 
 V = TypeVar("V")
@@ -46,20 +45,25 @@ class Work(Protocol[V_co]):
     ) -> V_co: ...
 
 
-def train_folder_on_ray(
-    folder: TrainFolder,
+def train_with(
     workers: Workers,
+    train: Callable[..., V],
+    folder: RunFolder[Any],
     *,
     progress: OnProgress | None = None,
     stop: Callable[[], bool] | None = None,
     report: Callable[[str], None] = lambda _: None,
-) -> Outcome:
-    """`train_in_folder` by several workers.
+) -> V:
+    """``train(folder, ...)`` in this process, or by several workers where `workers` are Ray's.
 
-    Raises as it does, WorkersLost where Ray fails, and ValueError where the cluster is too small.
+    Raises as it does, WorkersLost where Ray fails, and ValueError where the cluster is too small, or another
+    process is at work in the folder.
     """
-    place = TrainFolder(folder.path.resolve())
-    work = partial(train_in_folder, place, device=workers.torch_device, save_every=workers.save_every)
+    if workers.engine == "local":
+        local = partial(train, folder, device=workers.device, save_every=workers.save_every)
+        return local(progress=progress, stop=stop, report=report)
+    place = type(folder)(folder.path.resolve())
+    work = partial(train, place, device=workers.torch_device, save_every=workers.save_every)
     with folder.at_work():
         return share(work, workers, progress=progress, stop=stop, report=report)
 

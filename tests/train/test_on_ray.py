@@ -57,16 +57,16 @@ def test_two_workers_stop_and_go_on_to_the_same_curve(asked: TrainRequest, tmp_p
     pytest.importorskip("ray.train")
     pytest.importorskip("kornia")
     from hvnas.parallel import ray_cluster
-    from hvnas.train.on_ray import train_folder_on_ray
+    from hvnas.train.on_ray import train_with
 
     with ray_cluster(cpus=2):
-        straight = train_folder_on_ray(start(asked, tmp_path / "straight"), WORKERS)
+        straight = train_with(WORKERS, train_in_folder, start(asked, tmp_path / "straight"))
         assert straight.result.finished
         assert [entry.epoch for entry in straight.result.history] == [1, 2, 3]
         folder = start(asked, tmp_path / "stopped")
         seen: list[Any] = []
-        first = train_folder_on_ray(folder, WORKERS, progress=seen.append, stop=lambda: True)
-        again = train_folder_on_ray(folder, WORKERS)
+        first = train_with(WORKERS, train_in_folder, folder, progress=seen.append, stop=lambda: True)
+        again = train_with(WORKERS, train_in_folder, folder)
     assert again.metrics["history"] == straight.metrics["history"]
     assert first.result.finished or len(first.result.history) < 3
     assert TrainFolder(tmp_path / "stopped").finished
@@ -80,12 +80,12 @@ def test_two_workers_stop_and_go_on_to_the_same_curve(asked: TrainRequest, tmp_p
 def test_what_is_wrong_in_a_worker_is_said_here(asked: TrainRequest, tmp_path: Path) -> None:
     pytest.importorskip("ray.train")
     from hvnas.parallel import ray_cluster
-    from hvnas.train.on_ray import train_folder_on_ray
+    from hvnas.train.on_ray import train_with
 
     folder = start(asked, tmp_path / "run")
     (tmp_path / "run" / "arch.yaml").write_text("schema: hvnas.arch/1\n", encoding="utf-8")
     with ray_cluster(cpus=2):
         with pytest.raises(ValueError, match=r"arch\.yaml"):
-            train_folder_on_ray(folder, WORKERS)
+            train_with(WORKERS, train_in_folder, folder)
         with pytest.raises(ValueError, match="the Ray cluster has room for 4"):
-            train_folder_on_ray(folder, replace(WORKERS, count=9))
+            train_with(replace(WORKERS, count=9), train_in_folder, folder)

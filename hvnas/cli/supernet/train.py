@@ -48,21 +48,16 @@ def run(
 
 def carry_on(folder: SupernetFolder, screen: Screen, workers: Workers | None = None) -> SupernetResult:
     """Train the supernet of `folder` to its end, from its state where there is one, and show how it goes."""
-    from hvnas.supernet.run import train_supernet, train_supernet_on_ray
+    from hvnas.supernet import memory
+    from hvnas.supernet.run import train_supernet
+    from hvnas.train.on_ray import train_with
 
-    workers = workers or Workers()
-    train = (
-        partial(train_supernet, folder, device=workers.device, save_every=workers.save_every)
-        if workers.engine == "local"
-        else partial(train_supernet_on_ray, folder, workers)
-    )
-    told = partial(
-        train,
-        announce=lambda need: screen.remark(f"{folder.config.space}: {need}"),
-        report=Screen(errors=True).remark,
-    )
+    run = folder.config
+    need = memory(folder.space(), classes=run.classes, resolution=run.resolution)
+    screen.remark(f"{run.space}: {need}")
+    train = partial(train_with, workers or Workers(), train_supernet, folder)
     again = f"hvnas supernet train --out {folder.path} --resume"
-    return run_training(told, again=again, of=" of one member")
+    return run_training(partial(train, report=Screen(errors=True).remark), again=again, of=" of one member")
 
 
 def _facts(result: SupernetResult, folder: SupernetFolder) -> dict[str, Any]:
