@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import errno
-import io
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -19,15 +17,12 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from hvnas._csv import Advice, Row, parse_csv
 from hvnas._json import parse_json
 from hvnas._names import brief, shown
 from hvnas._yaml import parse_yaml
 
 MAX_BYTES = 8 * 2**20
 MAX_JSON_BYTES = 64 * 2**20
-# What spreadsheets begin a formula with, East Asian forms included, behind apostrophes of `to_cell`.
-_FORMULA = re.compile("'*[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
 # A disk with less is full: file systems give blocks of that size.
 _FULL_BYTES = 64 * 2**10
 
@@ -134,37 +129,6 @@ def read_json(path: str | Path, *, limit: int = MAX_JSON_BYTES) -> Any:
             raise ValueError(f"{path}: not valid JSON: {error}") from None
 
 
-def read_csv(
-    path: str | Path,
-    columns: Sequence[str] = (),
-    *,
-    optional: Sequence[str] | None = (),
-    advice: Advice | None = None,
-    limit: int = MAX_BYTES,
-    growing: bool = False,
-) -> Iterator[Row]:
-    """The rows, one by one, of a CSV file of at most `limit` bytes; `hvnas._csv.parse_csv` tells of columns.
-
-    A file that is still `growing` may end in half a line, which is left out, and may hold no rows. Cells
-    come as `to_cell` was given them. Raises ValueError, one line, naming file, row and column.
-    """
-    with refusing(path):
-        text = read_text(path, limit=limit)
-        if growing:
-            text = text[: text.rfind("\n") + 1]
-        if growing and not text:
-            return
-        escaped, row = "'" in text, None
-        for row in parse_csv(text, str(path), columns, optional=optional, advice=advice):
-            yield _unescaped(row) if escaped else row
-        if row is None and not growing:
-            raise ValueError(f"{path}: holds a header and no rows; is the file whole?")
-
-
-def _unescaped(row: Row) -> Row:
-    return Row(row.path, row.number, {name: from_cell(cell) for name, cell in row.cells.items()})
-
-
 def refuse_unknown(data: Mapping[str, Any], allowed: Iterable[str], prefix: str, where: str) -> None:
     """Raise ValueError naming the first field of `data` that is not `allowed`, and those that are."""
     fields = list(allowed)
@@ -188,50 +152,6 @@ def _dumper() -> Any:
     """One that repeats what stands in several places: `read_yaml` takes no aliases."""
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return type("Dumper", (base,), {"ignore_aliases": lambda self, data: True})
-
-
-def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """A CSV file of `rows` under `columns`, a column that a row lacks empty.
-
-    Without `columns` those of all rows, in the order in which they come.
-    """
-    rows = list(rows)
-    if columns is None:
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-    assert all(row.keys() <= set(columns) for row in rows)
-    lines = [columns, *([row.get(name, "") for name in columns] for row in rows)]
-    return "".join(map(_csv_line, lines))
-
-
-def _csv_line(values: Iterable[Any]) -> str:
-    text = io.StringIO(newline="")
-    # The writer quotes the characters of its own line break, and a lone carriage return has to be.
-    csv.writer(text, lineterminator="\r\n").writerow(map(to_cell, values))
-    return text.getvalue().removesuffix("\r\n") + "\n"
-
-
-def to_cell(value: Any) -> Any:
-    """`value` for a cell of CSV, such that no spreadsheet takes text for a formula.
-
-    Text that begins as a formula does, and is no number, gets an apostrophe in front, as OWASP advises
-    ("CSV Injection"); `from_cell` takes it off again.
-    """
-    if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value):
-        return f"'{value}"
-    return value
-
-
-def from_cell(text: str) -> str:
-    """The text that `to_cell` was given."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def write_atomic(path: str | Path, text: str) -> None:

@@ -47,12 +47,12 @@ def unknown_name(what: str, name: str, known: Sequence[str], alternative: str = 
     # How alike names are takes time in the square of their length, and a file may name anything.
     close = get_close_matches(name, known, n=1, cutoff=0.4) if len(name) <= 200 else []
     hint = f"; did you mean {close[0]!r}?" if close else ";"
-    listed = _listed(known) if known else "none"
+    names = listed(known) if known else "none"
     also = f" (or {alternative})" if alternative else ""
-    return f"unknown {what} {shown(name)}{hint} There are: {listed}{also}"
+    return f"unknown {what} {shown(name)}{hint} There are: {names}{also}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """The names, as many of them as a line holds."""
     if len(", ".join(names)) <= MOST_CHARACTERS:
         return ", ".join(names)

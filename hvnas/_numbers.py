@@ -1,9 +1,17 @@
-"""How numbers and text out of files are shown: units, digits, and nothing that a terminal would act on."""
+"""Numbers out of text, and how numbers and text are shown: units, digits, nothing that a terminal acts on."""
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
+
+from hvnas._names import shown
+
+# Beyond it nothing was measured or counted.
+LARGEST = 1e15
+
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 
 
 def ms(value: float) -> str:
@@ -83,3 +91,45 @@ def clean(text: object) -> str:
     """`text` as one line without terminal escapes; other characters that do not print become spaces."""
     bare = _ESCAPE.sub("", str(text))
     return "".join(" " if unicodedata.category(char) in _UNPRINTABLE else char for char in bare)
+
+
+def number(
+    text: str,
+    *,
+    least: float = -LARGEST,
+    above: float | None = None,
+    most: float = LARGEST,
+    unit: str = "",
+) -> float:
+    """A finite number out of a cell, from `least` to `most`, and > `above` where that is given.
+
+    Raises ValueError, which names no cell and speaks of `unit`.
+    """
+    of = f" of {unit}" if unit else ""
+    try:
+        value = float(text)
+    except ValueError:
+        hint = " without a unit" if unit and any(char.isdigit() for char in text) else ""
+        if (pointed := with_point(text)) != text:
+            hint = f" with a decimal point, as {pointed}"
+        raise ValueError(f"must be a number{of}{hint}, got {shown(text)}") from None
+    if least <= value <= most and (above is None or value > above):
+        return value
+    got = shown_number(text)
+    if not math.isfinite(value):
+        raise ValueError(f"must be a finite number{of}, got {got}")
+    if above is not None and value <= above:
+        raise ValueError(f"must be > {above:g}, got {got}")
+    if value < least:
+        raise ValueError(f"must be >= {least:g}, got {got}")
+    raise ValueError(f"must be at most {most:g}, got {got}")
+
+
+def with_point(text: str) -> str:
+    """A number's decimal comma as a point; any other text as it is."""
+    return text.replace(",", ".") if len(text) < 40 and _DECIMAL_COMMA.fullmatch(text) else text
+
+
+def shown_number(text: str) -> str:
+    """A cell that holds a number, as messages show it."""
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from hvnas._files import csv_text, write_atomic
+from hvnas._files import write_atomic
+from hvnas._records import csv_text
 from hvnas.arch import Arch, load_arch
 from hvnas.arch.edits import edited
 from hvnas.latency.plots import save_figure

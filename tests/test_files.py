@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hvnas._files import csv_text, from_cell, naming, replacing, to_cell, write_atomic, write_together
+from hvnas._files import naming, replacing, write_atomic, write_together
+from hvnas._records import csv_text, from_cell, to_cell
 
 Limit = Callable[[int], AbstractContextManager[None]]
 NAMES = ["=1+1", "+cmd|' /C calc'!A0", "-x", "@SUM(A1)", "\tx", "\rx", "'=x", "''@", "＝1", "-", "=", "+1+2"]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hvnas._files import read_csv, read_json, read_text
+from hvnas._files import read_json, read_text
 from hvnas._names import shown
+from hvnas._records import read_csv
 
 
 def refused_json(path: Path, text: str) -> str:

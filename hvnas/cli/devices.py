@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvnas.cli import _devices
+from hvnas.cli._failure import one_line
 from hvnas.cli._screen import Screen, print_json
 
 if TYPE_CHECKING:
-    from hvnas.latency import Device
+    from hvnas.latency import Device, LatencyEstimate
 
 
 def run(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
@@ -20,7 +20,7 @@ def run(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.
     """
     from hvnas.latency.provenance import provenance
 
-    devices = _devices.all_devices()
+    devices = all_devices()
     if as_json:
         print_json([_row(device) for device in devices])
         return
@@ -45,3 +45,34 @@ def _row(device: Device) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {"name": device.name, **asdict(device.info), "error": dict(device.report), "hash": device.hash}
+
+
+def all_devices() -> list[Device]:
+    """The devices there are. One that does not load is told on standard error and left out.
+
+    Raises ValueError where none loads.
+    """
+    from hvnas.latency import list_devices, load_device
+
+    devices, broken = [], []
+    for name in list_devices():
+        try:
+            devices.append(load_device(name))
+        except (ValueError, OSError) as error:
+            broken.append(f"{name} is left out: {one_line(error)}")
+    if not devices:
+        raise ValueError("; ".join(broken))
+    for said in broken:
+        Screen(errors=True).line(said)
+    return devices
+
+
+def estimate_to_json(estimate: LatencyEstimate) -> dict[str, object]:
+    """Milliseconds with their 5-95 % interval, and whether the network lies inside the device's gate."""
+    return {
+        "ms": estimate.ms,
+        "low": estimate.low,
+        "high": estimate.high,
+        "inside": estimate.inside,
+        "reasons": list(estimate.reasons),
+    }

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas.cli import _devices
 from hvnas.cli._group import RECIPE
 from hvnas.cli._outcome import print_layout, stages_to_json
 from hvnas.cli._screen import Screen, print_json
+from hvnas.cli.devices import all_devices, estimate_to_json
 
 if TYPE_CHECKING:
     from hvnas.arch import Arch
@@ -40,7 +40,7 @@ def run(
     from hvnas.latency import load_device
 
     network = _load(arch)
-    devices = [load_device(name) for name in device] if device else _devices.all_devices()
+    devices = [load_device(name) for name in device] if device else all_devices()
     facts = _facts(network, devices, recipe or _found_recipe(network) or RECIPE)
     if as_json:
         print_json(facts)
@@ -90,7 +90,7 @@ def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
         "stem": block_to_dict(arch.stem),
         "stages": stages_to_json(arch),
         "head": block_to_dict(arch.head),
-        "latency": {d.name: _devices.estimate_to_json(d.latency(program)) for d in devices},
+        "latency": {d.name: estimate_to_json(d.latency(program)) for d in devices},
         "top1": float(estimate.mean[0]),
         "top1_sd": float(estimate.sd[0]),
         "recipe": recipe,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Protocol
 
-from hvnas._csv import Row
-from hvnas._files import csv_text, read_csv
+from hvnas._numbers import LARGEST
+from hvnas._records import Cell, Row, csv_text, read_csv
 from hvnas.latency.columns import list_columns
 
-TEXT_FIELDS = ("network", "model", "family", "cohort", "protocol", "device", "source")
 FIELDS = ("network", "model", "family", "resolution", "ms", "cohort", "protocol", "device", "source")
-_FIXED = frozenset(FIELDS)
 # A nanosecond, finer than any clock, and eleven days: nothing that is shorter or longer was measured.
 SHORTEST_MS, LONGEST_MS = 1e-6, 1e9
 # Pixels of an input's side, and tokens of a block's input.
 LARGEST_SIDE = 65_536
+
+Text = Annotated[str, Cell(advice="a measurement says what it is and where it is from")]
+Time = Annotated[float, Cell(above=0, least=SHORTEST_MS, most=LONGEST_MS)]
+Side = Annotated[int, Cell(least=1, most=LARGEST_SIDE)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +30,15 @@ class Measurement:
     belongs to (rows of one cohort are comparable), `values` the network's columns by name.
     """
 
-    network: str
-    model: str
-    family: str
-    resolution: int
-    ms: float
-    cohort: str
-    protocol: str
-    device: str
-    source: str
+    network: Text
+    model: Text
+    family: Text
+    resolution: Side
+    ms: Time
+    cohort: Text
+    protocol: Text
+    device: Text
+    source: Text
     values: Mapping[str, float]
 
 
@@ -54,13 +57,7 @@ def read_rows(path: str | Path) -> tuple[Measurement, ...]:
 
 def write_rows(rows: Sequence[Measurement]) -> str:
     """The text that `read_rows` reads."""
-    lines = (
-        {name: getattr(row, name) for name in FIELDS}
-        | {"ms": f"{row.ms:g}"}
-        | {name: f"{value:.0f}" for name, value in row.values.items()}
-        for row in rows
-    )
-    return csv_text(lines, [*FIELDS, *rows[0].values])
+    return rows_csv(rows, FIELDS, times=("ms",))
 
 
 def _advice_on_column(name: str) -> str:
@@ -68,16 +65,32 @@ def _advice_on_column(name: str) -> str:
 
 
 def _row(row: Row) -> Measurement:
-    text = {
-        name: row.text(name, "a measurement says what it is and where it is from") for name in TEXT_FIELDS
-    }
-    terms = [name for name in row.cells if name not in _FIXED]
-    return Measurement(
-        resolution=row.whole("resolution", most=LARGEST_SIDE),
-        ms=row.number_of("ms", least=SHORTEST_MS, most=LONGEST_MS, above=0),
-        values=dict(zip(terms, row.numbers(terms, least=0), strict=True)),
-        **text,
+    return row.record(Measurement, {"values": column_values(row, FIELDS, least=0)})
+
+
+def column_values(row: Row, others: Collection[str], *, least: float = -LARGEST) -> dict[str, float]:
+    """The numbers of a row, each at least `least`, in the columns that are no `others`."""
+    names = [name for name in row.cells if name not in others]
+    return dict(zip(names, row.numbers(names, least=least), strict=True))
+
+
+class Measured(Protocol):
+    """A row of columns that are fields, and of the network's own."""
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """The network's columns by name."""
+
+
+def rows_csv(rows: Sequence[Measured], columns: Sequence[str], *, times: Collection[str]) -> str:
+    """The CSV of rows: `columns`, those of `times` in as few digits as they have, then their `values`."""
+    lines = (
+        {name: getattr(row, name) for name in columns}
+        | {name: f"{getattr(row, name):g}" for name in times}
+        | {name: f"{value:.0f}" for name, value in row.values.items()}
+        for row in rows
     )
+    return csv_text(lines, [*columns, *rows[0].values])
 
 
 def _check_agreement(rows: Sequence[Measurement], lines: Sequence[int], path: str | Path) -> None:

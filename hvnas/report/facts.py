@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hvnas._files import csv_text
 from hvnas._numbers import clean
+from hvnas._records import csv_text
 from hvnas.latency import LatencyEstimate
 from hvnas.latency.provenance import method
 from hvnas.report.compare import Comparison, Measures

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hvnas._csv import LARGEST, Row
-from hvnas._files import read_csv, read_text, refusing
+from hvnas._files import read_text, refusing
 from hvnas._names import shown
-from hvnas._numbers import took
+from hvnas._numbers import LARGEST, took
+from hvnas._records import Row, read_csv
 from hvnas._request import options_of, words_of
 from hvnas._runs import LOG
 from hvnas.latency import Device
@@ -203,13 +203,7 @@ def _encoding(table: _Table, place: int) -> Rows:
 
 def _history(path: Path) -> tuple[Moment, ...]:
     return tuple(
-        Moment(
-            row.whole("evaluated", least=0, most=10**15),
-            row.number_of("seconds", least=0),
-            _number(row, "hypervolume"),
-            row.whole("front", least=0),
-            _number(row, "best"),
-        )
+        row.record(Moment, {name: _number(row, name) for name in ("hypervolume", "best")})
         for row in read_csv(path, FIELDS, limit=_LIMIT)
     )
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from hvnas._csv import Row
-from hvnas._files import csv_text, read_csv, write_atomic
+from hvnas._files import write_atomic
+from hvnas._records import Cell, csv_text, read_records
 from hvnas.arch import Arch
 from hvnas.space import Space
 from hvnas.train.data import Data, load_data
@@ -48,11 +48,11 @@ class Outcome:
     """
 
     network: str  # the hash of the architecture as it was trained
-    seed: int
+    seed: Annotated[int, Cell(least=0, most=10**9)]
     data: str
     training: str
-    top1: float
-    seconds: float
+    top1: Annotated[float, Cell(least=0, most=100)]
+    seconds: Annotated[float, Cell(least=0)]
 
 
 class Standalone:
@@ -134,13 +134,11 @@ class Standalone:
 
     def outcomes(self) -> list[Outcome]:
         """All that is kept. Raises ValueError naming file and line."""
-        if not self.path.exists():
-            return []
-        return [_outcome(row) for row in read_csv(self.path, [field.name for field in fields(Outcome)])]
+        return read_records(self.path, Outcome) if self.path.exists() else []
 
     def _keep(self, outcome: Outcome) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path, _table([*self.outcomes(), outcome]))
+        write_atomic(self.path, csv_text(map(asdict, [*self.outcomes(), outcome])))
 
 
 def _chosen(settings: Any) -> dict[str, Any]:
@@ -152,21 +150,6 @@ def _chosen(settings: Any) -> dict[str, Any]:
         if value != default:
             found[field.name] = _chosen(value) if is_dataclass(value) else value
     return found
-
-
-def _table(outcomes: Iterable[Outcome]) -> str:
-    return csv_text(asdict(outcome) for outcome in outcomes)
-
-
-def _outcome(row: Row) -> Outcome:
-    return Outcome(
-        row.text("network"),
-        row.whole("seed", least=0),
-        row.text("data"),
-        row.text("training"),
-        row.number_of("top1", least=0, most=100),
-        row.number_of("seconds", least=0),
-    )
 
 
 Size = Callable[[Arch], float]

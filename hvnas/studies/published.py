@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from hvnas._csv import LARGEST
 from hvnas._names import shown
+from hvnas._numbers import LARGEST
 from hvnas.arch import Arch
 from hvnas.blocks.limits import check_number
 

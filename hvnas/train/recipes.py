@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from hvnas._files import read_yaml, refusing
 from hvnas._names import shown, unknown_name
@@ -18,7 +18,8 @@ FIELDS = ("schema", "epochs", "distilled", "augmentation", "source", "training")
 
 # basic: crop and flip, colour jitter at most; policy: AutoAugment or RandAugment; modern: those together
 # with mixup or cutmix, as DeiT (arXiv 2012.12877, Table 9) and all the papers of the space train.
-AUGMENTATIONS = ("basic", "policy", "modern")
+AugmentationClass = Literal["basic", "policy", "modern"]
+AUGMENTATIONS: tuple[AugmentationClass, ...] = get_args(AugmentationClass)
 MOST_EPOCHS = 10**6
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from gain.contenders import FIXED, FOUND, RANDOM, Contender
 from gain.statistics import over_best, over_median
-from hvnas._files import to_cell, write_atomic
+from hvnas._files import write_atomic
 from hvnas._numbers import ms, points
+from hvnas._records import to_cell
 from hvnas.latency.plots import BAND, save_figure
 from hvnas.latency.scores import scores
 from hvnas.studies.rank import Array, Interval

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from hvnas._csv import Row
-from hvnas._files import csv_text, read_csv, write_atomic
+from hvnas._files import write_atomic
+from hvnas._records import Cell, csv_text, read_records
 from hvnas.arch import Arch
 from hvnas.latency.device import DeviceInfo
 from hvnas.latency.measure.sampling import Sampled
@@ -30,9 +31,9 @@ class Timing:
 
     network: str  # the hash of the architecture
     reference: str
-    ms: float
-    spread: float
-    reference_ms: float
+    ms: Annotated[float, Cell(above=0, unit="milliseconds")]
+    spread: Annotated[float, Cell(least=0, unit="milliseconds")]
+    reference_ms: Annotated[float, Cell(above=0, unit="milliseconds")]
 
     @property
     def ratio(self) -> float:
@@ -59,7 +60,7 @@ class Timings:
             self._known[arch.hash] = timing
             self._all.append(timing)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path, _table(self._all))
+            write_atomic(self.path, csv_text(map(asdict, self._all)))
         return self._known[arch.hash]
 
     @property
@@ -92,21 +93,5 @@ def backend_of(info: DeviceInfo) -> str:
     return info.runtime if info.runtime in list_backends() else DEFAULT_BACKEND
 
 
-def _table(timings: list[Timing]) -> str:
-    return csv_text(asdict(timing) for timing in timings)
-
-
 def _read(path: Path) -> list[Timing]:
-    if not path.exists():
-        return []
-    return [_timing(row) for row in read_csv(path, [field.name for field in fields(Timing)])]
-
-
-def _timing(row: Row) -> Timing:
-    return Timing(
-        row.text("network"),
-        row.text("reference"),
-        row.number_of("ms", above=0, unit="milliseconds"),
-        row.number_of("spread", least=0, unit="milliseconds"),
-        row.number_of("reference_ms", above=0, unit="milliseconds"),
-    )
+    return read_records(path, Timing) if path.exists() else []

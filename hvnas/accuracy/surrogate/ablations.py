@@ -13,24 +13,22 @@ are in the evidence as results already; for them `leaves` names what else goes w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._csv import Row
-from hvnas._files import read_csv
+from hvnas._records import Cell, Row, read_csv, read_records
 from hvnas.accuracy.surrogate.features import NAMES
 from hvnas.arch import Arch
-from hvnas.train.recipes import AUGMENTATIONS, MOST_EPOCHS
+from hvnas.train.recipes import MOST_EPOCHS, AugmentationClass
 
 Array = NDArray[np.float64]
 DATA = Path(__file__).resolve().parents[1] / "data"
-_WORDS = ("true", "false")
 TRACED = ("timm:", "metaformer:")
 
 
@@ -42,15 +40,15 @@ class Ablation:
     family: str
     base: str
     variant: str
-    base_top1: float
-    delta: float
-    epochs: float
+    base_top1: Annotated[float, Cell(above=0, most=100)]
+    delta: Annotated[float, Cell(least=-100, most=100)]
+    epochs: Annotated[float, Cell(above=0, most=MOST_EPOCHS)]
     distilled: bool
-    augmentation: str
+    augmentation: AugmentationClass
     likelihood: bool
     leaves: tuple[str, ...]
-    blind: str
-    source: str
+    blind: Annotated[str, Cell(optional=True)]
+    source: Annotated[str, Cell(optional=True)]
 
     def leaves_out(self, family: str, network: str) -> bool:
         """Whether evidence of this family and network goes when the study is left out."""
@@ -64,32 +62,7 @@ class Ablation:
 @lru_cache(maxsize=4)
 def load_ablations(path: Path = DATA / "ablations.csv") -> tuple[Ablation, ...]:
     """The rows of `data/ablations.csv`. Raises ValueError naming the file and the row."""
-    columns = [field.name for field in fields(Ablation)]
-    return tuple(_ablation(row) for row in read_csv(path, columns))
-
-
-def _ablation(row: Row) -> Ablation:
-    cells = row.cells
-    return Ablation(
-        study=row.text("study"),
-        **_pair(row),
-        epochs=row.number_of("epochs", above=0, most=MOST_EPOCHS),
-        distilled=row.one_of("distilled", _WORDS) == "true",
-        augmentation=row.one_of("augmentation", AUGMENTATIONS),
-        likelihood=row.one_of("likelihood", _WORDS) == "true",
-        leaves=tuple(rule for rule in cells["leaves"].split(";") if rule),
-        blind=cells["blind"],
-        source=cells["source"],
-    )
-
-
-def _pair(row: Row) -> dict[str, Any]:
-    """The networks of a row and the difference between them."""
-    return {
-        **{name: row.text(name) for name in ("family", "base", "variant")},
-        "base_top1": row.number_of("base_top1", above=0, most=100),
-        "delta": row.number_of("delta", least=-100, most=100),
-    }
+    return tuple(read_records(path, Ablation))
 
 
 @lru_cache(maxsize=4)
@@ -104,17 +77,8 @@ def load_theory(path: Path = DATA / "theory.csv") -> tuple[Ablation, ...]:
 
 
 def _expected(row: Row) -> Ablation:
-    return Ablation(
-        study=f"theory {row.text('base')}",
-        **_pair(row),
-        epochs=row.number_of("epochs", above=0, most=MOST_EPOCHS),
-        distilled=row.one_of("distilled", _WORDS) == "true",
-        augmentation="modern",
-        likelihood=True,
-        leaves=(),
-        blind="",
-        source="theory",
-    )
+    told = {"augmentation": "modern", "likelihood": True, "leaves": (), "blind": "", "source": "theory"}
+    return row.record(Ablation, {"study": f"theory {row.text('base')}", **told})
 
 
 @lru_cache(maxsize=4)

@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._csv import LARGEST
-from hvnas._files import read_csv, read_text, refusing
+from hvnas._files import read_text, refusing
 from hvnas._names import shown
+from hvnas._numbers import LARGEST
+from hvnas._records import read_csv
 from hvnas.accuracy.surrogate.ablations import Ablation, ablation_values, load_ablations, load_theory
 from hvnas.accuracy.surrogate.features import NAMES, Array, attending_share, derive
 from hvnas.train.recipes import AUGMENTATIONS, MOST_EPOCHS, Recipe

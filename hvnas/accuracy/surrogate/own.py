@@ -28,9 +28,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from hvnas._csv import LARGEST, Row
-from hvnas._files import read_csv, read_json, refuse_unknown, refusing, write_atomic
+from hvnas._files import read_json, refuse_unknown, refusing, write_atomic
 from hvnas._names import shown, validated
+from hvnas._numbers import LARGEST
+from hvnas._records import Row, read_csv
 from hvnas.accuracy.estimator import Estimate, assumptions, check_scenario, values_of
 from hvnas.accuracy.loading import load_estimator
 from hvnas.accuracy.surrogate.evidence import RECIPE_FEATURES, covariates, recipe_features

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas.cli import _devices
 from hvnas.cli._failure import Failure
 from hvnas.cli._screen import Screen, print_json, writing
+from hvnas.cli.devices import estimate_to_json
 
 if TYPE_CHECKING:
     from hvnas.latency import Breakdown, Device, LatencyEstimate
@@ -90,7 +90,7 @@ def _facts(
         "macs": program.macs,
         "latency": {
             d.name: {
-                **_devices.estimate_to_json(e),
+                **estimate_to_json(e),
                 "method": d.info.method,
                 "batch": d.info.batch,
                 "said": provenance(d),

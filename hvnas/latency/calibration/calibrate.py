@@ -13,17 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._csv import Row
-from hvnas._files import csv_text, read_csv
+from hvnas._records import Cell, Row, read_csv
 from hvnas.latency.calibration.refit import refit
 from hvnas.latency.columns import list_columns
 from hvnas.latency.device import Rule
 from hvnas.latency.model import LinearModel, Term
-from hvnas.latency.rows import LONGEST_MS, SHORTEST_MS, Measurement
+from hvnas.latency.rows import LONGEST_MS, Measurement, Time, column_values, rows_csv
 from hvnas.latency.scores import scores
 
 Floats = NDArray[np.float64]
@@ -210,8 +210,9 @@ def _by_network(rows: Sequence[Measurement], cohort: str) -> dict[str, list[Meas
     return groups
 
 
-TEXT_FIELDS = ("name", "about", "families", "protocol", "source")
 FIELDS = ("name", "about", "families", "ms", "of_ms", "protocol", "source")
+
+Text = Annotated[str, Cell(advice="a difference says what it is and where it is from")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,13 +223,13 @@ class Difference:
     something: left out with any of them.
     """
 
-    name: str
-    about: str
-    families: str
-    ms: float
-    of_ms: float
-    protocol: str
-    source: str
+    name: Text
+    about: Text
+    families: Text
+    ms: Annotated[float, Cell(least=-LONGEST_MS, most=LONGEST_MS)]
+    of_ms: Time
+    protocol: Text
+    source: Text
     values: Mapping[str, float]
 
     def tells_of(self, family: str) -> bool:
@@ -247,21 +248,8 @@ def read_differences(path: str | Path) -> tuple[Difference, ...]:
 
 def write_differences(rows: Sequence[Difference]) -> str:
     """The text that `read_differences` reads."""
-    lines = (
-        {name: getattr(row, name) for name in FIELDS}
-        | {"ms": f"{row.ms:g}", "of_ms": f"{row.of_ms:g}"}
-        | {name: f"{value:.0f}" for name, value in row.values.items()}
-        for row in rows
-    )
-    return csv_text(lines, [*FIELDS, *rows[0].values])
+    return rows_csv(rows, FIELDS, times=("ms", "of_ms"))
 
 
 def _row(row: Row) -> Difference:
-    text = {name: row.text(name, "a difference says what it is and where it is from") for name in TEXT_FIELDS}
-    terms = [name for name in row.cells if name not in FIELDS]
-    return Difference(
-        ms=row.number_of("ms", least=-LONGEST_MS, most=LONGEST_MS),
-        of_ms=row.number_of("of_ms", above=0, least=SHORTEST_MS, most=LONGEST_MS),
-        values=dict(zip(terms, row.numbers(terms), strict=True)),
-        **text,
-    )
+    return row.record(Difference, {"values": column_values(row, FIELDS)})

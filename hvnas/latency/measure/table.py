@@ -197,7 +197,7 @@ def _block_scores(plan: Plan, times: dict[tuple[str, str], float], model: OpMode
 
 
 def _report(plan: Plan, journal: Journal, model: OpModel, fitted: Fitted) -> dict[str, Any]:
-    times = {(row.kind, row.key): row.ms for row in journal.wholes}
+    times: dict[tuple[str, str], float] = {(row.kind, row.key): row.ms for row in journal.wholes}
     ms = np.array([times[NETWORK, arch.hash] for arch in plan.networks])
     noisy = sum(row.noisy for row in model.rows)
     return {

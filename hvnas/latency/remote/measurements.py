@@ -11,18 +11,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Literal, cast, get_args
 
-from hvnas._csv import Row
-from hvnas._files import csv_text, read_csv, write_atomic
+from hvnas._files import write_atomic
 from hvnas._names import brief, shown
 from hvnas._numbers import shortened
+from hvnas._records import Cell, Row, csv_text, field_names, read_csv
 from hvnas.arch import Arch, load_arch
-from hvnas.latency.rows import LARGEST_SIDE, LONGEST_MS, SHORTEST_MS
+from hvnas.latency.rows import LARGEST_SIDE, LONGEST_MS, SHORTEST_MS, Side, Text
 from hvnas.ops import Program
 
 Kind = Literal["model", "block", "op"]
 Statistic = Literal["median", "mean"]
+# The largest of each whole number.
+MOST = {"resolution": LARGEST_SIDE, "n": 10**9, "threads": 10_000, "batch": 10**6}
 
 
 # Another unit, or a time that does not say its unit: `us`, `latency_ms`, `Time (s)`.
@@ -45,22 +47,22 @@ class ModelMeasurement:
     """
 
     kind: Kind
-    key: str
-    resolution: int
-    ms: float
-    spread: float | None
-    n: int | None
+    key: Text
+    resolution: Side
+    ms: Annotated[float, Cell(unit="milliseconds")]
+    spread: Annotated[float | None, Cell(unit="milliseconds")]
+    n: Annotated[int | None, Cell(least=1, most=MOST["n"])]
     statistic: Statistic
-    device: str
-    os: str
-    runtime: str
-    runtime_version: str
-    compute_unit: str
-    precision: str
-    threads: int | None
-    batch: int
-    protocol: str
-    source: str
+    device: Text
+    os: Text
+    runtime: Text
+    runtime_version: Text
+    compute_unit: Text
+    precision: Text
+    threads: Annotated[int | None, Cell(least=1, most=MOST["threads"])]
+    batch: Annotated[int, Cell(least=1, most=MOST["batch"])]
+    protocol: Text
+    source: Text
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, get_args(Kind))
@@ -96,8 +98,6 @@ def needs_threads(runtime: str, compute_unit: str) -> bool:
     return compute_unit.casefold() == "cpu" and runtime.casefold() not in ("coreml", "core ml")
 
 
-# The largest of each whole number.
-MOST = {"resolution": LARGEST_SIDE, "n": 10**9, "threads": 10_000, "batch": 10**6}
 LONGEST_TEXT = 2000
 TEXT_FIELDS = (
     "key",
@@ -112,7 +112,7 @@ TEXT_FIELDS = (
 )
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(ModelMeasurement))
+FIELDS = field_names(ModelMeasurement)
 # What the rows of a file have in common; `protocol` is prose and may say more of one row than of another.
 SHARED = (
     "device",
@@ -208,17 +208,11 @@ def _advice_on_column(name: str) -> str:
 
 
 def _row(row: Row) -> ModelMeasurement:
-    cells: dict[str, Any] = dict(row.cells)
-    for name, most in MOST.items():
-        optional = name in ("n", "threads") and not row.cells[name]
-        cells[name] = None if optional else row.whole(name, most=most)
-    for name in ("ms", "spread"):
-        optional = name == "spread" and not row.cells[name]
-        cells[name] = None if optional else row.number_of(name, unit="milliseconds")
     try:
-        return ModelMeasurement(**cells)
+        return row.record(ModelMeasurement)
     except ValueError as error:
-        raise ValueError(f"{row.where}: {error}") from None
+        said = str(error)
+        raise ValueError(said if said.startswith(row.where) else f"{row.where}: {said}") from None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hvnas._files import csv_text, read_text, write_atomic
+from hvnas._files import read_text, write_atomic
 from hvnas._names import unknown_name
+from hvnas._records import csv_text
 from hvnas._request import check_unchanged
 from hvnas._runs import RunFolder, RunKind
 from hvnas.arch import Arch, load_arch, save_arch

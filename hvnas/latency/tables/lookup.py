@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hvnas._files import csv_text
+from hvnas._records import csv_text
 from hvnas.arch import Arch
 from hvnas.blocks import lower_block
 from hvnas.blocks.mobileformer import GlobalTokens

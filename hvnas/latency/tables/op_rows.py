@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from pathlib import Path
+from typing import Annotated, Literal
 
-from hvnas._csv import Row
-from hvnas._files import read_csv
 from hvnas._names import shown
 from hvnas._numbers import shortened
+from hvnas._records import Cell, Row, csv_line, field_names, read_csv
 from hvnas.latency.rows import LONGEST_MS, SHORTEST_MS
 from hvnas.ops import Op
 from hvnas.ops.op import KINDS, Shape
@@ -60,17 +58,23 @@ def read_op_rows(path: str | Path, *, growing: bool = False) -> tuple[OpTime, ..
 
 def header() -> str:
     """The first line of such a file."""
-    return ",".join(FIELDS) + "\n"
+    return csv_line(FIELDS)
 
 
 def op_lines(rows: Sequence[OpTime]) -> str:
     """The lines of `rows`."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    for row in rows:
-        status = NOISY if row.noisy else USED
-        writer.writerow([*_cells(row.op), f"{row.ms:.6g}", f"{row.spread:.3g}", row.n, status])
-    return out.getvalue()
+    return "".join(
+        csv_line(
+            [
+                *_cells(row.op),
+                f"{row.ms:.6g}",
+                f"{row.spread:.3g}",
+                row.n,
+                NOISY if row.noisy else USED,
+            ]
+        )
+        for row in rows
+    )
 
 
 def _cells(op: Op) -> list[str]:
@@ -160,8 +164,8 @@ def glue_shapes(op: Op) -> tuple[Shape, Shape]:
     return op.shape_in, op.shape_out
 
 
-WHOLE_FIELDS = ("kind", "key", "ms", "spread", "macs")
-BLOCK, NETWORK = "block", "network"
+BLOCK: Literal["block"] = "block"
+NETWORK: Literal["network"] = "network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,21 +175,24 @@ class WholeTime:
     `spread` in milliseconds is the range of the rounds.
     """
 
-    kind: str
+    kind: Literal["block", "network"]
     key: str
     ms: float
-    spread: float
-    macs: int
+    spread: Annotated[float, Cell(least=0, most=LONGEST_MS)]
+    macs: Annotated[int, Cell(least=0, most=10**15)]
+
+
+WHOLE_FIELDS = field_names(WholeTime)
 
 
 def whole_header() -> str:
     """The first line of such a file."""
-    return ",".join(WHOLE_FIELDS) + "\n"
+    return csv_line(WHOLE_FIELDS)
 
 
 def whole_line(row: WholeTime) -> str:
     """The line of a row."""
-    return f"{row.kind},{row.key},{row.ms:.6g},{row.spread:.3g},{row.macs}\n"
+    return csv_line([row.kind, row.key, f"{row.ms:.6g}", f"{row.spread:.3g}", row.macs])
 
 
 def read_whole_rows(path: str | Path) -> tuple[WholeTime, ...]:
@@ -202,13 +209,7 @@ def read_whole_rows(path: str | Path) -> tuple[WholeTime, ...]:
 
 
 def _whole_row(row: Row) -> WholeTime:
-    kind = row.one_of("kind", (BLOCK, NETWORK))
     # A block's time is a difference, which noise may turn round.
-    above = 0 if kind == NETWORK else None
-    return WholeTime(
-        kind,
-        row.text("key"),
-        row.number_of("ms", above=above, least=-LONGEST_MS, most=LONGEST_MS),
-        row.number_of("spread", least=0, most=LONGEST_MS),
-        row.whole("macs", least=0, most=10**15),
-    )
+    above = 0 if row.cells["kind"] == NETWORK else None
+    ms = row.number_of("ms", above=above, least=-LONGEST_MS, most=LONGEST_MS)
+    return row.record(WholeTime, {"ms": ms})

@@ -14,10 +14,11 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import csv_text, dump_yaml, refuse_unknown, sync_folder, write_atomic
+from hvnas._files import dump_yaml, refuse_unknown, sync_folder, write_atomic
 from hvnas._names import WrongField, shown, validated
 from hvnas._numbers import took
 from hvnas._optuna import quiet_optuna
+from hvnas._records import csv_text
 from hvnas._request import default_of
 from hvnas._runs import LOG, RunFolder, RunKind, writing
 from hvnas.arch import save_arch, to_dict

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import numpy as np
 
+from hvnas._records import Cell, csv_text
 from hvnas.search.objectives import LATENCY, TOP1, Objective
 from hvnas.search.pareto import hypervolume, thin
 from hvnas.search.rows import Floats, Rows
@@ -125,10 +124,10 @@ class Moment:
     the objectives' units, its size, and its best value of the first objective (nan where it is empty).
     """
 
-    evaluated: int
-    seconds: float
+    evaluated: Annotated[int, Cell(least=0, most=10**15)]
+    seconds: Annotated[float, Cell(least=0)]
     hypervolume: float
-    front: int
+    front: Annotated[int, Cell(least=0, most=10**9)]
     best: float
 
 
@@ -204,13 +203,18 @@ class History:
 
 def history_csv(moments: Sequence[Moment]) -> str:
     """A line per moment."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FIELDS)
-    for m in moments:
-        seconds = f"{m.seconds:.{SECONDS_DECIMALS}f}"
-        writer.writerow([m.evaluated, seconds, f"{m.hypervolume:.6g}", m.front, f"{m.best:.4f}"])
-    return text.getvalue()
+    return csv_text(
+        (
+            vars(m)
+            | {
+                "seconds": f"{m.seconds:.{SECONDS_DECIMALS}f}",
+                "hypervolume": f"{m.hypervolume:.6g}",
+                "best": f"{m.best:.4f}",
+            }
+            for m in moments
+        ),
+        FIELDS,
+    )
 
 
 def reference_of(problem: Problem, reach: Reach) -> Floats:

@@ -20,8 +20,6 @@ of blocks is `hvnas.supernet.importance`. Left open by the papers and settled he
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
@@ -31,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from hvnas._files import write_atomic
+from hvnas._records import csv_text
 from hvnas.search.evaluations import Archive, Evaluations
 from hvnas.search.problem import Problem, rows_at_once
 from hvnas.search.reach import UNBOUNDED_MS
@@ -297,10 +296,6 @@ class _Run:
 
 
 PATH, FIGURE = "slimming.csv", "slimming.svg"
-FIELDS = (
-    "step action part change latency_ms saved_ms params macs top1 drop importance_lost chosen_by considered "
-    "encoding"
-).split()
 # Okabe and Ito (2008), "Color universal design".
 _COLOURS = {
     "start": "#000000",
@@ -385,17 +380,29 @@ def keep_path(
 
 def path_csv(steps: Sequence[Step]) -> str:
     """The path as CSV, a line per network; what was not measured is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FIELDS)
-    for step in steps:
-        size, encoding = step.size, " ".join(str(int(i)) for i in step.row)
-        floats = (step.top1, step.drop, step.importance_lost)
-        top1, drop, lost = ("" if isnan(value) else f"{value:.4f}" for value in floats)
-        move = (step.step, step.action, step.part, step.change)
-        facts = (f"{size.ms:.4f}", f"{step.saved_ms:.4f}", size.params, size.macs)
-        writer.writerow((*move, *facts, top1, drop, lost, step.chosen_by, step.considered, encoding))
-    return text.getvalue()
+    return csv_text(map(_csv_row, steps))
+
+
+def _csv_row(step: Step) -> dict[str, Any]:
+    def optional(value: float) -> str:
+        return "" if isnan(value) else f"{value:.4f}"
+
+    return {
+        "step": step.step,
+        "action": step.action,
+        "part": step.part,
+        "change": step.change,
+        "latency_ms": f"{step.size.ms:.4f}",
+        "saved_ms": f"{step.saved_ms:.4f}",
+        "params": step.size.params,
+        "macs": step.size.macs,
+        "top1": optional(step.top1),
+        "drop": optional(step.drop),
+        "importance_lost": optional(step.importance_lost),
+        "chosen_by": step.chosen_by,
+        "considered": step.considered,
+        "encoding": " ".join(str(int(i)) for i in step.row),
+    }
 
 
 def save_path(steps: Sequence[Step], path: str | Path, *, budget_ms: float) -> None:

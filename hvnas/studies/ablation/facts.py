@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hvnas import _numbers as numbers
-from hvnas._files import csv_text
+from hvnas._records import csv_text
 from hvnas.arch.arch import to_dict
 from hvnas.studies.ablation.estimates import Judged
 from hvnas.studies.ablation.run import PartResult, Row, StudyResult

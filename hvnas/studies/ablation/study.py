@@ -15,9 +15,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from hvnas._csv import LARGEST
 from hvnas._files import read_yaml, refuse_unknown, refusing
 from hvnas._names import WrongField, shown, unknown_name, validated
+from hvnas._numbers import LARGEST
 from hvnas.arch import Arch, load_arch
 from hvnas.arch.edits import edited
 from hvnas.ops.counting import count_macs, count_params

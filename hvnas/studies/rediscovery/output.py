@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import csv_text, write_atomic
+from hvnas._files import write_atomic
+from hvnas._records import csv_text
 from hvnas.arch import save_arch
 from hvnas.latency.plots import check_target, save_figure
 from hvnas.studies.rediscovery.coatnet import CHOSEN, COLUMNS, PUBLISHED, LayoutRanks, verdict

@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Annotated, Any, cast
 
-from hvnas._files import read_csv, refusing
+from hvnas._files import refusing
 from hvnas._names import unknown_name
 from hvnas._numbers import shortened
+from hvnas._records import Cell, read_csv
 from hvnas.latency.remote.importing.reading import Fact, Format, Reading
 from hvnas.latency.remote.measurements import (
     Kind,
@@ -19,7 +20,7 @@ from hvnas.latency.remote.measurements import (
     needs_threads,
     read_measurements,
 )
-from hvnas.latency.rows import LARGEST_SIDE
+from hvnas.latency.rows import Side
 
 PROVENANCE = ("device", "os", "runtime", "runtime_version", "compute_unit", "precision", "threads", "batch")
 
@@ -165,16 +166,17 @@ def _refuse_missing(facts: Mapping[str, Fact], path: Path) -> None:
 
 
 FIELDS = ("file", "kind", "key", "resolution", "depth")
+_Named = Annotated[str, Cell(advice="the suite says what each file is")]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One exported model: the stem of its file's name, and what it is a measurement of."""
 
-    file: str
+    file: _Named
     kind: Kind
-    key: str
-    resolution: int
+    key: _Named
+    resolution: Side
 
 
 def read_suite(path: str | Path) -> dict[str, Entry]:
@@ -184,13 +186,12 @@ def read_suite(path: str | Path) -> dict[str, Entry]:
     """
     entries: dict[str, Entry] = {}
     for row in read_csv(path, FIELDS):
-        file, key = (row.text(name, "the suite says what each file is") for name in ("file", "key"))
-        if file in entries:
+        entry = row.record(Entry)
+        if entry.file in entries:
             raise row.refusal(
-                "file", f"{shortened(file, 60)} appears twice; the suite says what each file is"
+                "file", f"{shortened(entry.file, 60)} appears twice; the suite says what each file is"
             )
-        kind = cast(Kind, row.one_of("kind", get_args(Kind)))
-        entries[file] = Entry(file, kind, key, row.whole("resolution", most=LARGEST_SIDE))
+        entries[entry.file] = entry
     return entries
 
 

@@ -20,9 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvnas._csv import number, shown_number
 from hvnas._names import shown
-from hvnas._numbers import shortened
+from hvnas._numbers import number, shortened, shown_number
 from hvnas.latency.remote.importing.reading import LONGEST, Fact, OpTime, Reading, pairs, read_lines, rounded
 from hvnas.latency.remote.measurements import Statistic
 
