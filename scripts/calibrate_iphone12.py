@@ -34,7 +34,7 @@ from hvnas.latency.calibration.calibrate import (
     write_differences,
 )
 from hvnas.latency.calibration.error_report import Calibration, calibrate, error_report, left_out_students
-from hvnas.latency.columns import clean, column, list_columns
+from hvnas.latency.columns import COLUMNS, clean
 from hvnas.latency.device import Rule
 from hvnas.latency.files import dump
 from hvnas.latency.rows import FIELDS, Measurement, read_rows, write_rows
@@ -75,7 +75,6 @@ WITH_DIFFERENCES = (
     Candidate("depthwise_macs", ("blocks",)),
     Candidate("", ("blocks",)),
 )
-COLUMNS = list_columns("hvnas.latency.columns")
 
 
 @dataclass(frozen=True)
@@ -153,8 +152,8 @@ def _published(name: str) -> list[dict[str, str]]:
 
 def program_values(program: Program) -> dict[str, float]:
     """Every column of `COLUMNS` by name."""
-    values = clean(evaluate_columns([column(name) for name in COLUMNS], program))
-    return dict(zip(COLUMNS, values.tolist(), strict=True))
+    values = clean(evaluate_columns(COLUMNS, program))
+    return {column.name: value for column, value in zip(COLUMNS, values.tolist(), strict=True)}
 
 
 def facts_of(name: str) -> dict[str, Any]:
