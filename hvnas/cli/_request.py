@@ -1,15 +1,17 @@
-"""A command's options from the request that it is given."""
+"""A command's options: those of the request that it is given, and in what form its answer is printed."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
 from hvnas._request import Option, Request, default_of, options_of
+from hvnas.cli._failure import Failure
+from hvnas.cli._screen import Answer, Form, print_answer
 
 Command = Callable[..., None]
 
@@ -29,12 +31,43 @@ def takes(request: type[Request]) -> Callable[[Command], Command]:
             command(made, **{each.name: values[each.name] for each in own})
 
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-        run.__doc__, run.__module__, run.__name__ = command.__doc__, command.__module__, command.__name__
-        run.__annotations__ = {}
-        run.__signature__ = inspect.Signature([context, *_parameters(request), *own])  # type: ignore[attr-defined]
-        return run
+        return _dressed(run, command, [context, *_parameters(request), *own])
 
     return decorate
+
+
+def answers(command: Callable[..., Answer | None]) -> Command:
+    """Decorator: a command that returns its answer, which is printed as ``--format`` or ``--json`` asks."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+
+    def run(form: Form | None, as_json: bool, **values: Any) -> None:
+        if as_json and form not in (None, "json"):
+            raise Failure(f"--json means --format json, not {form}; give only one of them")
+        answer = command(**values)
+        if answer is not None:
+            print_answer(answer, "json" if as_json else form or "text")
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    printed = (
+        inspect.Parameter("form", keyword, default=None, annotation=_FORM),
+        inspect.Parameter("as_json", keyword, default=False, annotation=_JSON),
+    )
+    return _dressed(run, command, [*(each.replace(kind=keyword) for each in own), *printed])
+
+
+_FORM = Annotated[
+    Form | None,
+    typer.Option("--format", help="text (the default), json, or csv: the rows of the table alone."),
+]
+_JSON = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+
+
+def _dressed(run: Command, command: Callable[..., Any], parameters: Iterable[inspect.Parameter]) -> Command:
+    """`run` under the name and help of `command`, with these parameters."""
+    run.__doc__, run.__module__, run.__name__ = command.__doc__, command.__module__, command.__name__
+    run.__annotations__ = {}
+    run.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined]
+    return run
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

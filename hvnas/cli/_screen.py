@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar
+
+import typer
 
 from hvnas._numbers import clean
+from hvnas._records import Column, Table, csv_of, csv_text, json_text
 from hvnas.cli._failure import Failure
 
 if TYPE_CHECKING:
@@ -23,21 +24,29 @@ if TYPE_CHECKING:
 __all__ = [
     "QUIET",
     "VERBOSE",
+    "Answer",
+    "Form",
+    "JsonOption",
     "Screen",
     "check_output",
     "clean",
     "hoisted",
     "is_quiet",
     "is_verbose",
+    "listing",
+    "print_answer",
     "print_json",
     "set_verbosity",
-    "show_written",
     "writing",
     "written",
+    "written_answer",
 ]
 
 
-_NOTHING = "–"
+T = TypeVar("T")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Form = Literal["text", "json", "csv"]
 
 
 class Screen:
@@ -93,9 +102,13 @@ class Screen:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table. A column whose name starts with ``>`` is aligned to the right; None is a dash."""
-        names = [clean(name.removeprefix(">")) for name in columns]
-        right = [name.startswith(">") for name in columns]
-        cells = [[_NOTHING if cell is None else clean(cell) for cell in row] for row in rows]
+        self.show(Table(tuple(columns), tuple(map(tuple, rows))))
+
+    def show(self, table: Table) -> None:
+        """A table without its title."""
+        names = list(map(clean, table.columns))
+        right = [i in table.right for i in range(len(names))]
+        cells = [list(map(clean, row)) for row in table.rows]
         if self.is_terminal:
             self._rich_table(names, right, cells)
             return
@@ -128,15 +141,57 @@ class ScreenHandler(logging.Handler):
 
 def print_json(data: Any) -> None:
     """`data` as JSON on standard output: ASCII only, escapes escaped, null for what is not finite."""
-    print(json.dumps(_finite(data), indent=2, allow_nan=False, default=str))
+    print(json_text(data))
 
 
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {str(key): _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command says: `text` prints it for people, `data` is the JSON, `csv` a table.
+
+    Each is made only where it is asked for. `code` is the exit code.
+    """
+
+    text: Callable[[Screen], None]
+    data: Callable[[], Any]
+    csv: Callable[[], str]
+    code: int = 0
+
+
+def listing(
+    columns: Sequence[Column[T]],
+    records: Sequence[T],
+    *,
+    data: Callable[[T], Any] = lambda record: record,
+    line: Callable[[T], Mapping[str, Any]] | None = None,
+    below: Callable[[Screen], None] = lambda screen: None,
+    code: int = 0,
+) -> Answer:
+    """The answer that is a table of `records`, in JSON a list of what `data` makes of them.
+
+    `line` makes a line of CSV where that is more than the columns; `below` prints what follows the table.
+    """
+
+    def text(screen: Screen) -> None:
+        screen.show(Table.of(columns, records))
+        below(screen)
+
+    def csv() -> str:
+        return csv_of(columns, records) if line is None else csv_text(map(line, records))
+
+    return Answer(text=text, data=lambda: list(map(data, records)), csv=csv, code=code)
+
+
+def print_answer(answer: Answer, form: Form) -> None:
+    """Print an answer in the form that is asked for; end the command where its exit code is not 0."""
+    if form == "json":
+        print_json(answer.data())
+    elif form == "csv":
+        # Nothing in a cell may act on a terminal; its line breaks stay between quotes.
+        print("\n".join(map(clean, answer.csv().removesuffix("\n").split("\n"))))
+    else:
+        answer.text(Screen())
+    if answer.code:
+        raise typer.Exit(answer.code)
 
 
 QUIET, VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
@@ -208,8 +263,19 @@ def written(out: Path | None, write: Callable[[Path], Sequence[Path]]) -> tuple[
         return tuple(write(out))
 
 
-def show_written(screen: Screen, files: Sequence[Path]) -> None:
-    """Name the files that were written, if any, below a result."""
-    if files:
-        screen.line()
-        screen.line("Written: " + ", ".join(map(str, files)))
+def written_answer(
+    files: Sequence[Path],
+    *,
+    text: Callable[[Screen], None],
+    data: Callable[[], dict[str, Any]],
+    csv: Callable[[], str],
+) -> Answer:
+    """An answer that names the files that were written, if any, below a result."""
+
+    def with_files(screen: Screen) -> None:
+        text(screen)
+        if files:
+            screen.line()
+            screen.line("Written: " + ", ".join(map(str, files)))
+
+    return Answer(text=with_files, data=lambda: data() | {"written": list(map(str, files))}, csv=csv)

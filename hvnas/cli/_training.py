@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hvnas import _numbers as numbers
 from hvnas.cli._failure import Failure
@@ -15,8 +13,6 @@ from hvnas.cli._signals import until_stopped
 if TYPE_CHECKING:
     from hvnas.train.request import Workers
     from hvnas.train.trainer import Progress, TrainResult
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def check_device(workers: Workers) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvnas.cli._screen import Screen, print_json
+from hvnas._records import Column
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen, listing, written, written_answer
 
 if TYPE_CHECKING:
     from hvnas.studies.ablation.run import PartResult, Row, StudyResult
+    from hvnas.studies.ablation.study import Study
 
 
+@answers
 def run(
     study: Annotated[
         str | None,
@@ -43,23 +47,20 @@ def run(
         Path | None,
         typer.Option(metavar="DIR", help="Write a table (.csv) and a plot (.png, .svg) there."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> Answer:
     """Compare networks that differ in one thing.
 
     Shows params, MACs, latency and top-1 of every row, whether the estimator can tell the rows apart, and
     what was published of them.
     """
     from hvnas.cli._progress import Steps
-    from hvnas.cli._screen import show_written, written
-    from hvnas.studies.ablation import load_study, run_study
-    from hvnas.studies.ablation.facts import to_json
+    from hvnas.studies.ablation import list_studies, load_study, run_study
+    from hvnas.studies.ablation.facts import to_csv, to_json
     from hvnas.studies.ablation.figure import check_folder, write_study
     from hvnas.studies.ablation.run import count_rows
 
     if study is None:
-        _list(Screen())
-        return
+        return listing(_STUDIES, [load_study(name) for name in list_studies()], data=_study)
     asked = load_study(study).only(part or ())
     if out is not None:
         check_folder(out, asked.name)
@@ -67,21 +68,23 @@ def run(
         found = run_study(
             asked, device=device, scenario=scenario, estimator=estimator, seeds=seeds, on_step=steps.at
         )
-    files = written(out, partial(write_study, found))
-    if as_json:
-        print_json(to_json(found) | {"written": [str(path) for path in files]})
-        return
-    screen = Screen()
-    _print(screen, found)
-    show_written(screen, files)
+    return written_answer(
+        written(out, partial(write_study, found)),
+        text=lambda screen: _print(screen, found),
+        data=lambda: to_json(found),
+        csv=lambda: to_csv(found),
+    )
 
 
-def _list(screen: Screen) -> None:
-    from hvnas.studies.ablation import list_studies, load_study
+_STUDIES: tuple[Column[Study], ...] = (
+    Column("study", "name"),
+    Column("about", "title"),
+    Column("parts", lambda study: [part.name for part in study.parts], ", ".join),
+)
 
-    studies = [load_study(name) for name in list_studies()]
-    rows = [(each.name, each.title, ", ".join(part.name for part in each.parts)) for each in studies]
-    screen.table(("study", "about", "parts"), rows)
+
+def _study(study: Study) -> dict[str, Any]:
+    return {"name": study.name, "title": study.title, "parts": [part.name for part in study.parts]}
 
 
 def _print(screen: Screen, found: StudyResult) -> None:

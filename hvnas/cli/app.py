@@ -33,7 +33,7 @@ from hvnas.cli import (
     weights,
 )
 from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, TERMINATED, Failure, one_line
-from hvnas.cli._screen import hoisted, is_verbose, print_json, set_verbosity
+from hvnas.cli._screen import JsonOption, hoisted, is_verbose, print_json, set_verbosity
 
 # typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]
@@ -118,7 +118,7 @@ app = typer.Typer(
 
 
 def version(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the version."""
     from hvnas._version import __version__

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen, written, written_answer
 
 if TYPE_CHECKING:
     from hvnas.report import Comparison, Measures, Run
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _MODELS = 12
 
 
+@answers
 def run(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of hvnas search.")],
     out: Annotated[
@@ -27,26 +29,23 @@ def run(
             metavar="DIR|FILE", help="Write figures and a table: a folder, or .html, .png, .svg or .csv."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> Answer:
     """Compare the Pareto fronts of several runs.
 
     The runs must agree in objectives, devices, estimator, recipe and scenario; spaces, strategies, seeds,
     budgets and evaluations may differ.
     """
-    from hvnas.cli._screen import show_written, written
-    from hvnas.report import check_out, compare_folders, to_json, write_comparison
+    from hvnas.report import check_out, compare_folders, to_csv, to_json, write_comparison
 
     if out is not None:
         check_out(out)
     found = compare_folders(runs)
-    files = written(out, partial(write_comparison, found))
-    if as_json:
-        print_json(to_json(found) | {"written": [str(path) for path in files]})
-        return
-    screen = Screen()
-    _print(screen, found)
-    show_written(screen, files)
+    return written_answer(
+        written(out, partial(write_comparison, found)),
+        text=lambda screen: _print(screen, found),
+        data=lambda: to_json(found),
+        csv=lambda: to_csv(found),
+    )
 
 
 def _print(screen: Screen, found: Comparison) -> None:

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvnas.cli._screen import Screen, print_json
+from hvnas._records import Column, Table, csv_of
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen
 
 if TYPE_CHECKING:
     from hvnas.cli._checks import Outcome
 
 
+@answers
 def run(
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Check only this, such as ray; repeat for several."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> Answer:
     """Show what is installed, what is missing, and what works.
 
     Every installed part is tried in a process of its own. Exits with 0 if all of them work, and with 1 if one
@@ -39,12 +41,19 @@ def run(
     extras = installed()
     outcomes = _tried(only or names)
     faults = _faults(extras, outcomes)
-    if as_json:
-        print_json(_facts(extras, outcomes, faults))
-    else:
-        _print(Screen(), extras, outcomes, faults)
-    if faults:
-        raise typer.Exit(1)
+    return Answer(
+        text=lambda screen: _print(screen, extras, outcomes, faults),
+        data=lambda: _facts(extras, outcomes, faults),
+        csv=lambda: csv_of(_TRIED, outcomes),
+        code=1 if faults else 0,
+    )
+
+
+_TRIED: tuple[Column[Outcome], ...] = (
+    Column("what", "name"),
+    Column("state", "state"),
+    Column("found", "detail"),
+)
 
 
 def _tried(names: list[str]) -> list[Outcome]:
@@ -127,7 +136,7 @@ def _print(screen: Screen, extras: tuple[Extra, ...], outcomes: list[Outcome], f
         ],
     )
     screen.heading("Tried")
-    screen.table(("what", "state", "found"), [(o.name, o.state, o.detail) for o in outcomes])
+    screen.show(Table.of(_TRIED, outcomes))
     screen.line()
     for fault in faults:
         screen.line(f"Fault: {fault}", style="red")

@@ -8,7 +8,7 @@ import typer
 
 from hvnas import _numbers as numbers
 from hvnas.cli._progress import Steps
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import JsonOption, Screen, print_json
 
 if TYPE_CHECKING:
     from hvnas.train.score import Evaluation
@@ -33,7 +33,7 @@ def run(
         bool, typer.Option("--strict", help="Stop at an image that cannot be read, instead of skipping it.")
     ] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Score a trained network on the test split of images.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hvnas.cli._group import given
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import JsonOption, Screen, print_json
 
 if TYPE_CHECKING:
     from hvnas.arch import Arch
@@ -55,7 +55,7 @@ def run(
         Literal["float16", "float32"] | None,
         typer.Option(help="Precision of a Core ML model. Default: float16."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Export a network to another runtime, and compare its outputs if that runtime is installed.
 

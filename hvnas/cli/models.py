@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from hvnas import _numbers as numbers
-from hvnas.cli._screen import Screen, print_json
+from hvnas._records import Column
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, listing
 
 if TYPE_CHECKING:
     from hvnas.arch import Arch
 
+_COLUMNS: tuple[Column[dict[str, Any]], ...] = (
+    Column("model", "name"),
+    Column("family", "family"),
+    Column(">resolution", "resolution"),
+    Column(">params M", "params", numbers.millions),
+    Column(">MACs G", "macs", numbers.billions),
+    Column(">published top-1", "published.top1", numbers.optional),
+    Column("recipe", "published.recipe"),
+)
 
-def run(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
+
+@answers
+def run() -> Answer:
     """List the models of the papers.
 
     Each is a fixed point of a search space.
     """
     from hvnas.arch import list_models, load_arch
 
-    rows = [_row(load_arch(name)) for name in list_models()]
-    if as_json:
-        print_json(rows)
-        return
-    Screen().table(
-        ("model", "family", ">resolution", ">params M", ">MACs G", ">published top-1", "recipe"),
-        [
-            (
-                row["name"],
-                row["family"],
-                row["resolution"],
-                numbers.millions(row["params"]),
-                numbers.billions(row["macs"]),
-                numbers.optional(row["published"].get("top1")),
-                row["published"].get("recipe"),
-            )
-            for row in rows
-        ],
-    )
+    return listing(_COLUMNS, [_row(load_arch(name)) for name in list_models()])
 
 
 def _row(arch: Arch) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import typer
 
 from hvnas.cli._failure import Failure
 from hvnas.cli._rediscover import print_ranks, print_searches, print_slimmed
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen, written, written_answer
 
 if TYPE_CHECKING:
     from hvnas.accuracy.trained.inherited import InheritedEstimator
@@ -22,6 +23,7 @@ FAMILIES = ("efficientformer", "coatnet")
 SUPERNET = Path("runs/metaformer-tiny")
 
 
+@answers
 def run(
     family: Annotated[str, typer.Argument(help="efficientformer or coatnet.")],
     with_: Annotated[
@@ -41,8 +43,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write a table (.csv) and a figure (.png) there.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> Answer:
     """Leave a family out of all evidence, and see whether its layouts are found again.
 
     efficientformer: the space is searched at the latency of L1, L3 and L7 by a surrogate and a device fitted
@@ -50,10 +51,9 @@ def run(
     by a surrogate fitted without CoAtNet.
     """
     from hvnas._names import unknown_name
-    from hvnas.cli._screen import show_written, written
     from hvnas.studies.rediscovery import rediscover_coatnet, rediscover_efficientformer
     from hvnas.studies.rediscovery.efficientformer import check_counts
-    from hvnas.studies.rediscovery.output import check_out, to_json, write
+    from hvnas.studies.rediscovery.output import check_out, to_csv, to_json, write
     from hvnas.studies.rediscovery.slimmed import with_supernet
 
     if family not in FAMILIES:
@@ -72,15 +72,12 @@ def run(
         found = rediscover_efficientformer(seeds=seeds, evals=evals, peers=peers, on_step=steps.remark)
         if supernet is not None:
             slimmed = with_supernet(found.setting, supernet, on_step=steps.remark)
-    files = written(out, partial(write, found, slimmed=slimmed))
-    if as_json:
-        print_json(to_json(found, slimmed) | {"written": [str(path) for path in files]})
-        return
-    screen = Screen()
-    _print(screen, found)
-    if slimmed is not None:
-        print_slimmed(screen, slimmed)
-    show_written(screen, files)
+    return written_answer(
+        written(out, partial(write, found, slimmed=slimmed)),
+        text=lambda screen: _print(screen, found, slimmed),
+        data=lambda: to_json(found, slimmed),
+        csv=lambda: to_csv(found),
+    )
 
 
 def _added(with_: str | None, family: str) -> Path | None:
@@ -107,10 +104,12 @@ def _supernet(folder: Path) -> InheritedEstimator:
     return supernet_in(folder)
 
 
-def _print(screen: Screen, found: Rediscovery | LayoutRanks) -> None:
+def _print(screen: Screen, found: Rediscovery | LayoutRanks, slimmed: WithSupernet | None) -> None:
     from hvnas.studies.rediscovery.efficientformer import Rediscovery
 
     if isinstance(found, Rediscovery):
         print_searches(screen, found)
     else:
         print_ranks(screen, found)
+    if slimmed is not None:
+        print_slimmed(screen, slimmed)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import JsonOption, Screen, print_json
 
 if TYPE_CHECKING:
     from hvnas.report import Report
@@ -49,7 +49,7 @@ def run(
         str | None,
         typer.Option(metavar="NAME", help="A network of the run's archs/ to show instead of its best."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page about runs and networks.
 

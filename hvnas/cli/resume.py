@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hvnas.cli._screen import JsonOption
 from hvnas.cli._searching import run_search
 
 
@@ -20,7 +21,7 @@ def run(
             help="The shared study, if its URL has a password. Default: HVNAS_STORAGE.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Continue an interrupted search.
 

@@ -10,6 +10,7 @@ import typer
 
 from hvnas.cli._failure import Failure
 from hvnas.cli._request import takes
+from hvnas.cli._screen import JsonOption
 from hvnas.cli._searching import run_search
 from hvnas.search.request import SearchRequest
 
@@ -25,7 +26,7 @@ def run(
         typer.Option(metavar="DIR", help="The folder to write. Default: a new one in runs/."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out, if any.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Find networks that meet a latency budget.
 

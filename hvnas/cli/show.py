@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hvnas import _numbers as numbers
+from hvnas._records import csv_text
 from hvnas.cli._group import RECIPE
 from hvnas.cli._outcome import print_layout, stages_to_json
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen
 from hvnas.cli.devices import all_devices, estimate_to_json
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _BEST = "best.yaml"
 
 
+@answers
 def run(
     arch: Annotated[str, typer.Argument(help="A model's name, a network's YAML file, or a run's folder.")],
     device: Annotated[
@@ -31,8 +34,7 @@ def run(
         str | None,
         typer.Option(help=f"The training that top-1 is estimated for. Default: a run's own, or {RECIPE}."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> Answer:
     """Show a network, its size, latency and top-1.
 
     Latency comes with its 5-95 % interval, top-1 as estimated for a training recipe.
@@ -42,10 +44,11 @@ def run(
     network = _load(arch)
     devices = [load_device(name) for name in device] if device else all_devices()
     facts = _facts(network, devices, recipe or _found_recipe(network) or RECIPE)
-    if as_json:
-        print_json(facts)
-    else:
-        _print(Screen(), network, devices, facts)
+    return Answer(
+        text=lambda screen: _print(screen, network, devices, facts),
+        data=lambda: facts,
+        csv=lambda: csv_text(_lines(facts)),
+    )
 
 
 def _load(name: str) -> Arch:
@@ -105,6 +108,14 @@ def _published(arch: Arch) -> dict[str, Any] | None:
         return None
     keys = ("params", "macs", "top1", "source", "recipe", "family")
     return {key: arch.published.get(key) for key in keys}
+
+
+def _lines(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A line for each device."""
+    names = ("name", "params", "macs", "resolution", "classes", "top1", "top1_sd", "recipe")
+    for device, latency in facts["latency"].items():
+        reasons = "; ".join(latency["reasons"])
+        yield {name: facts[name] for name in names} | {"device": device, **latency, "reasons": reasons}
 
 
 def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, Any]) -> None:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvnas.cli._screen import Screen, print_json
+from hvnas._records import Column, Table, csv_of, csv_text
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen, listing
 
 if TYPE_CHECKING:
     from hvnas.space import Space
@@ -14,74 +16,93 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, help="Search spaces: list them, show one, check a file of your own.")
 
 _SHOWN = 24
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A space by name, or a YAML file.")]
 
 
+_COLUMNS: tuple[Column[dict[str, Any]], ...] = (
+    Column("space", "name"),
+    Column(">architectures", "size", "{:.2e}".format),
+    Column("restricts", "parent"),
+    Column(">genes", "genes"),
+    Column(">fixed points", "fixed_points", len),
+)
+
+
 @app.callback(invoke_without_command=True)
-def run(context: typer.Context, as_json: AsJson = False) -> None:
+@answers
+def run(context: typer.Context) -> Answer | None:
     """List the search spaces, or show or check one.
 
     Shows their size, and which models of the papers lie inside.
     """
     if context.invoked_subcommand is not None:
-        return
+        return None
     from hvnas.space import list_spaces, load_space
 
     rows = [_row(load_space(name)) for name in list_spaces()]
-    if as_json:
-        print_json(rows)
-        return
-    screen = Screen()
-    screen.table(
-        ("space", ">architectures", "restricts", ">genes", ">fixed points"),
-        [
-            (row["name"], f"{row['size']:.2e}", row["parent"], row["genes"], len(row["fixed_points"]))
-            for row in rows
-        ],
-    )
-    for row in rows:
-        screen.heading(f"{row['name']}: {row['size']:,} architectures; fixed points inside:")
-        screen.line("  " + (", ".join(row["fixed_points"]) or "none"))
+
+    def below(screen: Screen) -> None:
+        for row in rows:
+            screen.heading(f"{row['name']}: {row['size']:,} architectures; fixed points inside:")
+            screen.line("  " + (", ".join(row["fixed_points"]) or "none"))
+
+    return listing(_COLUMNS, rows, below=below)
 
 
 @app.command(name="show")
-def show(space: Name, as_json: AsJson = False) -> None:
+@answers
+def show(space: Name) -> Answer:
     """Show a space: its genes with their lists, stage by stage, its rules and its limits."""
     from hvnas.space import load_space
 
     loaded = load_space(space)
-    genes = {gene.name: list(gene.values) for gene in loaded.genes}
-    if as_json:
-        print_json(_row(loaded) | {"genes": genes, "rules": loaded.spec.rules, "limits": loaded.limits})
-        return
-    screen = Screen()
-    _summary(screen, loaded)
-    screen.table(
-        ("gene", ">values", "list"),
-        [(name, len(values), _listed(values)) for name, values in genes.items()],
+    genes = [(gene.name, list(gene.values)) for gene in loaded.genes]
+    columns: tuple[Column[tuple[str, list[Any]]], ...] = (
+        Column("gene", lambda gene: gene[0]),
+        Column(">values", lambda gene: len(gene[1])),
+        Column("list", lambda gene: gene[1], _listed),
+    )
+
+    def text(screen: Screen) -> None:
+        _summary(screen, loaded)
+        screen.show(Table.of(columns, genes))
+
+    return Answer(
+        text=text,
+        data=lambda: (
+            _row(loaded) | {"genes": dict(genes), "rules": loaded.spec.rules, "limits": loaded.limits}
+        ),
+        csv=lambda: csv_of(columns, genes),
     )
 
 
 @app.command(name="check")
-def check(space: Name, as_json: AsJson = False) -> None:
+@answers
+def check(space: Name) -> Answer:
     """Say what a space file allows: its size, the fixed points inside, and what no network can have."""
     from hvnas.space import load_space
 
     loaded = load_space(space)
     unused = loaded.unused()
-    if as_json:
-        print_json(_row(loaded) | {"limits": loaded.limits, "unused": unused})
-        return
-    screen = Screen()
-    _summary(screen, loaded)
-    screen.line(f"  fixed points  {', '.join(loaded.fixed_points()) or 'none of the papers'}")
-    if not unused:
-        screen.line("  unused        nothing: every value of its lists is part of some network")
-        return
-    screen.heading("Values that occur in no network, since nothing that contains them can be built")
-    for field, values in unused.items():
-        screen.line(f"  {field}: {', '.join(values)}")
+
+    def text(screen: Screen) -> None:
+        _summary(screen, loaded)
+        screen.line(f"  fixed points  {', '.join(loaded.fixed_points()) or 'none of the papers'}")
+        if not unused:
+            screen.line("  unused        nothing: every value of its lists is part of some network")
+            return
+        screen.heading("Values that occur in no network, since nothing that contains them can be built")
+        for field, values in unused.items():
+            screen.line(f"  {field}: {', '.join(values)}")
+
+    return Answer(
+        text=text,
+        data=lambda: _row(loaded) | {"limits": loaded.limits, "unused": unused},
+        csv=lambda: csv_text(
+            ({"field": field, "unused": value} for field, values in unused.items() for value in values),
+            ["field", "unused"],
+        ),
+    )
 
 
 def _summary(screen: Screen, space: Space) -> None:

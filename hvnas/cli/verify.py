@@ -10,34 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas.cli._screen import Screen, print_json
+from hvnas._records import Column
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen, listing
 
 if TYPE_CHECKING:
     from hvnas.studies.verify import Verification
 
 _SECONDS_BETWEEN_LINES = 5.0
-_COLUMNS = (
-    "model",
-    "verdict",
-    ">params",
-    ">published",
-    ">MACs G",
-    ">published",
-    "counted as",
-    "trace",
-    "space",
-    "forward",
-    "source",
-)
 
 
+@answers
 def run(
     models: Annotated[
         list[str] | None,
         typer.Argument(metavar="[NAME]...", help="Models, or networks' YAML files. Default: all."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
-) -> None:
+) -> Answer:
     """Verify the models of the papers.
 
     Checks params and MACs against the published ones, the torch module against its lowering, a forward pass,
@@ -48,12 +37,15 @@ def run(
 
     started = time.monotonic()
     rows = list(_watched(verify(models or ()), total=len(models or list_models())))
-    if as_json:
-        print_json([_row(row) for row in rows])
-    else:
-        _print(Screen(), rows, seconds=time.monotonic() - started)
-    if not all(row.ok for row in rows):
-        raise typer.Exit(1)
+    seconds = time.monotonic() - started
+    return listing(
+        _COLUMNS,
+        rows,
+        data=lambda row: {**asdict(row), "ok": row.ok, "verdict": row.verdict},
+        line=_line,
+        below=lambda screen: _print_faults(screen, rows, seconds=seconds),
+        code=0 if all(row.ok for row in rows) else 1,
+    )
 
 
 def _watched(rows: Iterator[Verification], *, total: int) -> Iterator[Verification]:
@@ -67,12 +59,25 @@ def _watched(rows: Iterator[Verification], *, total: int) -> Iterator[Verificati
         yield row
 
 
-def _row(row: Verification) -> dict[str, Any]:
-    return {**asdict(row), "ok": row.ok, "verdict": row.verdict}
+def _line(row: Verification) -> dict[str, Any]:
+    published = row.published
+    return {
+        "model": row.name,
+        "verdict": row.verdict,
+        "params": row.params,
+        "params_published": published.params,
+        "params_printed": published.params_printed,
+        "macs": row.macs,
+        "macs_published": published.macs,
+        "macs_rule": published.macs_rule,
+        "macs_resolution": published.macs_resolution,
+        **{f"check_{name}": check.verdict for name, check in row.checks.items()},
+        "on_meta": row.on_meta,
+        "source": published.source,
+    }
 
 
-def _print(screen: Screen, rows: list[Verification], *, seconds: float) -> None:
-    screen.table(_COLUMNS, [_cells(row) for row in rows])
+def _print_faults(screen: Screen, rows: list[Verification], *, seconds: float) -> None:
     misprints = [(row.name, row.published.misprint) for row in rows if row.published.misprint]
     mismatches = [(row.name, line) for row in rows for line in row.mismatches]
     for heading, lines in (("Misprints of the papers", misprints), ("Mismatches", mismatches)):
@@ -86,24 +91,19 @@ def _print(screen: Screen, rows: list[Verification], *, seconds: float) -> None:
     )
 
 
-def _cells(row: Verification) -> tuple[object, ...]:
-    published, checks = row.published, row.checks
-    forward = checks["forward"].verdict
-    return (
-        row.name,
-        row.verdict,
-        f"{row.params:,}",
-        _params(row),
-        numbers.billions(row.macs),
-        None
-        if published.macs is None
-        else f"{published.macs / 1e9:g} ({_difference(row.macs, published.macs)})",
-        f"{published.macs_rule} @{published.macs_resolution}" if published.macs_rule else None,
-        checks["trace"].verdict,
-        checks["space"].verdict,
-        f"{forward}, on meta" if row.on_meta else forward,
-        published.source,
-    )
+def _forward(row: Verification) -> str:
+    verdict = row.checks["forward"].verdict
+    return f"{verdict}, on meta" if row.on_meta else verdict
+
+
+def _macs(row: Verification) -> str | None:
+    macs = row.published.macs
+    return None if macs is None else f"{macs / 1e9:g} ({_difference(row.macs, macs)})"
+
+
+def _rule(row: Verification) -> str | None:
+    published = row.published
+    return f"{published.macs_rule} @{published.macs_resolution}" if published.macs_rule else None
 
 
 def _params(row: Verification) -> str | None:
@@ -116,3 +116,18 @@ def _params(row: Verification) -> str | None:
 def _difference(ours: int, theirs: float) -> str:
     # + 0.0: no minus before a zero
     return f"{round(100 * (ours / theirs - 1), 1) + 0.0:+.1f} %"
+
+
+_COLUMNS: tuple[Column[Verification], ...] = (
+    Column("model", "name"),
+    Column("verdict", "verdict"),
+    Column(">params", "params", "{:,}".format),
+    Column(">published", _params),
+    Column(">MACs G", "macs", numbers.billions),
+    Column(">published", _macs),
+    Column("counted as", _rule),
+    Column("trace", "checks.trace.verdict"),
+    Column("space", "checks.space.verdict"),
+    Column("forward", _forward),
+    Column("source", "published.source"),
+)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import JsonOption, Screen, print_json
 
 app = typer.Typer(rich_markup_mode=None, help="Weights of other code bases for our networks.")
 
@@ -42,7 +42,7 @@ def run(
         bool,
         typer.Option("--ema/--no-ema", help="Which to read: the weights or their moving average."),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Convert a checkpoint of timm or of a paper's authors.
 

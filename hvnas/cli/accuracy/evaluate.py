@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 
-from hvnas.cli._screen import Screen, print_json
+from hvnas._records import csv_text
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen
 
 _SCORES = ("n", "mae", "bias", "rmse", "within", "tau", "rho", "coverage80")
 
 
+@answers
 def run(
     estimator: Annotated[str, typer.Option(help="The estimator to evaluate.")] = "surrogate",
     families: Annotated[
         str, typer.Option(help="all, space (those of the search spaces), or families joined by commas.")
     ] = "all",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> Answer:
     """Show an estimator's error on published networks and ablations that it was not fitted on.
 
     Networks are estimated with their family left out, ablations with their study left out.
@@ -28,10 +30,20 @@ def run(
     from hvnas.accuracy.evaluate import GROUPS, evaluate
 
     report = evaluate(estimator, families if families in GROUPS else families.split(","))
-    if as_json:
-        print_json(report)
-    else:
-        _print(Screen(), report)
+    return Answer(
+        text=lambda screen: _print(screen, report),
+        data=lambda: report,
+        csv=lambda: csv_text(_lines(report)),
+    )
+
+
+def _lines(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A line for each part of the evidence, each family and each band."""
+    parts = {"all": {"": report["overall"]}, "family": report["families"], "band": report["bands"]}
+    for part, rows in parts.items():
+        for name, row in rows.items():
+            scores = {key: value for key, value in row.items() if not isinstance(value, (dict, list))}
+            yield {"part": part, "name": name, **scores}
 
 
 def _print(screen: Screen, report: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import JsonOption, Screen, print_json
 
 
 def run(
@@ -16,7 +16,7 @@ def run(
         typer.Option(help="A CSV: arch, metric in percent; epochs, distilled, augmentation if they differ."),
     ],
     out: Annotated[str, typer.Option(metavar="NAME", help="The file to write; .json is added.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make an estimator for your data set from networks that you have trained.
 

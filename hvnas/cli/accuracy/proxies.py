@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hvnas._names import MOST_SEED
-from hvnas.cli._screen import Screen, print_json
+from hvnas._records import Column, Table, csv_text
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from hvnas.accuracy.proxies.estimators import ProxyColumn
 
 
+@answers
 def run(
     archs: Annotated[list[str], typer.Argument(metavar="ARCH...", help="Models by name, or YAML files.")],
     proxy: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A proxy; repeat it for several. Default: all.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and images.", min=0, max=MOST_SEED)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> Answer:
     """Score untrained networks with zero-cost proxies.
 
     Higher is better; the scores are not points of top-1, and those of different proxies do not compare. The
@@ -35,10 +37,47 @@ def run(
     networks = [load_arch(name) for name in archs]
     names = [network.name for network in networks]
     table = score_table(networks, proxies=proxy, seed=seed)
-    if as_json:
-        print_json(_to_json(names, table, seed))
-    else:
-        _print(Screen(), names, table, seed)
+    scores = list(_scores(names, table))
+
+    def text(screen: Screen) -> None:
+        screen.show(Table.of(_columns(len(names)), scores))
+        failed = sum(column.failed for column in table)
+        if failed:
+            screen.line(f"{failed} of {len(scores)} scores could not be computed; they come last.")
+        screen.line(f"Higher is better; weights and images are drawn from seed {seed}.")
+
+    return Answer(
+        text=text, data=lambda: _to_json(names, table, seed), csv=lambda: csv_text(map(asdict, scores))
+    )
+
+
+@dataclass(frozen=True)
+class _Score:
+    """One network's by one proxy; `score` is None where it could not be computed."""
+
+    proxy: str
+    network: str
+    score: float | None
+    place: int
+    seconds: float
+
+
+def _scores(names: Sequence[str], table: Sequence[ProxyColumn]) -> Iterator[_Score]:
+    for column in table:
+        for name, score, place, seconds in zip(
+            names, column.scores.tolist(), column.places, column.seconds.tolist(), strict=True
+        ):
+            yield _Score(column.proxy, name, score if math.isfinite(score) else None, place, seconds)
+
+
+def _columns(networks: int) -> tuple[Column[_Score], ...]:
+    return (
+        Column("proxy", "proxy"),
+        Column("network", "network"),
+        Column(">score", "score", "{:.6g}".format),
+        Column(">place", "place", lambda place: f"{place} of {networks}"),
+        Column(">seconds", "seconds", "{:.3f}".format),
+    )
 
 
 def _to_json(names: Sequence[str], table: Sequence[ProxyColumn], seed: int) -> dict[str, Any]:
@@ -55,24 +94,3 @@ def _to_json(names: Sequence[str], table: Sequence[ProxyColumn], seed: int) -> d
             for column in table
         },
     }
-
-
-def _print(screen: Screen, names: Sequence[str], table: Sequence[ProxyColumn], seed: int) -> None:
-    screen.table(
-        ("proxy", "network", ">score", ">place", ">seconds"),
-        [
-            (column.proxy, name, _shown(score), f"{place} of {len(names)}", f"{seconds:.3f}")
-            for column in table
-            for name, score, place, seconds in zip(
-                names, column.scores.tolist(), column.places, column.seconds.tolist(), strict=True
-            )
-        ],
-    )
-    failed = sum(column.failed for column in table)
-    if failed:
-        screen.line(f"{failed} of {len(table) * len(names)} scores could not be computed; they come last.")
-    screen.line(f"Higher is better; weights and images are drawn from seed {seed}.")
-
-
-def _shown(score: float) -> str | None:
-    return f"{score:.6g}" if math.isfinite(score) else None

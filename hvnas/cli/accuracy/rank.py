@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from hvnas._numbers import chance, points
-from hvnas.cli._screen import Screen, print_json
+from hvnas._records import Column, Table, csv_of
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen
 
 
+@answers
 def run(
     archs: Annotated[list[str], typer.Argument(metavar="ARCH...", help="Models by name, or YAML files.")],
     recipe: Annotated[str, typer.Option(help="How the networks are trained.")] = "modern300",
     scenario: Annotated[str, typer.Option(help="imagenet1k or large-data.")] = "imagenet1k",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> Answer:
     """Rank layouts whose params and MACs agree within 5 %.
 
     The probability of a place covers what the published results leave open.
@@ -29,35 +34,53 @@ def run(
     networks = [load_arch(name) for name in archs]
     found = rank_probabilities(networks, surrogate, recipe=recipe, scenario=scenario)
     assumed = surrogate.assumptions(networks)
-    if as_json:
-        print_json(
-            {
-                "recipe": recipe,
-                "scenario": scenario,
-                "order": [networks[i].name for i in found.order],
-                "probabilities": {
-                    networks[i].name: found.probabilities[i].round(4).tolist() for i in found.order
-                },
-                "top1": {networks[i].name: round(float(found.mean[i]), 2) for i in found.order},
-                "top1_sd": {networks[i].name: round(float(found.sd[i]), 2) for i in found.order},
-                "assumed": list(assumed),
-            }
+    ranked = [
+        _Ranked(
+            place=place + 1,
+            network=networks[i].name,
+            probabilities=found.probabilities[i],
+            top1=float(found.mean[i]),
+            top1_sd=float(found.sd[i]),
         )
-        return
-    screen = Screen()
-    screen.line(f"recipe {recipe}, scenario {scenario}")
-    screen.table(
-        (">place", "network", ">probability", ">first", ">top-1"),
-        [
-            (
-                place + 1,
-                networks[i].name,
-                chance(float(found.probabilities[i, place])),
-                chance(float(found.probabilities[i, 0])),
-                points(float(found.mean[i]), float(found.sd[i])),
-            )
-            for place, i in enumerate(found.order)
-        ],
+        for place, i in enumerate(found.order)
+    ]
+
+    def text(screen: Screen) -> None:
+        screen.line(f"recipe {recipe}, scenario {scenario}")
+        screen.show(Table.of(_COLUMNS, ranked))
+        for sentence in assumed:
+            screen.line(sentence)
+
+    return Answer(
+        text=text,
+        data=lambda: {
+            "recipe": recipe,
+            "scenario": scenario,
+            "order": [each.network for each in ranked],
+            "probabilities": {each.network: each.probabilities.round(4).tolist() for each in ranked},
+            "top1": {each.network: round(each.top1, 2) for each in ranked},
+            "top1_sd": {each.network: round(each.top1_sd, 2) for each in ranked},
+            "assumed": list(assumed),
+        },
+        csv=lambda: csv_of((*_COLUMNS[:-1], Column(">top1", "top1"), Column(">top1_sd", "top1_sd")), ranked),
     )
-    for sentence in assumed:
-        screen.line(sentence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ranked:
+    """A network and the chance of each place, the first one's first."""
+
+    place: int
+    network: str
+    probabilities: NDArray[np.float64]
+    top1: float
+    top1_sd: float
+
+
+_COLUMNS: tuple[Column[_Ranked], ...] = (
+    Column(">place", "place"),
+    Column("network", "network"),
+    Column(">probability", lambda each: float(each.probabilities[each.place - 1]), chance),
+    Column(">first", lambda each: float(each.probabilities[0]), chance),
+    Column(">top-1", lambda each: points(each.top1, each.top1_sd)),
+)

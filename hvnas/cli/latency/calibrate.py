@@ -9,7 +9,7 @@ import typer
 
 from hvnas import _numbers as numbers
 from hvnas.cli._failure import Failure
-from hvnas.cli._screen import Screen, check_output, print_json, writing
+from hvnas.cli._screen import JsonOption, Screen, check_output, print_json, writing
 
 if TYPE_CHECKING:
     from hvnas.latency import Device
@@ -39,7 +39,7 @@ def run(
         Literal["us", "ms", "s"] | None,
         typer.Option(help="Unit of the times. Default: ms; refused where that makes no plausible device."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fit a device to your own measurements.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas.cli._progress import Steps
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import JsonOption, Screen, print_json
 
 if TYPE_CHECKING:
     from hvnas.latency.remote.suite import Exported, Suite
@@ -25,7 +25,7 @@ def run(
     blocks: Annotated[int, typer.Option(help="Number of blocks, two models each; 0 for none.")] = 100,
     depth: Annotated[int, typer.Option(help="Copies of a block in the larger of its models, >= 3.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the networks drawn and of the weights.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write models to time on a device, with instructions.
 

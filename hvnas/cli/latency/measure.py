@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas.cli._progress import Steps
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._screen import JsonOption, Screen, print_json
 from hvnas.cli.latency.plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, blocks_for
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def run(
         float,
         typer.Option(min=0.01, max=1.0, help="Rows whose rounds differ by more than this are not used."),
     ] = 0.25,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure a latency table of this host, which hvnas search and others take as --device NAME.yaml.
 

@@ -6,14 +6,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hvnas._records import Column, Table, csv_of
 from hvnas.cli._progress import duration
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen
 
 if TYPE_CHECKING:
     from hvnas.latency.measure.plan import Plan
     from hvnas.latency.measure.run import Seconds
 
 
+SPACE = Annotated[str, typer.Option(metavar="NAME|FILE", help="The space: see hvnas spaces.")]
+BACKEND = Annotated[
+    str, typer.Option(metavar="torch-cpu|torch-cuda|onnxruntime", help="What runs the networks.")
+]
+THREADS = Annotated[int, typer.Option(min=1, help="Threads to run on.")]
+OPS = Annotated[int, typer.Option(help="About how many distinct ops to measure.")]
+BLOCKS = Annotated[
+    int | None,
+    typer.Option(min=0, help="How many blocks to measure as stacks. Default: 60, for onnxruntime none."),
+]
+NETWORKS = Annotated[int, typer.Option(help="How many whole networks to measure beside the ops.")]
+SEED = Annotated[int, typer.Option(min=0, help="The same seed gives the same plan.")]
+
+
+@answers
 def run(
     space: SPACE = "hybrid-mobile",
     backend: BACKEND = "torch-cpu",
@@ -25,8 +42,7 @@ def run(
     probe: Annotated[
         bool, typer.Option(help="Time a few of each kind, to estimate how long all takes.")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> Answer:
     """Show what hvnas latency measure would measure, and how long that takes on this host.
 
     The keys of a space are the distinct ops and blocks of its members. If there are more keys than to be
@@ -47,10 +63,19 @@ def run(
         fuses_attention=timer.fuses_attention,
     )
     seconds = estimate(made, timer) if probe else None
-    if as_json:
-        print_json(_facts(made, seconds))
-    else:
-        _print(Screen(), made, seconds)
+    return Answer(
+        text=lambda screen: _print(screen, made, seconds),
+        data=lambda: _facts(made, seconds),
+        csv=lambda: csv_of(_columns(made), list(made.distinct_by_group)),
+    )
+
+
+def _columns(plan: Plan) -> tuple[Column[str], ...]:
+    return (
+        Column("ops", lambda group: group),
+        Column(">distinct", lambda group: plan.distinct_by_group[group], "{:,}".format),
+        Column(">chosen", lambda group: plan.chosen_by_group.get(group, 0), "{:,}".format),
+    )
 
 
 def _facts(plan: Plan, seconds: Seconds | None) -> dict[str, Any]:
@@ -76,33 +101,13 @@ def _print(screen: Screen, plan: Plan, seconds: Seconds | None) -> None:
         f"in {plan.distinct_blocks:,} distinct blocks."
     )
     screen.heading("To measure")
-    screen.table(
-        ("ops", ">distinct", ">chosen"),
-        [
-            (name, f"{n:,}", f"{plan.chosen_by_group.get(name, 0):,}")
-            for name, n in plan.distinct_by_group.items()
-        ],
-    )
+    screen.show(Table.of(_columns(plan), list(plan.distinct_by_group)))
     screen.line(
         f"In all {len(plan.ops):,} ops, {len(plan.blocks)} blocks at two depths and "
         f"{len(plan.networks)} whole networks."
     )
     if seconds is not None:
         screen.line(f"Time: about {duration(seconds.total)}, by a sample measured here just now.")
-
-
-SPACE = Annotated[str, typer.Option(metavar="NAME|FILE", help="The space: see hvnas spaces.")]
-BACKEND = Annotated[
-    str, typer.Option(metavar="torch-cpu|torch-cuda|onnxruntime", help="What runs the networks.")
-]
-THREADS = Annotated[int, typer.Option(min=1, help="Threads to run on.")]
-OPS = Annotated[int, typer.Option(help="About how many distinct ops to measure.")]
-BLOCKS = Annotated[
-    int | None,
-    typer.Option(min=0, help="How many blocks to measure as stacks. Default: 60, for onnxruntime none."),
-]
-NETWORKS = Annotated[int, typer.Option(help="How many whole networks to measure beside the ops.")]
-SEED = Annotated[int, typer.Option(min=0, help="The same seed gives the same plan.")]
 
 
 def blocks_for(backend: str, asked: int | None) -> int:

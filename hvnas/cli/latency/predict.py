@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas import _numbers as numbers
+from hvnas._records import csv_text
 from hvnas.cli._failure import Failure
-from hvnas.cli._screen import Screen, print_json, writing
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen, writing
 from hvnas.cli.devices import estimate_to_json
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ _BAR = 30
 _FIXED = "fixed, once per network"
 
 
+@answers
 def run(
     device: Annotated[list[str], typer.Option(metavar="NAME|FILE", help="A device; repeat it for several.")],
     arch: Annotated[
@@ -35,11 +38,10 @@ def run(
     resolution: Annotated[
         int | None, typer.Option(help="Image side in pixels. Default: the network's own, if it has one.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the breakdown as .html, .png or .svg.")
     ] = None,
-) -> None:
+) -> Answer:
     """Predict the latency of a network on devices.
 
     Shows where the milliseconds go, by stage and by kind of op. Works for any torch module.
@@ -56,10 +58,16 @@ def run(
     estimates = [d.latency(program) for d in devices]
     if plot is not None:
         _plot(name, devices, estimates, plot)
-    if as_json:
-        print_json(_facts(name, program, devices, estimates))
-    else:
-        _print(Screen(), name, program, devices, estimates)
+    return Answer(
+        text=lambda screen: _print(screen, name, program, devices, estimates),
+        data=lambda: _facts(name, program, devices, estimates),
+        csv=lambda: csv_text(
+            {"network": name, "device": d.name, "by": by, "part": part, "ms": ms}
+            for d, e in zip(devices, estimates, strict=True)
+            for by, parts in _breakdowns(e.breakdown)
+            for part, ms in parts
+        ),
+    )
 
 
 def _program(arch: str | None, module: str | None, resolution: int | None) -> tuple[str, Program]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas.cli._screen import Screen, check_output, print_json, writing
+from hvnas.cli._screen import JsonOption, Screen, check_output, print_json, writing
 
 
 def run(
@@ -24,7 +24,7 @@ def run(
         int | None, typer.Option(min=1, help="Write at most this many rows, for the most used blocks.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same networks.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the lookup table of a device, block by block.
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hvnas._records import Column, Table, csv_of
 from hvnas.cli._failure import Failure
 from hvnas.cli._progress import Steps
-from hvnas.cli._screen import Screen, print_json, writing
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen, writing
 
 if TYPE_CHECKING:
     from hvnas.latency import Device
     from hvnas.ops import Program
 
 TIMES = 2  # so that the noise floor is that of the same run
-_COLUMNS = ("", ">networks", ">mean", ">bias", ">median", ">p90", ">±5 %", ">±10 %", ">±20 %", ">rho", ">tau")
-_PERCENTS = ("mape", "bias", "median", "p90", "within_5", "within_10", "within_20")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class _Measured:
     elsewhere: str | None = None
 
 
+@answers
 def run(
     device: Annotated[str, typer.Option(metavar="NAME|FILE", help="The device: see hvnas devices.")],
     archs: Annotated[
@@ -56,11 +57,10 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same networks.")] = 0,
     store: Annotated[bool, typer.Option(help="Store the report in the device's file.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a scatter plot as .html, .png or .svg.")
     ] = None,
-) -> None:
+) -> Answer:
     """Compare a device's predictions with measured times.
 
     A table of this host is tested on newly drawn networks that it was not built on, each measured twice.
@@ -85,12 +85,47 @@ def run(
     stored = _store(report, device, loaded, measured) if store else "not stored, as asked"
     if plot is not None:
         _plot(loaded, measured, ms, plot)
-    if as_json:
-        rows = zip(measured.names, measured.families, ms, measured.ms, strict=True)
-        listed = [{"name": n, "family": f, "predicted": p, "measured": m} for n, f, p, m in rows]
-        print_json({"device": loaded.name, **report, "stored": stored, "models": listed})
-    else:
-        _print(Screen(), loaded, report, stored)
+    rows = zip(measured.names, measured.families, ms, measured.ms, strict=True)
+    models = [{"name": n, "family": f, "predicted": p, "measured": m} for n, f, p, m in rows]
+    return Answer(
+        text=lambda screen: _print(screen, loaded, report, stored),
+        data=lambda: {"device": loaded.name, **report, "stored": stored, "models": models},
+        csv=lambda: csv_of(
+            (Column("part", "part"), *_COLUMNS),
+            [{"part": part, **row} for part, rows in _groups(report).items() for row in rows],
+        ),
+    )
+
+
+_COLUMNS: tuple[Column[Mapping[str, Any]], ...] = (
+    Column("", "name"),
+    Column(">networks", "n"),
+    *(
+        Column(heading, key, "{:.1f}".format)
+        for heading, key in (
+            (">mean", "mape"),
+            (">bias", "bias"),
+            (">median", "median"),
+            (">p90", "p90"),
+            (">±5 %", "within_5"),
+            (">±10 %", "within_10"),
+            (">±20 %", "within_20"),
+        )
+    ),
+    Column(">rho", "spearman", "{:.3f}".format),
+    Column(">tau", "kendall_tau", "{:.3f}".format),
+)
+
+
+def _groups(report: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The errors over all networks, by family and by size."""
+    shown = {"all": report["overall"], "in the gate": report.get("in_gate")}
+    shown["not in its table"] = report.get("not_in_table")
+    groups = {"all": shown, "family": report["by_family"], "size": report["by_size"]}
+    return {
+        part: [{"name": name, **found} for name, found in rows.items() if found is not None]
+        for part, rows in groups.items()
+    }
 
 
 def _read(path: Path, device: Device) -> _Measured:
@@ -203,12 +238,11 @@ def _print(screen: Screen, device: Device, report: dict[str, Any], stored: str) 
 
     screen.line(f"{device.name} against {report['networks']} measured networks", style="bold")
     screen.line()
-    shown = {"all": report["overall"], "in the gate": report.get("in_gate")}
-    shown["not in its table"] = report.get("not_in_table")
-    screen.table(_COLUMNS, [_cells(name, found) for name, found in shown.items() if found is not None])
-    for title, groups in (("By family", report["by_family"]), ("By size", report["by_size"])):
+    groups = _groups(report)
+    screen.show(Table.of(_COLUMNS, groups["all"]))
+    for title, part in (("By family", "family"), ("By size", "size")):
         screen.heading(title)
-        screen.table(_COLUMNS, [_cells(name, found) for name, found in groups.items()])
+        screen.show(Table.of(_COLUMNS, groups[part]))
     screen.line()
     factor, noise = report["one_factor"], report["noise_floor"]
     screen.line(f"With every prediction times {factor['factor']:.3f}: mean error {factor['mape']:.1f} %.")
@@ -221,13 +255,3 @@ def _print(screen: Screen, device: Device, report: dict[str, Any], stored: str) 
         screen.line(f"Every one of these networks is in the table of {device.name}: none is held out.")
     screen.line(provenance(device))
     screen.line(f"Report {stored}.")
-
-
-def _cells(name: str, found: dict[str, Any]) -> tuple[object, ...]:
-    ranks = (found["spearman"], found["kendall_tau"])
-    return (
-        name,
-        found["n"],
-        *(f"{found[key]:.1f}" for key in _PERCENTS),
-        *(None if rank is None else f"{rank:.3f}" for rank in ranks),
-    )

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hvnas import _numbers as numbers
+from hvnas._records import csv_text
 from hvnas.cli._progress import Steps
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen
 from hvnas.cli._signals import until_stopped
 
 if TYPE_CHECKING:
-    from hvnas.studies.rank import Interval, RankOptions, RankReport
+    from hvnas.studies.rank import Interval, Ranked, RankOptions, RankReport
 
 
+@answers
 def run(
     supernets: Annotated[
         list[Path], typer.Argument(metavar="SUPERNET...", help="Folders of hvnas supernet train.")
@@ -47,8 +50,7 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the networks drawn.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> Answer:
     """Rank members of a space by inherited weights, and compare with training each by itself.
 
     Several supernets of one space are ranked side by side, on the same networks.
@@ -71,10 +73,20 @@ def run(
         device=device,
     )
     report = _rank(supernets, out, options)
-    if as_json:
-        print_json(facts(report))
-    else:
-        show(report, Screen())
+    return Answer(
+        text=lambda screen: show(report, screen),
+        data=lambda: facts(report),
+        csv=lambda: csv_text(map(_line, report.ranked)),
+    )
+
+
+def _line(ranked: Ranked) -> dict[str, Any]:
+    """A score's rank correlations with the networks' own training, and its regret in points."""
+    line: dict[str, Any] = {"score": ranked.name}
+    for name in ("tau", "tau_within", "rho", "rho_within"):
+        of = getattr(ranked, name)
+        line |= {name: of.value, f"{name}_low": of.low, f"{name}_high": of.high}
+    return line | {"regret": ranked.regret}
 
 
 def _rank(supernets: list[Path], out: Path, options: RankOptions) -> RankReport:
