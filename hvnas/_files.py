@@ -154,6 +154,12 @@ def _dumper() -> Any:
     return type("Dumper", (base,), {"ignore_aliases": lambda self, data: True})
 
 
+def check_parent(path: Path) -> None:
+    """Raise ValueError where the folder that `path` is to lie in is not there."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent} to write to; create it")
+
+
 def write_atomic(path: str | Path, text: str) -> None:
     """Replace `path` by `text` in one step: a reader sees the old file or the new one, whole.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar
 
 import typer
 
+from hvnas._files import check_parent
 from hvnas._numbers import clean
 from hvnas._records import Column, Table, csv_of, csv_text, json_text
 from hvnas.cli._failure import Failure
@@ -241,8 +242,7 @@ def check_output(path: Path) -> None:
     """End the command where no file can come to lie at `path`."""
     if path.is_dir():
         raise Failure(f"{path}: is a folder; name a file")
-    if not path.parent.is_dir():
-        raise Failure(f"{path}: there is no folder {path.parent}; create it first")
+    check_parent(path)
 
 
 @contextmanager

@@ -54,16 +54,17 @@ def run(
     what was published of them.
     """
     from hvnas.cli._progress import Steps
+    from hvnas.latency.plots import check_folder
     from hvnas.studies.ablation import list_studies, load_study, run_study
     from hvnas.studies.ablation.facts import to_csv, to_json
-    from hvnas.studies.ablation.figure import check_folder, write_study
+    from hvnas.studies.ablation.figure import write_study
     from hvnas.studies.ablation.run import count_rows
 
     if study is None:
         return listing(_STUDIES, [load_study(name) for name in list_studies()], data=_study)
     asked = load_study(study).only(part or ())
     if out is not None:
-        check_folder(out, asked.name)
+        check_folder(out, f"{asked.name}.png")
     with Steps("rows", count_rows(asked)) as steps:
         found = run_study(
             asked, device=device, scenario=scenario, estimator=estimator, seeds=seeds, on_step=steps.at

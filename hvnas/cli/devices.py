@@ -11,7 +11,7 @@ from hvnas.cli._request import answers
 from hvnas.cli._screen import Answer, Screen, listing
 
 if TYPE_CHECKING:
-    from hvnas.latency import Device, LatencyEstimate
+    from hvnas.latency import Device
 
 
 @answers
@@ -74,14 +74,3 @@ def all_devices() -> list[Device]:
     for said in broken:
         Screen(errors=True).line(said)
     return devices
-
-
-def estimate_to_json(estimate: LatencyEstimate) -> dict[str, object]:
-    """Milliseconds with their 5-95 % interval, and whether the network lies inside the device's gate."""
-    return {
-        "ms": estimate.ms,
-        "low": estimate.low,
-        "high": estimate.high,
-        "inside": estimate.inside,
-        "reasons": list(estimate.reasons),
-    }

@@ -14,7 +14,7 @@ from hvnas.cli._group import RECIPE
 from hvnas.cli._outcome import print_layout, stages_to_json
 from hvnas.cli._request import answers
 from hvnas.cli._screen import Answer, Screen
-from hvnas.cli.devices import all_devices, estimate_to_json
+from hvnas.cli.devices import all_devices
 
 if TYPE_CHECKING:
     from hvnas.arch import Arch
@@ -93,7 +93,7 @@ def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
         "stem": block_to_dict(arch.stem),
         "stages": stages_to_json(arch),
         "head": block_to_dict(arch.head),
-        "latency": {d.name: estimate_to_json(d.latency(program)) for d in devices},
+        "latency": {d.name: d.latency(program).to_json() for d in devices},
         "top1": float(estimate.mean[0]),
         "top1_sd": float(estimate.sd[0]),
         "recipe": recipe,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hvnas import _numbers as numbers
+from hvnas._files import check_parent
 from hvnas.cli._screen import JsonOption, Screen, print_json
 
 app = typer.Typer(rich_markup_mode=None, help="Weights of other code bases for our networks.")
@@ -54,8 +55,7 @@ def run(
     from hvnas.nn.foreign.checkpoint import import_weights
     from hvnas.nn.weights import save_weights
 
-    if not out.absolute().parent.is_dir():
-        raise ValueError(f"{out}: there is no folder {out.parent} to write to; create it")
+    check_parent(out)
     network = load_arch(arch)
     family = family or (network.published or {}).get("family")
     if classes is not None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from hvnas._files import naming
+from hvnas._files import check_parent, naming
 
 UNFINISHED = ".part"  # what a killed export leaves behind is named .NAME.xxxxxxxx.part
 
@@ -40,8 +40,7 @@ def check_folder(path: str | Path, files: Iterable[str]) -> Path:
 
 
 def _check_parent(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent} to write to; create it")
+    check_parent(path)
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"{path}: the folder {path.parent} is not writable; choose another")
 

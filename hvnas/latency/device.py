@@ -64,6 +64,16 @@ class LatencyEstimate:
     reasons: tuple[str, ...]
     breakdown: Breakdown
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, the breakdown left out."""
+        return {
+            "ms": self.ms,
+            "low": self.low,
+            "high": self.high,
+            "inside": self.inside,
+            "reasons": list(self.reasons),
+        }
+
 
 @dataclass(frozen=True, repr=False)
 class LatencyArrays:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hvnas._files import replacing
+from hvnas._files import check_parent, replacing
 
 # What writes a file of this ending, and the extra that brings it.
 WRITERS = {
@@ -52,8 +52,16 @@ def check_target(path: str | Path) -> None:
     package, extra = WRITERS[path.suffix]
     if find_spec(package) is None:
         raise ValueError(f"{path}: {package} is not installed; pip install 'hvnas[{extra}]' brings it")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}; create it first")
+    check_parent(path)
+
+
+def check_folder(folder: Path, *figures: str) -> None:
+    """Raise ValueError where `figures` cannot be written to a folder, which is made where it is not there."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file; name a folder")
+    check_parent(folder)
+    for name in figures:
+        check_target(folder.parent / name)
 
 
 def save_bars(bars: Sequence[Bar], path: str | Path, *, title: str) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
+from hvnas._names import check_whole
+
 B = TypeVar("B")
 V = TypeVar("V")
 
@@ -65,7 +67,8 @@ class Pool(Generic[B, V]):
     def __init__(
         self, group: WorkerGroup, *, workers: int, retries: int = 2, patience: float = 300.0
     ) -> None:
-        _check(workers, retries)
+        check_whole("workers", workers, least=1)
+        check_whole("retries", retries, least=0)
         self.workers = workers
         self.retries = retries
         self.patience = patience
@@ -247,12 +250,6 @@ class _Run(Generic[B, V]):
             outcome = self.done.pop(self.given)
             self.given += 1
             yield outcome
-
-
-def _check(workers: Any, retries: Any) -> None:
-    for name, value, least in (("workers", workers, 1), ("retries", retries, 0)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}: must be a whole number >= {least}, got {value!r}; choose another")
 
 
 @dataclass(frozen=True)

@@ -184,11 +184,7 @@ def _network(network: Network) -> dict[str, Any]:
 
 def _latency(estimate: LatencyEstimate) -> dict[str, Any]:
     return {
-        "ms": _ms(estimate.ms),
-        "low": _ms(estimate.low),
-        "high": _ms(estimate.high),
-        "inside": estimate.inside,
-        "reasons": list(estimate.reasons),
+        **{name: _rounded(value) for name, value in estimate.to_json().items()},
         "stages": {name: _ms(ms) for name, ms in by_stage(estimate).items()},
         "kinds": {name: _ms(ms) for name, ms in by_kind(estimate).items()},
     }
@@ -196,6 +192,10 @@ def _latency(estimate: LatencyEstimate) -> dict[str, Any]:
 
 def _ms(value: float) -> float:
     return round(value, MS_DECIMALS)
+
+
+def _rounded(value: Any) -> Any:
+    return _ms(value) if isinstance(value, float) else value
 
 
 def csv_files(report: Report) -> dict[str, str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hvnas._files import write_atomic
+from hvnas._files import check_parent, write_atomic
 from hvnas._numbers import clean
-from hvnas.latency.plots import WRITERS, Bar, check_target, save_bars
+from hvnas.latency.plots import WRITERS, Bar, check_folder, check_target, save_bars
 from hvnas.latency.provenance import method
 from hvnas.report.compare import Comparison
 from hvnas.report.facts import csv_files, to_csv
@@ -22,13 +22,8 @@ _DRAWN = (".png", ".svg")
 def check_report(out: str | Path, figures: str | Path | None = None) -> None:
     """Raise ValueError where the page or a folder of figures cannot be written: before any work."""
     check_page(out)
-    if figures is None:
-        return
-    folder = Path(figures)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder}: is a file; name a folder for the figures")
-    for suffix in _DRAWN:
-        check_target(folder.parent / f"figure{suffix}")
+    if figures is not None:
+        check_folder(Path(figures), *(f"figure{suffix}" for suffix in _DRAWN))
 
 
 def write_report(report: Report, out: str | Path, *, command: str) -> Path:
@@ -95,8 +90,8 @@ def check_out(out: str | Path) -> None:
         raise ValueError(f"{out}: a comparison's file ends in {_endings()}; choose one of them, or a folder")
     if out.suffix in WRITERS:
         check_target(out)
-    elif not out.parent.is_dir():
-        raise ValueError(f"{out}: there is no folder {out.parent}; create it first")
+    else:
+        check_parent(out)
 
 
 def write_comparison(found: Comparison, out: str | Path) -> tuple[Path, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas import _numbers as numbers
+from hvnas._files import check_parent
 from hvnas.cli import _group as options
 from hvnas.cli._screen import Screen, print_json
 
@@ -61,8 +62,7 @@ def run(
     from hvnas.latency.remote.importing import Given, import_files, load_format
     from hvnas.latency.remote.measurements import kind_of, write_measurements
 
-    if not out.absolute().parent.is_dir():
-        raise ValueError(f"{out}: there is no folder {out.parent} to write to; create it")
+    check_parent(out)
     if out.exists() and not force:
         raise ValueError(f"{out}: exists; give --force to replace it, or another --out")
     facts = options.given(

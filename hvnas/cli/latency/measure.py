@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hvnas._files import check_parent
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import JsonOption, Screen, print_json
 from hvnas.cli.latency.plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, blocks_for
@@ -60,8 +61,7 @@ def run(
 
 def _target(out: Path) -> Path:
     path = out if out.suffix in (".yaml", ".yml") else out.with_name(out.name + ".yaml")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent} to write to; create it")
+    check_parent(path)
     return path
 
 

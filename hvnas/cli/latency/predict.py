@@ -12,7 +12,6 @@ from hvnas._records import csv_text
 from hvnas.cli._failure import Failure
 from hvnas.cli._request import answers
 from hvnas.cli._screen import Answer, Screen, writing
-from hvnas.cli.devices import estimate_to_json
 
 if TYPE_CHECKING:
     from hvnas.latency import Breakdown, Device, LatencyEstimate
@@ -98,7 +97,7 @@ def _facts(
         "macs": program.macs,
         "latency": {
             d.name: {
-                **estimate_to_json(e),
+                **e.to_json(),
                 "method": d.info.method,
                 "batch": d.info.batch,
                 "said": provenance(d),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hvnas._files import read_text, write_atomic
+from hvnas._files import check_parent, read_text, write_atomic
 from hvnas._names import unknown_name
 from hvnas._records import csv_text
 from hvnas._request import check_unchanged
@@ -218,8 +218,7 @@ def _checked(folder: SuiteFolder, asked: Settings) -> SuiteFolder:
     path = folder.path
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path}: is a file; choose another folder")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}; create it first")
+    check_parent(path)
     if not folder.holds_run:
         folder.refuse_if_taken()
         return folder

@@ -143,15 +143,7 @@ def _latency(result: PartResult, row: Row) -> dict[str, Any]:
     if row.measured is not None:
         return {"measured": True, **vars(row.measured)}
     assert row.latency is not None
-    return {
-        "measured": False,
-        "ms": row.latency.ms,
-        "low": row.latency.low,
-        "high": row.latency.high,
-        "inside": row.latency.inside,
-        "reasons": list(row.latency.reasons),
-        "breakdown": dict(breakdown(result, row)),
-    }
+    return {"measured": False, **row.latency.to_json(), "breakdown": dict(breakdown(result, row))}
 
 
 def _judged(judged: Judged) -> dict[str, float | None]:

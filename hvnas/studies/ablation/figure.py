@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from hvnas._files import write_atomic
-from hvnas.latency.plots import check_target, save_figure
+from hvnas.latency.plots import check_folder, save_figure
 from hvnas.studies.ablation.facts import breakdown, published, to_csv
 from hvnas.studies.ablation.run import PartResult, StudyResult
 
@@ -19,15 +19,6 @@ _WIDTH, _PANEL, _ROW = 9.5, 0.72, 0.17
 _SETTINGS = {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}
 
 
-def check_folder(out: Path, name: str) -> None:
-    """Raise ValueError where a study's files cannot be written to the folder `out`."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out}: is a file; name a folder")
-    if not out.parent.is_dir():
-        raise ValueError(f"{out}: there is no folder {out.parent}; create it first")
-    check_target(out.parent / f"{name}.png")
-
-
 def write_study(found: StudyResult, out: Path) -> tuple[Path, ...]:
     """Write NAME.csv, NAME.png and NAME.svg to a folder, which is made; returns the paths.
 
@@ -35,7 +26,7 @@ def write_study(found: StudyResult, out: Path) -> tuple[Path, ...]:
     """
     from matplotlib import rc_context
 
-    check_folder(out, found.study.name)
+    check_folder(out, f"{found.study.name}.png")
     out.mkdir(exist_ok=True)
     table, *plots = (out / f"{found.study.name}{ending}" for ending in ENDINGS)
     write_atomic(table, to_csv(found))

@@ -10,7 +10,7 @@ from typing import Any
 from hvnas._files import write_atomic
 from hvnas._records import csv_text
 from hvnas.arch import save_arch
-from hvnas.latency.plots import check_target, save_figure
+from hvnas.latency.plots import check_folder, save_figure
 from hvnas.studies.rediscovery.coatnet import CHOSEN, COLUMNS, PUBLISHED, LayoutRanks, verdict
 from hvnas.studies.rediscovery.efficientformer import (
     Finding,
@@ -66,9 +66,7 @@ def write(result: Result, out: Path, *, slimmed: WithSupernet | None = None) -> 
 
 def check_out(out: Path) -> None:
     """Raise ValueError where `out` cannot become a folder with a table and a figure."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out}: is a file; name a folder")
-    check_target(out.parent / "rediscover.png")
+    check_folder(out, "rediscover.png")
 
 
 def to_csv(result: Result) -> str:
