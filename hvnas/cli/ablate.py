@@ -110,7 +110,7 @@ def _print_part(screen: Screen, result: PartResult) -> None:
         if table.title:
             screen.line()
             screen.line(table.title)
-        screen.table([table.names[0], *(f">{name}" for name in table.names[1:])], table.rows)
+        screen.show(table)
     screen.line()
     for note in _notes(result):
         screen.line(note)

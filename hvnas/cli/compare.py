@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hvnas import _numbers as numbers
+from hvnas._records import Column, Table
 from hvnas.cli._request import answers
 from hvnas.cli._screen import Answer, Screen, written, written_answer
 
 if TYPE_CHECKING:
     from hvnas.report import Comparison, Measures, Run
-
-# Of the papers' models within the limits, the best by the first objective.
-_MODELS = 12
 
 
 @answers
@@ -79,42 +76,30 @@ def _notes(found: Comparison) -> list[str]:
 
 def _print_runs(screen: Screen, found: Comparison) -> None:
     from hvnas.report.runs import run_lines
-    from hvnas.report.tables import COUNTS
+    from hvnas.report.tables import run_columns
 
     first = found.runs[0]
+    of_run = run_columns(first)
+    told = [of_run[name] for name in ("run", "strategy", ">seed", ">evaluated", ">s")]
+    told += [of_run[name] for name in (">front", ">files", ">guesses")]
     what = first.objectives[0]
     # Accuracy and latency are told of every best network.
-    best = () if what.metric in ("top1", "latency_ms") else (f">best {what}",)
-    accuracy = ">best score" if first.unit == "score" else ">best top-1"
+    if what.metric not in ("top1", "latency_ms"):
+        told.append(
+            Column(f">best {what}", lambda each: f"{what.sign * each.run.costs[each.run.best, 0]:.6g}")
+        )
+    told += [column for name, column in of_run.items() if name.startswith(">best")]
+    told.append(Column(">ms", lambda each: numbers.ms(float(each.run.ms[each.run.best]))))
+    told.append(Column(">5–95 %", lambda each: _interval(each.run)))
     screen.heading("Searches, and the best network of each")
-    screen.table(
-        ("run", "strategy", ">seed", ">evaluated", ">s", *COUNTS, *best, accuracy, ">ms", ">5–95 %"),
-        [_run_cells(run, with_objective=bool(best)) for run in found.runs],
-    )
+    screen.show(Table.of(told, found.measures))
     for run in found.runs:
         for line in run_lines(run):
             screen.line(f"  {run.name}: {line}")
 
 
-def _run_cells(run: Run, *, with_objective: bool) -> tuple[object, ...]:
-    from hvnas.search.evaluations import guesses
-
-    i = run.best
-    objective = f"{run.objectives[0].sign * run.costs[i, 0]:.6g}"
-    return (
-        run.name,
-        run.config.strategy,
-        run.config.seed,
-        f"{run.evaluated:,}" + (" (stopped)" if run.stopped else ""),
-        numbers.seconds(run.seconds),
-        len(run.members),
-        int(run.written.sum()),
-        int(guesses(run.sd).sum()),
-        *((objective,) if with_objective else ()),
-        numbers.accuracy(float(run.top1[i]), float(run.sd[i]), unit=run.unit),
-        numbers.ms(float(run.ms[i])),
-        numbers.interval(float(run.low[i]), float(run.high[i])),
-    )
+def _interval(run: Run) -> str:
+    return numbers.interval(float(run.low[run.best]), float(run.high[run.best]))
 
 
 def _print_fronts(screen: Screen, found: Comparison) -> None:
@@ -159,24 +144,21 @@ def _print_coverage(screen: Screen, found: Comparison) -> None:
 
 
 def _print_fixed_points(screen: Screen, found: Comparison) -> None:
+    from hvnas.report.tables import model_columns, nearest_models
+
     if found.no_fixed_points is not None:
         screen.line()
         screen.line(f"The papers' models are left out: {found.no_fixed_points}.")
         return
-    feasible = [i for i, point in enumerate(found.fixed_points) if point.feasible]
-    feasible.sort(key=lambda i: float(found.fixed_points[i].costs[0]))
-    shown = feasible[:_MODELS]
-    screen.heading(
-        f"Models of papers within the limits: {len(shown)} of {len(feasible)}, "
-        f"of {len(found.fixed_points)} in the spaces"
-    )
-    names = [run.name for run in found.runs]
-    accuracy = ">score" if found.runs[0].unit == "score" else ">top-1"
-    screen.table(("model", ">ms", accuracy, *names), [_model_cells(found, i) for i in shown])
+    shown, title = nearest_models(found)
+    screen.heading(f"{title}, of {len(found.fixed_points)} in the spaces")
+    screen.show(Table.of([*model_columns(found), *map(_against, found.measures)], shown))
 
 
-def _model_cells(found: Comparison, i: int) -> Sequence[object]:
-    point = found.fixed_points[i]
-    said = ["dominated" if m.dominates[i] else "on its front" if m.holds[i] else None for m in found.measures]
-    accuracy = numbers.accuracy(point.top1, point.sd, unit=found.runs[0].unit)
-    return point.name, numbers.ms(point.ms), accuracy, *said
+def _against(each: Measures) -> Column[int]:
+    """How a run's front stands to the papers' models."""
+
+    def said(i: int) -> str | None:
+        return "dominated" if each.dominates[i] else "on its front" if each.holds[i] else None
+
+    return Column(each.run.name, said)

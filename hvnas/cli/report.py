@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hvnas import _numbers as numbers
+from hvnas._records import Column, Table
 from hvnas.cli._screen import JsonOption, Screen, print_json
 
 if TYPE_CHECKING:
     from hvnas.report import Report
+    from hvnas.report.network import Network
 
 _PAGE = "report.html"
 
@@ -105,23 +106,15 @@ def _command(
 
 
 def _print(screen: Screen, report: Report, written: list[Path]) -> None:
-    devices = [f"{d.name} ({d.info.method})" for d in report.devices]
-    screen.table(
-        ("network", *(name for d in devices for name in (f">ms {d}", ">5–95 %")), ">top-1", "from"),
-        [
-            (
-                network.name,
-                *(
-                    cell
-                    for latency in network.latency.values()
-                    for cell in (numbers.ms(latency.ms), numbers.interval(latency.low, latency.high))
-                ),
-                network.accuracy,
-                network.run,
-            )
-            for network in report.side_by_side
-        ],
-    )
+    from hvnas.report.tables import time_columns
+
+    columns: list[Column[Network]] = [
+        Column("network", "name"),
+        *time_columns(report.devices),
+        Column(">top-1", "accuracy"),
+        Column("from", "run"),
+    ]
+    screen.show(Table.of(columns, report.side_by_side))
     screen.line()
     for network in report.side_by_side:
         if network.trained is not None:

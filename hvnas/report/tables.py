@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hvnas import _numbers as numbers
-from hvnas.latency import Device
+from hvnas._records import Column, Table
+from hvnas.latency import Device, LatencyEstimate
 from hvnas.latency.provenance import label, method
-from hvnas.report.compare import Comparison
+from hvnas.report.compare import Comparison, Measures
 from hvnas.report.network import Network, aligned, by_kind, by_stage
 from hvnas.report.report import Report
 from hvnas.report.runs import Run
@@ -20,34 +20,6 @@ from hvnas.search.runs.result import MS_DECIMALS
 _MS = f".{MS_DECIMALS}f"
 # Rows of the papers' models that are shown; the CSV files hold all.
 _ROWS = 12
-# Columns of how many networks are on a front, written as files, and of an accuracy that is a guess.
-COUNTS = (">front", ">files", ">guesses")
-_NOTHING = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells under names; a column whose name begins with ``>`` is aligned to the right."""
-
-    id: str
-    caption: str
-    names: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names as they are shown."""
-        return tuple(name.removeprefix(">") for name in self.names)
-
-    @property
-    def right(self) -> tuple[int, ...]:
-        """Which columns are aligned to the right."""
-        return tuple(i for i, name in enumerate(self.names) if name.startswith(">"))
-
-
-def _table(id: str, caption: str, names: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    shown = tuple(tuple(_NOTHING if cell is None else str(cell) for cell in row) for row in rows)
-    return Table(id, caption, tuple(names), shown)
 
 
 def accuracy_name(run: Run) -> str:
@@ -64,99 +36,110 @@ def chance(p: float) -> str:
     return numbers.chance(min(max(p, 0.0001), 0.9999))
 
 
+def run_columns(first: Run) -> dict[str, Column[Measures]]:
+    """What is told of a run, by name: how it was asked, and what came of it."""
+    columns: tuple[Column[Measures], ...] = (
+        Column("run", "run.name"),
+        Column("strategy", "run.config.strategy"),
+        Column(">seed", "run.config.seed"),
+        Column(">budget ms", "run.config.budget_ms", "{:g}".format),
+        Column(">evaluated", "run", lambda run: f"{run.evaluated:,}" + (" (stopped)" if run.stopped else "")),
+        Column(">s", "run.seconds", numbers.seconds),
+        Column(">front", "run.members", len),
+        Column(">files", "run.written", lambda written: int(written.sum())),
+        Column(">guesses", "run.sd", lambda sd: int(guesses(sd).sum())),
+        Column(">hypervolume", "hypervolume", "{:.6g}".format),
+        Column(f">best {accuracy_name(first)}", "run", lambda run: _accuracy(run, run.best)),
+        Column(">ms", "run", lambda run: f"{run.ms[run.best]:{_MS}}"),
+    )
+    return {column.heading: column for column in columns}
+
+
 def runs_table(found: Comparison, *, timed: str) -> Table:
     """How each search was asked and what came of it. `timed` says what the milliseconds are."""
-    unit = accuracy_name(found.runs[0])
-    names = ("run", "strategy", ">seed", ">budget ms", ">evaluated", ">s", *COUNTS, ">hypervolume")
-    rows = []
-    for measures in found.measures:
-        run = measures.run
-        rows.append(
-            (
-                run.name,
-                run.config.strategy,
-                run.config.seed,
-                f"{run.config.budget_ms:g}",
-                f"{run.evaluated:,}" + (" (stopped)" if run.stopped else ""),
-                numbers.seconds(run.seconds),
-                len(run.members),
-                int(run.written.sum()),
-                int(guesses(run.sd).sum()),
-                f"{measures.hypervolume:.6g}",
-                _accuracy(run, run.best),
-                f"{run.ms[run.best]:{_MS}}",
-            )
-        )
-    return _table("runs", f"Searches; {timed}", (*names, f">best {unit}", ">ms"), rows)
+    columns = list(run_columns(found.runs[0]).values())
+    return Table.of(columns, found.measures, title=f"Searches; {timed}", id="runs")
 
 
 def front_table(found: Comparison, *, timed: str) -> Table:
     """Some of every front's networks: those that the search itself shows."""
-    several = len(found.runs) > 1
-    first = found.runs[0]
-    names = (">ms", ">5–95 %", ">P(budget)", f">{accuracy_name(first)}", ">params M", ">MACs G", "name")
-    rows: list[tuple[object, ...]] = []
-    total = 0
-    for run in found.runs:
-        total += len(run.members)
-        rows += [(*((run.name,) if several else ()), *_member(run, i)) for i in run.shown]
-    caption = f"Pareto front{'s' if several else ''}: {front_words(total, len(rows))}; {timed}"
-    return _table("front", caption, (*(("run",) if several else ()), *names), rows)
+    members = [(run, i) for run in found.runs for i in run.shown]
+    columns: list[Column[tuple[Run, int]]] = [
+        Column(">ms", lambda at: f"{at[0].ms[at[1]]:{_MS}}"),
+        Column(">5–95 %", lambda at: numbers.interval(float(at[0].low[at[1]]), float(at[0].high[at[1]]))),
+        Column(">P(budget)", lambda at: chance(float(at[0].chance[at[1]]))),
+        Column(f">{accuracy_name(found.runs[0])}", lambda at: _accuracy(*at)),
+        Column(">params M", lambda at: numbers.millions(float(at[0].params[at[1]]))),
+        Column(">MACs G", lambda at: numbers.billions(float(at[0].macs[at[1]]))),
+        Column("name", lambda at: at[0].members[at[1]]),
+    ]
+    if len(found.runs) > 1:
+        columns.insert(0, Column("run", lambda at: at[0].name))
+    words = front_words(sum(len(run.members) for run in found.runs), len(members))
+    title = f"Pareto front{'s' if len(found.runs) > 1 else ''}: {words}; {timed}"
+    return Table.of(columns, members, title=title, id="front")
 
 
-def _member(run: Run, i: int) -> tuple[object, ...]:
-    return (
-        f"{run.ms[i]:{_MS}}",
-        numbers.interval(float(run.low[i]), float(run.high[i])),
-        chance(float(run.chance[i])),
-        _accuracy(run, i),
-        numbers.millions(float(run.params[i])),
-        numbers.billions(float(run.macs[i])),
-        run.members[i],
-    )
+def nearest_models(found: Comparison) -> tuple[list[int], str]:
+    """The places of the models within the limits that are shown, the best first, and how many there are."""
+    feasible = [i for i, point in enumerate(found.fixed_points) if point.feasible]
+    feasible.sort(key=lambda i: float(found.fixed_points[i].costs[0]))
+    shown = feasible[:_ROWS]
+    return shown, f"Models of papers within the limits: {len(shown)} of {len(feasible)}"
+
+
+def model_columns(found: Comparison) -> list[Column[int]]:
+    """What is told of the papers' models, by their places."""
+    points, unit = found.fixed_points, found.runs[0].unit
+    return [
+        Column("model", lambda i: points[i].name),
+        Column(">ms", lambda i: numbers.ms(points[i].ms)),
+        Column(
+            f">{accuracy_name(found.runs[0])}",
+            lambda i: numbers.accuracy(points[i].top1, points[i].sd, unit=unit),
+        ),
+    ]
 
 
 def models_table(found: Comparison, *, timed: str) -> Table | None:
     """The papers' models within the limits, the best first."""
     if found.no_fixed_points is not None:
         return None
-    feasible = [point for point in found.fixed_points if point.feasible]
-    feasible.sort(key=lambda point: float(point.costs[0]))
-    shown = feasible[:_ROWS]
-    run = found.runs[0]
-    rows = [
-        (
-            point.name,
-            numbers.ms(point.ms),
-            numbers.accuracy(point.top1, point.sd, unit=run.unit),
-        )
-        for point in shown
-    ]
-    caption = f"Models of papers within the limits: {len(shown)} of {len(feasible)}; {timed}"
-    return _table("models", caption, ("model", ">ms", f">{accuracy_name(run)}"), rows)
+    shown, title = nearest_models(found)
+    return Table.of(model_columns(found), shown, title=f"{title}; {timed}", id="models")
+
+
+def time_columns(devices: Sequence[Device]) -> list[Column[Network]]:
+    """Milliseconds on each device, with their interval."""
+
+    def on(device: Device) -> list[Column[Network]]:
+        return [
+            Column(
+                f">ms {device.name} ({device.info.method})",
+                lambda network: numbers.ms(network.latency[device.name].ms),
+            ),
+            Column(">5–95 %", lambda network: _interval(network.latency[device.name])),
+        ]
+
+    return [column for device in devices for column in on(device)]
+
+
+def _interval(estimate: LatencyEstimate) -> str:
+    return numbers.interval(estimate.low, estimate.high)
 
 
 def networks_table(report: Report) -> Table:
     """The networks side by side, a line each."""
-    devices = [f">ms {device.name} ({device.info.method})" for device in report.devices]
-    rows = []
-    for network in report.side_by_side:
-        times = [network.latency[device.name] for device in report.devices]
-        cells = [cell for e in times for cell in (numbers.ms(e.ms), numbers.interval(e.low, e.high))]
-        rows.append(
-            (
-                network.name,
-                *cells,
-                None if network.accuracy is None else str(network.accuracy),
-                None if network.published is None else f"{network.published:g}",
-                numbers.millions(network.params),
-                numbers.billions(network.macs),
-                network.arch.resolution,
-            )
-        )
-    timed = [name for device in devices for name in (device, ">5–95 %")]
-    names = ("network", *timed, ">top-1", ">published", ">params M", ">MACs G", ">resolution")
-    return _table("networks", "Side by side", names, rows)
+    columns: list[Column[Network]] = [
+        Column("network", "name"),
+        *time_columns(report.devices),
+        Column(">top-1", "accuracy", str),
+        Column(">published", "published", "{:g}".format),
+        Column(">params M", "params", numbers.millions),
+        Column(">MACs G", "macs", numbers.billions),
+        Column(">resolution", "arch.resolution"),
+    ]
+    return Table.of(columns, report.side_by_side, title="Side by side", id="networks")
 
 
 def stage_table(device: Device, networks: Sequence[Network], *, id: str) -> Table:
@@ -179,7 +162,7 @@ def _times(
     ]
     rows.append(("all", *(numbers.ms(network.latency[device.name].ms) for network in networks)))
     names = (what, *(f">{network.name}" for network in networks))
-    return _table(id, f"By {what}; ms on {label(device)}, {method(device.info)}", names, rows)
+    return Table(names, tuple(rows), f"By {what}; ms on {label(device)}, {method(device.info)}", id)
 
 
 def errors_table(devices: Sequence[Device], estimator: Any) -> Table | None:
@@ -203,7 +186,8 @@ def errors_table(devices: Sequence[Device], estimator: Any) -> Table | None:
         cells = (_number(overall, "mae", " points"), None, _number(overall, "tau", ""))
         rows.append(("top-1", f"{overall.get('n')} published networks", *cells))
     names = ("of", "over", ">mean error", ">90 % below", ">Kendall tau")
-    return _table("errors", "Errors on families that the fit has not seen", names, rows) if rows else None
+    title = "Errors on families that the fit has not seen"
+    return Table(names, tuple(rows), title, "errors") if rows else None
 
 
 def _nested(value: Any, *keys: str) -> Mapping[str, Any]:

@@ -157,7 +157,7 @@ def test_tables_hold_published_counts_as_they_were_printed(coatnet: StudyResult)
     base = next(row for row in sizes.rows if row[0] == "C-C-T-T (base)")
     assert base[1:5] == ("25.04", "25", "4.142", "4.2")
     assert [table.title for table in accuracy] == ["scenario imagenet1k", "scenario large-data"]
-    assert "published top-1" in accuracy[0].names and "published top-1" not in accuracy[1].names
+    assert "published top-1" in accuracy[0].columns and "published top-1" not in accuracy[1].columns
     assert all(len(row) == len(table.names) for table in (sizes, *accuracy, breakdown) for row in table.rows)
 
 

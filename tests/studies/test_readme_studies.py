@@ -50,7 +50,7 @@ def printed(study: str, options: str) -> dict[str, set[str]]:
     for part in run_study(load_study(study).only(parts)).parts:
         for table in tables(part):
             for name, *cells in table.rows:
-                found[str(name)].update(cell for cell in cells if cell is not None)
+                found[name].update(cells)
     return found
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hvnas import _numbers as numbers
-from hvnas._records import csv_text
+from hvnas._records import Column, Table, csv_text
 from hvnas.arch.arch import to_dict
 from hvnas.studies.ablation.estimates import Judged
 from hvnas.studies.ablation.run import PartResult, Row, StudyResult
@@ -204,16 +204,7 @@ MEANING = (
 )
 
 
-Column = tuple[str, Callable[[Row], str | None]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells under names; the first column holds the rows' names, None is a number that does not exist."""
-
-    title: str
-    names: tuple[str, ...]
-    rows: tuple[tuple[str | None, ...], ...]
+RowColumn = Column[Row]
 
 
 def tables(result: PartResult) -> tuple[Table, ...]:
@@ -233,62 +224,63 @@ def tables(result: PartResult) -> tuple[Table, ...]:
     return tuple(found)
 
 
-def _table(result: PartResult, title: str, columns: Sequence[Column]) -> Table:
-    rows = [
-        (f"{row.name} (base)" if row.is_base else row.name, *(cell(row) for _, cell in columns))
-        for row in result.rows
-    ]
-    return Table(title, ("row", *(name for name, _ in columns)), tuple(rows))
+def _table(result: PartResult, title: str, columns: Sequence[RowColumn]) -> Table:
+    name = Column[Row]("row", lambda row: f"{row.name} (base)" if row.is_base else row.name)
+    return Table.of([name, *columns], result.rows, title=title)
 
 
-def _size_columns(result: PartResult) -> list[Column]:
-    columns: list[Column] = [("params M", lambda row: numbers.millions(row.params))]
+def _size_columns(result: PartResult) -> list[RowColumn]:
+    columns: list[RowColumn] = [Column(">params M", "params", numbers.millions)]
     columns += _printed(result, "params", 1e6, 2)
-    columns.append(("MACs G", lambda row: numbers.billions(row.macs)))
+    columns.append(Column(">MACs G", "macs", numbers.billions))
     columns += _printed(result, "macs", 1e9, 3)
     if has_published(result, "stem_macs"):
-        columns.append(("stem params M", lambda row: f"{row.stem_params / 1e6:.2f}"))
+        columns.append(Column(">stem params M", "stem_params", numbers.millions))
         columns += _printed(result, "stem_params", 1e6, 1)
-        columns.append(("stem MACs M", lambda row: f"{row.stem_macs / 1e6:.0f}"))
+        columns.append(Column(">stem MACs M", lambda row: f"{row.stem_macs / 1e6:.0f}"))
         columns += _printed(result, "stem_macs", 1e6, 0)
     return columns
 
 
-def _latency_columns(result: PartResult) -> list[Column]:
+def _latency_columns(result: PartResult) -> list[RowColumn]:
     if result.device is None:
         return [
-            ("ms", lambda row: row.measured and numbers.ms(row.measured.ms)),
-            ("±", lambda row: row.measured and numbers.ms(row.measured.spread / 2)),
-            ("memory MB", lambda row: row.measured and numbers.optional(row.measured.memory, scale=1e6)),
-            ("activations MB", lambda row: f"{row.peak_bytes / 1e6:.1f}"),
+            Column(">ms", "measured.ms", numbers.ms),
+            Column(">±", "measured.spread", lambda spread: numbers.ms(spread / 2)),
+            Column(">memory MB", "measured.memory", lambda memory: numbers.optional(memory, scale=1e6)),
+            Column(">activations MB", lambda row: f"{row.peak_bytes / 1e6:.1f}"),
         ]
     return [
-        ("ms", lambda row: row.latency and numbers.ms(row.latency.ms)),
-        ("5–95 %", lambda row: row.latency and numbers.interval(row.latency.low, row.latency.high)),
-        ("gate", lambda row: row.latency and ("inside" if row.latency.inside else "outside")),
+        Column(">ms", "latency.ms", numbers.ms),
+        Column(">5–95 %", "latency", lambda latency: numbers.interval(latency.low, latency.high)),
+        Column(">gate", "latency.inside", lambda inside: "inside" if inside else "outside"),
         *_published(result, "ms", "published ms", "{:.2f}"),
     ]
 
 
-def _accuracy_columns(result: PartResult, k: int) -> list[Column]:
+def _accuracy_columns(result: PartResult, k: int) -> list[RowColumn]:
     """Of a scenario: the estimate, how it stands to the base and to all rows, and what was published."""
     in_points = result.unit == "points"
-    columns: list[Column] = [
-        ("top-1" if in_points else "score", lambda row: _estimate(result, row, k)),
-        ("Δ", lambda row: None if row.is_base else _delta(row.judged[k].delta, row.judged[k].delta_sd)),
+    columns: list[RowColumn] = [
+        Column(">top-1" if in_points else ">score", lambda row: _estimate(result, row, k)),
+        Column(
+            ">Δ", lambda row: None if row.is_base else _delta(row.judged[k].delta, row.judged[k].delta_sd)
+        ),
     ]
     if in_points:
-        columns.append(("P(better)", lambda row: _chance(row.judged[k].p_better)))
-        columns.append(("P(first)", lambda row: _chance(row.judged[k].p_first)))
+        columns.append(Column(">P(better)", lambda row: row.judged[k].p_better, numbers.chance))
+        columns.append(Column(">P(first)", lambda row: row.judged[k].p_first, numbers.chance))
     if result.rows[0].unseen:
-        columns.append(("Δ unseen", lambda row: None if row.is_base else _delta(row.unseen[k].delta, None)))
+        columns.append(
+            Column(">Δ unseen", lambda row: None if row.is_base else _delta(row.unseen[k].delta, None))
+        )
     if k == 0:
         columns += _published(result, "top1", "published top-1", "{:.1f}")
         columns += _published(result, "delta", "published Δ", "{:+.1f}")
     return columns
 
 
-def _breakdown_columns(result: PartResult) -> list[Column]:
+def _breakdown_columns(result: PartResult) -> list[RowColumn]:
     """Milliseconds by kind of op or by stage; kinds that matter in no row are added up."""
     parts = {row.name: breakdown(result, row) for row in result.rows}
     totals = {name: max(sum(part.values()), 1e-12) for name, part in parts.items()}
@@ -302,8 +294,10 @@ def _breakdown_columns(result: PartResult) -> list[Column]:
         large = names
     rest = [kind for kind in names if kind not in large]
 
-    def column(name: str, kinds: Sequence[str]) -> Column:
-        return name, lambda row: numbers.ms(sum(parts[row.name].get(kind, 0.0) for kind in kinds))
+    def column(name: str, kinds: Sequence[str]) -> RowColumn:
+        return Column(
+            f">{name}", lambda row: numbers.ms(sum(parts[row.name].get(kind, 0.0) for kind in kinds))
+        )
 
     columns = [column(kind, [kind]) for kind in large]
     if rest:
@@ -311,12 +305,12 @@ def _breakdown_columns(result: PartResult) -> list[Column]:
     return columns
 
 
-def _others(result: PartResult, names: Sequence[str]) -> list[Column]:
+def _others(result: PartResult, names: Sequence[str]) -> list[RowColumn]:
     """Published numbers that stand beside none of ours."""
     return [column for name in names for column in _published(result, name, f"published {name}", "{:g}")]
 
 
-def _printed(result: PartResult, name: str, scale: float, digits: int) -> list[Column]:
+def _printed(result: PartResult, name: str, scale: float, digits: int) -> list[RowColumn]:
     """Published counts with no more digits than were printed."""
     return _published(
         result, name, "published", "{:g}", shown=lambda value: float(round(value / scale, digits))
@@ -330,16 +324,12 @@ def _published(
     pattern: str,
     *,
     shown: Callable[[float], float] = float,
-) -> list[Column]:
+) -> list[RowColumn]:
     """A column of published numbers, where there are any."""
     if not has_published(result, name):
         return []
-
-    def cell(row: Row) -> str | None:
-        value = published(result, row, name)
-        return None if value is None else pattern.format(shown(value))
-
-    return [(heading, cell)]
+    value = partial(published, result, name=name)
+    return [Column(f">{heading}", value, lambda number: pattern.format(shown(number)))]
 
 
 def _estimate(result: PartResult, row: Row, k: int) -> str:
@@ -349,7 +339,3 @@ def _estimate(result: PartResult, row: Row, k: int) -> str:
 
 def _delta(delta: float, sd: float | None) -> str:
     return f"{delta:+.1f}" if sd is None else f"{delta:+.1f} ± {sd:.1f}"
-
-
-def _chance(p: float | None) -> str | None:
-    return None if p is None else numbers.chance(p)
