@@ -33,6 +33,13 @@ def test_prints_a_table_and_writes_it(hvnas, tmp_path: Path) -> None:
     assert "MobileViT-XS</text>" in drawing.read_text(encoding="utf-8")
 
 
+def test_rows_as_csv_are_those_of_the_file(hvnas, tmp_path: Path) -> None:
+    part = ("ablate", "mobilevit-patch", "--part", "xs")
+    assert hvnas(*part, "--out", tmp_path / "out").exit_code == 0
+    written = (tmp_path / "out" / "mobilevit-patch.csv").read_text(encoding="utf-8")
+    assert hvnas(*part, "--format", "csv").stdout == written
+
+
 def test_one_part_of_a_study(hvnas) -> None:
     data = json.loads(hvnas("ablate", "mobilevit-patch", "--part", "xs", "--json").stdout)
     assert [part["name"] for part in data["parts"]] == ["xs"]

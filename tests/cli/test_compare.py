@@ -157,3 +157,11 @@ def test_one_objective_of_scores_is_compared_and_drawn(hvnas, tmp_path: Path) ->
     assert "Best score over evaluations" in (tmp_path / "out" / "compare.html").read_text()
     model = next(line for line in result.stdout.splitlines() if line.split()[:1] == ["efficientformer_l1"])
     assert model.split()[2] == "1.229e+07"
+
+
+def test_csv_is_that_of_the_file(hvnas, runs: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    assert hvnas("compare", *runs, "--out", path).exit_code == 0
+    printed = hvnas("compare", *runs, "--format", "csv")
+    assert printed.exit_code == 0
+    assert printed.stdout == path.read_text(encoding="utf-8")
