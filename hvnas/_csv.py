@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 
 from hvnas._names import listed
-from hvnas._numbers import shown_number, with_point
+from hvnas._numbers import shortened, with_point
 
 # What a cell of a spreadsheet holds at most.
 MAX_CELL = 32_767
@@ -91,7 +91,7 @@ def _long_cell(text: str, mark: str, path: str, header: list[str], line: int) ->
     for _ in range(line - 1):
         start = text.index("\n", start) + 1
     at = _column_of_long_cell(text[start:], mark)
-    column = shown_number(header[at]) if at < len(header) else f"column {at + 1}"
+    column = shortened(header[at], 40) if at < len(header) else f"column {at + 1}"
     return (
         f"{path}: row {line}: {column}: a cell of more than {MAX_CELL:,} characters; is a quote not closed?"
     )
@@ -144,7 +144,7 @@ def _check_header(
 
 def _named(name: str) -> str:
     """A column's name in a message."""
-    return shown_number(name) or "a column without a name"
+    return shortened(name, 40) or "a column without a name"
 
 
 def _row(header: list[str], cells: list[str], line: int, path: str) -> dict[str, str]:

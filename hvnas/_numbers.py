@@ -115,7 +115,7 @@ def number(
         raise ValueError(f"must be a number{of}{hint}, got {shown(text)}") from None
     if least <= value <= most and (above is None or value > above):
         return value
-    got = shown_number(text)
+    got = shortened(text, 40)
     if not math.isfinite(value):
         raise ValueError(f"must be a finite number{of}, got {got}")
     if above is not None and value <= above:
@@ -128,8 +128,3 @@ def number(
 def with_point(text: str) -> str:
     """A number's decimal comma as a point; any other text as it is."""
     return text.replace(",", ".") if len(text) < 40 and _DECIMAL_COMMA.fullmatch(text) else text
-
-
-def shown_number(text: str) -> str:
-    """A cell that holds a number, as messages show it."""
-    return text if len(text) <= 40 else f"{text[:37]}..."

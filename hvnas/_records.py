@@ -20,7 +20,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar, get_ar
 from hvnas._csv import Advice, parse_csv
 from hvnas._files import MAX_BYTES, read_text, refusing
 from hvnas._names import shown
-from hvnas._numbers import LARGEST, number, shown_number
+from hvnas._numbers import LARGEST, number, shortened
 
 # What spreadsheets begin a formula with, East Asian forms included, behind apostrophes of `to_cell`.
 _FORMULA = re.compile("'*[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
@@ -117,10 +117,10 @@ class Row(NamedTuple):
         value = self.number_of(column)
         if value != math.floor(value) or value < least:
             raise self.refusal(
-                column, f"must be a whole number >= {least}, got {shown_number(self.cells[column])}"
+                column, f"must be a whole number >= {least}, got {shortened(self.cells[column], 40)}"
             )
         if value > most:
-            raise self.refusal(column, f"must be at most {most}, got {shown_number(self.cells[column])}")
+            raise self.refusal(column, f"must be at most {most}, got {shortened(self.cells[column], 40)}")
         return int(value)
 
     def numbers(self, columns: Iterable[str], *, least: float = -LARGEST) -> list[float]:

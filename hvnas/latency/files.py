@@ -42,28 +42,13 @@ class Errors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceFields:
-    """The YAML's fields that every device has, in the order they are written."""
+class DeviceFields(DeviceInfo):
+    """The YAML's fields that every device has."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
     schema: str
     name: str
-    description: str
     method: Method
-    device: str
-    soc: str
-    os: str
-    runtime: str
-    runtime_version: str
-    compute_unit: str
-    precision: str
-    threads: int | None
-    batch: int
-    statistic: str
-    tool: str
-    date: str
-    source: str
-    protocol: str
     rows: str
     interval: Errors
     error: dict[str, Any] = field(default_factory=dict)

@@ -120,13 +120,13 @@ def _load(folder: Path) -> Run:
                 f"{folder}: has no {name}: its search has not ended; hvnas resume {folder} ends it"
             )
     objectives = _objectives(config, folder / CONFIG)
-    table = _Table.read(folder / FRONT)
-    unit = "score" if "score" in table.columns else "points"
-    top1 = table.column("score", most=_SCORE) if unit == "score" else table.column(TOP1)
-    sd = np.zeros(len(top1)) if unit == "score" else table.column("top1_sd")
+    rows = list(read_csv(folder / FRONT, optional=None, limit=_LIMIT))
+    unit = "score" if "score" in rows[0].cells else "points"
+    top1 = _column(rows, "score", most=_SCORE) if unit == "score" else _column(rows, TOP1)
+    sd = np.zeros(len(top1)) if unit == "score" else _column(rows, "top1_sd")
     found = {TOP1: top1 - sd}
     keys = [str(objective) for objective in objectives]
-    values = [found[key] if key in found else table.column(key) for key in keys]
+    values = [found[key] if key in found else _column(rows, key) for key in keys]
     log = read_text(folder / LOG, limit=_LIMIT)
     stopped, evaluated, parts = _ending(folder / LOG, log)
     limits = _LIMITED.findall(log)
@@ -136,18 +136,18 @@ def _load(folder: Path) -> Run:
         config=config,
         objectives=objectives,
         unit=unit,
-        members=tuple(table.cells("name")),
+        members=tuple(_cells(rows, "name")),
         costs=np.stack([o.sign * each for o, each in zip(objectives, values, strict=True)], axis=1),
-        ms=table.column("latency_ms"),
-        low=table.column("latency_low"),
-        high=table.column("latency_high"),
+        ms=_column(rows, "latency_ms"),
+        low=_column(rows, "latency_low"),
+        high=_column(rows, "latency_high"),
         top1=top1,
         sd=sd,
-        params=table.column("params"),
-        macs=table.column("macs"),
-        chance=table.column("p_within_budget"),
-        written=np.array([cell != "" for cell in table.cells("file")]),
-        best_row=_encoding(table, best_place(sd)),
+        params=_column(rows, "params"),
+        macs=_column(rows, "macs"),
+        chance=_column(rows, "p_within_budget"),
+        written=np.array([cell != "" for cell in _cells(rows, "file")]),
+        best_row=_encoding(rows, best_place(sd)),
         history=_history(folder / HISTORY),
         evaluated=evaluated,
         parts=parts,
@@ -163,42 +163,26 @@ def _objectives(config: RunConfig, path: Path) -> tuple[Objective, ...]:
         raise ValueError(f"{error} ({path})") from None
 
 
-@dataclass(frozen=True)
-class _Table:
-    """The rows of a CSV file, one or more."""
-
-    path: Path
-    rows: list[Row]
-
-    @classmethod
-    def read(cls, path: Path) -> _Table:
-        """Raises ValueError, one line, naming file and row."""
-        return cls(path, list(read_csv(path, optional=None, limit=_LIMIT)))
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Their names."""
-        return tuple(self.rows[0].cells)
-
-    def cells(self, name: str) -> list[str]:
-        """A column as it is written."""
-        if name not in self.columns:
-            raise ValueError(f"{self.path}: {name}: missing column; it is damaged, or of another version")
-        return [row.cells[name] for row in self.rows]
-
-    def column(self, name: str, *, most: float = LARGEST) -> Floats:
-        """A column of finite numbers."""
-        self.cells(name)
-        return np.array([row.number_of(name, least=-most, most=most) for row in self.rows])
+def _cells(rows: Sequence[Row], name: str) -> list[str]:
+    """A column of one row or more, as it is written."""
+    if name not in rows[0].cells:
+        raise ValueError(f"{rows[0].path}: {name}: missing column; it is damaged, or of another version")
+    return [row.cells[name] for row in rows]
 
 
-def _encoding(table: _Table, place: int) -> Rows:
+def _column(rows: Sequence[Row], name: str, *, most: float = LARGEST) -> Floats:
+    """A column of finite numbers."""
+    _cells(rows, name)
+    return np.array([row.number_of(name, least=-most, most=most) for row in rows])
+
+
+def _encoding(rows: Sequence[Row], place: int) -> Rows:
     """The row of a line."""
-    cell = table.cells("encoding")[place]
+    cell = _cells(rows, "encoding")[place]
     try:
         return np.array([int(i) for i in cell.split()], dtype=np.int16)
     except (ValueError, OverflowError):
-        raise table.rows[-1].refusal("encoding", f"{shown(cell)} is no row; the file is damaged") from None
+        raise rows[-1].refusal("encoding", f"{shown(cell)} is no row; the file is damaged") from None
 
 
 def _history(path: Path) -> tuple[Moment, ...]:

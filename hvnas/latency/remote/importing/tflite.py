@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvnas._names import shown
-from hvnas._numbers import number, shortened, shown_number
+from hvnas._numbers import number, shortened
 from hvnas.latency.remote.importing.reading import LONGEST, Fact, OpTime, Reading, pairs, read_lines, rounded
 from hvnas.latency.remote.measurements import Statistic
 
@@ -195,7 +195,7 @@ def _average(lines: Sequence[str], path: Path) -> float:
         raise ValueError(f"{path}: {len(timings)} runs of the benchmark; save each in a file of its own")
     average = _float(timings[0])
     if not 0 < average <= LONGEST:
-        got = shown_number(timings[0])
+        got = shortened(timings[0], 40)
         raise ValueError(f"{path}: Inference (avg): must be > 0, got {got}; nothing was measured")
     return average
 
