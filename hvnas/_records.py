@@ -18,7 +18,6 @@ from types import NoneType
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from hvnas._csv import Advice, parse_csv
-from hvnas._files import MAX_BYTES, read_text, refusing
 from hvnas._names import shown
 from hvnas._numbers import LARGEST, number, shortened
 
@@ -186,7 +185,7 @@ def read_csv(
     *,
     optional: Sequence[str] | None = (),
     advice: Advice | None = None,
-    limit: int = MAX_BYTES,
+    limit: int = 8 * 2**20,
     growing: bool = False,
 ) -> Iterator[Row]:
     """The rows, one by one, of a CSV file of at most `limit` bytes.
@@ -196,6 +195,8 @@ def read_csv(
     may hold no rows. Cells come as `to_cell` was given them. Raises ValueError, one line, naming file, row
     and column.
     """
+    from hvnas._files import read_text, refusing  # late: a command that only prints must not pay for YAML
+
     with refusing(path):
         text = read_text(path, limit=limit)
         if growing:

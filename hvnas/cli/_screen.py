@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar
 
 import typer
 
-from hvnas._files import check_parent
 from hvnas._numbers import clean
 from hvnas._records import Column, Table, csv_of, csv_text, json_text
 from hvnas.cli._failure import Failure
@@ -240,6 +239,8 @@ def _show_logs() -> None:
 
 def check_output(path: Path) -> None:
     """End the command where no file can come to lie at `path`."""
+    from hvnas._files import check_parent
+
     if path.is_dir():
         raise Failure(f"{path}: is a folder; name a file")
     check_parent(path)

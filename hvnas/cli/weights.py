@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas._files import check_parent
 from hvnas.cli._screen import JsonOption, Screen, print_json
 
 app = typer.Typer(rich_markup_mode=None, help="Weights of other code bases for our networks.")
@@ -50,6 +49,7 @@ def run(
     Every tensor is checked against the network. If one is missing, left over or has another shape, nothing
     is written.
     """
+    from hvnas._files import check_parent
     from hvnas.arch import load_arch
     from hvnas.arch.edits import resized
     from hvnas.nn.foreign.checkpoint import import_weights

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +13,7 @@ from gain.contenders import FIXED, FOUND, RANDOM, Contender
 from gain.statistics import over_best, over_median
 from hvnas._files import write_atomic
 from hvnas._numbers import ms, points
-from hvnas._records import to_cell
+from hvnas._records import csv_line
 from hvnas.latency.plots import BAND, save_figure
 from hvnas.latency.scores import scores
 from hvnas.studies.rank import Array, Interval
@@ -74,23 +72,24 @@ class Comparison:
 
 def to_csv(found: Comparison) -> str:
     """A row for each network and seed that it was trained from."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    names = (
         "role name network data params macs budget_ms predicted_ms predicted_low predicted_high inside "
-        "measured_ms of_found seed top1".split()
+        "measured_ms of_found seed top1"
     )
+    lines = [csv_line(names.split())]
     for contender, took, row in zip(found.contenders, found.measured, found.top1, strict=True):
         program, estimate = contender.arch.lower(), contender.predicted
         for seed in np.flatnonzero(np.isfinite(row)).tolist():
-            writer.writerow(
-                [contender.role, to_cell(contender.name), contender.arch.hash, to_cell(found.data)]
-                + [program.params, program.macs, f"{found.budget_ms:g}"]
-                + [f"{value:.4f}" for value in (estimate.ms, estimate.low, estimate.high)]
-                + [estimate.inside, f"{took:.4f}", f"{contender.measured.ratio:.4f}"]
-                + [seed, f"{row[seed]:.3f}"]
+            lines.append(
+                csv_line(
+                    [contender.role, contender.name, contender.arch.hash, found.data]
+                    + [program.params, program.macs, f"{found.budget_ms:g}"]
+                    + [f"{value:.4f}" for value in (estimate.ms, estimate.low, estimate.high)]
+                    + [estimate.inside, f"{took:.4f}", f"{contender.measured.ratio:.4f}"]
+                    + [seed, f"{row[seed]:.3f}"]
+                )
             )
-    return text.getvalue()
+    return "".join(lines)
 
 
 def latency_lines(found: Comparison) -> tuple[str, str]:

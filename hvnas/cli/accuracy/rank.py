@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from hvnas._numbers import chance, points
 from hvnas._records import Column, Table, csv_of
 from hvnas.cli._request import answers
 from hvnas.cli._screen import Answer, Screen
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @answers

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas._files import check_parent
 from hvnas.cli import _group as options
 from hvnas.cli._screen import Screen, print_json
 
@@ -59,6 +58,7 @@ def run(
     Device, runtime, precision, threads and batch are taken from the file where it states them; the rest must
     be given, and must not contradict the file. OUT is written whole or not at all.
     """
+    from hvnas._files import check_parent
     from hvnas.latency.remote.importing import Given, import_files, load_format
     from hvnas.latency.remote.measurements import kind_of, write_measurements
 

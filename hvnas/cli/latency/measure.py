@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvnas._files import check_parent
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import JsonOption, Screen, print_json
 from hvnas.cli.latency.plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, blocks_for
@@ -60,6 +59,8 @@ def run(
 
 
 def _target(out: Path) -> Path:
+    from hvnas._files import check_parent
+
     path = out if out.suffix in (".yaml", ".yml") else out.with_name(out.name + ".yaml")
     check_parent(path)
     return path
