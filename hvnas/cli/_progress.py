@@ -15,25 +15,54 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-class Watcher:
-    """Shows a search's progress. A context: the bar is gone from the terminal's hands when it ends.
+class _Bar:
+    """How much of a job is done: a bar on a terminal, elsewhere a line at times. A context."""
 
-    `report` is where the range of reachable latencies goes, before the search starts.
-    """
-
-    def __init__(self, report: Screen) -> None:
-        self._report = report
+    def __init__(self, noun: str, *, with_time: bool = False) -> None:
+        self._noun, self._with_time = noun, with_time
         self._screen = Screen(errors=True)
         self._bar: Any = None
         self._task: Any = None
         self._last = self._started = time.monotonic()
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def _show(self, done: int, total: int | None, *, text: str, line: str) -> None:
+        """Move the bar, with `text` beside it, or print `line` where the last one is some seconds old."""
+        if self._screen.is_terminal:
+            self._move(done, total, clean(text))
+        elif time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            self._screen.line(line)
+
+    def _move(self, done: int, total: int | None, text: str) -> None:
+        if self._bar is None:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._bar = Progress(
+                TextColumn(self._noun),
+                BarColumn(),
+                MofNCompleteColumn(),
+                *([TimeElapsedColumn()] if self._with_time else []),
+                TextColumn("{task.fields[text]}", markup=False),
+                console=self._screen.console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self._noun, total=total, text="")
+        self._bar.update(self._task, completed=done, total=total, text=text)
+
+
+class Watcher(_Bar):
+    """Shows a search's progress; the range of reachable latencies goes to `report` before it starts."""
+
+    def __init__(self, report: Screen) -> None:
+        super().__init__("searching", with_time=True)
+        self._report = report
 
     def chosen(self, strategy: str, reason: str) -> None:
         """Say which strategy the search is left to, and why."""
@@ -44,27 +73,19 @@ class Watcher:
         self._report.remark(
             f"Latencies within reach: {numbers.ms(reach.min_ms)} to {numbers.ms(reach.max_ms)} ms"
         )
-        self._last = self._started = time.monotonic()
+        self._last = time.monotonic()
 
     def failed(self, row: object, reason: str) -> None:
         """Say it at once: a failure is not to be found in a log only."""
         self._screen.line(f"a network could not be evaluated: {reason}")
 
     def advanced(self, archive: Archive, *, evals: int) -> None:
-        """Move the bar, or print a line where the last one is some seconds old."""
+        """Show how many of `evals` networks are evaluated, and the best so far."""
         if is_quiet():
             return
-        if self._screen.is_terminal:
-            self._move(archive, evals)
-        elif time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            share = numbers.percent(archive.evaluated / evals)
-            self._screen.line(f"{archive.evaluated:,} of {evals:,} evaluated ({share}); {_best(archive)}")
-
-    def _move(self, archive: Archive, evals: int) -> None:
-        if self._bar is None:
-            self._bar, self._task = _start_bar(self._screen, evals)
-        self._bar.update(self._task, completed=archive.evaluated, best=_best(archive))
+        done, best = archive.evaluated, _best(archive)
+        share = numbers.percent(done / evals)
+        self._show(done, evals, text=best, line=f"{done:,} of {evals:,} evaluated ({share}); {best}")
 
 
 def _best(archive: Archive) -> str:
@@ -76,42 +97,17 @@ def _best(archive: Archive) -> str:
     return f"best so far {accuracy} at {numbers.ms(float(best.ms[0]))} ms"
 
 
-def _start_bar(screen: Screen, evals: int) -> tuple[Any, Any]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    bar = Progress(
-        TextColumn("searching"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[best]}", markup=False),
-        console=screen.console,
-    )
-    bar.start()
-    return bar, bar.add_task("search", total=evals, best="")
-
-
-class Steps:
-    """Progress of a job of `total` steps, with the time left. A context, as `Watcher`.
+class Steps(_Bar):
+    """Progress of a job of `total` steps, with the time left.
 
     `noun` is what is counted: ``models``. Steps that were done before the job began do not count as fast.
     A `total` that is known only later comes with `at`; another one begins another count.
     """
 
     def __init__(self, noun: str, total: int | None = None) -> None:
-        self._noun, self._total = noun, total
-        self._screen = Screen(errors=True)
-        self._bar: Any = None
-        self._task: Any = None
+        super().__init__(noun)
+        self._total = total
         self._first: int | None = None
-        self._started = self._last = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def at(self, done: int, doing: str, *, total: int | None = None) -> None:
         """`done` steps are done, and `doing` is next."""
@@ -123,32 +119,14 @@ class Steps:
         if self._first is None:
             self._first, self._started = done, now
         left = self._left(done, now)
-        if self._screen.is_terminal:
-            self._move(done, f"{left}  {doing}")
-        elif now - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = now
-            self._screen.line(f"{done} of {self._total} {self._noun}; {left}; next {doing}")
+        line = f"{done} of {self._total} {self._noun}; {left}; next {doing}"
+        self._show(done, self._total, text=f"{left}  {doing}", line=line)
 
     def _left(self, done: int, now: float) -> str:
         assert self._first is not None and self._total is not None
         if done == self._first:
             return "time left unknown"
         return f"{duration((now - self._started) / (done - self._first) * (self._total - done))} left"
-
-    def _move(self, done: int, text: str) -> None:
-        if self._bar is None:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-            self._bar = Progress(
-                TextColumn(self._noun),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}", markup=False),
-                console=self._screen.console,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(self._noun, total=self._total, text="")
-        self._bar.update(self._task, completed=done, total=self._total, text=clean(text))
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import JsonOption, Screen, print_json
-from hvnas.cli.latency.plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, blocks_for
+from hvnas.cli.latency.plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, planned
 
 if TYPE_CHECKING:
     from hvnas.latency.measure.table import Built
@@ -34,22 +34,11 @@ def run(
 
     Stopped at any time, the same command continues; what is measured by then can be loaded.
     """
-    from hvnas.latency.measure.backends import make_backend
-    from hvnas.latency.measure.plan import make_plan
     from hvnas.latency.measure.run import count_steps
     from hvnas.latency.measure.table import build_table
-    from hvnas.space import load_space
 
     path = _target(out)
-    timer = make_backend(backend, threads=threads)
-    plan = make_plan(
-        load_space(space),
-        ops=ops,
-        blocks=blocks_for(backend, blocks),
-        networks=networks,
-        seed=seed,
-        fuses_attention=timer.fuses_attention,
-    )
+    timer, plan = planned(space, backend, threads, ops=ops, blocks=blocks, networks=networks, seed=seed)
     with Steps("steps", count_steps(plan)) as steps:
         built = build_table(plan, timer, path, bound=noise, on_step=steps.at)
     if as_json:

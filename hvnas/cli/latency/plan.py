@@ -12,6 +12,7 @@ from hvnas.cli._request import answers
 from hvnas.cli._screen import Answer, Screen
 
 if TYPE_CHECKING:
+    from hvnas.latency.measure.backends import Backend
     from hvnas.latency.measure.plan import Plan
     from hvnas.latency.measure.run import Seconds
 
@@ -48,26 +49,37 @@ def run(
     The keys of a space are the distinct ops and blocks of its members. If there are more keys than to be
     measured, those that cover the others are chosen.
     """
-    from hvnas.latency.measure.backends import make_backend
-    from hvnas.latency.measure.plan import make_plan
     from hvnas.latency.measure.run import estimate
-    from hvnas.space import load_space
 
-    timer = make_backend(backend, threads=threads)
-    made = make_plan(
-        load_space(space),
-        ops=ops,
-        blocks=blocks_for(backend, blocks),
-        networks=networks,
-        seed=seed,
-        fuses_attention=timer.fuses_attention,
-    )
+    timer, made = planned(space, backend, threads, ops=ops, blocks=blocks, networks=networks, seed=seed)
     seconds = estimate(made, timer) if probe else None
     return Answer(
         text=lambda screen: _print(screen, made, seconds),
         data=lambda: _facts(made, seconds),
         csv=lambda: csv_of(_columns(made), list(made.distinct_by_group)),
     )
+
+
+def planned(
+    space: str, backend: str, threads: int, *, ops: int, blocks: int | None, networks: int, seed: int
+) -> tuple[Backend, Plan]:
+    """What runs the networks, and what of a space it measures."""
+    from hvnas.latency.measure.backends import make_backend
+    from hvnas.latency.measure.plan import make_plan
+    from hvnas.space import load_space
+
+    timer = make_backend(backend, threads=threads)
+    # Each block must be exported twice for ONNX Runtime, which takes longer than all else.
+    usual = 0 if backend == "onnxruntime" else 60
+    plan = make_plan(
+        load_space(space),
+        ops=ops,
+        blocks=usual if blocks is None else blocks,
+        networks=networks,
+        seed=seed,
+        fuses_attention=timer.fuses_attention,
+    )
+    return timer, plan
 
 
 def _columns(plan: Plan) -> tuple[Column[str], ...]:
@@ -108,10 +120,3 @@ def _print(screen: Screen, plan: Plan, seconds: Seconds | None) -> None:
     )
     if seconds is not None:
         screen.line(f"Time: about {duration(seconds.total)}, by a sample measured here just now.")
-
-
-def blocks_for(backend: str, asked: int | None) -> int:
-    """Blocks to measure; each must be exported twice for ONNX Runtime, which takes longer than all else."""
-    if asked is not None:
-        return asked
-    return 0 if backend == "onnxruntime" else 60
