@@ -179,13 +179,8 @@ def _flat_latency(result: PartResult, row: Row) -> dict[str, object]:
         m = row.measured
         return {"device": "this host", "ms": m.ms, "spread": m.spread, "memory": m.memory}
     assert row.latency is not None and result.device is not None
-    flat: dict[str, object] = {
-        "device": result.device.name,
-        "ms": row.latency.ms,
-        "low": row.latency.low,
-        "high": row.latency.high,
-        "inside": row.latency.inside,
-    }
+    flat: dict[str, object] = {"device": result.device.name, **row.latency.to_json()}
+    del flat["reasons"]
     return flat | {f"ms {name}": value for name, value in breakdown(result, row).items()}
 
 
