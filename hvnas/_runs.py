@@ -68,9 +68,11 @@ class RunFolder(Generic[C]):
 
     def refuse_if_taken(self) -> None:
         """Raise ValueError where the folder holds anything but the beginnings of a run that never began."""
+        # Looked at first: another process may claim the folder between the two looks.
+        is_foreign = self.path.exists() and not (self.path.is_dir() and self._is_bare())
         if self.holds_run:
             raise ValueError(f"{self.path}: {self.kind.taken}")
-        if self.path.exists() and not (self.path.is_dir() and self._is_bare()):
+        if is_foreign:
             raise ValueError(f"{self.path}: {self.kind.foreign}")
 
     def _is_bare(self) -> bool:
