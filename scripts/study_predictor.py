@@ -40,7 +40,7 @@ Curves = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(AccuracyEstimator):
     """`inner` as an estimator that takes whole networks only."""
 
     inner: AccuracyEstimator
@@ -48,7 +48,7 @@ class Whole:
     @property
     def unit(self) -> str:
         """That of `inner`."""
-        return str(getattr(self.inner, "unit", "points"))
+        return self.inner.unit
 
     def estimate(self, archs: Sequence[Arch], *, recipe: str, scenario: str) -> Estimate:
         """What `inner` says."""

@@ -15,10 +15,10 @@ AZ-NAS (2403.19232, section 3) sums logarithms of ranks instead, which punishes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,8 +29,6 @@ from hvnas.accuracy.estimator import (
     ColumnEstimator,
     ImageSize,
     ScoreEstimate,
-    image_size_of,
-    read_classes_of,
 )
 from hvnas.accuracy.loading import load_estimator
 from hvnas.accuracy.ranks import RankScale, mean_rank
@@ -39,7 +37,7 @@ from hvnas.ops import Column, Program
 
 
 @dataclass(frozen=True)
-class RankMean:
+class RankMean(AccuracyEstimator):
     """Ranks networks by the mean of the ranks that `parts` give them."""
 
     unit: ClassVar[str] = SCORE
@@ -54,6 +52,15 @@ class RankMean:
         Raises ValueError where two differ.
         """
         return _common_size(self.name, self.parts)
+
+    @property
+    def relative(self) -> bool:
+        """Always: a rank is one among the networks of a call."""
+        return True
+
+    def label(self) -> str:
+        """Return the names of its parts, joined by ``+``."""
+        return self.name
 
     @classmethod
     def of(cls, name: str) -> RankMean:
@@ -92,15 +99,16 @@ class RankMean:
             raise ValueError(
                 f"estimator: {self.name}: there are no references; give 64 networks of the space"
             )
-        reads_columns = all(isinstance(part, ColumnEstimator) for part in self.parts)
+        readers = tuple(part for part in self.parts if isinstance(part, ColumnEstimator))
         # Columns are those of one network: parts that read it with different heads are given it whole.
-        heads = {read_classes_of(part) or arch.head.out for part in self.parts for arch in references}
-        kind = ReferencedColumnRanks if reads_columns and len(heads) == 1 else ReferencedRanks
-        return kind(self.name, self.parts, tuple(references))
+        heads = {reader.read_classes or arch.head.out for reader in readers for arch in references}
+        if len(readers) == len(self.parts) and len(heads) == 1:
+            return ReferencedColumnRanks(self.name, self.parts, tuple(references), readers)
+        return ReferencedRanks(self.name, self.parts, tuple(references))
 
 
 @dataclass(frozen=True)
-class ReferencedRanks:
+class ReferencedRanks(AccuracyEstimator):
     """Scores networks by the mean of their positions among `references`, one position per part.
 
     The score grows with every part's value, also beyond the references (`hvnas.accuracy.ranks.RankScale`);
@@ -124,6 +132,10 @@ class ReferencedRanks:
         """
         return _common_size(self.name, self.parts)
 
+    def label(self) -> str:
+        """Return the names of its parts, joined by ``+``."""
+        return self.name
+
     def estimate(
         self,
         archs_or_programs: Sequence[Arch | Program],
@@ -133,17 +145,12 @@ class ReferencedRanks:
     ) -> ScoreEstimate:
         """The score of each network. Raises ValueError as the parts do."""
         networks = list(archs_or_programs)
+        scores = [part.estimate(networks, recipe=recipe, scenario=scenario).mean for part in self.parts]
+        return self._combined(scores, recipe, scenario)
 
-        def score(part: AccuracyEstimator) -> Array:
-            return part.estimate(networks, recipe=recipe, scenario=scenario).mean
-
-        return self._combined(score, recipe, scenario)
-
-    def _combined(
-        self, score: Callable[[AccuracyEstimator], Array], recipe: str, scenario: str
-    ) -> ScoreEstimate:
+    def _combined(self, scores: Sequence[Array], recipe: str, scenario: str) -> ScoreEstimate:
         scales = self._scales_of(recipe, scenario)
-        positions = [scale(score(part)) for scale, part in zip(scales, self.parts, strict=True)]
+        positions = [scale(score) for scale, score in zip(scales, scores, strict=True)]
         return ScoreEstimate.of(np.mean(positions, axis=0))
 
     def _scales_of(self, recipe: str, scenario: str) -> tuple[RankScale, ...]:
@@ -156,22 +163,21 @@ class ReferencedRanks:
 
 
 @dataclass(frozen=True)
-class ReferencedColumnRanks(ReferencedRanks):
+class ReferencedColumnRanks(ReferencedRanks, ColumnEstimator):
     """`ReferencedRanks` of parts that all read columns: serves whole populations."""
+
+    readers: tuple[ColumnEstimator, ...]  # `parts`
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """Every part's columns, once each."""
-        return tuple(dict.fromkeys(column for part in self._readers for column in part.columns))
+        return tuple(dict.fromkeys(column for part in self.readers for column in part.columns))
 
     @property
     def read_classes(self) -> int:
         """The classes of the head that all parts read networks with: that of the references."""
-        return next(filter(None, map(read_classes_of, self.parts)), self.references[0].head.out)
-
-    @cached_property
-    def _readers(self) -> tuple[ColumnEstimator, ...]:
-        return cast("tuple[ColumnEstimator, ...]", self.parts)
+        stated = (part.read_classes for part in self.readers)
+        return next(filter(None, stated), self.references[0].head.out)
 
     def estimate_columns(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
@@ -179,16 +185,17 @@ class ReferencedColumnRanks(ReferencedRanks):
         """The score of each network from column values ``[n, len(columns)]``."""
         place = {column: i for i, column in enumerate(self.columns)}
 
-        def score(part: AccuracyEstimator) -> Array:
-            assert isinstance(part, ColumnEstimator)
-            own = values[:, [place[column] for column in part.columns]]
-            return part.estimate_columns(own, recipe=recipe, scenario=scenario).mean
-
-        return self._combined(score, recipe, scenario)
+        scores = [
+            part.estimate_columns(
+                values[:, [place[column] for column in part.columns]], recipe=recipe, scenario=scenario
+            ).mean
+            for part in self.readers
+        ]
+        return self._combined(scores, recipe, scenario)
 
 
 def _common_size(name: str, parts: Sequence[AccuracyEstimator]) -> ImageSize | None:
-    sizes = dict.fromkeys(size for part in parts if (size := image_size_of(part)) is not None)
+    sizes = dict.fromkeys(size for part in parts if (size := part.image_size) is not None)
     if len(sizes) > 1:
         raise ValueError(
             f"estimator: {name}: its parts score networks at {' and at '.join(map(str, sizes))}; "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,17 +70,6 @@ class ScoreEstimate(Estimate):
         return int(np.isneginf(self.mean).sum())
 
 
-@runtime_checkable
-class AccuracyEstimator(Protocol):
-    """Estimates top-1 of networks under a stated recipe and scenario."""
-
-    def estimate(
-        self, archs_or_programs: Sequence[Arch | Program], *, recipe: str = ..., scenario: str = ...
-    ) -> Estimate:
-        """One estimate per network, in order."""
-        ...
-
-
 class ImageSize(NamedTuple):
     """The size of the images, in pixels a side, and the number of classes that networks are put to.
 
@@ -95,48 +84,204 @@ class ImageSize(NamedTuple):
         return ", ".join(text for value, text in said if value is not None)
 
 
-@runtime_checkable
-class SizedEstimator(Protocol):
-    """An estimator that puts every network to the size and the classes of its own images."""
+class AccuracyEstimator:
+    """Estimates top-1 of networks under a stated recipe and scenario.
+
+    An estimator of your own derives from this and has an `estimate`; everything else has a default.
+    """
+
+    @property
+    def unit(self) -> str:
+        """``points`` of top-1, or ``score`` where `estimate` only ranks networks."""
+        return POINTS
+
+    @property
+    def meaning(self) -> str:
+        """What its top-1 is that of, in a line; empty for training on the data of a scenario by a recipe."""
+        return ""
 
     @property
     def image_size(self) -> ImageSize | None:
-        """That size; None where networks are scored as they are."""
-        ...
-
-
-def image_size_of(estimator: object) -> ImageSize | None:
-    """The size that `estimator` puts networks to, None where it takes them as they are."""
-    return estimator.image_size if isinstance(estimator, SizedEstimator) else None
-
-
-@runtime_checkable
-class HeadedEstimator(Protocol):
-    """An estimator whose evidence is of heads of one size: it reads every network with such a head."""
+        """The size that it puts every network to; None where networks are scored as they are."""
+        return None
 
     @property
-    def read_classes(self) -> int | None:
-        """The number of classes of that head; None where networks are read as they are."""
-        ...
+    def relative(self) -> bool:
+        """Whether scores compare only within one call; see `against`."""
+        return False
+
+    def label(self) -> str:
+        """Return its name in messages and in studies that several searches share."""
+        return type(self).__name__
+
+    def check(self) -> None:
+        """Raise ValueError where it cannot estimate anything; called before anything is written."""
+
+    def against(self, references: Sequence[Arch]) -> AccuracyEstimator:
+        """Return an estimator whose scores compare between calls, by comparing with `references`."""
+        return self
+
+    def assumptions(self, archs: Sequence[Arch]) -> tuple[str, ...]:
+        """Return a sentence for each thing that it takes for granted about `archs`."""
+        return ()
+
+    def overall_error(self) -> Mapping[str, Any]:
+        """Return `n`, `mae` in points and `tau` on families that it has not seen; nothing where not known."""
+        return {}
+
+    def estimate(
+        self,
+        archs_or_programs: Sequence[Arch | Program],
+        *,
+        recipe: str = "modern300",
+        scenario: str = "imagenet1k",
+    ) -> Estimate:
+        """Return one estimate per network, in order. Raises ValueError for a network that it cannot take."""
+        raise NotImplementedError
 
 
-def read_classes_of(estimator: object) -> int | None:
-    """The classes of the head with which `estimator` reads every network, None where it is each one's own."""
-    return estimator.read_classes if isinstance(estimator, HeadedEstimator) else None
+class ColumnEstimator(AccuracyEstimator):
+    """An estimator that needs numbers of the Program only, and so serves whole populations at once.
 
-
-@runtime_checkable
-class ColumnEstimator(AccuracyEstimator, Protocol):
-    """An estimator that needs numbers of the Program only, and so serves whole populations at once."""
+    One of your own derives from this, and has `columns` and `estimate_columns`.
+    """
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """What it reads, in the order that `estimate_columns` takes it."""
-        ...
+        """What it reads of a plain Program, in the order that `estimate_columns` takes it."""
+        raise NotImplementedError
 
-    def estimate_columns(self, values: Array, *, recipe: str = ..., scenario: str = ...) -> Estimate:
-        """Estimates from column values ``[n, len(columns)]``."""
-        ...
+    @property
+    def read_classes(self) -> int | None:
+        """The classes of the head with which it reads every network; None: each network's own."""
+        return None
+
+    def estimate_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate:
+        """Return estimates from column values ``[n, len(columns)]``."""
+        raise NotImplementedError
+
+    def joint_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> tuple[Array, Array]:
+        """Return means ``[n]`` and their covariance ``[n, n]``; errors are independent by default."""
+        found = self.estimate_columns(values, recipe=recipe, scenario=scenario)
+        return found.mean, np.diag(np.square(found.sd))
+
+    def estimate(
+        self,
+        archs_or_programs: Sequence[Arch | Program],
+        *,
+        recipe: str = "modern300",
+        scenario: str = "imagenet1k",
+    ) -> Estimate:
+        """Return one estimate per network. Raises ValueError as `estimate_columns`.
+
+        An Arch is read with a head of `read_classes`; a Program is read as it is.
+        """
+        networks: Sequence[Arch | Program] = archs_or_programs
+        if (classes := self.read_classes) is not None:
+            networks = [each.with_(classes=classes) if isinstance(each, Arch) else each for each in networks]
+        return self.estimate_columns(values_of(self.columns, networks), recipe=recipe, scenario=scenario)
+
+
+def as_estimator(thing: object) -> AccuracyEstimator:
+    """Return `thing`, or what makes an estimator of it where it derives from none but has an `estimate`.
+
+    Raises ValueError where it has neither `estimate` nor `columns` and `estimate_columns`.
+    """
+    if isinstance(thing, AccuracyEstimator):
+        return thing
+    if hasattr(thing, "columns") and hasattr(thing, "estimate_columns"):
+        return _AdaptedColumns(thing)
+    if hasattr(thing, "estimate"):
+        return _Adapted(thing)
+    raise ValueError(
+        f"estimator: {type(thing).__name__} has no estimate(); "
+        "derive it from hvnas.accuracy.AccuracyEstimator"
+    )
+
+
+@dataclass(frozen=True)
+class _Adapted(AccuracyEstimator):
+    """An object that estimates, with the defaults of what it does not have."""
+
+    inner: Any
+
+    @property
+    def unit(self) -> str:
+        return str(getattr(self.inner, "unit", super().unit))
+
+    @property
+    def meaning(self) -> str:
+        return str(getattr(self.inner, "meaning", None) or super().meaning)
+
+    @property
+    def image_size(self) -> ImageSize | None:
+        size = getattr(self.inner, "image_size", None)
+        return None if size is None else ImageSize(*size)
+
+    def label(self) -> str:
+        return str(getattr(self.inner, "name", None) or type(self.inner).__name__)
+
+    def check(self) -> None:
+        getattr(self.inner, "check", super().check)()
+
+    def assumptions(self, archs: Sequence[Arch]) -> tuple[str, ...]:
+        return tuple(getattr(self.inner, "assumptions", super().assumptions)(archs))
+
+    def overall_error(self) -> Mapping[str, Any]:
+        report = getattr(self.inner, "error", None)
+        overall = report.get("overall") if isinstance(report, Mapping) else None
+        return overall if isinstance(overall, Mapping) else {}
+
+    def estimate(
+        self,
+        archs_or_programs: Sequence[Arch | Program],
+        *,
+        recipe: str = "modern300",
+        scenario: str = "imagenet1k",
+    ) -> Estimate:
+        return _estimate_of(self.inner.estimate(archs_or_programs, recipe=recipe, scenario=scenario))
+
+
+@dataclass(frozen=True)
+class _AdaptedColumns(_Adapted, ColumnEstimator):
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return tuple(self.inner.columns)
+
+    @property
+    def read_classes(self) -> int | None:
+        return getattr(self.inner, "read_classes", None)
+
+    def estimate_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate:
+        return _estimate_of(self.inner.estimate_columns(values, recipe=recipe, scenario=scenario))
+
+    def joint_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> tuple[Array, Array]:
+        joint = getattr(self.inner, "joint_columns", super().joint_columns)
+        mean, covariance = joint(values, recipe=recipe, scenario=scenario)
+        return mean, covariance
+
+    def estimate(
+        self,
+        archs_or_programs: Sequence[Arch | Program],
+        *,
+        recipe: str = "modern300",
+        scenario: str = "imagenet1k",
+    ) -> Estimate:
+        if hasattr(self.inner, "estimate"):
+            return super().estimate(archs_or_programs, recipe=recipe, scenario=scenario)
+        return ColumnEstimator.estimate(self, archs_or_programs, recipe=recipe, scenario=scenario)
+
+
+def _estimate_of(found: Any) -> Estimate:
+    return found if isinstance(found, Estimate) else Estimate(found.mean, found.sd)
 
 
 def check_scenario(scenario: str) -> None:
@@ -157,7 +302,7 @@ def read_options(text: str, kind: type[T], *, family: str, **given: Any) -> T:
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
         if not equals:
-            raise ValueError(f"{family}: {part!r} is no option; write name=value, separated by commas")
+            raise ValueError(f"{family}: {part!r} is not an option; write name=value, separated by commas")
         values[name.strip()] = value.strip()
     names = (field.name for field in fields(kind) if field.name not in given)  # type: ignore[arg-type]
     refuse_unknown(values, names, "", f"{family}:{text}")
@@ -165,20 +310,6 @@ def read_options(text: str, kind: type[T], *, family: str, **given: Any) -> T:
         return validated(kind, values | given, strict=False)
     except WrongField as wrong:
         raise ValueError(f"{family}: {wrong}" if wrong.place else wrong.said) from None
-
-
-@runtime_checkable
-class Assuming(Protocol):
-    """An estimator that says what it takes for granted."""
-
-    def assumptions(self, archs: Sequence[Arch]) -> tuple[str, ...]:
-        """One sentence for each assumption about `archs`."""
-        ...
-
-
-def assumed_by(estimator: object, archs: Sequence[Arch]) -> tuple[str, ...]:
-    """What `estimator` takes for granted about `archs`; nothing where it does not speak of that."""
-    return estimator.assumptions(archs) if isinstance(estimator, Assuming) else ()
 
 
 def assumptions(
@@ -206,11 +337,10 @@ def assumptions(
     )
 
 
-def estimator_error(estimator: Any) -> str:
+def estimator_error(estimator: AccuracyEstimator) -> str:
     """One line: how far the estimator is off on families that it has not seen."""
-    report = getattr(estimator, "error", None)
-    overall = report.get("overall") if isinstance(report, Mapping) else None
-    if not isinstance(overall, Mapping):
+    overall = estimator.overall_error()
+    if not overall:
         return "The estimator of top-1 states no error."
     mae, tau = (numbers.optional(overall.get(key), digits=2) for key in ("mae", "tau"))
     return (

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hvnas._registry import Late, Registry
-from hvnas.accuracy.estimator import AccuracyEstimator
+from hvnas.accuracy.estimator import AccuracyEstimator, as_estimator
 from hvnas.accuracy.proxies.registry import COUNTED, PROBED
 
-Factory = Callable[[], AccuracyEstimator]
-Family = Callable[[str], AccuracyEstimator]
+# What they make is taken as `as_estimator` takes it.
+Factory = Callable[[], object]
+Family = Callable[[str], object]
 
 
 class Located(NamedTuple):
@@ -104,6 +105,10 @@ def load_estimator(name: str = "surrogate") -> AccuracyEstimator:
 
 @cache
 def _made(name: str) -> AccuracyEstimator:
+    return as_estimator(_new(name))
+
+
+def _new(name: str) -> object:
     if _AND in name:
         return _COMBINED(name)
     if name.endswith(_OWN):

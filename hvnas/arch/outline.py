@@ -51,15 +51,15 @@ def part_of(label: str) -> str:
 
 def sampled(block: Block) -> str:
     """A stem or downsample with its kernels and strides: ``conv_stem 3×3/2 3×3/2``."""
-    kernels = getattr(block, "kernels", None) or (getattr(block, "kernel", None),)
-    strides = getattr(block, "strides", None) or (getattr(block, "stride", None),)
+    kernels = block.get("kernels") or (block.get("kernel"),)
+    strides = block.get("strides") or (block.get("stride"),)
     steps = [f"{k}×{k}/{s}" for k, s in zip(kernels, strides, strict=False) if k and s]
     return " ".join([block.type, *steps])
 
 
 def expansions(run: Run) -> tuple[float, ...]:
     """Of a run's blocks, in order where they differ, once where they do not; empty where they have none."""
-    values = dict(run.vary).get("expand") or (getattr(run.block, "expand", None),)
+    values = dict(run.vary).get("expand") or (run.block.get("expand"),)
     distinct = dict.fromkeys(values)
     shown = values if len(distinct) > 1 else tuple(distinct)
     return tuple(value for value in shown if value is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
@@ -33,6 +34,17 @@ class Block:
                 _check_each(shown, value, least, most)
             elif not isinstance(value, (str, bool)) and not least <= value <= most:
                 raise ValueError(out_of_limits(shown, value, least, most))
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """Return the value of a field that some blocks have; `default` where this one has none."""
+        return vars(self).get(field, default)
+
+    @property
+    def own_stride(self) -> int | None:
+        """By how much its `stride` or `strides` shrink the map; None for a block without such a field."""
+        strides = self.get("strides")
+        stride: int | None = self.get("stride") if strides is None else math.prod(strides)
+        return stride
 
     @property
     def two_branch(self) -> bool:

@@ -66,27 +66,27 @@ def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], t
         "name",
     )
 
-    def cells(found: Found) -> tuple[object, ...]:
+    def cells(network: Found) -> tuple[object, ...]:
         return (
-            numbers.ms(found.latency_ms),
-            numbers.interval(found.latency_low, found.latency_high),
-            numbers.chance(found.p_within_budget),
-            *(numbers.ms(found.more[f"latency_ms@{name}"]) for name in others),
-            _accuracy(found),
-            numbers.millions(found.params),
-            numbers.billions(found.macs),
-            *(f"{found.more[name] / _SIZES[name][1]:.2f}" for name in problem.sizes),
-            found.name,
+            numbers.ms(network.latency_ms),
+            numbers.interval(network.latency_low, network.latency_high),
+            numbers.chance(network.p_within_budget),
+            *(numbers.ms(network.more[f"latency_ms@{name}"]) for name in others),
+            _accuracy(network),
+            numbers.millions(network.params),
+            numbers.billions(network.macs),
+            *(f"{network.more[name] / _SIZES[name][1]:.2f}" for name in problem.sizes),
+            network.name,
         )
 
     return names, cells
 
 
-def _accuracy(found: Found) -> str | None:
+def _accuracy(network: Found) -> str | None:
     """Top-1 with its standard deviation, or the score; None where neither was estimated."""
-    if not math.isfinite(found.top1):
+    if not math.isfinite(network.top1):
         return None
-    return f"{found.top1:.4g}" if found.unit == "score" else numbers.points(found.top1, found.top1_sd)
+    return f"{network.top1:.4g}" if network.unit == "score" else numbers.points(network.top1, network.top1_sd)
 
 
 def _trained(problem: Problem) -> str:
@@ -95,13 +95,10 @@ def _trained(problem: Problem) -> str:
 
     if problem.unit == "score":
         return "a score that ranks networks and says nothing of top-1"
-    meaning = getattr(problem.estimator, "meaning", None)
-    return str(meaning) if meaning else f"trained as {load_recipe(problem.recipe)}"
+    return problem.estimator.meaning or f"trained as {load_recipe(problem.recipe)}"
 
 
 def _print_best(screen: Screen, result: SearchResult) -> None:
-    from hvnas.accuracy.estimator import assumed_by
-
     best, problem = result.best, result.problem
     interval = numbers.interval(best.latency_low, best.latency_high)
     gate = "inside" if best.inside else "outside"
@@ -113,7 +110,7 @@ def _print_best(screen: Screen, result: SearchResult) -> None:
             *(("latency", _latency_on(best, device.name)) for device in problem.others),
             ("gate", f"{gate} what {problem.device.name} is good for"),
             ("score" if problem.unit == "score" else "top-1", f"{_accuracy(best)}, {_trained(problem)}"),
-            ("assumed", "; ".join(assumed_by(problem.estimator, [best.arch])) or None),
+            ("assumed", "; ".join(problem.estimator.assumptions([best.arch])) or None),
             ("params", f"{best.params:,}"),
             ("MACs", f"{best.macs:,}"),
             *((_SIZES[name][0], f"{best.more[name] / _SIZES[name][1]:.2f}") for name in problem.sizes),
@@ -124,8 +121,8 @@ def _print_best(screen: Screen, result: SearchResult) -> None:
     print_layout(screen, best.arch)
 
 
-def _latency_on(found: Found, device: str) -> str:
-    ms, low, high = (found.more[f"latency_{what}@{device}"] for what in ("ms", "low", "high"))
+def _latency_on(network: Found, device: str) -> str:
+    ms, low, high = (network.more[f"latency_{what}@{device}"] for what in ("ms", "low", "high"))
     return f"{numbers.ms(ms)} ms on {device} (5–95 %: {numbers.interval(low, high)} ms)"
 
 
@@ -140,12 +137,12 @@ def _print_nearest(screen: Screen, nearest: Sequence[Nearest], problem: Problem)
     )
 
 
-def _published(found: Found) -> Mapping[str, Any]:
+def _published(network: Found) -> Mapping[str, Any]:
     """What the paper says of a fixed point, which holds at its own resolution and classes only."""
     from hvnas.arch import list_models, load_arch
 
-    model = load_arch(found.name) if found.name in list_models() else None
-    return (model.published or {}) if model == found.arch else {}
+    model = load_arch(network.name) if network.name in list_models() else None
+    return (model.published or {}) if model == network.arch else {}
 
 
 def _nearest_cells(near: Nearest) -> tuple[object, ...]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hvnas.arch import Arch
     from hvnas.latency import Device
 
+EXAMPLE = "hvnas show efficientformer_l1 --device iphone12"
+
 _BEST = "best.yaml"
 
 
@@ -78,7 +80,6 @@ def _found_recipe(arch: Arch) -> str | None:
 
 def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
     from hvnas.accuracy import load_estimator
-    from hvnas.accuracy.estimator import assumed_by
     from hvnas.arch import block_to_dict
 
     program = arch.lower()
@@ -97,7 +98,7 @@ def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
         "top1": float(estimate.mean[0]),
         "top1_sd": float(estimate.sd[0]),
         "recipe": recipe,
-        "assumed": list(assumed_by(estimator, [arch])),
+        "assumed": list(estimator.assumptions([arch])),
         "published": _published(arch),
         "found": None if arch.found is None else dict(arch.found),
     }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hvnas.arch import Arch
 from hvnas.nn import Network, build
+from hvnas.nn.features import FeatureNetwork
 from hvnas.nn.folding import deploy as deployed
 
 Shape = tuple[int, ...]
@@ -118,12 +119,17 @@ def _named(results: list[Tensor], module: nn.Module) -> dict[str, Tensor]:
     return {f"output_{i}": tensor for i, tensor in enumerate(results)}
 
 
+def arch_of(module: nn.Module) -> Arch | None:
+    """Return the architecture of a network or of its part without the head; None for another module."""
+    return module.arch if isinstance(module, (Network, FeatureNetwork)) else None
+
+
 def _facts(module: nn.Module, shapes: Mapping[str, Shape]) -> dict[str, str]:
     from hvnas._version import __version__
 
     facts = {"hvnas.version": __version__}
-    arch = getattr(module, "arch", None)
-    if not isinstance(arch, Arch):
+    arch = arch_of(module)
+    if arch is None:
         shown = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
         return facts | {"hvnas.module": type(module).__name__, "hvnas.inputs": shown}
     return facts | {

@@ -36,5 +36,5 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return tensors
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ValueError(
-            f"{path}: not a whole safetensors file ({type(error).__name__}); export it again"
+            f"{path}: not a complete safetensors file ({type(error).__name__}); export it again"
         ) from None

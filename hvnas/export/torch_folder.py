@@ -20,6 +20,7 @@ from hvnas.export.graph import (
     Graph,
     Images,
     Shape,
+    arch_of,
     largest_error,
     make_graph,
     refuse_error,
@@ -93,8 +94,7 @@ def export_torch(
     text = _source(graph)
     with writing(path) as part:
         part.mkdir()
-        arch = getattr(graph.module, "arch", None)
-        if isinstance(arch, Arch):
+        if (arch := arch_of(graph.module)) is not None:
             save_arch(arch, part / CONFIG)
         save_weights(graph.module.state_dict(), part / WEIGHTS, metadata=graph.facts)
         (part / SOURCE).write_text(text, encoding="utf-8")
@@ -127,9 +127,9 @@ def _source(graph: Graph) -> str:
 
 
 def _constants(graph: Graph) -> dict[str, Any]:
-    arch, images = getattr(graph.module, "arch", None), graph.images
+    arch, images = arch_of(graph.module), graph.images
     constants: dict[str, Any] = {}
-    if isinstance(arch, Arch):
+    if arch is not None:
         constants |= {"NAME": clean(arch.name), "RESOLUTION": arch.resolution, "CLASSES": arch.head.out}
     if images is not None:
         names = tuple(map(clean, images.class_names))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,87 @@ class LatencyArrays:
     excluded_by: Mapping[str, NDArray[np.bool_]]
 
 
+class LatencyDevice:
+    """Says how long networks take: all that a search asks of a device.
+
+    A device of your own derives from this and has a `name`, a `hash` that changes with its numbers,
+    `columns` and `latency_columns`; the rest has defaults. `info`, `report` and `rows` say how its
+    latencies were obtained, how far off they are, and what was measured.
+    """
+
+    name: str
+    hash: str
+    info: DeviceInfo | None = None
+    report: Mapping[str, Any] = MappingProxyType({})
+    rows: tuple[Measurement, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that `latency_columns` reads."""
+        raise NotImplementedError
+
+    def latency_columns(self, values: NDArray[np.float64]) -> LatencyArrays:
+        """Return the latency of n networks from their column values ``[n, columns]``."""
+        raise NotImplementedError
+
+    def p_within(
+        self, ms: ArrayLike, budget: float, *, inside: bool | NDArray[np.bool_] = True
+    ) -> NDArray[np.float64]:
+        """Return the chance that each network predicted to take `ms` keeps `budget` milliseconds.
+
+        Without an error that is known: 1 within the budget, else 0.
+        """
+        return (np.asarray(ms) <= budget).astype(np.float64)
+
+    def default_margin(self, budget: float | None = None) -> float:
+        """Return the share of the latency to keep in reserve; without an error that is known, 0."""
+        return 0.0
+
+
+class _Adapted(LatencyDevice):
+    """An object that gives latencies, with the defaults of what it does not have."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.name, self.hash = inner, inner.name, inner.hash
+        self.info = getattr(inner, "info", None)
+        self.report = getattr(inner, "report", self.report)
+        self.rows = tuple(getattr(inner, "rows", self.rows))
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return tuple(self.inner.columns)
+
+    def latency_columns(self, values: NDArray[np.float64]) -> LatencyArrays:
+        arrays: LatencyArrays = self.inner.latency_columns(values)
+        return arrays
+
+    def p_within(
+        self, ms: ArrayLike, budget: float, *, inside: bool | NDArray[np.bool_] = True
+    ) -> NDArray[np.float64]:
+        chance = getattr(self.inner, "p_within", super().p_within)
+        return np.asarray(chance(ms, budget, inside=inside), dtype=np.float64)
+
+    def default_margin(self, budget: float | None = None) -> float:
+        return float(getattr(self.inner, "default_margin", super().default_margin)(budget))
+
+
+def as_device(thing: object) -> LatencyDevice:
+    """Return `thing`, or what makes a device of it where it derives from none but gives latencies.
+
+    Raises ValueError naming what it lacks.
+    """
+    if isinstance(thing, LatencyDevice):
+        return thing
+    for name in ("name", "hash", "columns", "latency_columns"):
+        if not hasattr(thing, name):
+            raise ValueError(
+                f"device: {type(thing).__name__} has no {name}; derive it from hvnas.latency.LatencyDevice"
+            )
+    return _Adapted(thing)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Device:
+class Device(LatencyDevice):
     """A named device: a latency model, its gate, its errors, and the measurements behind them.
 
     `inside_error` is the error of networks in the gate, `outside_error` that of the others. `hash`
@@ -96,13 +176,16 @@ class Device:
 
     name: str
     hash: str
-    info: DeviceInfo
+    info: DeviceInfo = field()  # which has no default here
     model: LatencyModel
     rules: tuple[Rule, ...]
     inside_error: StudentT
     outside_error: StudentT
     report: Mapping[str, Any] = field(default_factory=dict)
     rows: tuple[Measurement, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "report", _renamed(self.report))
 
     def __repr__(self) -> str:
         return f"Device({self.name!r}, {self.info.method}, hash {self.hash})"
@@ -186,6 +269,19 @@ class Device:
         ms = [value for _, _, value in parts]
         stages = grouped([stage_of(label) for label, _, _ in parts], ms)
         return Breakdown(fixed, stages, grouped([op.kind for _, op, _ in parts], ms))
+
+
+# What files called the errors over all networks, inside and outside the gate.
+_FORMER = {"without_gate": "all_networks", "mape_without_gate": "mape_all_networks"}
+
+
+def _renamed(report: Any) -> Any:
+    """A report with its former keys under their names of now."""
+    if isinstance(report, list):
+        return [_renamed(value) for value in report]
+    if not isinstance(report, Mapping):
+        return report
+    return {_FORMER.get(key, key): _renamed(value) for key, value in report.items()}
 
 
 def _check_budget(budget: float) -> None:

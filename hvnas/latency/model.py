@@ -44,7 +44,7 @@ class Term:
 
     def __post_init__(self) -> None:
         if column(self.column).reducer != "sum":
-            raise ValueError(f"the column {self.column!r} is no sum over ops; a term needs one")
+            raise ValueError(f"the column {self.column!r} is not a sum over ops; a term needs one")
         if not (np.isfinite(self.ms_per_mega) and self.ms_per_mega >= 0):
             raise ValueError(f"ms_per_mega must be a finite number >= 0, got {self.ms_per_mega}")
         if self.ms_per_mega > MOST_PER_MEGA:

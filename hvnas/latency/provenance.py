@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hvnas import _numbers as numbers
 from hvnas._files import read_yaml
 from hvnas.arch import Arch
-from hvnas.latency.device import Device, LatencyEstimate
+from hvnas.latency.device import Device, LatencyDevice, LatencyEstimate
 from hvnas.latency.registry import load_device
 from hvnas.latency.rows import LONGEST_MS
 
@@ -29,25 +29,18 @@ _STATED = (
 )
 _PLACES = (
     ("in_gate", "inside its gate"),
-    ("without_gate", "over all networks"),
+    ("all_networks", "over all networks"),
     ("overall", "over all networks"),
     ("", "over all networks"),
 )
 
 
-class Named(Protocol):
-    """A device of which no more than the name need be known."""
-
-    @property
-    def name(self) -> str: ...
-
-
-def provenance(device: Named) -> str:
+def provenance(device: LatencyDevice) -> str:
     """One line: how the device's latencies were obtained, and how far off they are.
 
     A search takes devices that know nothing but latencies; of them the line says so.
     """
-    info = getattr(device, "info", None)
+    info = device.info
     if info is None:
         return f"{device.name} does not say how its latencies were obtained."
     said = f"{device.name} is {method(info)}"
@@ -62,16 +55,12 @@ def provenance(device: Named) -> str:
     return f"{said}; its file states no error."
 
 
-def beyond_measured(device: Named, name: str, *, macs: int, ms: float) -> str | None:
+def beyond_measured(device: LatencyDevice, name: str, *, macs: int, ms: float) -> str | None:
     """One line where the network `name` would compute faster than all that were measured; None elsewhere.
 
     A table is a sum of costs, and a search finds where they add up to a pace that no network kept.
     """
-    kept = {
-        row.network: row.values["macs"] / row.ms
-        for row in getattr(device, "rows", ())
-        if "macs" in row.values
-    }
+    kept = {row.network: row.values["macs"] / row.ms for row in device.rows if "macs" in row.values}
     fastest = max(kept, key=lambda network: kept[network], default=None)
     if fastest is None or macs / ms <= kept[fastest]:
         return None
@@ -93,16 +82,16 @@ def label(device: Device) -> str:
     return device.name if batch == 1 else f"{device.name} (ms per image, batch {batch})"
 
 
-def left_out_error(device: Any, place: str) -> float | None:
+def left_out_error(device: LatencyDevice, place: str) -> float | None:
     """The mean absolute error in percent, family left out; None where the device's file states none.
 
-    `place` is ``in_gate`` or ``without_gate``.
+    `place` is ``in_gate`` or ``all_networks``.
     """
     return _stated(device, "family_left_out", place)
 
 
-def _stated(device: Any, *path: str) -> float | None:
-    value: Any = getattr(device, "report", None)
+def _stated(device: LatencyDevice, *path: str) -> float | None:
+    value: Any = device.report
     for key in (*filter(None, path), "mape"):
         value = value.get(key) if isinstance(value, Mapping) else None
     return float(value) if isinstance(value, (int, float)) else None

@@ -176,7 +176,7 @@ class ConvNormAct(nn.Sequential):
             self.add_module("act", make_act(act))
 
     def fold(self) -> None:
-        if hasattr(self, "norm"):
+        if "norm" in self._modules:
             fold_back(self, "norm", "conv")
             if isinstance(self.norm, nn.Identity):
                 del self.norm

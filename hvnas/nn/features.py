@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -37,11 +36,8 @@ class Part:
     @property
     def stride(self) -> int:
         """By how much the block shrinks the map."""
-        strides = getattr(self.block, "strides", None)
-        if strides is None and hasattr(self.block, "stride"):
-            strides = (self.block.stride,)
-        if strides is not None:
-            return prod(strides)
+        if (own := self.block.own_stride) is not None:
+            return own
         if self.given.map is None or self.leaves.map is None:
             return 1
         return round(self.given.map[1] / self.leaves.map[1])

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from torch import Tensor, nn
 
 from hvnas.blocks.head import Classifier
 from hvnas.nn.base import make_norm, map_channels, module_for
 from hvnas.nn.folding import into_next
 from hvnas.ops import State
+
+
+@runtime_checkable
+class TwoHeads(Protocol):
+    """A head that may have a classifier for distillation beside its own."""
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return logits of both; None for one that it does not have."""
+
+
+def logits_of(head: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the logits of a head's classifier and of its distillation classifier, where it has one."""
+    return head.heads(x) if isinstance(head, TwoHeads) else (head(x), None)
 
 
 @module_for(Classifier)

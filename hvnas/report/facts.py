@@ -22,9 +22,9 @@ from hvnas.search.runs.session import FIELDS
 _SHARE_DECIMALS, _DIGITS = 4, 6
 
 
-def to_json(found: Comparison) -> dict[str, Any]:
+def to_json(comparison: Comparison) -> dict[str, Any]:
     """Everything that a comparison says, rounded to the decimals of the run folders."""
-    first = found.runs[0].config
+    first = comparison.runs[0].config
     return {
         "objectives": list(first.objectives),
         "device": first.device[0],
@@ -32,24 +32,24 @@ def to_json(found: Comparison) -> dict[str, Any]:
         "estimator": first.estimator,
         "recipe": first.recipe,
         "scenario": first.scenario,
-        "unit": found.runs[0].unit,
-        "differences": list(found.differences),
-        "limit_ms": None if math.isinf(found.limit_ms) else round(found.limit_ms, MS_DECIMALS),
+        "unit": comparison.runs[0].unit,
+        "differences": list(comparison.differences),
+        "limit_ms": None if math.isinf(comparison.limit_ms) else round(comparison.limit_ms, MS_DECIMALS),
         "reference": [
             {"objective": str(corner.objective), "value": _short(corner.value), "why": corner.why}
-            for corner in found.reference
+            for corner in comparison.reference
         ],
-        "hypervolume_unit": volume_unit(found.runs[0]),
-        "union": {"members": found.union_size, "hypervolume": _short(found.union_hypervolume)},
-        "runs": [_run(measures, found) for measures in found.measures],
-        "fixed_points": _fixed_points(found),
-        "no_fixed_points": found.no_fixed_points,
+        "hypervolume_unit": volume_unit(comparison.runs[0]),
+        "union": {"members": comparison.union_size, "hypervolume": _short(comparison.union_hypervolume)},
+        "runs": [_run(measures, comparison) for measures in comparison.measures],
+        "fixed_points": _fixed_points(comparison),
+        "no_fixed_points": comparison.no_fixed_points,
     }
 
 
-def _run(measures: Measures, found: Comparison) -> dict[str, Any]:
+def _run(measures: Measures, comparison: Comparison) -> dict[str, Any]:
     run = measures.run
-    names = [other.name for other in found.runs]
+    names = [other.name for other in comparison.runs]
     return {
         "run": run.name,
         "folder": str(run.folder),
@@ -74,7 +74,7 @@ def _run(measures: Measures, found: Comparison) -> dict[str, Any]:
         "coverage": dict(zip(names, map(_share, measures.coverage), strict=True)),
         "fixed_points_dominated": int(measures.dominates.sum()),
         "fixed_points_held": int(measures.holds.sum()),
-        "history": [{name: _told(getattr(m, name)) for name in FIELDS} for m in run.history],
+        "history": [{name: _or_none(getattr(m, name)) for name in FIELDS} for m in run.history],
     }
 
 
@@ -99,7 +99,7 @@ def _best(measures: Measures) -> dict[str, Any]:
     }
 
 
-def _fixed_points(found: Comparison) -> list[dict[str, Any]]:
+def _fixed_points(comparison: Comparison) -> list[dict[str, Any]]:
     return [
         {
             "model": point.name,
@@ -108,17 +108,17 @@ def _fixed_points(found: Comparison) -> list[dict[str, Any]]:
             "top1_sd": round(point.sd, POINT_DECIMALS),
             "inside": point.inside,
             "feasible": point.feasible,
-            "dominated_by": [each.run.name for each in found.measures if each.dominates[i]],
-            "held_by": [each.run.name for each in found.measures if each.holds[i]],
+            "dominated_by": [each.run.name for each in comparison.measures if each.dominates[i]],
+            "held_by": [each.run.name for each in comparison.measures if each.holds[i]],
         }
-        for i, point in enumerate(found.fixed_points)
+        for i, point in enumerate(comparison.fixed_points)
     ]
 
 
-def to_csv(found: Comparison) -> str:
+def to_csv(comparison: Comparison) -> str:
     """A line for each run; what a run covers of another is the column ``covers:`` and the other's name."""
     lines = []
-    for run in to_json(found)["runs"]:
+    for run in to_json(comparison)["runs"]:
         best, covers = run.pop("best"), run.pop("coverage")
         del run["history"]
         objectives = {f"best:{name}": value for name, value in best.pop("objectives").items()}
@@ -135,7 +135,7 @@ def _short(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 
-def _told(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     """None for nan: what a score or an empty front does not have."""
     return value if math.isfinite(value) else None
 

@@ -26,22 +26,24 @@ _REACH = "feasible"
 _MARKS = "fixed points"
 
 
-def save_comparison(found: Comparison, path: str | Path, *, chosen: Sequence[int | None] = ()) -> None:
+def save_comparison(comparison: Comparison, path: str | Path, *, chosen: Sequence[int | None] = ()) -> None:
     """Draw the fronts side by side and how the searches went; `chosen` as in `front_panels`.
 
     Raises ValueError where no figure can be written at `path`, naming the extra that is missing, and where
     there is nothing to draw.
     """
     check_target(path)
-    panels = front_panels(found, chosen), history_panels(found)
+    panels = front_panels(comparison, chosen), history_panels(comparison)
     if not any(panels):
-        raise ValueError(f"{path}: of one objective and no history there is nothing to draw; write a .csv")
-    save_figure(_html if Path(path).suffix == ".html" else _drawn, panels, path, title(found))
+        raise ValueError(
+            f"{path}: runs of one objective without a history leave nothing to draw; write a .csv"
+        )
+    save_figure(_html if Path(path).suffix == ".html" else _drawn, panels, path, title(comparison))
 
 
-def title(found: Comparison) -> str:
+def title(comparison: Comparison) -> str:
     """What is compared, in one line."""
-    config, count = found.runs[0].config, len(found.runs)
+    config, count = comparison.runs[0].config, len(comparison.runs)
     counted = "1 run" if count == 1 else f"{count} runs"
     return f"{counted} on {config.device[0]}: {config.estimator}, {config.recipe}, {config.scenario}"
 

@@ -147,7 +147,7 @@ def trained_network(path: str | Path) -> tuple[Arch, str]:
     from hvnas.train.folder import TrainFolder
 
     folder = TrainFolder(path)
-    return folder.arch, _told(folder)
+    return folder.arch, _progress_of(folder)
 
 
 def trained_beside(path: Path, arch: Arch) -> str | None:
@@ -155,10 +155,10 @@ def trained_beside(path: Path, arch: Arch) -> str | None:
     from hvnas.train.folder import find_training
 
     folder = find_training(path)
-    return None if folder is None or folder.arch.name != arch.name else _told(folder)
+    return None if folder is None or folder.arch.name != arch.name else _progress_of(folder)
 
 
-def _told(folder: Any) -> str:
+def _progress_of(folder: Any) -> str:
     from hvnas.train.folder import METRICS
 
     if not (folder.path / METRICS).is_file():

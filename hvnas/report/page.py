@@ -201,13 +201,13 @@ def _runs(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any] | Non
     }
 
 
-def _named(found: Comparison) -> list[tuple[str, Run]]:
+def _named(comparison: Comparison) -> list[tuple[str, Run]]:
     """The runs, each with what a line on it begins with: its name, where there are several."""
-    return [(f"{run.name}: " if len(found.runs) > 1 else "", run) for run in found.runs]
+    return [(f"{run.name}: " if len(comparison.runs) > 1 else "", run) for run in comparison.runs]
 
 
-def _reference(found: Comparison) -> str:
-    return "Measured to " + "; ".join(f"{c.objective} {c.value:g} ({c.why})" for c in found.reference)
+def _reference(comparison: Comparison) -> str:
+    return "Measured to " + "; ".join(f"{c.objective} {c.value:g} ({c.why})" for c in comparison.reference)
 
 
 def _of(figures: Sequence[PageFigure], kind: str) -> list[PageFigure]:

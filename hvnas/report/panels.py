@@ -99,14 +99,14 @@ class Panel:
     stars: tuple[Star, ...] = ()
 
 
-def front_panels(found: Comparison, chosen: Sequence[int | None] = ()) -> tuple[Panel, ...]:
+def front_panels(comparison: Comparison, chosen: Sequence[int | None] = ()) -> tuple[Panel, ...]:
     """The first objective over each other one; over nothing where there is but one.
 
     `chosen` is for each run the place of a member that is marked, or None.
     """
-    objectives = found.runs[0].objectives
-    panels = [_front_panel(found, i, joined=len(objectives) == 2) for i in range(1, len(objectives))]
-    return tuple(_marked(panel, _stars(found, i, chosen)) for i, panel in enumerate(panels, start=1))
+    objectives = comparison.runs[0].objectives
+    panels = [_front_panel(comparison, i, joined=len(objectives) == 2) for i in range(1, len(objectives))]
+    return tuple(_marked(panel, _stars(comparison, i, chosen)) for i, panel in enumerate(panels, start=1))
 
 
 def _marked(panel: Panel, stars: tuple[Star, ...]) -> Panel:
@@ -125,24 +125,24 @@ def _holding(extent: tuple[float, float], value: float) -> tuple[float, float]:
     return low, max(high, value + _PAD * (high - low))
 
 
-def has_volume(found: Comparison) -> bool:
+def has_volume(comparison: Comparison) -> bool:
     """Whether hypervolumes tell how the searches went: not of one objective, nor of scores."""
-    several = len(found.runs[0].objectives) > 1
-    return several and any(np.isfinite(m.hypervolume) for run in found.runs for m in run.history)
+    several = len(comparison.runs[0].objectives) > 1
+    return several and any(np.isfinite(m.hypervolume) for run in comparison.runs for m in run.history)
 
 
-def history_panels(found: Comparison) -> tuple[Panel, ...]:
+def history_panels(comparison: Comparison) -> tuple[Panel, ...]:
     """Over evaluations and over seconds the hypervolume, or where that tells nothing the best network.
 
     None where no network was found yet.
     """
-    grows = has_volume(found)
-    first = found.runs[0].objectives[0]
+    grows = has_volume(comparison)
+    first = comparison.runs[0].objectives[0]
     if grows:
-        unit = volume_unit(found.runs[0]) if found.shared_history else "% of the run's last"
+        unit = volume_unit(comparison.runs[0]) if comparison.shared_history else "% of the run's last"
         label = f"hypervolume ({unit})"
     else:
-        label = f"best {axis_label(first, found.runs[0])}"
+        label = f"best {axis_label(first, comparison.runs[0])}"
     axes: tuple[tuple[str, Callable[[Moment], float]], ...] = (
         ("evaluations", lambda m: m.evaluated),
         ("seconds", lambda m: m.seconds),
@@ -150,10 +150,10 @@ def history_panels(found: Comparison) -> tuple[Panel, ...]:
     panels = []
     for name, of in axes:
         curves = []
-        for i, run in enumerate(found.runs):
+        for i, run in enumerate(comparison.runs):
             # A logarithmic axis has no zero.
             moments = [m for m in run.history if of(m) > 0]
-            x, y = _volumes(moments, found, of) if grows else _bests(moments, first, of)
+            x, y = _volumes(moments, comparison, of) if grows else _bests(moments, first, of)
             curves.append(Curve(run.name, i, x, y, True))
         title = f"{label[0].upper()}{_bare(label)[1:]} over {name}"
         panels.append(Panel(title, name, label, tuple(curves), decades=_decades(curves)))
@@ -161,10 +161,10 @@ def history_panels(found: Comparison) -> tuple[Panel, ...]:
 
 
 def _volumes(
-    moments: Sequence[Moment], found: Comparison, of: Callable[[Moment], float]
+    moments: Sequence[Moment], comparison: Comparison, of: Callable[[Moment], float]
 ) -> tuple[list[float], list[float]]:
     shown = [m for m in moments if m.hypervolume > 0]
-    scale = 1.0 if found.shared_history or not shown else 100 / shown[-1].hypervolume
+    scale = 1.0 if comparison.shared_history or not shown else 100 / shown[-1].hypervolume
     return [of(m) for m in shown], [m.hypervolume * scale for m in shown]
 
 
@@ -214,36 +214,36 @@ def _scaled(costs: np.ndarray, what: Objective) -> np.ndarray:
     return what.sign * costs / (_AXES[what.metric][1] if what.metric in _AXES else 1.0)
 
 
-def _front_panel(found: Comparison, i: int, *, joined: bool) -> Panel:
-    first, what = found.runs[0].objectives[0], found.runs[0].objectives[i]
+def _front_panel(comparison: Comparison, i: int, *, joined: bool) -> Panel:
+    first, what = comparison.runs[0].objectives[0], comparison.runs[0].objectives[i]
     curves = []
-    for k, run in enumerate(found.runs):
+    for k, run in enumerate(comparison.runs):
         order = np.argsort(run.costs[:, i] * what.sign, kind="stable")
         x, y = _scaled(run.costs[order, i], what), _scaled(run.costs[order, 0], first)
-        texts, details = [run.members[j] for j in order], [_told(run, j) for j in order]
+        texts, details = [run.members[j] for j in order], [_numbers_of(run, j) for j in order]
         curves.append(Curve(run.name, k, x.tolist(), y.tolist(), joined, texts, details))
     shown = np.concatenate([np.stack([curve.x, curve.y], axis=1) for curve in curves])
     y_range = _focused(shown[:, 1], first)
     inside = (shown[:, 1] >= y_range[0]) & (shown[:, 1] <= y_range[1])
-    region = Region(_allowed(found.runs, what), _allowed(found.runs, first))
+    region = Region(_allowed(comparison.runs, what), _allowed(comparison.runs, first))
     x_range = _reaching(_padded(shown[inside, 0]), region.x[1])
     points = [
         (
             point.name,
             float(_scaled(point.costs, what)[i]),
             float(_scaled(point.costs, first)[0]),
-            _told_of_model(point, found.runs[0]),
+            _told_of_model(point, comparison.runs[0]),
         )
-        for point in found.fixed_points
+        for point in comparison.fixed_points
         if point.inside
     ]
-    x_label, y_label = axis_label(what, found.runs[0]), axis_label(first, found.runs[0])
+    x_label, y_label = axis_label(what, comparison.runs[0]), axis_label(first, comparison.runs[0])
     title = f"{_bare(y_label)} against {_bare(x_label)}"
     marks = _marks(points, x_range, y_range)
     return Panel(title, x_label, y_label, tuple(curves), marks, x_range, y_range, region=region)
 
 
-def _told(run: Run, i: int) -> str:
+def _numbers_of(run: Run, i: int) -> str:
     """The numbers of a front's member."""
     accuracy = _accuracy(run, run.top1[i], run.sd[i])
     return (
@@ -261,10 +261,10 @@ def _accuracy(run: Run, mean: float, sd: float) -> str:
     return f"{'score' if run.unit == 'score' else 'top-1'} {numbers.accuracy(mean, sd, unit=run.unit)}"
 
 
-def _stars(found: Comparison, i: int, chosen: Sequence[int | None]) -> tuple[Star, ...]:
-    first, what = found.runs[0].objectives[0], found.runs[0].objectives[i]
+def _stars(comparison: Comparison, i: int, chosen: Sequence[int | None]) -> tuple[Star, ...]:
+    first, what = comparison.runs[0].objectives[0], comparison.runs[0].objectives[i]
     stars = []
-    for k, (run, j) in enumerate(zip(found.runs, chosen, strict=False)):
+    for k, (run, j) in enumerate(zip(comparison.runs, chosen, strict=False)):
         if j is None:
             continue
         x, y = (float(_scaled(run.costs[j, [c]], o)[0]) for c, o in ((i, what), (0, first)))
@@ -273,7 +273,7 @@ def _stars(found: Comparison, i: int, chosen: Sequence[int | None]) -> tuple[Sta
         # The axis is of the mean less one standard deviation: two of them above is the mean plus one.
         scored = first.metric == TOP1 and run.unit != "score"
         y_error = (0.0, 2 * float(run.sd[j])) if scored else None
-        stars.append(Star(run.members[j], k, x, y, x_error, y_error, _told(run, j)))
+        stars.append(Star(run.members[j], k, x, y, x_error, y_error, _numbers_of(run, j)))
     return tuple(stars)
 
 

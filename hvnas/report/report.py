@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from hvnas.accuracy.estimator import estimator_error
+from hvnas.accuracy.estimator import AccuracyEstimator, estimator_error
 from hvnas.arch import Arch, load_arch
 from hvnas.latency import Device
 from hvnas.latency.provenance import beyond_measured, method, provenance
@@ -48,7 +47,7 @@ class Report:
     trust: tuple[str, ...]
     notes: tuple[str, ...]
     recipe: str
-    estimator: object
+    estimator: AccuracyEstimator | None
 
     def __repr__(self) -> str:
         shown = ", ".join([*(run.name for run in self.runs), *(network.name for network in self.networks)])
@@ -97,7 +96,7 @@ def make_report(
     loaded = _devices(devices, runs, notes)
     assumed = recipe or (runs[0].config.recipe if runs else None)
     networks = [_chosen(run, loaded, choose) for run in runs]
-    networks += _asked(names, loaded, recipe=assumed)
+    networks += _named_networks(names, loaded, recipe=assumed)
     estimator = _estimator(runs, notes)
     recipe = assumed or next((n.accuracy.recipe for n in networks if n.accuracy), RECIPE)
     return Report(
@@ -190,24 +189,25 @@ def _arch_of(run: Run, choose: str | None) -> Arch:
     # A name from a file never becomes part of a path: only files that are there are taken.
     files = {path.stem: path for path in (run.folder / ARCHS).glob("*.yaml")}
     if choose not in files:
-        raise ValueError(f"choose: {choose!r} is no network in {run.folder / ARCHS}; see the names there")
+        raise ValueError(f"choose: {choose!r} is not a network in {run.folder / ARCHS}; see the names there")
     return load_arch(files[choose])
 
 
-def _asked(sources: Sequence[str | Path], devices: Sequence[Device], *, recipe: str | None) -> list[Network]:
+def _named_networks(
+    sources: Sequence[str | Path], devices: Sequence[Device], *, recipe: str | None
+) -> list[Network]:
     """Networks by name, file or training, each estimated for `recipe` or the one that it was found with."""
     from hvnas.accuracy import load_estimator
-    from hvnas.accuracy.estimator import assumed_by
 
     if not sources:
         return []
-    estimator: Any = load_estimator(SURROGATE)
+    estimator = load_estimator(SURROGATE)
     networks = []
     for source in sources:
         arch, trained = trained_network(source) if is_training(source) else (load_arch(source), None)
         wanted = recipe or _found_recipe(arch) or RECIPE
         (accuracy,) = estimated([arch], estimator, SURROGATE, recipe=wanted, scenario=SCENARIO)
-        assumed = assumed_by(estimator, [arch])
+        assumed = estimator.assumptions([arch])
         network = describe_network(arch, devices, accuracy=accuracy, assumed=assumed)
         networks.append(replace(network, trained=trained))
     return networks
@@ -228,7 +228,7 @@ def _reference(
         return None
     if comparison is None or comparison.runs[0].config.estimator == SURROGATE:
         scenario = comparison.runs[0].config.scenario if comparison else SCENARIO
-        estimator: Any = load_estimator(SURROGATE)
+        estimator = load_estimator(SURROGATE)
         (accuracy,) = estimated([arch], estimator, SURROGATE, recipe=recipe, scenario=scenario)
         return describe_network(arch, devices, accuracy=accuracy)
     # Of another estimator a point is known where the comparison could ask it, and else none.
@@ -248,7 +248,7 @@ def _named_apart(networks: Sequence[Network]) -> tuple[Network, ...]:
     return tuple(named)
 
 
-def _estimator(runs: Sequence[Run], notes: list[str]) -> object:
+def _estimator(runs: Sequence[Run], notes: list[str]) -> AccuracyEstimator | None:
     """What told the accuracy. One that cannot be loaded any more becomes a note."""
     from hvnas.accuracy import load_estimator
 

@@ -182,7 +182,7 @@ def _encoding(rows: Sequence[Row], place: int) -> Rows:
     try:
         return np.array([int(i) for i in cell.split()], dtype=np.int16)
     except (ValueError, OverflowError):
-        raise rows[-1].refusal("encoding", f"{shown(cell)} is no row; the file is damaged") from None
+        raise rows[-1].refusal("encoding", f"{shown(cell)} is not an encoding; the file is damaged") from None
 
 
 def _history(path: Path) -> tuple[Moment, ...]:
@@ -201,7 +201,9 @@ def _ending(path: Path, log: str) -> tuple[bool, int, int]:
     """Whether the run was stopped when it last ended, how many it had evaluated, and in how many parts."""
     endings = _ENDED.findall(log)
     if not endings:
-        raise ValueError(f"{path}: tells of no end; hvnas resume {path.parent} ends the search")
+        raise ValueError(
+            f"{path}: does not say how the search ended; hvnas resume {path.parent} ends the search"
+        )
     how, evaluated, parts = endings[-1]
     if len(evaluated) > 18 or len(parts) > 18:
         raise ValueError(

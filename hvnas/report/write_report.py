@@ -94,7 +94,7 @@ def check_out(out: str | Path) -> None:
         check_parent(out)
 
 
-def write_comparison(found: Comparison, out: str | Path) -> tuple[Path, ...]:
+def write_comparison(comparison: Comparison, out: str | Path) -> tuple[Path, ...]:
     """Write a file by its ending, or all kinds to a folder, which is made; returns the paths."""
     out = Path(out)
     check_out(out)
@@ -104,9 +104,9 @@ def write_comparison(found: Comparison, out: str | Path) -> tuple[Path, ...]:
         paths = tuple(out / name for name in _NAMES)
     for path in paths:
         if path.suffix in WRITERS:
-            save_comparison(found, path)
+            save_comparison(comparison, path)
         else:
-            write_atomic(path, to_csv(found))
+            write_atomic(path, to_csv(comparison))
     return paths
 
 

@@ -160,7 +160,7 @@ class Archive:
         if rows.ndim != 2 or len(rows) != len(evaluations) or rows.dtype != np.int16:
             raise ValueError(f"front.rows: are not {len(evaluations)} encodings")
         if not np.isfinite(evaluations.costs).all() or not len(rows) <= int(evaluated):
-            raise ValueError("front: holds what no search finds")
+            raise ValueError("front: holds values that no search finds")
         archive = Archive(rows.shape[1])
         archive.rows, archive.evaluations = rows, evaluations
         archive.evaluated = evaluated

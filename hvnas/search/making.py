@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvnas._request import Outside
-from hvnas.accuracy.estimator import ImageSize, image_size_of
+from hvnas.accuracy.estimator import AccuracyEstimator, ImageSize, as_estimator
 from hvnas.accuracy.loading import locate_estimator
 from hvnas.blocks.limits import check_number
+from hvnas.latency.device import LatencyDevice, as_device
 from hvnas.search.objectives import (
     LATENCY,
     TOP1,
@@ -26,7 +27,7 @@ from hvnas.search.objectives import (
     parse_constraint,
     parse_objective,
 )
-from hvnas.search.problem import DeviceLike, EstimatorLike, Problem
+from hvnas.search.problem import Problem
 from hvnas.search.reach import UNBOUNDED_MS
 from hvnas.search.request import SearchRequest
 from hvnas.search.rows import SpaceLike
@@ -92,8 +93,9 @@ def problem_of(request: SearchRequest, devices: DeviceSet | None = None) -> Prob
     check_constraints(kept)
     space, estimator = request.space, request.estimator
     loaded_space = load_space(space) if isinstance(space, (str, Path)) else space
-    scorer = load_estimator(estimator) if isinstance(estimator, str) else estimator
-    loaded_space = _at_size(loaded_space, _size(image_size_of(scorer), request))
+    named = isinstance(estimator, str)
+    scorer = load_estimator(estimator) if isinstance(estimator, str) else as_estimator(estimator)
+    loaded_space = _at_size(loaded_space, _size(scorer.image_size, request))
     devices = devices or DeviceSet(request.device)
     if not wanted:
         wanted = [Objective(TOP1), *(Objective(LATENCY, d.name) for d in devices.loaded)]
@@ -104,7 +106,7 @@ def problem_of(request: SearchRequest, devices: DeviceSet | None = None) -> Prob
     return Problem(
         space=loaded_space,
         device=first,
-        estimator=_comparable(scorer, loaded_space) if isinstance(estimator, str) else scorer,  # type: ignore[arg-type]
+        estimator=_comparable(scorer, loaded_space) if named else scorer,
         budget_ms=UNBOUNDED_MS if request.budget_ms is None else request.budget_ms,
         margin=margins[0],
         recipe=request.recipe,
@@ -127,7 +129,7 @@ def each_of(device: AnyDevice | Sequence[AnyDevice]) -> tuple[AnyDevice, ...]:
     return tuple(device) if isinstance(device, Sequence) and not isinstance(device, str) else (device,)
 
 
-def _margins(devices: Sequence[DeviceLike], margin: float | Sequence[float] | None) -> list[float]:
+def _margins(devices: Sequence[LatencyDevice], margin: float | Sequence[float] | None) -> list[float]:
     """One margin for each device."""
     if margin is None:
         return [device.default_margin() for device in devices]
@@ -159,7 +161,7 @@ def settled(request: SearchRequest, devices: DeviceSet) -> SearchRequest:
     )
 
 
-def reference(thing: SpaceLike | DeviceLike | str | Path) -> str:
+def reference(thing: SpaceLike | LatencyDevice | str | Path) -> str:
     """What finds it again: a name, or the whole path of a file."""
     if not isinstance(thing, (str, Path)):
         return thing.name
@@ -172,23 +174,27 @@ class DeviceSet:
     `references` are what finds each of `loaded` again: a name, or the whole path of a file.
     """
 
-    def __init__(self, asked: Sequence[AnyDevice]) -> None:
-        if not asked:
+    def __init__(self, devices: Sequence[AnyDevice]) -> None:
+        if not devices:
             raise ValueError("device: name at least one; see hvnas devices")
-        self.loaded: list[DeviceLike] = []
+        self.loaded: list[LatencyDevice] = []
         self.references: list[str] = []
-        self._known: dict[str, DeviceLike] = {}
-        for one in asked:
+        self._known: dict[str, LatencyDevice] = {}
+        for one in devices:
             if self._load(one).name in [device.name for device in self.loaded[:-1]]:
                 raise ValueError(f"device: {one} is listed twice; list it once")
 
-    def _load(self, asked: AnyDevice) -> DeviceLike:
+    def _load(self, device_or_name: AnyDevice) -> LatencyDevice:
         from hvnas.latency import load_device
 
-        device = load_device(asked) if isinstance(asked, (str, Path)) else asked
+        device = (
+            load_device(device_or_name)
+            if isinstance(device_or_name, (str, Path))
+            else as_device(device_or_name)
+        )
         self.loaded.append(device)
-        self.references.append(reference(asked))
-        self._known[str(asked) if isinstance(asked, (str, Path)) else device.name] = device
+        self.references.append(reference(device_or_name))
+        self._known[str(device_or_name) if isinstance(device_or_name, (str, Path)) else device.name] = device
         self._known.setdefault(device.name, device)
         return device
 
@@ -229,16 +235,14 @@ def _at_size(space: SpaceLike, size: ImageSize | None) -> SpaceLike:
     return space.at(*size) if size is not None and isinstance(space, Space) else space
 
 
-def _comparable(estimator: object, space: SpaceLike) -> EstimatorLike:
+def _comparable(estimator: AccuracyEstimator, space: SpaceLike) -> AccuracyEstimator:
     """`estimator` with scores that compare between calls."""
-    from hvnas.accuracy.combine import RankMean
-
-    if isinstance(estimator, RankMean):
-        # At the size of small images no network may come near these MACs.
-        macs = None if estimator.image_size else (0.1e9, 5e9)
-        rows = space.sample(_REFERENCES, rng=np.random.default_rng(0), macs=macs)
-        estimator = estimator.against([space.decode(row) for row in rows])
-    return estimator  # type: ignore[return-value]
+    if not estimator.relative:
+        return estimator
+    # At the size of small images no network may come near these MACs.
+    macs = None if estimator.image_size else (0.1e9, 5e9)
+    rows = space.sample(_REFERENCES, rng=np.random.default_rng(0), macs=macs)
+    return estimator.against([space.decode(row) for row in rows])
 
 
 CHUNK = 2**20

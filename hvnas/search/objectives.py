@@ -147,7 +147,7 @@ def check_constraints(constraints: Sequence[Constraint]) -> None:
         for upper in constraints:
             opposite = lower.relation == ">=" and upper.is_above(lower.what)
             if opposite and lower.bound > upper.bound:
-                raise ValueError(f"constraint: nothing keeps both {lower} and {upper}; loosen one")
+                raise ValueError(f"constraint: no network can meet both {lower} and {upper}; loosen one")
 
 
 def check_objectives(objectives: tuple[Objective, ...]) -> None:

@@ -7,13 +7,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from hvnas import _numbers as numbers
 from hvnas._request import Outside
-from hvnas.accuracy.estimator import POINTS, ImageSize, read_classes_of
+from hvnas.accuracy.estimator import POINTS, AccuracyEstimator, ColumnEstimator, ImageSize, as_estimator
+from hvnas.latency.device import LatencyArrays, LatencyDevice, as_device
 from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
 from hvnas.search.evaluations import Evaluations, RefusalLog
 from hvnas.search.objectives import (
@@ -25,10 +26,9 @@ from hvnas.search.objectives import (
     check_constraints,
     check_objectives,
 )
-from hvnas.search.rows import Bools, Features, Floats, Rows, SpaceLike
+from hvnas.search.rows import Bools, Features, Floats, Rows, SpaceLike, random_rows
 
 if TYPE_CHECKING:
-    from hvnas.accuracy import AccuracyEstimator
     from hvnas.space import Space
 
 
@@ -53,13 +53,13 @@ class Screened:
     budget and over each constraint but those on top-1, negative within it.
     """
 
-    latencies: tuple[LatenciesLike, ...]
+    latencies: tuple[LatencyArrays, ...]
     values: dict[str, Floats]
     broken: Floats
     over: Floats
 
     @property
-    def latency(self) -> LatenciesLike:
+    def latency(self) -> LatencyArrays:
         """On the first device."""
         return self.latencies[0]
 
@@ -81,14 +81,15 @@ class Problem:
     device, or `outside` is ``allow``. `others` are further devices, for objectives and constraints.
     `seeds` are canonical rows, int16 [k, genes], that every strategy evaluates first. `features` computes
     the columns of canonical rows, ``[n, genes] -> [n, columns]``; by default that is the space's fast path.
+    `pool` are canonical rows, int16 [m, genes], that random architectures are drawn from; None: the space.
     `refusals` counts what an estimator that takes whole networks refused.
 
     Raises ValueError naming the field for a budget, margin or objective that makes no sense.
     """
 
     space: SpaceLike
-    device: DeviceLike
-    estimator: EstimatorLike
+    device: LatencyDevice
+    estimator: AccuracyEstimator
     budget_ms: float
     margin: float = 0.0
     recipe: str = "modern300"
@@ -96,13 +97,17 @@ class Problem:
     outside: Outside = "forbid"
     objectives: tuple[Objective, ...] = DEFAULT
     constraints: tuple[Constraint, ...] = ()
-    others: tuple[DeviceLike, ...] = ()
+    others: tuple[LatencyDevice, ...] = ()
     other_margins: tuple[float, ...] = ()
     seeds: Rows = field(default_factory=lambda: np.empty((0, 0), dtype=np.int16))
     features: Features | None = None
+    pool: Rows | None = None
     refusals: RefusalLog = field(default_factory=RefusalLog, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "estimator", as_estimator(self.estimator))
+        object.__setattr__(self, "device", as_device(self.device))
+        object.__setattr__(self, "others", tuple(map(as_device, self.others)))
         if not (math.isfinite(self.budget_ms) and self.budget_ms > 0):
             raise ValueError(
                 f"budget_ms: must be a finite number > 0, got {self.budget_ms}; give milliseconds, such as 2"
@@ -137,7 +142,7 @@ class Problem:
         return kept | ({"features": None} if isinstance(self.features, FastPath) else {})
 
     @property
-    def devices(self) -> tuple[DeviceLike, ...]:
+    def devices(self) -> tuple[LatencyDevice, ...]:
         """All of them, the first first."""
         return (self.device, *self.others)
 
@@ -157,18 +162,22 @@ class Problem:
     @property
     def cheap(self) -> bool:
         """Whether the estimator reads columns only: microseconds a network. Else it takes the networks."""
-        return hasattr(self.estimator, "estimate_columns")
+        return self._reader is not None
+
+    @property
+    def _reader(self) -> ColumnEstimator | None:
+        return self.estimator if isinstance(self.estimator, ColumnEstimator) else None
 
     @property
     def unit(self) -> str:
         """``points`` of top-1, or ``score`` where the estimator only ranks."""
-        return str(getattr(self.estimator, "unit", POINTS))
+        return self.estimator.unit
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """Every column that an evaluation needs, once each."""
         read = [column for device in self.devices for column in device.columns]
-        own = self.estimator.columns if self.cheap and self._headed is None else ()
+        own = self._reader.columns if self._reader and self._headed is None else ()
         return tuple(dict.fromkeys([*read, *own, PARAMS, MACS, *self._size_columns]))
 
     @cached_property
@@ -193,12 +202,12 @@ class Problem:
         """What the estimator reads where it reads networks with another head than they are counted with."""
         from hvnas.space import FastPath, Space
 
-        classes = read_classes_of(self.estimator)
-        if not self.cheap or classes is None or not isinstance(self.space, Space):
+        if self._reader is None or not isinstance(self.space, Space):
             return None
-        if self.space.spec.classes == (classes,):
+        classes = self._reader.read_classes
+        if classes is None or self.space.spec.classes == (classes,):
             return None
-        return FastPath(self.space.at(classes=classes), self.estimator.columns)
+        return FastPath(self.space.at(classes=classes), self._reader.columns)
 
     @cached_property
     def _features(self) -> Features:
@@ -227,9 +236,14 @@ class Problem:
     def _size_places(self) -> dict[str, int]:
         return dict(zip(("params", "macs"), self._places([PARAMS, MACS]), strict=True))
 
-    @cached_property
-    def _estimator_places(self) -> list[int]:
-        return self._places(self.estimator.columns)
+    def sample(self, n: int, *, rng: np.random.Generator, of_papers_size: bool = False) -> Rows:
+        """Draw random architectures, canonical rows [n, genes], from `pool` or the space.
+
+        Those `of_papers_size` have MACs in the range of the papers' networks; a pool is drawn from as it is.
+        """
+        if self.pool is not None:
+            return self.pool[rng.integers(len(self.pool), size=n)]
+        return random_rows(self.space, n, rng=rng) if of_papers_size else self.space.sample(n, rng=rng)
 
     def values(self, rows: Rows) -> Floats:
         """The values of `columns` for canonical rows. Shape [n, columns].
@@ -261,7 +275,7 @@ class Problem:
             found["size_mb"] = found["size_mb"] * bytes_per_weight(self.device) / 1e6
         return found
 
-    def _broken(self, latencies: Sequence[LatenciesLike], values: Floats) -> Floats:
+    def _broken(self, latencies: Sequence[LatencyArrays], values: Floats) -> Floats:
         broken = np.zeros(len(values))
         if self.outside == "forbid":
             for latency in latencies:
@@ -271,10 +285,10 @@ class Problem:
             broken += values[:, self._size_places[name]] > limit
         return broken
 
-    def _over(self, found: dict[str, Floats]) -> Floats:
+    def _over(self, values: dict[str, Floats]) -> Floats:
         """The relative excess over the budget and every constraint that needs no accuracy. Shape [n, c]."""
-        over = [(found[self._key(Objective(LATENCY))] * (1 + self.margin) - self.budget_ms) / self.budget_ms]
-        over += [constraint.excess(self.bounded(constraint, found)) for constraint in self.screening]
+        over = [(values[self._key(Objective(LATENCY))] * (1 + self.margin) - self.budget_ms) / self.budget_ms]
+        over += [constraint.excess(self.bounded(constraint, values)) for constraint in self.screening]
         return np.stack(over, axis=1)
 
     def values_of(self, what: Objective, screened: Screened) -> Floats:
@@ -304,7 +318,7 @@ class Problem:
         for said, most in uppers:
             if lower.bound > most:
                 raise ValueError(
-                    f"constraint: nothing keeps {lower}: {said} at most {numbers.plain(most)}"
+                    f"constraint: no network can meet {lower}: {said} at most {numbers.plain(most)}"
                     f"{', margin included' if what.metric == LATENCY else ''}; loosen one"
                 )
 
@@ -355,12 +369,14 @@ class Problem:
         return np.round(mean, _DECIMALS), np.round(sd, _DECIMALS)
 
     def _estimate(self, rows: Rows, values: Floats) -> tuple[Floats, Floats]:
-        if not self.cheap:
+        if self._reader is None:
             archs = [self.space.decode(row) for row in rows]
-            whole = cast("AccuracyEstimator", self.estimator)
-            return self.refusals.estimate(whole, archs, recipe=self.recipe, scenario=self.scenario)
-        read = values[:, self._estimator_places] if self._headed is None else _settled(self._headed(rows))
-        found = self.estimator.estimate_columns(read, recipe=self.recipe, scenario=self.scenario)
+            return self.refusals.estimate(self.estimator, archs, recipe=self.recipe, scenario=self.scenario)
+        if self._headed is None:
+            read = values[:, self._places(self._reader.columns)]
+        else:
+            read = _settled(self._headed(rows))
+        found = self._reader.estimate_columns(read, recipe=self.recipe, scenario=self.scenario)
         return found.mean, found.sd
 
     def _evaluations(self, screened: Screened, top1: Floats, sd: Floats) -> Evaluations:
@@ -388,9 +404,12 @@ class Problem:
             more=self._more(screened),
         )
 
-    def _costs(self, found: dict[str, Floats]) -> Floats:
+    def _costs(self, values: dict[str, Floats]) -> Floats:
         return np.stack(
-            [what.sign * found[TOP1 if what.metric == TOP1 else self._key(what)] for what in self.objectives],
+            [
+                what.sign * values[TOP1 if what.metric == TOP1 else self._key(what)]
+                for what in self.objectives
+            ],
             axis=1,
         )
 
@@ -423,9 +442,9 @@ SIZE = replace(PARAMS, name="deployed_params", fused=True)
 _BYTES = {"float16": 2, "bfloat16": 2, "int8": 1}
 
 
-def bytes_per_weight(device: DeviceLike) -> int:
-    """Of the precision that the device's table speaks of."""
-    precision = str(getattr(getattr(device, "info", None), "precision", "float32"))
+def bytes_per_weight(device: LatencyDevice) -> int:
+    """Return the bytes of a weight in the precision that the device's table speaks of."""
+    precision = "float32" if device.info is None else device.info.precision
     return _BYTES.get(precision.split()[0], 4)
 
 
@@ -434,52 +453,3 @@ def rows_at_once(problem: Problem, most: int) -> int:
     of seconds is lost to a run that is cut.
     """
     return most if problem.cheap or problem.on_workers else 1
-
-
-class LatenciesLike(Protocol):
-    """Latencies of n networks: ms with its 5-95 % interval, and what lies outside the device's gate."""
-
-    @property
-    def ms(self) -> Floats: ...
-    @property
-    def low(self) -> Floats: ...
-    @property
-    def high(self) -> Floats: ...
-    @property
-    def inside(self) -> Bools: ...
-    @property
-    def excluded_by(self) -> Mapping[str, Bools]: ...
-
-
-class DeviceLike(Protocol):
-    """The part of `hvnas.latency.Device` that a search uses."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def hash(self) -> str: ...
-    @property
-    def columns(self) -> Sequence[Column]: ...
-    def latency_columns(self, values: Floats) -> LatenciesLike: ...
-    def p_within(self, ms: Floats, budget: float, *, inside: bool | Bools = True) -> Floats: ...
-    def default_margin(self, budget: float | None = None) -> float: ...
-
-
-class EstimateLike(Protocol):
-    """Top-1 in points and its standard deviation, one per network."""
-
-    @property
-    def mean(self) -> Floats: ...
-    @property
-    def sd(self) -> Floats: ...
-
-
-class EstimatorLike(Protocol):
-    """The part of `hvnas.accuracy.ColumnEstimator` that a search uses.
-
-    Estimators without columns are taken too: they are given the networks, see `Problem.cheap`.
-    """
-
-    @property
-    def columns(self) -> Sequence[Column]: ...
-    def estimate_columns(self, values: Floats, *, recipe: str, scenario: str) -> EstimateLike: ...

@@ -17,11 +17,12 @@ from hvnas._names import MOST_SEED, check_whole
 from hvnas._request import Outside, check_same, filled
 from hvnas._runs import versions
 from hvnas.accuracy.estimator import check_scenario
+from hvnas.latency.device import LatencyDevice
 from hvnas.search.engines.engine import run_strategy, strategy_on
 from hvnas.search.evaluations import Archive
 from hvnas.search.making import DeviceSet, each_of, estimator_hash, problem_of, settled
 from hvnas.search.objectives import TOP1
-from hvnas.search.problem import DeviceLike, Problem
+from hvnas.search.problem import Problem
 from hvnas.search.reach import (
     InfeasibleBudget,
     Reach,
@@ -79,31 +80,9 @@ def search(
 ) -> SearchResult:
     """Search `space` for the best top-1 within `budget_ms` milliseconds on `device`.
 
+    The arguments up to `engine` are the fields of `SearchRequest`, which says what each of them means.
+
     Args:
-        space: a Space, or its name or YAML file.
-        device: a Device, or its name or YAML file; or several, whose front is one over all of them.
-        budget_ms: the latency budget in milliseconds on the first device, batch one. None: what the slowest
-            network needs that gates and constraints allow, so that nothing is too slow.
-        strategy: a registered strategy, see `list_strategies`; ``auto`` picks by what an estimate costs.
-        recipe: the training recipe that top-1 is estimated for.
-        scenario: ``imagenet1k`` or ``large-data``.
-        estimator: an AccuracyEstimator or its name.
-        objectives: what is traded against each other, as ``params`` or ``latency_ms@NAME``; the first decides
-            which network is the best. Default: top-1, then the latency on each device.
-        constraints: bounds beside the budget, as ``params<=6e6`` or ``latency@NAME<=20``.
-        classes: the classes of every network's head, in all that is counted, timed and written; top-1 stays
-            that of the data which the estimator knows. None: those of the space or the estimator's images.
-        evals: how many distinct architectures to evaluate; None: the strategy's default, or 200 where an
-            estimate takes seconds.
-        seed: the same seed gives the same result.
-        margin: relative reserve, ``ms * (1 + margin) <= budget_ms``; None: the device's default, with which
-            the budget is kept with a chance of 0.9.
-        outside: ``allow`` admits networks outside the device's gate.
-        fixed_points: begin from the papers' models inside the space too; without them the result owes
-            nothing to known models. None: where an estimate is cheap.
-        throughput: the budget is milliseconds per image of a batch, which is what the tables of some devices
-            hold; it must be set for those, and for no others.
-        engine: where the estimates are made, and the storage that several processes share.
         out: the run folder to write; None: nothing is written.
         progress: told how the search goes.
         stop: once it is set, the search ends after the batch in hand with the front that it has.
@@ -389,7 +368,7 @@ def _check_rows(problem: Problem, archive: Archive) -> None:
     """Raise ValueError unless the archive's rows are of the space."""
     sizes = np.array([len(gene.values) for gene in problem.space.genes])
     if archive.rows.shape[1] != len(sizes) or not ((archive.rows >= 0) & (archive.rows < sizes)).all():
-        raise ValueError("front.rows: are no rows of the space")
+        raise ValueError("front.rows: are not rows of the space")
 
 
 def _nothing_found(problem: Problem, reach: Reach, archive: Archive, *, stopped: bool) -> InfeasibleBudget:
@@ -414,21 +393,18 @@ def _check_recipe(problem: Problem) -> None:
     check_scenario(problem.scenario)
     if problem.cheap:
         problem.evaluate(problem.seeds)
-    check = getattr(problem.estimator, "check", None)
-    if check is not None:
-        check()
+    problem.estimator.check()
 
 
-def _check_throughput(device: DeviceLike, asked: bool) -> None:
+def _check_throughput(device: LatencyDevice, throughput: bool) -> None:
     """Raise ValueError where the budget is meant to be of one kind and the device's table is of the other."""
-    info = getattr(device, "info", None)
-    batch = 1 if info is None else info.batch
-    if batch > 1 and not asked:
+    batch = 1 if device.info is None else device.info.batch
+    if batch > 1 and not throughput:
         raise ValueError(
             f"device: {device.name}'s table is ms per image at batch {batch} (throughput), not latency; "
             f"add --throughput (in Python, throughput=True)"
         )
-    if batch == 1 and asked:
+    if batch == 1 and throughput:
         raise ValueError(f"throughput: {device.name}'s table is latency at batch 1; leave --throughput out")
 
 

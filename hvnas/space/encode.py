@@ -16,7 +16,7 @@ from hvnas.space.spec import SAME, Preset
 
 
 def encode_arch(layout: Layout, arch: Arch) -> NDArray[np.int64]:
-    """Indices of the values that `arch` has. Raises ValueError naming what is not on offer."""
+    """Indices of the values that `arch` has. Raises ValueError naming one that the space does not have."""
     row = np.zeros(len(layout.genes), dtype=np.int64)
     _put(layout, row, layout.resolution, arch.resolution)
     _put(layout, row, layout.count, len(arch.stages))
@@ -70,7 +70,11 @@ def _preset(presets: Sequence[Preset], block: Block, what: str) -> Preset:
             return preset
         if differs != ["type"]:
             closest = differs
-    reason = f"no preset has its {', '.join(closest)}" if closest else f"{block.type} is not on offer"
+    reason = (
+        f"no preset has its {', '.join(closest)}"
+        if closest
+        else f"{block.type} is not among those of the space"
+    )
     raise ValueError(f"not in this space: {what}: {reason}")
 
 
@@ -97,7 +101,7 @@ def _downsample_name(layout: Layout, i: int, stage: Stage) -> str:
     if isinstance(down, Block):
         candidates = [p for p in presets if isinstance(p.block, Block)]
         if down.out != stage.runs[0][1].width:
-            raise ValueError(f"not in this space: stages.{i}.downsample is not as wide as the run behind it")
+            raise ValueError(f"not in this space: stages.{i}.downsample is not as wide as the run after it")
         return _preset(candidates, down, f"stages.{i}.downsample").name
     for preset in presets:
         if preset.block == down:
@@ -120,5 +124,7 @@ def _run(layout: Layout, row: NDArray[np.int64], columns: SlotColumns, run: Run,
         matching = [k for k, value in enumerate(values) if per_block(value, run.depth) == wanted]
         if not matching:
             shown = wanted[0] if len(set(wanted)) == 1 else list(wanted)
-            raise ValueError(f"not in space {layout.spec.name}: {at}.{gene} {shown} is not on offer")
+            raise ValueError(
+                f"not in space {layout.spec.name}: {at}.{gene} {shown} is not among those of the space"
+            )
         row[columns.genes[gene]] = matching[0]

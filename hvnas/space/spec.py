@@ -303,7 +303,7 @@ def _preset(name: str, data: Any, at: str, role: str, where: str, genes: tuple[s
         fields["width"] = fields.get("width", _PLACEHOLDER)
     block = block_from_dict(fields, field=at, role=role, where=where)
     for gene in reads:
-        if not hasattr(block, gene):
+        if gene not in vars(block):
             raise ValueError(f"{at}.reads: {block.type} has no field {gene}; leave the gene out ({where})")
     return Preset(name, block, tuple(reads))
 

@@ -104,7 +104,7 @@ def attach(net: Supernet) -> Importance:
 
 def importance_of(net: Supernet) -> Importance | None:
     """What `attach` gave the supernet, if it did."""
-    found = getattr(net, NAME, None)
+    found = net._modules.get(NAME)
     return found if isinstance(found, Importance) else None
 
 

@@ -85,7 +85,7 @@ def make_scheme(name: str, net: Supernet, *, seed: int = 0, paths: int | None = 
     """The scheme called `name`. Raises ValueError for an unknown name or fewer than one path."""
     make = _MAKERS[name]
     if paths is not None and paths < 1:
-        raise ValueError(f"paths: must be >= 1, got {paths}; it is the number of random networks a step")
+        raise ValueError(f"paths: must be >= 1, got {paths}; it is the number of random networks per step")
     return make(Options(net, seed, paths))
 
 

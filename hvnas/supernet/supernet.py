@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hvnas.arch import Arch
 from hvnas.blocks import Block
 from hvnas.nn import Network, build
+from hvnas.nn.head import TwoHeads
 from hvnas.nn.images import check_images
 from hvnas.ops import MACS, PARAMS, State
 from hvnas.space import FastPath, Space
@@ -179,8 +180,8 @@ class Supernet(nn.Module):
         for part in body:
             x = part(x)
         with head.plugged() as module:
-            both = getattr(inner_of(module), "heads", None)
-            return both(x) if both else (module(x), None)
+            inner = inner_of(module)
+            return inner.heads(x) if isinstance(inner, TwoHeads) else (module(x), None)
 
     @property
     def active(self) -> list[Sliced]:

@@ -64,8 +64,7 @@ class Case:
     def kind(self) -> tuple[object, ...]:
         """What tells the states apart that it is tried on, and its stride."""
         state = self.state
-        stride = getattr(self.block, "stride", 1)
-        return state.map is None, state.tokens is None, state.grid is None, stride
+        return state.map is None, state.tokens is None, state.grid is None, self.block.own_stride or 1
 
     @property
     def after(self) -> State:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 
-from hvnas.accuracy import Estimate, register_estimator
+from hvnas.accuracy import AccuracyEstimator, Estimate, register_estimator
 from hvnas.accuracy.loading import register_estimator_family
 from hvnas.arch import Arch
 from hvnas.ops import MACS, PARAMS, Program, evaluate_columns
-from hvnas.search.problem import EstimatorLike, Problem
+from hvnas.search.problem import Problem
 from hvnas.search.rows import Floats, Rows
 from hvnas.testing.strategies import Landscape
 
@@ -21,7 +21,7 @@ NAME = "synthetic"
 
 
 @dataclass(frozen=True)
-class Synthetic:
+class Synthetic(AccuracyEstimator):
     """Burns `seconds` of CPU time per network, then answers with a formula of its MACs and parameters.
 
     The time is that of the thread, so a network costs the same work on a busy machine. Top-1 grows with the
@@ -89,7 +89,9 @@ class _LandscapeSizes:
         return np.asarray(self.landscape.features(rows)[:, [0, 2, 3]])
 
 
-def expensive_problem(landscape: Landscape, estimator: Any, *, budget_ms: float | None = None) -> Problem:
+def expensive_problem(
+    landscape: Landscape, estimator: AccuracyEstimator, *, budget_ms: float | None = None
+) -> Problem:
     """The toy problem of `landscape` with an estimator that takes the networks.
 
     Half of the space's random architectures are within its budget unless another one is given.
@@ -98,4 +100,4 @@ def expensive_problem(landscape: Landscape, estimator: Any, *, budget_ms: float 
         rows = landscape.space.sample(2000, rng=np.random.default_rng(0))
         budget_ms = float(np.quantile(landscape.features(rows)[:, 0], 0.5))
     problem = landscape.problem(budget_ms=budget_ms, features=_LandscapeSizes(landscape))
-    return replace(problem, estimator=cast(EstimatorLike, estimator))
+    return replace(problem, estimator=estimator)

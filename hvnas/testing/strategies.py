@@ -6,20 +6,21 @@ that cut through the middle), whose latency and top-1 are closed formulas.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from hvnas.accuracy import ColumnEstimator, Estimate
 from hvnas.arch import Arch, Run, Stage
 from hvnas.blocks import block_class
+from hvnas.latency import LatencyArrays, LatencyDevice
 from hvnas.ops import Column
 from hvnas.search.evaluations import Archive, Evaluations
 from hvnas.search.pareto import front, hypervolume
 from hvnas.search.problem import Accuracy, Problem
-from hvnas.search.rows import Bools, Features, Floats, Rows
+from hvnas.search.rows import Features, Floats, Rows
 from hvnas.search.runs.checkpoint import Checkpoint, State
 from hvnas.search.runs.session import Silent
 from hvnas.search.strategies.registry import strategy_entry
@@ -113,17 +114,6 @@ class ToySpace:
         return ()
 
 
-@dataclass(frozen=True)
-class ToyLatencies:
-    """What `ToyDevice.latency_columns` returns."""
-
-    ms: Floats
-    low: Floats
-    high: Floats
-    inside: Bools
-    excluded_by: Mapping[str, Bools]
-
-
 def _nothing(_: Any) -> float:
     return 0.0
 
@@ -133,7 +123,7 @@ def _nothing_either(_: Any) -> float:
 
 
 @dataclass(frozen=True)
-class ToyDevice:
+class ToyDevice(LatencyDevice):
     """Reads the latency from its only column; latencies that end in the upper half of 0.1 ms are outside.
 
     `gated` switches that rule on.
@@ -144,38 +134,24 @@ class ToyDevice:
     hash: str = "000000000000"
     columns: tuple[Column, ...] = (Column("toy.ms", "sum", _nothing),)
 
-    def latency_columns(self, values: Floats) -> ToyLatencies:
+    def latency_columns(self, values: Floats) -> LatencyArrays:
         """Latencies of [n, 1] values."""
         ms = values[:, 0]
         excluded = (ms * 10) % 1 >= 0.5 if self.gated else np.zeros(len(ms), dtype=np.bool_)
-        return ToyLatencies(ms, ms * 0.9, ms * 1.1, ~excluded, {"upper half": excluded})
-
-    def p_within(self, ms: Floats, budget: float, *, inside: bool | Bools = True) -> Floats:
-        """1 within the budget, else 0."""
-        return (np.asarray(ms) <= budget).astype(np.float64)
-
-    def default_margin(self, budget: float | None = None) -> float:
-        """None is needed."""
-        return 0.0
+        return LatencyArrays(ms, ms * 0.9, ms * 1.1, ~excluded, {"upper half": excluded})
 
 
 @dataclass(frozen=True)
-class ToyEstimate:
-    """What `ToyEstimator.estimate_columns` returns."""
-
-    mean: Floats
-    sd: Floats
-
-
-@dataclass(frozen=True)
-class ToyEstimator:
+class ToyEstimator(ColumnEstimator):
     """Reads top-1 from its only column; the standard deviation is half a point everywhere."""
 
     columns: tuple[Column, ...] = (Column("toy.top1", "sum", _nothing_either),)
 
-    def estimate_columns(self, values: Floats, *, recipe: str, scenario: str) -> ToyEstimate:
+    def estimate_columns(
+        self, values: Floats, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate:
         """Top-1 of [n, 1] values."""
-        return ToyEstimate(values[:, 0], np.full(len(values), 0.5))
+        return Estimate(values[:, 0], np.full(len(values), 0.5))
 
 
 @dataclass(frozen=True)

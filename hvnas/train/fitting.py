@@ -121,8 +121,8 @@ def _problem(arch: Arch) -> str | None:
 
 
 def _strides(block: Block) -> bool:
-    stride: int = getattr(block, "stride", 2 if block.role == "downsample" else 1)
-    return stride > 1
+    usual = 2 if block.role == "downsample" else 1
+    return (block.own_stride or usual) > 1
 
 
 def drop_features(network: Network, rate: float) -> None:

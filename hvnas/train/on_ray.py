@@ -206,7 +206,7 @@ def _at_work(config: dict[str, Any]) -> Any:
 
     board = config["board"]
     if ray.get(board.failed.remote()):
-        raise RuntimeError("a worker failed for good")  # there is nothing to retry
+        raise RuntimeError("a worker failed, whatever was tried")  # there is nothing to retry
     torch.set_num_threads(config["threads"])
     device = torch.device(config["device"])
     if device.type == "cuda":

@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from math import cos, pi
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvnas.nn import Network
+from hvnas.nn.head import logits_of
 from hvnas.train.settings import Distillation, Optimizer, Schedule, Training
 
 FUSED = ("cpu", "cuda")  # devices where torch has all of AdamW's step in one kernel
@@ -160,9 +160,8 @@ def _teachers_loss(taught: Distillation, student: Tensor, word: Tensor) -> Tenso
 
 def _heads(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits of the classifier and of the distillation classifier; twice the same where there is one."""
-    if not (isinstance(model, Network) and hasattr(model.head, "heads")):
+    if not isinstance(model, Network):
         logits = model(images)
         return logits, logits
-    heads: Any = model.head.heads
-    logits, student = heads(model.forward_features(images))
+    logits, student = logits_of(model.head, model.forward_features(images))
     return logits, logits if student is None else student

@@ -99,7 +99,7 @@ def _check_named(source: str, data: str | None, weights: str | None) -> None:
     arch = load_arch(source)
     if data is None or weights is None:
         missing = "data" if data is None else "weights"
-        raise ValueError(f"{missing}: is missing; {arch.name} alone was trained on nothing: give --{missing}")
+        raise ValueError(f"{missing}: is missing; {arch.name} is not a training: give --{missing}")
 
 
 def _of_network(

@@ -283,7 +283,9 @@ def training_from_dict(data: Any, *, where: str) -> Training:
         place = ".".join(["training", *wrong.place])
         raise ValueError(f"{where}: {place}: {wrong.said}") from None
     if place := _beyond(asdict(training), "training"):
-        raise ValueError(f"{where}: {place}: must be at most {MOST:,}, or {MOST_REAL:g} where it is no count")
+        raise ValueError(
+            f"{where}: {place}: must be at most {MOST:,}, or {MOST_REAL:g} where it is not a count"
+        )
     return training
 
 

@@ -165,10 +165,12 @@ def _recipe(request: TrainRequest) -> Recipe:
     if request.single_scale:
         training = replace(training, scales=None)
     if request.teacher_weights is not None and request.teacher in (None, NO_TEACHER):
-        raise ValueError("teacher_weights: whose? Name the network with --teacher, or leave them out")
+        raise ValueError(
+            "teacher_weights: name the network that they are of with --teacher, or leave them out"
+        )
     if request.teacher is None and training.distillation is not None:
         raise ValueError(
-            f"recipe {recipe.name}: learns of a teacher; name one with --teacher (the folder of a training, "
+            f"recipe {recipe.name}: distils a teacher; name one with --teacher (the folder of a training, "
             f"or a network with --teacher-weights), or train without: --teacher {NO_TEACHER}"
         )
     if request.teacher == NO_TEACHER:

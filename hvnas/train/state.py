@@ -99,7 +99,7 @@ def load_state(path: Path, parts: Parts, identity: dict[str, Any]) -> Position:
         _check_identity(path, facts["identity"], identity)
         tensors = read_safetensors(path)
         if facts.get("checksum") not in (None, _checksum(tensors)):
-            raise ValueError(f"{path}: damaged (its checksum is another); {_BEGIN_AGAIN}")
+            raise ValueError(f"{path}: damaged (its checksum does not match); {_BEGIN_AGAIN}")
         check_weights(parts.model, _below("model.", tensors), where=str(path))
         return _restore(parts, facts, tensors)
     except torch.OutOfMemoryError:

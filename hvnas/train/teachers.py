@@ -67,7 +67,7 @@ def teacher_file(name: str, weights: str | None) -> Path:
         return Path(weights)
     if folder is None:
         raise ValueError(
-            f"teacher {name}: is no folder of a training and has no weights; give --teacher-weights"
+            f"teacher {name}: is not the folder of a training and has no weights; give --teacher-weights"
         )
     return folder.trained_weights()
 

@@ -220,7 +220,7 @@ class Trainer:
     def epoch(self) -> EpochResult | None:
         """Train what is left of the present epoch and evaluate; None where `stop` interrupted.
 
-        Raises DivergedError, one line, where the loss is no finite number.
+        Raises DivergedError, one line, where the loss is not a finite number.
         """
         assert not self.result.finished, "the run is through"
         with self.parts.randomness.own():

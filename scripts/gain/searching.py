@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from hvnas._request import Outside
-from hvnas.accuracy import AccuracyEstimator, Estimate
+from hvnas.accuracy import Estimate
 from hvnas.arch import Arch
 from hvnas.latency import Device
 from hvnas.search import SearchResult, search
@@ -49,8 +48,7 @@ class Searched:
     def score(self, archs: Sequence[Arch]) -> Estimate:
         """What the search's own estimator says of networks."""
         problem = self.result.problem
-        estimator = cast(AccuracyEstimator, problem.estimator)
-        return estimator.estimate(archs, recipe=problem.recipe, scenario=problem.scenario)
+        return problem.estimator.estimate(archs, recipe=problem.recipe, scenario=problem.scenario)
 
 
 def space_at(name: str | Path, resolution: int) -> Space:

@@ -143,7 +143,7 @@ def test_what_has_no_place_in_the_supernet_is_refused(
         ("bn_calib=few", "supernet: bn_calib: .*'few'"),
         ("images=0", "images: must be >= 1, got 0"),
         ("epochs=3", "epochs: unknown field"),
-        ("fast", "'fast' is no option"),
+        ("fast", "'fast' is not an option"),
         ("folder=x", "folder: unknown field"),
     ],
 )

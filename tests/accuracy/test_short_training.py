@@ -69,7 +69,7 @@ def test_it_is_found_by_name_with_options() -> None:
     ("text", "message"),
     [
         ("epoch=3", "epoch: unknown field"),
-        ("epochs", "'epochs' is no option"),
+        ("epochs", "'epochs' is not an option"),
         ("epochs=0", "train: epochs: must be >= 1, got 0"),
         ("epochs=few", "train: epochs: .*'few'"),
         ("halving=third", "train: halving: .*'third'"),

@@ -129,12 +129,12 @@ class load(nn.Module):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Nests(2), "they hold each other"),
+        (Nests(2), "they contain each other"),
         (Shares(), "stands in two places"),
         (ReadsAnObject(), "reads table, a dict"),
         (NeedsMore(), "needs pytest, of pytest, and only torch may be imported"),
-        (Named('x"); import os #'), "is no word"),
-        (Named("class"), "is no word"),
+        (Named('x"); import os #'), "is not a valid name"),
+        (Named("class"), "is not a valid name"),
         (load(), "would be called load"),
         (nn.Conv2d(4, 4, 1), "its own class is torch's"),
     ],

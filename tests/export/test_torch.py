@@ -116,7 +116,7 @@ def test_a_truncated_file_is_refused_by_both(tmp_path: Path) -> None:
     with torch_module._imported(tmp_path / "net" / "model.py") as written:
         for size in (0, 7, 100, len(whole) // 2, len(whole) - 1):
             path.write_bytes(whole[:size])
-            with pytest.raises(ValueError, match="not a whole safetensors file"):
+            with pytest.raises(ValueError, match="not a complete safetensors file"):
                 written.load()
             with pytest.raises(ValueError, match="not a readable safetensors file"):
                 export_torch(arch, tmp_path / "other", weights=path)

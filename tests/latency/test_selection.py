@@ -77,7 +77,7 @@ def test_the_left_out_familys_times_have_no_say() -> None:
 def test_a_prior_decides_where_the_networks_cannot() -> None:
     """All networks alike but for size: alone, the fit cannot tell weights from activations."""
     nets = networks()
-    few = nets.kept(np.arange(24) < 6)
+    few = nets.where(np.arange(24) < 6)
     few.values["act_bytes"][:] = few.values["weight_bytes"]
     few.values["grouped_macs"][:] = 0
     few.ms[:] = 2 * (0.5 + 0.034 * few.values["weight_bytes"] / 1e6)

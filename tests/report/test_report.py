@@ -193,7 +193,7 @@ def test_another_network_of_the_run_can_be_chosen(tmp_path: Path) -> None:
     report = make_report([run], choose="n0")
     assert report.networks[0].accuracy is not None and report.networks[0].accuracy.mean == 71.0
     for name in ("n7", "../best", "../archs/n0"):
-        with pytest.raises(ValueError, match="is no network in"):
+        with pytest.raises(ValueError, match="is not a network in"):
             make_report([run], choose=name)
 
 

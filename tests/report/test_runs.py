@@ -103,7 +103,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_log_without_an_end_is_refused(folder: Path) -> None:
     (folder / "log.txt").write_text("2020-01-01 00:00:00 started: evolution\n")
-    with pytest.raises(ValueError, match=r"log\.txt: tells of no end"):
+    with pytest.raises(ValueError, match=r"log\.txt: does not say how the search ended"):
         load_run(folder)
 
 

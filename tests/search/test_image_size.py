@@ -10,7 +10,7 @@ import pytest
 
 from hvnas._files import read_yaml
 from hvnas.accuracy.combine import RankMean
-from hvnas.accuracy.estimator import ImageSize, image_size_of
+from hvnas.accuracy.estimator import ImageSize
 from hvnas.accuracy.loading import load_estimator
 from hvnas.arch import load_arch
 from hvnas.latency import load_device
@@ -76,9 +76,9 @@ def test_a_space_at_a_size_is_the_same_networks_at_that_size(name: str) -> None:
 
 def test_estimators_say_what_they_put_networks_to(supernet: Path) -> None:
     inherited = f"supernet:{supernet}"
-    assert image_size_of(load_estimator("surrogate")) is None
-    assert image_size_of(load_estimator(inherited)) == (32, 16)
-    assert image_size_of(RankMean.of(f"surrogate+{inherited}+{TRAIN}")) == (32, 16)
+    assert load_estimator("surrogate").image_size is None
+    assert load_estimator(inherited).image_size == (32, 16)
+    assert RankMean.of(f"surrogate+{inherited}+{TRAIN}").image_size == (32, 16)
     digits = "train:data=digits,resolution=48,train_size=16,test_size=16"
     with pytest.raises(
         ValueError, match=r"at 32 px, 16 classes and at 48 px, 10 classes; .*combine"

@@ -114,7 +114,9 @@ class TestLock:
 
     def test_a_folder_in_its_place_is_named(self, path: Path) -> None:
         path.with_name("m.journal.lock").mkdir()
-        with pytest.raises(StorageError, match=r"m\.journal\.lock: stands where the journal's lock goes"):
+        with pytest.raises(
+            StorageError, match=r"m\.journal\.lock: is in the place of the journal's lock file"
+        ):
             step(proposer(str(path)))
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from hvnas.accuracy import AccuracyEstimator, Estimate
 from hvnas.arch import Arch
 from hvnas.search.problem import Problem
 from hvnas.search.rows import Floats, Rows, row_keys
@@ -24,7 +25,6 @@ from hvnas.testing.strategies import (
     LANDSCAPES,
     Landscape,
     MemoryCheckpoint,
-    ToyEstimate,
     ToySpace,
     WatchedProblem,
 )
@@ -33,20 +33,20 @@ COUPLED = LANDSCAPES[1]
 
 
 @dataclass
-class Expensive:
+class Expensive(AccuracyEstimator):
     """A landscape's top-1 of whole networks, one at a time; it counts them."""
 
     landscape: Landscape
     asked: list[Arch] = field(default_factory=list)
     fails: bool = False
 
-    def estimate(self, archs: list[Arch], *, recipe: str, scenario: str) -> ToyEstimate:
+    def estimate(self, archs: list[Arch], *, recipe: str, scenario: str) -> Estimate:
         rows = np.array([self.landscape.space.encode(arch) for arch in archs])
         self.asked += archs
         top1 = self.landscape.features(self.landscape.space.canonicalise(rows))[:, 1]
         if self.fails:
             top1 = np.where(rows[:, 0] % 2, np.nan, top1)
-        return ToyEstimate(top1, np.full(len(rows), 0.5))
+        return Estimate(top1, np.full(len(rows), 0.5))
 
 
 def expensive(

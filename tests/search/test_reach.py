@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 import toy
 
+from hvnas.latency import LatencyArrays
 from hvnas.search.problem import Problem
 from hvnas.search.reach import InfeasibleBudget, check_budget, find_reach, widened, with_widest_budget
 from hvnas.search.run import execute
 from hvnas.search.runs.folder import SearchFolder
-from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyDevice, ToyLatencies, ToySpace
+from hvnas.testing.strategies import LANDSCAPES, Landscape, ToyDevice, ToySpace
 
 
 class ClosedDevice(ToyDevice):
     """Everything lies outside: what is slow by one rule, all by another."""
 
-    def latency_columns(self, values: np.ndarray) -> ToyLatencies:
+    def latency_columns(self, values: np.ndarray) -> LatencyArrays:
         ms = values[:, 0]
         rules = {"slow": ms > np.median(ms), "everything": np.ones(len(ms), dtype=bool)}
-        return ToyLatencies(ms, ms, ms, np.zeros(len(ms), dtype=bool), rules)
+        return LatencyArrays(ms, ms, ms, np.zeros(len(ms), dtype=bool), rules)
 
 
 @pytest.mark.parametrize("landscape", LANDSCAPES, ids=lambda landscape: landscape.name)

@@ -149,7 +149,9 @@ class TestAnotherProblem:
     def test_is_refused_under_the_same_name(self, tmp_path: Path) -> None:
         storage = at("journal", tmp_path)
         SharedStudy(LANDSCAPE.problem(), storage, evals=9, name="mine")
-        with pytest.raises(StorageError, match=r"mine is of another problem \(budget_ms: .*choose another"):
+        with pytest.raises(
+            StorageError, match=r"mine belongs to another problem \(budget_ms: .*choose another"
+        ):
             SharedStudy(LANDSCAPE.problem(budget_ms=3.0), storage, evals=9, name="mine")
 
     def test_of_somebody_else_is_refused(self, tmp_path: Path) -> None:
@@ -157,5 +159,5 @@ class TestAnotherProblem:
 
         store = parse_storage(at("sqlite", tmp_path)).open()
         optuna.create_study(study_name="theirs", storage=store)
-        with pytest.raises(StorageError, match="theirs is not one of hvnas"):
+        with pytest.raises(StorageError, match="theirs was not created by hvnas"):
             SharedStudy(LANDSCAPE.problem(), at("sqlite", tmp_path), evals=9, name="theirs")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hvnas._runs import versions
-from hvnas.accuracy import Estimate
+from hvnas.accuracy import AccuracyEstimator, Estimate
 from hvnas.arch import Arch
 from hvnas.search.evaluations import Archive
 from hvnas.search.problem import Problem
@@ -50,7 +50,7 @@ def config(strategy: str = "evolution", *, evals: int = 3000, seed: int = 0) -> 
 
 
 @dataclass(frozen=True)
-class Expensive:
+class Expensive(AccuracyEstimator):
     """The landscape's top-1 from networks, one line in `log` for each that it is asked about."""
 
     log: Path

@@ -14,7 +14,7 @@ from hvnas.ops import Program
 
 
 @dataclass(frozen=True)
-class Unreliable:
+class Unreliable(AccuracyEstimator):
     """`inner`, that fails the first `failures` times for every network, or kills its process if `deadly`.
 
     Attempts are counted by files in `folder`, for all processes together. Networks whose hash ends in one of

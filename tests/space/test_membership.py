@@ -55,14 +55,17 @@ OUTSIDE = {
     "tokens": (lambda arch: replace(arch, tokens=(5, 100)), r"tokens \(5, 100\) is not among None, "),
     "depth": (run_depth(2, "local", 13), r"stages\.2\.local\.depth 13 is not among 0, 1, 2"),
     "width": (run_field(3, "local", out=444), r"stages\.3\.\w+.*(444 is not among|not as wide)"),
-    "expand": (run_field(2, "local", expand=5), r"stages\.2\.local\.expand 5 is not on offer"),
+    "expand": (
+        run_field(2, "local", expand=5),
+        r"stages\.2\.local\.expand 5 is not among those of the space",
+    ),
     "a field that no preset has": (
         run_field(2, "local", pool=5),
         r"stages\.2\.local: no preset has its pool",
     ),
     "a block in the wrong run": (
         lambda arch: with_run(arch, 3, "local", arch.stages[3].global_),
-        r"stages\.3\.local: mb3d is not on offer",
+        r"stages\.3\.local: mb3d is not among those of the space",
     ),
     "stem": (
         lambda arch: replace(arch, stem=arch.stem.with_(act="silu")),
@@ -77,7 +80,7 @@ OUTSIDE = {
     "downsample missing": (with_downsample(1, None), r"stages\.1\.downsample none is not among"),
     "downsample width": (
         with_downsample(1, ConvDown(out=64)),
-        r"stages\.1\.downsample is not as wide as the run behind it",
+        r"stages\.1\.downsample is not as wide as the run after it",
     ),
 }
 
@@ -110,7 +113,9 @@ def test_profiles_name_the_gene(hybrid: Space) -> None:
     run = arch.stages[1].local
     assert run is not None
     other = with_run(arch, 1, "local", replace(run, vary=(("expand", (1, 6)),)))
-    with pytest.raises(ValueError, match=r"stages\.1\.local\.expand \[1, 6\] is not on offer"):
+    with pytest.raises(
+        ValueError, match=r"stages\.1\.local\.expand \[1, 6\] is not among those of the space"
+    ):
         hybrid.encode(other)
     fixed = with_run(arch, 1, "local", replace(run, vary=(("kernel", (3, 5)),)))
     with pytest.raises(ValueError, match=r"stages\.1\.local: kernel cannot differ by block"):

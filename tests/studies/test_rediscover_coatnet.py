@@ -36,7 +36,7 @@ def test_every_place_has_a_probability_under_each_protocol(study: LayoutRanks) -
             for place in range(len(LAYOUTS)):
                 assert sum(chances[place] for chances in ranked.chances.values()) == pytest.approx(1)
             assert all(sum(chances) == pytest.approx(1) for chances in ranked.chances.values())
-            assert len(ranked.told) == len(LAYOUTS) - 1 and min(ranked.told) >= 0.4
+            assert len(ranked.p_above_next) == len(LAYOUTS) - 1 and min(ranked.p_above_next) >= 0.4
 
 
 def test_transfer_is_top1_and_what_large_data_adds(study: LayoutRanks) -> None:
@@ -49,7 +49,7 @@ def test_transfer_is_top1_and_what_large_data_adds(study: LayoutRanks) -> None:
 def test_an_order_that_the_evidence_does_not_support_is_marked(study: LayoutRanks) -> None:
     for each in study.protocols:
         for ranked in each.columns.values():
-            assert ranked.is_supported == tuple(chance >= 0.9 for chance in ranked.told)
+            assert ranked.is_supported == tuple(chance >= 0.9 for chance in ranked.p_above_next)
 
 
 def test_taus_lie_in_their_range(study: LayoutRanks) -> None:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from hvnas.accuracy.estimator import SCORE, ScoreEstimate, check_scenario, values_of
+from hvnas.accuracy.estimator import SCORE, AccuracyEstimator, ColumnEstimator, ScoreEstimate, check_scenario
 from hvnas.accuracy.proxies.registry import Array, CountedProxy, list_proxies, load_proxy
 from hvnas.accuracy.ranks import places
 from hvnas.arch import Arch
@@ -23,7 +23,7 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class CountEstimator:
+class CountEstimator(ColumnEstimator):
     """A counted proxy as an estimator; it serves whole populations by their columns."""
 
     unit: ClassVar[str] = SCORE
@@ -44,34 +44,33 @@ class CountEstimator:
         """What it reads of a plain Program, in the order that `estimate_columns` takes it."""
         return self.proxy.columns
 
-    def estimate(
-        self,
-        archs_or_programs: Sequence[Arch | Program],
-        *,
-        recipe: str = "modern300",
-        scenario: str = "imagenet1k",
-    ) -> ScoreEstimate:
-        """A score for each network or Program. Raises ValueError for an unknown recipe or scenario."""
-        return self.estimate_columns(
-            values_of(self.columns, archs_or_programs), recipe=recipe, scenario=scenario
-        )
+    def label(self) -> str:
+        """Return the proxy's name."""
+        return self.name
 
     def estimate_columns(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
     ) -> ScoreEstimate:
-        """Scores from the values of `columns`, ``[n, len(columns)]``."""
+        """Return scores from the values of `columns`, ``[n, len(columns)]``.
+
+        Raises ValueError for an unknown recipe or scenario.
+        """
         _check(recipe, scenario)
         return ScoreEstimate.of(self.proxy.combine(values))
 
 
 @dataclass(frozen=True)
-class ProbeEstimator:
+class ProbeEstimator(AccuracyEstimator):
     """A proxy that runs each network with weights drawn from `seed`."""
 
     unit: ClassVar[str] = SCORE
 
     name: str
     seed: int = SEED
+
+    def label(self) -> str:
+        """Return the proxy's name."""
+        return self.name
 
     def estimate(
         self,

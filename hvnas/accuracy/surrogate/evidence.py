@@ -145,7 +145,9 @@ def _table(path: str | Path) -> Evidence:
 def _recipe(row: Sequence[str], at: Mapping[str, int]) -> list[float]:
     epochs, augmentation = float(row[at["epochs"]]), row[at["augmentation"]]
     if not 0 < epochs <= MOST_EPOCHS or augmentation not in AUGMENTATIONS:
-        raise ValueError(f"epochs, augmentation: {shown(epochs)}, {shown(augmentation)} are no recipe")
+        raise ValueError(
+            f"epochs, augmentation: {shown(epochs)}, {shown(augmentation)} are not those of a recipe"
+        )
     return recipe_features(epochs, row[at["distilled"]] == "true", augmentation)
 
 

@@ -32,14 +32,14 @@ from hvnas._files import read_json, refuse_unknown, refusing, write_atomic
 from hvnas._names import shown, validated
 from hvnas._numbers import LARGEST
 from hvnas._records import Row, read_csv
-from hvnas.accuracy.estimator import Estimate, assumptions, check_scenario, values_of
+from hvnas.accuracy.estimator import ColumnEstimator, Estimate, assumptions, check_scenario, values_of
 from hvnas.accuracy.loading import load_estimator
 from hvnas.accuracy.surrogate.evidence import RECIPE_FEATURES, covariates, recipe_features
 from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, Array, derive
 from hvnas.accuracy.surrogate.fit import transform, untransform
 from hvnas.accuracy.surrogate.surrogate import Surrogate
 from hvnas.arch import Arch, load_arch
-from hvnas.ops import Column, Program
+from hvnas.ops import Column
 from hvnas.train.recipes import AUGMENTATIONS, MOST_EPOCHS, load_recipe
 
 SCHEMA = "hvnas.estimator/1"
@@ -50,7 +50,7 @@ LEAST = 4
 
 
 @dataclass(frozen=True)
-class OwnEstimator:
+class OwnEstimator(ColumnEstimator):
     """Estimates the metric of the reader's data set, in percentage points.
 
     Per result: `values` [n, columns], `recipes` [n, covariates], `metric` [n]; `spread` and `noise` are s and
@@ -132,20 +132,17 @@ class OwnEstimator:
         """What is taken for granted about networks unlike the results; see `hvnas.accuracy.estimator`."""
         return assumptions(archs, resolutions=self.resolutions, classes=self.classes)
 
-    def estimate(
-        self,
-        archs_or_programs: Sequence[Arch | Program],
-        *,
-        recipe: str = "modern300",
-        scenario: str = "imagenet1k",
-    ) -> Estimate:
-        """Metric and sd of each network. `scenario` is that of the results, whatever it is called."""
-        return self.estimate_columns(values_of(COLUMNS, archs_or_programs), recipe=recipe, scenario=scenario)
+    def label(self) -> str:
+        """Return its file's name."""
+        return self.name
 
     def estimate_columns(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
     ) -> Estimate:
-        """Estimates from the values of `columns`, ``[n, len(columns)]``."""
+        """Return metric and sd from the values of `columns`, ``[n, len(columns)]``.
+
+        `scenario` is that of the results, whatever it is called.
+        """
         check_scenario(scenario)
         covariate = covariates(load_recipe(recipe))
         x = np.hstack([derive(values), np.broadcast_to(covariate, (len(values), len(covariate)))])
@@ -249,7 +246,7 @@ def _estimator(data: Any) -> OwnEstimator:
         found = data.get("schema") if isinstance(data, dict) else data
         raise ValueError(f"schema: must be {SCHEMA}, got {shown(found)}")
     if data.get("columns") != list(NAMES):
-        raise ValueError("columns: another version of the surrogate reads others")
+        raise ValueError("columns: were written for another version of the surrogate")
     refuse_unknown(data, [field.name for field in fields(_Stored)], "", "the file")
     stored = validated(_Stored, data)
     numbers = {name: _array(name, getattr(stored, name)) for name in _BOUNDS}

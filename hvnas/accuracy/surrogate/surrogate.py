@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._files import read_json, refusing
-from hvnas.accuracy.estimator import Estimate, assumptions, check_scenario, values_of
+from hvnas.accuracy.estimator import ColumnEstimator, Estimate, assumptions, check_scenario, values_of
 from hvnas.accuracy.surrogate.evidence import DATA, Evidence, covariates, large_data_shift, load_evidence
 from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, Array, derive
 from hvnas.accuracy.surrogate.fit import VIEWS, Fit
@@ -30,7 +30,7 @@ Thetas = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
-class Surrogate:
+class Surrogate(ColumnEstimator):
     """Estimates ImageNet-1k top-1 from the Program alone."""
 
     evidence: Evidence
@@ -75,27 +75,18 @@ class Surrogate:
         sides = sides[sides > 0]
         return assumptions(archs, resolutions=(int(sides.min()), int(sides.max())), classes=(CLASSES,))
 
-    def estimate(
-        self,
-        archs_or_programs: Sequence[Arch | Program],
-        *,
-        recipe: str = "modern300",
-        scenario: str = "imagenet1k",
-    ) -> Estimate:
-        """Top-1 and sd of each network, trained as `recipe` says. Raises ValueError as `load_recipe`.
-
-        An Arch is read with a head for the 1,000 classes of the evidence; a Program is read as it is.
-        """
-        check_scenario(scenario)
-        networks = [
-            each.with_(classes=CLASSES) if isinstance(each, Arch) else each for each in archs_or_programs
-        ]
-        return self.estimate_columns(values_of(COLUMNS, networks), recipe=recipe, scenario=scenario)
+    def overall_error(self) -> Mapping[str, Any]:
+        """Return the error over the families, each left out of the fit."""
+        overall = self.error.get("overall")
+        return overall if isinstance(overall, Mapping) else {}
 
     def estimate_columns(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
     ) -> Estimate:
-        """Estimates from the values of `columns`, ``[n, len(columns)]``."""
+        """Return top-1 and sd from the values of `columns`, ``[n, len(columns)]``, trained as `recipe` says.
+
+        Raises ValueError as `load_recipe`.
+        """
         check_scenario(scenario)
         found = self.fit.predict(self._features(values, recipe))
         if scenario == "imagenet1k":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvnas.accuracy.estimator import Estimate, ImageSize, read_options
+from hvnas.accuracy.estimator import AccuracyEstimator, Estimate, ImageSize, read_options
 from hvnas.accuracy.loading import Located
 from hvnas.accuracy.trained.short_results import Curve, ResultFile, make_key
 from hvnas.accuracy.trained.short_training import NO_CACHE, binomial_sd
@@ -51,7 +51,7 @@ class Inherited:
             raise ValueError(f"{NAME}: images: must be >= 1, got {self.images}")
 
 
-class InheritedEstimator:
+class InheritedEstimator(AccuracyEstimator):
     """Top-1 on the validation split of members of a supernet's space, with inherited weights.
 
     `sd` is what the number of validation images allows (binomial, with one right and one wrong answer added).
@@ -163,7 +163,7 @@ class InheritedEstimator:
             self.net.encode(network)
         except ValueError as error:
             raise ValueError(
-                f"{network.name}: the supernet in {self.folder.path} does not hold it: {error}"
+                f"{network.name}: the supernet in {self.folder.path} does not contain it: {error}"
             ) from None
         return self.net.fitted(network)
 

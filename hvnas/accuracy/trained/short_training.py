@@ -12,10 +12,9 @@ always go on. Hyperband (1603.06560) divides the runs among several first epochs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +22,7 @@ import numpy as np
 
 from hvnas._names import MOST_SEED, check_whole
 from hvnas._optuna import quiet_optuna
-from hvnas.accuracy.estimator import Array, Estimate, ImageSize, read_options
+from hvnas.accuracy.estimator import AccuracyEstimator, Array, Estimate, ImageSize, read_options
 from hvnas.accuracy.trained.short_results import Curve, Key, ResultFile, default_folder, make_key
 from hvnas.arch import Arch
 from hvnas.ops import Program
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     import optuna
 
     from hvnas.train.data import Data
+    from hvnas.train.state import EpochResult
 
 
 NAME = "train"
@@ -80,7 +80,7 @@ def parse_options(text: str) -> ShortTraining:
     return read_options(text, ShortTraining, family=NAME)
 
 
-class ShortTrainingEstimator:
+class ShortTrainingEstimator(AccuracyEstimator):
     """Top-1 on the validation split after a few epochs, of architectures that it trains itself.
 
     `sd` is the root of the sum of squares of what the validation split's size allows (binomial, with one
@@ -163,16 +163,16 @@ class ShortTrainingEstimator:
             reduction=options.reduction,
         )
 
-    def _recipe(self, asked: str | None) -> Recipe:
-        if asked is not None:
-            recipe = load_recipe(asked)
+    def _recipe(self, name: str | None) -> Recipe:
+        if name is not None:
+            recipe = load_recipe(name)
             if recipe.training is not None:
                 return recipe
         recipe = load_recipe(self.options.recipe)
         training_of(recipe)
         return recipe
 
-    def _steps(self, arch: Arch, recipe: Recipe) -> Iterator[Curve]:
+    def _steps(self, arch: Arch, recipe: Recipe) -> Generator[Curve, None, None]:
         """The curve of `arch`, one epoch longer each time; what is trained is kept when the caller stops."""
         key = self._key(arch, recipe)
         known = self.results.get(key)
@@ -194,7 +194,7 @@ class ShortTrainingEstimator:
             if curve != known:
                 self.results.put(key, curve)
 
-    def _train(self, arch: Arch, recipe: Recipe) -> Iterator[Curve]:
+    def _train(self, arch: Arch, recipe: Recipe) -> Generator[Curve, None, None]:
         from hvnas.train.trainer import DivergedError, Trainer, network_for
 
         options = self.options
@@ -242,8 +242,8 @@ def _arch(network: Arch | Program) -> Arch:
     )
 
 
-def _tops(history: Sequence[object]) -> tuple[float, ...]:
-    return tuple(getattr(entry, "top1", nan) for entry in history)
+def _tops(history: Sequence[EpochResult]) -> tuple[float, ...]:
+    return tuple(entry.top1 for entry in history)
 
 
 def _final(curves: Sequence[Curve], epochs: int, *, chance: float) -> tuple[Array, Array]:
@@ -274,7 +274,7 @@ def binomial_sd(top1: Array, count: int) -> Array:
 
 
 def run_all(
-    runs: Sequence[Iterator[Curve]], *, epochs: int, halving: str, reduction: int
+    runs: Sequence[Generator[Curve, None, None]], *, epochs: int, halving: str, reduction: int
 ) -> tuple[Curve, ...]:
     """The last curve of each run. Runs yield their curve after each epoch, and are closed where stopped."""
     if halving == "none":
@@ -300,7 +300,7 @@ def _pruner(halving: str, epochs: int, reduction: int) -> optuna.pruners.BasePru
     return SuccessiveHalvingPruner(min_resource=1, reduction_factor=reduction)
 
 
-def _pruned(run: Iterator[Curve], study: optuna.Study, epochs: int) -> Curve:
+def _pruned(run: Generator[Curve, None, None], study: optuna.Study, epochs: int) -> Curve:
     from optuna.trial import TrialState
 
     trial = study.ask()
@@ -312,14 +312,7 @@ def _pruned(run: Iterator[Curve], study: optuna.Study, epochs: int) -> Curve:
         trial.report(curve.top1[-1], step=len(curve.top1))
         if len(curve.top1) < epochs and trial.should_prune():
             study.tell(trial, state=TrialState.PRUNED)
-            _close(run)
+            run.close()  # which keeps what it has
             return curve
     study.tell(trial, curve.top1[-1])
     return curve
-
-
-def _close(run: Iterator[Curve]) -> None:
-    """End a generator where it stands, so that it keeps what it has."""
-    close = getattr(run, "close", None)
-    if close is not None:
-        close()

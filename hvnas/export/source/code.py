@@ -125,7 +125,9 @@ class Surroundings:
             self.imports[name] = importing
         elif isinstance(value, type):
             if self.classes.get(value) != name:
-                raise _needs(owner, name, "a class that is no module; pass what it holds as plain attributes")
+                raise _needs(
+                    owner, name, "a class that is not a module; pass what it holds as plain attributes"
+                )
         elif isinstance(value, FunctionType):
             self.helpers[name] = ""  # its place, before what it calls itself
             self.helpers[name] = self.keep(value)
@@ -150,7 +152,7 @@ class Surroundings:
         module = sys.modules.get(scope.get("__name__", ""))
         assignment = _assignment(source_of(module), name) if module is not None else None
         if assignment is None:
-            raise _needs(owner, name, "which is no constant that stands in its file")
+            raise _needs(owner, name, "which is not a constant of its file")
         for node in ast.walk(ast.parse(assignment)):
             if isinstance(node, ast.Name) and node.id != name and node.id in scope:
                 self._need(node.id, scope, owner, is_hint=False)

@@ -65,7 +65,9 @@ class Constructors:
             self.all = [self._make(kind, grouped[kind]) for kind in order.static_order()]
         except CycleError as error:
             names_in_cycle = ", ".join(kind.cls.__name__ for kind in error.args[1])
-            raise ValueError(f"{names_in_cycle} cannot be written as source: they hold each other") from None
+            raise ValueError(
+                f"{names_in_cycle} cannot be written as source: they contain each other"
+            ) from None
 
     def call(self, part: Part) -> Call:
         """The call that makes this part."""

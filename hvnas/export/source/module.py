@@ -61,7 +61,8 @@ def _names(kinds: list[Kind], classes: list[type]) -> dict[Kind, str]:
     for cls, own in by_class.items():
         if taken.count(cls.__name__) > 1 or not is_word(cls.__name__):
             raise ValueError(
-                f"two classes are called {cls.__name__!a}, or that is no word; rename {cls.__module__}'s"
+                f"two classes are called {cls.__name__!a}, or that is not a valid name; "
+                f"rename {cls.__module__}'s"
             )
         own.sort(key=lambda kind: (-len(kind.names), sorted(kind.names)))
         for i, kind in enumerate(own):

@@ -121,7 +121,7 @@ class Reader:
         if cls in CONTAINERS:
             items = tuple((name, self.read(child)) for name, child in module.named_children())
             if not all(is_word(name) or name.isdecimal() for name, _ in items):
-                raise refuse(module, "the name of one of its parts is no word")
+                raise refuse(module, "the name of one of its parts is not a valid name")
             return Group(f"nn.{cls.__name__}", items)
         if is_torch(cls):
             if getattr(nn, cls.__name__, None) is not cls:
@@ -145,7 +145,7 @@ class Reader:
     def _slots(self, module: nn.Module) -> Iterator[tuple[str, Any]]:
         for name in (*vars(module), *module._parameters, *module._buffers):
             if not is_word(name):
-                raise refuse(module, f"the name of its attribute {name!a} is no word")
+                raise refuse(module, f"the name of its attribute {name!a} is not a valid name")
         for name, value in vars(module).items():
             if name in _INTERNAL or not self.used(name):
                 continue

@@ -49,7 +49,7 @@ class Networks:
         """Ones and the columns `terms` in millions, [n, 1 + terms]."""
         return np.stack([np.ones(len(self.ms)), *(self.values[name] / 1e6 for name in terms)], axis=1)
 
-    def kept(self, mask: Bools) -> Networks:
+    def where(self, mask: Bools) -> Networks:
         """Those where `mask` [n] is true."""
         return Networks(
             names=tuple(np.array(self.names)[mask]),
@@ -91,7 +91,7 @@ class Evidence:
         """The base and the columns of `chosen`."""
         return list(dict.fromkeys([*self.base, *(c.column for c in chosen if c.column)]))
 
-    def told(self, chosen: Sequence[Candidate] = ()) -> list[Difference]:
+    def differences_of(self, chosen: Sequence[Candidate] = ()) -> list[Difference]:
         """The differences that `chosen` bring."""
         about = {topic for candidate in chosen for topic in candidate.about}
         return [d for d in self.differences if d.about in about]
@@ -102,13 +102,13 @@ class Evidence:
         mask = (self.nets.families != name) & (np.array(self.nets.names) != name)
         told = tuple(d for d in self.differences if not d.tells_of(name))
         prior = self.prior.without(name) if self.prior else None
-        return Evidence(self.nets.kept(mask), self.base, told, prior)
+        return Evidence(self.nets.where(mask), self.base, told, prior)
 
     def parameters(self, chosen: Sequence[Candidate] = ()) -> Floats:
         """The fixed cost and the cost of each of `terms`, from the networks in the gate."""
-        terms, nets = self.terms(chosen), self.nets.kept(self.nets.inside)
+        terms, nets = self.terms(chosen), self.nets.where(self.nets.inside)
         if self.prior is None:
-            return fit_jointly(nets, terms, self.told(chosen))
+            return fit_jointly(nets, terms, self.differences_of(chosen))
         fixed, *costs = self.prior.parameters(chosen).tolist()
         prior = LinearModel(fixed, tuple(map(Term, terms, costs)))
         model = refit(prior, np.stack([nets.values[c.name] for c in prior.columns], axis=1), nets.ms)
@@ -127,7 +127,7 @@ class Evidence:
         group = np.asarray(by)
         predicted = np.empty(len(group))
         for name in np.unique(group):
-            predicted[group == name] = self.without(name).predicted(self.nets.kept(group == name), chosen)
+            predicted[group == name] = self.without(name).predicted(self.nets.where(group == name), chosen)
         return predicted
 
     def family_left_out(self, chosen: Sequence[Candidate] = ()) -> Floats:

@@ -146,7 +146,7 @@ def _rounded(student: StudentT) -> StudentT:
 def _both(nets: Networks, predicted: Floats) -> dict[str, dict[str, float]]:
     return {
         "in_gate": errors(predicted[nets.inside], nets.ms[nets.inside]),
-        "without_gate": errors(predicted, nets.ms),
+        "all_networks": errors(predicted, nets.ms),
     }
 
 
@@ -209,7 +209,7 @@ def _other(fitted: Calibration, cohort: str) -> dict[str, Any]:
     report["networks_in_gate"] = int(others.inside.sum())
     if others.inside.any():
         report["mape_in_gate"] = round(mape(predicted[others.inside], others.ms[others.inside]), 2)
-    report["mape_without_gate"] = round(mape(predicted, others.ms), 2)
+    report["mape_all_networks"] = round(mape(predicted, others.ms), 2)
     return report
 
 
@@ -259,7 +259,7 @@ def left_out_with_choice(evidence: Evidence, candidates: Sequence[Candidate]) ->
         held, rest = nets.families == family, evidence.without(family)
         chosen = choose(rest, candidates)
         for most in counts:
-            predicted[most][held] = rest.predicted(nets.kept(held), chosen[:most])
+            predicted[most][held] = rest.predicted(nets.where(held), chosen[:most])
     return predicted
 
 

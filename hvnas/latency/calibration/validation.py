@@ -72,12 +72,12 @@ def noise_floor(pairs: Sequence[tuple[float, float]] | None) -> dict[str, Any] |
     return {"pairs": len(pairs), "mape": round(float(gaps.mean()), 2), "max": round(float(gaps.max()), 2)}
 
 
-def store(found: Mapping[str, Any], path: str | Path) -> None:
+def store(report: Mapping[str, Any], path: str | Path) -> None:
     """Put a report into the ``error:`` section of a device file, as `validation`; one step, all else kept.
 
     Raises ValueError where the file is no device file, OSError where it cannot be written.
     """
-    store_in_error(path, SECTION, found)
+    store_in_error(path, SECTION, report)
 
 
 def save_plot(
@@ -160,7 +160,7 @@ def backend_of(device: Device) -> str:
         if all(getattr(runtime, field) == getattr(info, field) for field in SAME_RUNTIME):
             return name
     raise ValueError(
-        f"{device.name}: nothing on this host measures as its table was ({info.runtime}, "
+        f"{device.name}: no backend of this host measures as its table was measured ({info.runtime}, "
         f"{info.compute_unit}, {info.precision}, {info.threads} threads); "
         "give measured times of its networks instead"
     )

@@ -101,7 +101,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         raise SystemExit(f"{path}: cannot be read: {error}; give the CSV that was exported") from None
     for row in rows:
         if None in row or None in row.values() or not row.keys() >= set(columns):
-            raise SystemExit(f"{path}: each row must have {', '.join(columns)}; is the file whole?")
+            raise SystemExit(f"{path}: each row must have {', '.join(columns)}; is the file complete?")
     return rows
 
 

@@ -51,7 +51,7 @@ def read_checkpoint(path: str | Path, *, averaged: bool = True) -> Checkpoint:
     data = read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_pickle(path)
     parts = dict(_parts(data))
     if not parts:
-        raise ValueError(f"{path}: holds no state dict; names of tensors are wanted, with the tensors")
+        raise ValueError(f"{path}: holds no state dict, which maps names to tensors")
     part = max(parts, key=lambda name: (bool(_AVERAGED.search(name)) == averaged, len(parts[name])))
     state = _bare(parts[part])
     for key, tensor in state.items():
@@ -91,7 +91,9 @@ def _parts(data: Any, at: str = "", depth: int = 0) -> Iterator[tuple[str, State
 
 def _check_tensor(key: str, tensor: Tensor, path: str | Path) -> None:
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-        raise ValueError(f"{path}: {key[:80]!r} is no dense tensor; save the state dict of the plain network")
+        raise ValueError(
+            f"{path}: {key[:80]!r} is not a dense tensor; save the state dict of the plain network"
+        )
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ValueError(f"{path}: {key[:80]!r} holds more numbers than the file; save it with .contiguous()")
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():

@@ -19,10 +19,10 @@ class EvaluationsFailed(ValueError):
 class FailureCount:
     """Counts failures, and ends a search in which there is nothing else.
 
-    `told` is called with the row, int16 [1, genes], and the reason of every failure.
+    `on_failure` is called with the row, int16 [1, genes], and the reason of every failure.
     """
 
-    told: Callable[[Rows, str], None] | None = None
+    on_failure: Callable[[Rows, str], None] | None = None
     failed: int = 0
     succeeded: int = 0
     first: str = ""
@@ -35,8 +35,8 @@ class FailureCount:
         """A network was not. Raises EvaluationsFailed where that is all that ever happens."""
         self.failed += 1
         self.first = self.first or reason
-        if self.told is not None:
-            self.told(row, reason)
+        if self.on_failure is not None:
+            self.on_failure(row, reason)
         if self.failed >= _GIVE_UP:
             self.check()
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hvnas._waiting import WaitReport, end_wait_if_stopped
-from hvnas.accuracy import Estimate
+from hvnas.accuracy import AccuracyEstimator, Estimate
 from hvnas.arch import Arch
 from hvnas.ops import Program
 from hvnas.parallel import fitting, room
@@ -177,7 +177,7 @@ class Desk:
             self.counted = time.monotonic()
         return self.room if self.engine.workers is None else min(self.room, self.engine.workers)
 
-    def told(self, trial: str, work: Any) -> None:
+    def record(self, trial: str, work: Any) -> None:
         """A trial ended well with its worker's `work`. Raises ValueError where only refusals come."""
         proposal = self.out[trial]
         evaluations = evaluation_of(self.problem, proposal.row, work)
@@ -357,7 +357,7 @@ def _callback(desk: Desk) -> Any:
             if trial.trial_id not in desk.out or sealed is None:
                 return
             try:
-                desk.told(trial.trial_id, sealed.content)
+                desk.record(trial.trial_id, sealed.content)
             except Exception as error:
                 desk.error = error
 
@@ -398,7 +398,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ReplayedEstimator:
+class ReplayedEstimator(AccuracyEstimator):
     """The estimator that repeats, network by network, what workers heard; `unit` is theirs."""
 
     answers: Sequence[Answer]
@@ -423,9 +423,8 @@ def work_on(problem: Problem) -> Callable[[Rows, Accuracy], Any]:
 
 def _answer(problem: Problem, row: Rows) -> Answer:
     refusals = RefusalLog()
-    estimator: Any = problem.estimator
     found = refusals.estimate(
-        estimator, [problem.space.decode(row)], recipe=problem.recipe, scenario=problem.scenario
+        problem.estimator, [problem.space.decode(row)], recipe=problem.recipe, scenario=problem.scenario
     )
     return Answer(float(found[0][0]), float(found[1][0]), next(iter(refusals.refused), None))
 
@@ -436,8 +435,7 @@ def evaluation_of(problem: Problem, row: Rows, work: Any) -> Evaluations:
         return Evaluations.stored(work)
     # Its features are tabulated once, and serve every such copy.
     kept = problem.with_seeds(problem.seeds)
-    replayed: Any = ReplayedEstimator(work, problem.unit)
-    return replace(kept, estimator=replayed).evaluate(row)
+    return replace(kept, estimator=ReplayedEstimator(work, problem.unit)).evaluate(row)
 
 
 def estimates_of(

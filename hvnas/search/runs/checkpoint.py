@@ -110,7 +110,7 @@ class FolderCheckpoint(Checkpoint):
             meta = json.loads(bytes(arrays.pop("meta")).decode())
             # States of earlier versions have none.
             if meta.pop("digest", None) not in (None, _digest(arrays, meta)):
-                raise ValueError("its checksum is another")
+                raise ValueError("its checksum does not match")
             self._saved_keys = int(meta.pop("saved_keys"))
             checksum, mark = meta.pop("checksum", None), meta.pop("mark", None)
             if meta.pop("arrays", len(arrays)) != len(arrays):
@@ -140,7 +140,7 @@ class FolderCheckpoint(Checkpoint):
             raise ValueError(f"{path}: shorter than the state beside it says; start the run anew")
         self._checksum = zlib.crc32(keys.tobytes())
         if checksum not in (None, self._checksum):
-            raise ValueError(f"{path}: damaged (its checksum is another); start the run anew")
+            raise ValueError(f"{path}: damaged (its checksum does not match); start the run anew")
         return keys.astype(np.uint64)
 
     def save(self, state: State) -> None:

@@ -244,19 +244,19 @@ def front_csv(front: Sequence[Found], *, written: Collection[str]) -> str:
     )
 
 
-def _csv_row(found: Found) -> dict[str, Any]:
+def _csv_row(network: Found) -> dict[str, Any]:
     return {
-        "name": found.name,
-        "latency_ms": f"{found.latency_ms:.4f}",
-        "latency_low": f"{found.latency_low:.4f}",
-        "latency_high": f"{found.latency_high:.4f}",
-        "p_within_budget": f"{found.p_within_budget:.4f}",
-        "inside": str(found.inside).lower(),
-        **{name: "" if value is None else f"{value:.3f}" for name, value in found.accuracy_json().items()},
-        "params": found.params,
-        "macs": found.macs,
-        **{name: f"{value:.4f}" for name, value in found.more.items()},
-        "encoding": " ".join(str(int(i)) for i in found.row),
+        "name": network.name,
+        "latency_ms": f"{network.latency_ms:.4f}",
+        "latency_low": f"{network.latency_low:.4f}",
+        "latency_high": f"{network.latency_high:.4f}",
+        "p_within_budget": f"{network.p_within_budget:.4f}",
+        "inside": str(network.inside).lower(),
+        **{name: "" if value is None else f"{value:.3f}" for name, value in network.accuracy_json().items()},
+        "params": network.params,
+        "macs": network.macs,
+        **{name: f"{value:.4f}" for name, value in network.more.items()},
+        "encoding": " ".join(str(int(i)) for i in network.row),
     }
 
 
@@ -314,15 +314,15 @@ def write_study(path: Path, *, name: str, problem: Problem, front: Sequence[Foun
     write_atomic(path, "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs))
 
 
-def _value(found: Found, objective: Objective) -> float:
+def _value(network: Found, objective: Objective) -> float:
     """What a person calls the metric: top-1 itself, not less its standard deviation."""
     if objective.metric == TOP1:
-        return found.top1
+        return network.top1
     if objective.metric == LATENCY and objective.device is None:
-        return found.latency_ms
-    if str(objective) in found.more:
-        return found.more[str(objective)]
-    return float(getattr(found, objective.metric))
+        return network.latency_ms
+    if str(objective) in network.more:
+        return network.more[str(objective)]
+    return float(getattr(network, objective.metric))
 
 
 def _as_category(value: Any) -> Any:

@@ -273,27 +273,23 @@ def _size_json(problem: Problem, arch: Arch) -> dict[str, Any]:
     size = problem.image_size
     if size is None:
         return {}
-    given = {"resolution": size.resolution, "classes": size.classes, "assumed": _assumed(problem, arch)}
+    assumed = list(problem.estimator.assumptions([arch]))
+    given = {"resolution": size.resolution, "classes": size.classes, "assumed": assumed}
     return {name: value for name, value in given.items() if value}
-
-
-def _assumed(problem: Problem, arch: Arch) -> list[str]:
-    from hvnas.accuracy.estimator import assumed_by
-
-    return list(assumed_by(problem.estimator, [arch]))
 
 
 def _rounded(value: float) -> float | None:
     return round(value, POINT_DECIMALS) if math.isfinite(value) else None
 
 
-def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
+def with_origin(network: Found, problem: Problem, *, seed: int) -> Arch:
     """The architecture with ``found:``, how it was found and what was predicted of it."""
     from hvnas._version import __version__
 
-    space, numbers = problem.space, found.to_json()
-    meaning = getattr(problem.estimator, "meaning", None)
-    choices = {gene.name: gene.values[int(i)] for gene, i in zip(space.genes, found.row, strict=True)}
+    space, numbers = problem.space, network.to_json()
+    meaning = problem.estimator.meaning
+    assumed = list(problem.estimator.assumptions([network.arch])) if problem.image_size else []
+    choices = {gene.name: gene.values[int(i)] for gene, i in zip(space.genes, network.row, strict=True)}
     origin = {
         "space": space.name,
         "space_hash": space.hash,
@@ -303,13 +299,13 @@ def with_origin(found: Found, problem: Problem, *, seed: int) -> Arch:
         **{key: numbers[key] for key in ("latency_ms", "latency_low", "latency_high", "inside")},
         "budget_ms": problem.budget_ms,
         "p_within_budget": numbers["p_within_budget"],
-        **found.accuracy_json(),
-        **({} if meaning is None else {"accuracy": str(meaning)}),
-        **({"assumed": assumed} if problem.image_size and (assumed := _assumed(problem, found.arch)) else {}),
-        **{name: numbers[name] for name in found.more},
+        **network.accuracy_json(),
+        **({"accuracy": meaning} if meaning else {}),
+        **({"assumed": assumed} if assumed else {}),
+        **{name: numbers[name] for name in network.more},
         "recipe": problem.recipe,
         "scenario": problem.scenario,
         "seed": seed,
         "version": __version__,
     }
-    return replace(found.arch, found=origin)
+    return replace(network.arch, found=origin)

@@ -197,7 +197,7 @@ class History:
         if not all(
             0 <= seconds < inf for seconds in (self.before, *(moment.seconds for moment in self.moments))
         ):
-            raise ValueError("history: holds seconds that are none")
+            raise ValueError("history: holds seconds that no search takes")
         self.parts = int(stored.get("parts", 1)) + (0 if finished else 1)
 
 

@@ -103,7 +103,7 @@ class JournalLock:
         except FileNotFoundError:
             return None
         if not (stat.S_ISLNK(found.st_mode) or stat.S_ISREG(found.st_mode)):
-            raise StorageError(f"{self.path}: stands where the journal's lock goes; move it away")
+            raise StorageError(f"{self.path}: is in the place of the journal's lock file; move it away")
         return found.st_ino, found.st_mtime_ns
 
     def _take_away(self, stale: tuple[int, int] | None) -> None:

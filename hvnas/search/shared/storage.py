@@ -242,10 +242,10 @@ def _parse_url(text: str) -> Storage:
     try:
         url = make_url(re.sub(r"^postgres(?=[:+])", "postgresql", text))
     except (ArgumentError, ValueError):
-        raise StorageError(f"storage {shown}: is no URL; {_HOW}") from None
+        raise StorageError(f"storage {shown}: is not a URL; {_HOW}") from None
     backend = url.get_backend_name() if "+" in url.drivername else url.drivername
     if backend not in ("sqlite", *_DRIVERS):
-        raise StorageError(f"storage {shown}: {backend} is not served; {_HOW}")
+        raise StorageError(f"storage {shown}: {backend} is not supported; {_HOW}")
     if url.drivername in _DRIVERS:
         installed = [name for name in _DRIVERS[url.drivername] if find_spec(name)]
         driver = (installed or _DRIVERS[url.drivername])[0].lower()

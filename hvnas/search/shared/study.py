@@ -119,13 +119,13 @@ class SharedStudy:
             found = _noted(study)
         if not isinstance(found, Mapping):
             raise StorageError(
-                f"storage {self.storage.reference}: the study {self.name} is not one of hvnas; "
+                f"storage {self.storage.reference}: the study {self.name} was not created by hvnas; "
                 "choose another name"
             )
         other = sorted(key for key in {*found, *meaning} if found.get(key) != meaning.get(key))
         if other:
             raise StorageError(
-                f"storage {self.storage.reference}: the study {self.name} is of another problem "
+                f"storage {self.storage.reference}: the study {self.name} belongs to another problem "
                 f"({str(other[0])[:60]}: {shown(found.get(other[0]))}, here "
                 f"{shown(meaning.get(other[0]))}); choose another name"
             )
@@ -296,7 +296,6 @@ def signature(problem: Problem) -> dict[str, Any]:
     """What two searches must agree in to share a study: everything that an evaluation depends on."""
     from hvnas._version import __version__
 
-    estimator = problem.estimator
     devices = zip(problem.devices, (problem.margin, *problem.other_margins), strict=True)
     return {
         "space": problem.space.hash,
@@ -307,7 +306,7 @@ def signature(problem: Problem) -> dict[str, Any]:
         "outside": problem.outside,
         "recipe": problem.recipe,
         "scenario": problem.scenario,
-        "estimator": str(getattr(estimator, "name", None) or type(estimator).__name__),
+        "estimator": problem.estimator.label(),
         "version": __version__,
     }
 

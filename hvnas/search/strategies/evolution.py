@@ -16,7 +16,7 @@ import numpy as np
 from hvnas.search.evaluations import Archive, Evaluations
 from hvnas.search.pareto import crowding, ranks
 from hvnas.search.problem import Problem
-from hvnas.search.rows import Bools, Floats, Rows, SeenSet, neighbours, random_rows, row_keys
+from hvnas.search.rows import Bools, Floats, Rows, SeenSet, neighbours, row_keys
 from hvnas.search.runs.checkpoint import Checkpoint, State
 from hvnas.search.runs.session import Progress
 from hvnas.search.strategies.registry import Strategy
@@ -87,7 +87,7 @@ class _Run:
         A quarter of a population of them: what they lack mutation supplies, and every network far from
         the front has parts that are lowered for it alone.
         """
-        rows = random_rows(self.space, max(16, self.size // 4), rng=self.rng)
+        rows = self.problem.sample(max(16, self.size // 4), rng=self.rng, of_papers_size=True)
         if len(self.problem.seeds):
             rows = np.concatenate([self.problem.seeds, rows])
         self.admit(rows)
@@ -125,7 +125,7 @@ class _Run:
     def children(self) -> Rows:
         """`size` new candidates from the population and from the front's end at the budget."""
         if self.stale > self.MAX_STALE // 2 or len(self.rows) == 0:
-            return self.space.sample(self.size, rng=self.rng)
+            return self.problem.sample(self.size, rng=self.rng)
         focused = int(self.settings.focused * self.size) if len(self.archive) else 0
         first = np.concatenate([self.tournament(self.size - focused), self.near_budget(focused)])
         second = np.concatenate([self.tournament(self.size - focused), self.near_budget(focused)])

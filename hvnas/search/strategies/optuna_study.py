@@ -17,7 +17,7 @@ import numpy as np
 from hvnas._optuna import constrain, constraint_marks, quiet_optuna
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.problem import Problem
-from hvnas.search.rows import GeneLike, Rows, SeenSet, random_rows, row_keys
+from hvnas.search.rows import GeneLike, Rows, SeenSet, row_keys
 
 if TYPE_CHECKING:
     import optuna
@@ -53,7 +53,7 @@ class SamplerStudy:
     """
 
     def __init__(self, problem: Problem, kind: SamplerKind, *, evals: int, seed: int) -> None:
-        self.space = problem.space
+        self.problem, self.space = problem, problem.space
         self.kind = kind
         self.evals = evals
         self.rng = np.random.default_rng(seed)
@@ -79,7 +79,7 @@ class SamplerStudy:
         """Propose `rows` [n, genes] first, then `random` networks where the sampler begins with such."""
         self._queue.extend(rows)
         if self.kind.startup and random > 0:
-            self._queue.extend(random_rows(self.space, random, rng=self.rng))
+            self._queue.extend(self.problem.sample(random, rng=self.rng, of_papers_size=True))
 
     def new(self) -> tuple[optuna.trial.Trial | None, Rows]:
         """A trial whose network is new, with its canonical row [1, genes]; no row where there is none.
@@ -186,7 +186,7 @@ class SamplerStudy:
             new = self._take_first_new(candidates)
             if len(new):
                 return new
-        return self._take_first_new(self.space.sample(512, rng=self.rng))
+        return self._take_first_new(self.problem.sample(512, rng=self.rng))
 
     def _take_first_new(self, rows: Rows) -> Rows:
         for i in range(len(rows)):

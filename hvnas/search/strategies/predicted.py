@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -18,7 +18,7 @@ from hvnas.accuracy import ColumnEstimator, Estimate, load_estimator
 from hvnas.accuracy.surrogate.gp import Kernel, Posterior, condition, initial, maximise, noise_covariance
 from hvnas.ops import Column
 from hvnas.search.problem import Problem, Screened
-from hvnas.search.rows import Features, Floats, GeneLike, Rows, SpaceLike
+from hvnas.search.rows import Features, Floats, GeneLike, Rows
 
 _ITERATIONS = 8
 # How much encodings weigh against free numbers: which of these is likelier. In spaces of networks the free
@@ -109,12 +109,17 @@ def _free_columns(problem: Problem) -> tuple[Column, ...]:
     return tuple(dict.fromkeys([*free, *baseline.columns]))
 
 
-class _Nothing:
+class _Nothing(ColumnEstimator):
     """An estimator that reads nothing."""
 
-    columns: tuple[Column, ...] = ()
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """None."""
+        return ()
 
-    def estimate_columns(self, values: Floats, *, recipe: str, scenario: str) -> Estimate:
+    def estimate_columns(
+        self, values: Floats, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate:
         """0 for every network."""
         return Estimate(np.zeros(len(values)), np.zeros(len(values)))
 
@@ -201,41 +206,34 @@ def _unset(_: Any) -> None:
     """The genes of a network are no sum over its ops."""
 
 
-class UpperConfidenceEstimator:
+class UpperConfidenceEstimator(ColumnEstimator):
     """Estimates the regressor's mean plus `optimism` standard deviations, from columns.
 
     The genes' encodings are columns too, which only the features of `predicted_problem` know to compute.
     """
 
     def __init__(self, encoder: Encoder, regressor: Regressor, *, optimism: float, unit: str) -> None:
-        self.encoder, self.regressor, self.optimism, self.unit = encoder, regressor, optimism, unit
+        self.encoder, self.regressor, self.optimism, self._unit = encoder, regressor, optimism, unit
         count = len(encoder.ordered) + len(encoder.listed)
         self.encodings = tuple(Column(f"encoding.{i}", "sum", _unset) for i in range(count))
+
+    @property
+    def unit(self) -> str:
+        """That of what the regressor was fitted to."""
+        return self._unit
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The free ones, then those of the encodings."""
         return (*self.encoder.columns, *self.encodings)
 
-    def estimate_columns(self, values: Floats, *, recipe: str, scenario: str) -> Estimate:
+    def estimate_columns(
+        self, values: Floats, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate:
         """The upper bound as a mean without a spread."""
         free = len(self.encoder.columns)
         found = self.regressor.predict(self.encoder.whole(values[:, :free], values[:, free:]))
         return Estimate(found.mean + self.optimism * found.sd, np.zeros(len(values)))
-
-
-class _Pooled:
-    """`space`, whose random architectures are drawn from a pool: that costs nothing."""
-
-    def __init__(self, space: SpaceLike, pool: Rows) -> None:
-        self._space, self._pool = space, pool
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._space, name)
-
-    def sample(self, n: int, *, rng: np.random.Generator, macs: tuple[float, float] | None = None) -> Rows:
-        """Rows of the pool, whatever `macs` says."""
-        return self._pool[rng.integers(len(self._pool), size=n)]
 
 
 def predicted_problem(
@@ -245,8 +243,7 @@ def predicted_problem(
 
     Its random architectures come from `pool`, canonical rows [n, genes].
     """
-    space = cast("SpaceLike", _Pooled(problem.space, pool))
-    changed = _plain(problem, space=space, estimator=estimator, seeds=seeds, features=None)
+    changed = _plain(problem, estimator=estimator, pool=pool, seeds=seeds, features=None)
     place = {column: i for i, column in enumerate(estimator.columns)}
     order = [place[column] for column in changed.columns]
     encoder = estimator.encoder

@@ -16,7 +16,7 @@ import numpy as np
 
 from hvnas.search.evaluations import Archive, Evaluations
 from hvnas.search.problem import Problem, rows_at_once
-from hvnas.search.rows import Bools, Floats, Keys, Rows, SeenSet, distinct, random_rows, row_keys
+from hvnas.search.rows import Bools, Floats, Keys, Rows, SeenSet, distinct, row_keys
 from hvnas.search.runs.checkpoint import Checkpoint, State
 from hvnas.search.runs.session import Progress, Silent
 from hvnas.search.strategies.evolution import Evolution
@@ -112,7 +112,7 @@ class _Run:
         Under a tight budget one random architecture in a thousand is within it: the nearest ones breed until
         most are.
         """
-        rows = distinct(random_rows(self.space, _POOL, rng=rng))
+        rows = distinct(self.problem.sample(_POOL, rng=rng, of_papers_size=True))
         excess = self.excess(rows)
         for _ in range(_GENERATIONS):
             if (excess == 0).sum() >= _POOL // 2:

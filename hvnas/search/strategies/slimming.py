@@ -216,20 +216,20 @@ class _Run:
                 return found[:_SWAPS] if source == moves.swaps else found
         return []
 
-    def _gains(self, row: Rows, found: Sequence[Move]) -> Floats:
+    def _gains(self, row: Rows, moves: Sequence[Move]) -> Floats:
         """Milliseconds saved by each move, or score gained. Shape [n]."""
-        if not found:
+        if not moves:
             return np.empty(0)
-        ms, params, _ = self._facts(np.stack([row, *(move.row for move in found)]))
+        ms, params, _ = self._facts(np.stack([row, *(move.row for move in moves)]))
         if self.settings.by == "ms":
             return ms[0] - ms[1:]
         first = self.steps[0].size
         score = 100 / np.sqrt(params / first.params * ms / first.ms)
         return np.asarray(score[1:] - score[0])
 
-    def _drops(self, row: Rows, found: Sequence[Move]) -> Floats | None:
+    def _drops(self, row: Rows, moves: Sequence[Move]) -> Floats | None:
         """Points of top-1 that each move loses; None where they are not to be had. Shape [n]."""
-        rows = [move.row for move in found]
+        rows = [move.row for move in moves]
         if not np.isfinite(self._top1(row)) or len(self._unknown(rows)) >= self._room:
             return None
         self._measure(rows)
@@ -280,9 +280,9 @@ class _Run:
             if self.checkpoint.due():
                 self.checkpoint.save(self._state())
 
-    def _add(self, found: _Measured) -> None:
-        self.done[found.row.tobytes()] = found
-        self.archive.add(found.row[None], found.evaluations)
+    def _add(self, measured: _Measured) -> None:
+        self.done[measured.row.tobytes()] = measured
+        self.archive.add(measured.row[None], measured.evaluations)
 
     def _state(self) -> State:
         """Everything that the way depends on."""

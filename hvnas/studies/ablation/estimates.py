@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
 from hvnas._names import unknown_name
-from hvnas.accuracy.estimator import POINTS, AccuracyEstimator, values_of
+from hvnas.accuracy.estimator import POINTS, AccuracyEstimator, ColumnEstimator, values_of
 from hvnas.accuracy.evaluate import study_rows
 from hvnas.accuracy.loading import load_estimator
 from hvnas.accuracy.surrogate.ablations import load_ablations
@@ -20,7 +20,6 @@ from hvnas.accuracy.surrogate.surrogate import Surrogate
 from hvnas.accuracy.trained.short_training import NAME as TRAIN
 from hvnas.accuracy.trained.short_training import ShortTrainingEstimator
 from hvnas.arch import Arch
-from hvnas.ops import Column
 
 # Between these chances of being better than the base, a row and the base are not told apart.
 UNDECIDED = (0.1, 0.9)
@@ -102,21 +101,15 @@ class Judge(Protocol):
     """Says what it believes of networks under a recipe and a scenario."""
 
     @property
+    def estimator(self) -> AccuracyEstimator:
+        """What it asks; of several that differ in their seeds the first."""
+
+    @property
     def meaning(self) -> str:
         """What the numbers are, in a line; empty for ImageNet-1k top-1."""
 
     def beliefs(self, archs: Sequence[Arch], *, recipe: str, scenario: str) -> Beliefs:
         """Beliefs about all networks at once."""
-
-
-@runtime_checkable
-class Joint(Protocol):
-    """An estimator that knows what the errors of several networks share."""
-
-    @property
-    def columns(self) -> tuple[Column, ...]: ...
-
-    def joint_columns(self, values: Array, *, recipe: str, scenario: str) -> tuple[Array, Array]: ...
 
 
 @dataclass(frozen=True)
@@ -128,14 +121,14 @@ class Estimating:
     @property
     def meaning(self) -> str:
         """What its numbers are of, where the estimator says so."""
-        return str(getattr(self.estimator, "meaning", ""))
+        return self.estimator.meaning
 
     def beliefs(self, archs: Sequence[Arch], *, recipe: str, scenario: str) -> Beliefs:
         """Jointly where the estimator can; else errors are taken as independent."""
         found = self.estimator.estimate(archs, recipe=recipe, scenario=scenario)
         if found.unit != POINTS:
             return Beliefs(found.mean, None, None, found.unit)
-        if isinstance(self.estimator, Joint):
+        if isinstance(self.estimator, ColumnEstimator):
             values = values_of(self.estimator.columns, archs)
             mean, covariance = self.estimator.joint_columns(values, recipe=recipe, scenario=scenario)
             return Beliefs(mean, found.sd, covariance)
@@ -147,6 +140,11 @@ class Training:
     """Training with several seeds: mean and sd over them; the mean's own error is that over their root."""
 
     estimators: tuple[ShortTrainingEstimator, ...]
+
+    @property
+    def estimator(self) -> ShortTrainingEstimator:
+        """That of the first seed."""
+        return self.estimators[0]
 
     @property
     def meaning(self) -> str:
@@ -194,7 +192,7 @@ def without_studies(judge: Judge, studies: Sequence[str]) -> Judge | None:
     for study in studies:
         if study not in known:
             raise ValueError(f"evidence: {unknown_name('published ablation', study, known)}")
-    estimator = getattr(judge, "estimator", None)
+    estimator = judge.estimator
     if not studies or not isinstance(estimator, Surrogate):
         return None
     evidence = estimator.evidence

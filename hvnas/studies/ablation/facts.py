@@ -76,14 +76,14 @@ def undecided(result: PartResult, scenario: int) -> tuple[str, ...]:
     return tuple(row.name for row in result.rows if row.judged and row.judged[scenario].is_undecided)
 
 
-def to_json(found: StudyResult) -> dict[str, Any]:
+def to_json(results: StudyResult) -> dict[str, Any]:
     """Everything, with full numbers and the networks themselves."""
     return {
-        "study": found.study.name,
-        "title": found.study.title,
-        "estimator": found.estimator,
-        "estimates": found.meaning or "ImageNet-1k top-1",
-        "parts": [_part(result) for result in found.parts],
+        "study": results.study.name,
+        "title": results.study.title,
+        "estimator": results.estimator,
+        "estimates": results.meaning or "ImageNet-1k top-1",
+        "parts": [_part(result) for result in results.parts],
     }
 
 
@@ -150,9 +150,9 @@ def _judged(judged: Judged) -> dict[str, float | None]:
     return dict(vars(judged))
 
 
-def to_csv(found: StudyResult) -> str:
+def to_csv(results: StudyResult) -> str:
     """One line per row of any table; columns that a part has nothing for are empty."""
-    return csv_text(_flat(result, row) for result in found.parts for row in result.rows)
+    return csv_text(_flat(result, row) for result in results.parts for row in result.rows)
 
 
 def _flat(result: PartResult, row: Row) -> dict[str, object]:

@@ -109,7 +109,7 @@ def draw_estimates(axis: Any, result: PartResult, estimator: str) -> None:
     if not all(equal):
         axis.plot([], [], "o", markersize=3.5, markerfacecolor="white", color=_GREY, label=_UNEQUAL)
     least = _limit_estimates(axis, result)
-    told = _told(result, places, "top1")
+    told = _published(result, places, "top1")
     _mark(axis, [(value, place) for value, place in told if value >= least])
     for value, place in told:
         if value < least:
@@ -120,7 +120,7 @@ def draw_estimates(axis: Any, result: PartResult, estimator: str) -> None:
 def _limit_estimates(axis: Any, result: PartResult) -> float:
     """Limit the axis to the estimates and what was published near them; returns where it begins."""
     judged = [j for row in result.rows for j in row.judged]
-    told = [value for value, _ in _told(result, range(len(result.rows)), "top1")]
+    told = [value for value, _ in _published(result, range(len(result.rows)), "top1")]
     lowest = min(j.mean for j in judged) - _POINTS
     widest = _SDS * median(j.sd or 0.0 for j in judged)
     ends = [j.mean + sign * min(j.sd or 0.0, widest) for j in judged for sign in (-1, 1)]
@@ -159,7 +159,7 @@ def draw_latency(axis: Any, result: PartResult) -> None:
     latencies = [row.latency for row in result.rows if row.latency is not None]
     ends = [each.low for each in latencies], [each.high for each in latencies]
     axis.hlines(places, *ends, color=_GREY, linewidth=0.9, label="5–95 %")
-    _mark(axis, _told(result, places, "ms"))
+    _mark(axis, _published(result, places, "ms"))
     _limit_latency(axis, result, places)
     assert result.device is not None
     axis.set_xlabel(f"ms on {result.device.name}, {result.device.info.method}")
@@ -187,7 +187,7 @@ def _stack(axis: Any, result: PartResult, places: Sequence[int]) -> None:
 def _limit_latency(axis: Any, result: PartResult, places: Sequence[int]) -> None:
     """Cut off long intervals, and rows that take many times what the base takes; write what these take."""
     latencies = [row.latency for row in result.rows if row.latency is not None]
-    told = [value for value, _ in _told(result, places, "ms")]
+    told = [value for value, _ in _published(result, places, "ms")]
     assert result.base.latency is not None
     longest = min(max(each.ms for each in latencies), _BASES * result.base.latency.ms)
     highest = max(each.high for each in latencies)
@@ -199,7 +199,7 @@ def _limit_latency(axis: Any, result: PartResult, places: Sequence[int]) -> None
             axis.text(limit, place, f"{latency.ms:.0f} ms →", **said)
 
 
-def _told(result: PartResult, places: Sequence[int], name: str) -> list[tuple[float, int]]:
+def _published(result: PartResult, places: Sequence[int], name: str) -> list[tuple[float, int]]:
     """A published number of the rows that have it, and where they stand."""
     told = [(published(result, row, name), place) for row, place in zip(result.rows, places, strict=True)]
     return [(value, place) for value, place in told if value is not None]

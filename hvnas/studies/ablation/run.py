@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hvnas._files import refusing
-from hvnas.accuracy.estimator import POINTS, assumed_by
+from hvnas.accuracy.estimator import POINTS
 from hvnas.arch import Arch
 from hvnas.latency import Device, LatencyEstimate, load_device
 from hvnas.ops.counting import count_macs, count_params
@@ -174,7 +174,6 @@ class _Job:
             if on_step:
                 on_step(done + i, f"{self.part.name}: {self.entries[i].name}")
             rows.append(self._row(i, match_, judged[i], unseen[i]))
-        estimator = getattr(self.judge, "estimator", None)
         return PartResult(
             part=self.part,
             rows=tuple(rows),
@@ -183,7 +182,7 @@ class _Job:
             scenarios=self.scenarios,
             recipe=self.part.recipe,
             unit=unit,
-            assumed=assumed_by(estimator, archs) if self.scenarios else (),
+            assumed=self.judge.estimator.assumptions(archs) if self.scenarios else (),
         )
 
     def _matches(self) -> list[Match]:

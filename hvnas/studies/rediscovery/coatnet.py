@@ -76,20 +76,20 @@ class Ranked:
     """One column's order under one protocol.
 
     `order` holds layouts, the best first; ``chances[layout]`` the probability of each place, the first first;
-    `told` the probability that each is above the next in the order; `value` what is ranked, in points (for
-    ``combined`` the mean place).
+    `p_above_next` the probability that each is above the next in the order; `value` what is ranked, in points
+    (for ``combined`` the mean place).
     """
 
     order: tuple[str, ...]
     chances: Mapping[str, tuple[float, ...]]
-    told: tuple[float, ...]
+    p_above_next: tuple[float, ...]
     value: Mapping[str, float]
     sd: Mapping[str, float]
 
     @property
     def is_supported(self) -> tuple[bool, ...]:
         """Of each place but the last, whether the evidence tells it from the next."""
-        return tuple(chance >= DECIDED for chance in self.told)
+        return tuple(chance >= DECIDED for chance in self.p_above_next)
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def _ranked(drawn: Array, mean: Array, sd: Array) -> Ranked:
         chances={
             names[i]: tuple(float((places[:, i] == place).mean()) for place in range(n)) for i in range(n)
         },
-        told=tuple(float((jitter[:, a] > jitter[:, b]).mean()) for a, b in pairwise(order)),
+        p_above_next=tuple(float((jitter[:, a] > jitter[:, b]).mean()) for a, b in pairwise(order)),
         value=dict(zip(names, mean.tolist(), strict=True)),
         sd=dict(zip(names, sd.tolist(), strict=True)),
     )

@@ -107,7 +107,7 @@ def ranks_json(study: LayoutRanks) -> dict[str, Any]:
                         "value": dict(ranked.value),
                         "sd": dict(ranked.sd),
                         "probabilities": {name: list(p) for name, p in ranked.chances.items()},
-                        "above_next": list(ranked.told),
+                        "above_next": list(ranked.p_above_next),
                         "supported": list(ranked.is_supported),
                     }
                     for column, ranked in each.columns.items()
@@ -134,7 +134,7 @@ def ranks_rows(study: LayoutRanks) -> list[dict[str, Any]]:
             "sd": ranked.sd[name],
             "p_place": ranked.chances[name][place],
             "p_first": ranked.chances[name][0],
-            "p_above_next": ranked.told[place] if place < len(ranked.told) else None,
+            "p_above_next": ranked.p_above_next[place] if place < len(ranked.p_above_next) else None,
         }
         for each in study.protocols
         for column, ranked in each.columns.items()

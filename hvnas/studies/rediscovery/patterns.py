@@ -33,7 +33,7 @@ ATTENDING = frozenset(
 
 def attends(block: object) -> bool:
     """Whether a block mixes positions by attention; what is no block does not."""
-    return getattr(block, "type", None) in ATTENDING or getattr(block, "mixer", None) == "attention"
+    return isinstance(block, Block) and (block.type in ATTENDING or block.get("mixer") == "attention")
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,9 @@ class Places:
 
     variants: dict[Key, list[Variant]] = field(default_factory=dict)
 
-    def add(self, place: str, preset: str, found: Iterable[Variant]) -> None:
+    def add(self, place: str, preset: str, variants: Iterable[Variant]) -> None:
         """Put variants to those of the place and of their branch, each once."""
-        for variant in found:
+        for variant in variants:
             branch = branch_of(preset, *variant) if place[-1].isdigit() else preset
             known = self.variants.setdefault((place, branch), [])
             if variant not in known:
@@ -95,7 +95,7 @@ def branch_of(preset: str, block: Block, state: State) -> str:
     It reads what the stage before has made, in other channels, and most kinds have no shortcut then. One
     whose shortcut projects where the width changes (CoAtNet's) has others where it does not.
     """
-    if getattr(block, "stride", 1) == 1:
+    if block.own_stride in (None, 1):
         return preset
     projects = set(described(block, _twice_as_wide(block, state))) - set(described(block, state))
     return f"{preset}{STRIDED}{SAME_WIDTH if projects else ''}"

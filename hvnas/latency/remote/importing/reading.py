@@ -132,7 +132,7 @@ def is_time(value: Any) -> bool:
 def positive_samples(samples: Any, where: str) -> list[float]:
     """`samples` as a list of finite times > 0. Raises ValueError beginning with `where`."""
     if not isinstance(samples, list) or not samples:
-        raise ValueError(f"{where}: must be a list of times; is the file whole?")
+        raise ValueError(f"{where}: must be a list of times; is the file complete?")
     for sample in samples:
         if not is_time(sample) or sample == 0:
             raise ValueError(f"{where}: must hold times > 0, got {shown(sample)}")

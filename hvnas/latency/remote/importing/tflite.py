@@ -85,7 +85,9 @@ def _timings(lines: Sequence[str], path: Path) -> dict[str, float]:
     """The statistic of the runs' total in microseconds: count, avg, std."""
     line = next((line for line in lines if line.startswith(_TIMINGS)), None)
     if line is None:
-        raise ValueError(f"{path}: no line 'Timings (microseconds)' after the operators; is the file whole?")
+        raise ValueError(
+            f"{path}: no line 'Timings (microseconds)' after the operators; is the file complete?"
+        )
     stat: dict[str, float] = {}
     told = pairs(line)
     for name in told.keys() & {"count", "curr", "avg", "std"}:
@@ -125,7 +127,7 @@ def _node(line: str, columns: Sequence[str], path: Path) -> _Node:
         if all(is_number[at:end]):
             numbers = dict(zip(columns, parts[at:end], strict=True))
             return _Node(", ".join(parts[end:]), ", ".join(parts[:at]), _ms_per_run(numbers, line, path))
-    raise ValueError(f"{path}: not a row of operators: {shown(line.strip())}; is the file whole?")
+    raise ValueError(f"{path}: not a row of operators: {shown(line.strip())}; is the file complete?")
 
 
 def _ms_per_run(numbers: dict[str, str], line: str, path: Path) -> float:
@@ -144,7 +146,7 @@ def _check_sum(nodes: Sequence[_Node], ms: float, path: Path) -> None:
     if min(abs(everything - ms), abs(outside - ms)) > AGREEMENT * ms + 0.001 * len(nodes):
         raise ValueError(
             f"{path}: the operators add up to {everything:.3f} ms, but a run took {ms:.3f} ms; "
-            "is the file whole?"
+            "is the file complete?"
         )
 
 
