@@ -19,7 +19,7 @@ def print_report(report: dict[str, Any], fitted: Calibration) -> None:
         if isinstance(entry, dict) and "in_gate" in entry:
             cells = [
                 f"{e['mape']:6.2f} {e['median']:7.2f} {e['p90']:6.2f} {e['kendall_tau']:6.3f}"
-                for e in (entry["in_gate"], entry["without_gate"])
+                for e in (entry["in_gate"], entry["all_networks"])
             ]
             print(f"{key.replace('_', ' '):48s} {' | '.join(cells)}")
     if "candidates" in report:

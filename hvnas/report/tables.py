@@ -7,6 +7,7 @@ from typing import Any
 
 from hvnas import _numbers as numbers
 from hvnas._records import Column, Table
+from hvnas.accuracy import AccuracyEstimator
 from hvnas.latency import Device, LatencyEstimate
 from hvnas.latency.provenance import label, method
 from hvnas.report.compare import Comparison, Measures
@@ -165,11 +166,11 @@ def _times(
     return Table(names, tuple(rows), f"By {what}; ms on {label(device)}, {method(device.info)}", id)
 
 
-def errors_table(devices: Sequence[Device], estimator: Any) -> Table | None:
+def errors_table(devices: Sequence[Device], estimator: AccuracyEstimator | None) -> Table | None:
     """What the devices' files and the estimator state of their errors on networks not seen by the fit."""
     rows: list[tuple[object, ...]] = []
     for device in devices:
-        for place, where in (("in_gate", "inside its gate"), ("without_gate", "all networks")):
+        for place, where in (("in_gate", "inside its gate"), ("all_networks", "all networks")):
             stated = _nested(device.report, "family_left_out", place)
             if stated:
                 rows.append(
@@ -181,7 +182,7 @@ def errors_table(devices: Sequence[Device], estimator: Any) -> Table | None:
                         _number(stated, "kendall_tau", ""),
                     )
                 )
-    overall = _nested(getattr(estimator, "error", None), "overall")
+    overall = {} if estimator is None else estimator.overall_error()
     if overall:
         cells = (_number(overall, "mae", " points"), None, _number(overall, "tau", ""))
         rows.append(("top-1", f"{overall.get('n')} published networks", *cells))

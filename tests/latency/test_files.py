@@ -49,6 +49,16 @@ def test_a_copy_loads(files: tuple[Path, Path]) -> None:
     assert load_device(files[0]).hash == load_device("iphone12").hash
 
 
+def test_the_former_key_of_all_networks_is_read(files: tuple[Path, Path]) -> None:
+    shipped = load_device(files[0])
+    replace(files[0], "all_networks", "without_gate", count=-1)
+    assert "all_networks" not in files[0].read_text(encoding="utf-8")
+    former = load_device(files[0])
+    assert former.report == shipped.report
+    assert former.hash == shipped.hash
+    assert shipped.report["family_left_out"]["all_networks"]["mape"] > 0
+
+
 def test_rows_round_trip() -> None:
     rows = read_rows(TABLES / "iphone12.csv")
     assert write_rows(rows) == (TABLES / "iphone12.csv").read_text(encoding="utf-8")
@@ -108,7 +118,7 @@ def test_missing_or_unknown_term(files: tuple[Path, Path]) -> None:
 def test_truncated_csv(files: tuple[Path, Path]) -> None:
     text = files[1].read_text(encoding="utf-8")
     files[1].write_text(text[: len(text) // 2].rpartition(",")[0], encoding="utf-8")
-    assert "is the file whole?" in refusal(files[0])
+    assert "is the file complete?" in refusal(files[0])
     files[1].write_text(text.splitlines()[0] + "\n", encoding="utf-8")
     assert "holds a header and no rows" in refusal(files[0])
     files[1].write_text("", encoding="utf-8")

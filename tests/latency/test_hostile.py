@@ -247,7 +247,7 @@ def test_a_table_that_a_spreadsheet_saved(kinds: dict[str, Kind], name: str, tmp
         ("measurements", "report", "re\0port", "row 2: holds a NUL byte"),
         ("suite", ",224,", ",-1,", "row 2: resolution: must be a whole number >= 1, got -1"),
         ("block", "[48, 56, 56]", "[48, 56, 1000000]", "given.map: must be 3 integers from 1 to 65536"),
-        ("coremltools", '"samples": [', '"samples": [1e400,', "'1e400' is no finite number (line "),
+        ("coremltools", '"samples": [', '"samples": [1e400,', "'1e400' is not a finite number (line "),
         ("coremltools", '"unit"', '"unit": "ms", "unit"', "the key 'unit' appears twice (line "),
         (
             "xcode",

@@ -121,7 +121,7 @@ def test_columns(path: Path) -> None:
     path.write_text(f"{header}\n")
     assert "holds a header and no rows" in refused(path)
     path.write_text(f"{header}\n{row.rpartition(',')[0]}\n")
-    assert "row 2: 16 fields where the header has 17; is the file whole?" in refused(path)
+    assert "row 2: 16 fields where the header has 17; is the file complete?" in refused(path)
     path.write_text(header.replace(",", "\t") + "\n")
     assert "not separated by commas" in refused(path)
     path.write_text("")

@@ -77,10 +77,13 @@ def test_report_without_what_it_may_lack(tmp_path: Path, report, raw: str | None
     ("change", "said"),
     [
         ({"deviceResults": None}, "deviceResults.predict.samples: must be a list of times"),
-        ({"deviceResults": {"predict": {"samples": []}}}, "must be a list of times; is the file whole?"),
+        ({"deviceResults": {"predict": {"samples": []}}}, "must be a list of times; is the file complete?"),
         ({"deviceResults": {"predict": {"samples": [0.1, -0.1]}}}, "samples: must hold times > 0, got -0.1"),
         ({"deviceResults": {"predict": {"samples": [0.1, "x"]}}}, "samples: must hold times > 0, got 'x'"),
-        ({"deviceResults": {"predict": {"samples": [float("nan")]}}}, "'NaN' is no finite number (line 1)"),
+        (
+            {"deviceResults": {"predict": {"samples": [float("nan")]}}},
+            "'NaN' is not a finite number (line 1)",
+        ),
         ({"deviceResults": {"predict": {"samples": [1e300]}}}, "samples: must hold times > 0, got 1e+300"),
         ({"jsonVersion": True}, "jsonVersion: must be 1, the one known, got True"),
         ({"jsonVersion": 7}, "jsonVersion: must be 1, the one known, got 7"),

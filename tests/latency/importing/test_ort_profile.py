@@ -105,7 +105,7 @@ def set_first(name: str, value: Any) -> Change:
         (lambda copy: copy[:0] or [{}], "0 model_run events"),
         (set_first("dur", -3), "model_run: dur: must be microseconds >= 0, got -3"),
         (set_first("dur", "45"), "model_run: dur: must be microseconds >= 0, got '45'"),
-        (set_first("dur", float("nan")), "'NaN' is no finite number (line 1)"),
+        (set_first("dur", float("nan")), "'NaN' is not a finite number (line 1)"),
         (set_first("dur", 0), "model_run: dur: must be > 0, got 0"),
         (set_first("ts", None), "model_run: ts: must be microseconds >= 0, got None"),
     ],
