@@ -51,9 +51,9 @@ def _check_text(text: str, marks: int, path: str) -> None:
         line = text.count("\n", 0, at) + 1
         raise ValueError(f"{path}: row {line}: holds a NUL byte; the file is damaged")
     if marks >= MAX_COLUMNS:
-        raise ValueError(f"{path}: row 1: more than {MAX_COLUMNS:,} columns; this is not a file of ours")
+        raise ValueError(f"{path}: row 1: more than {MAX_COLUMNS:,} columns; hvnas did not write this file")
     if text.count("\n") > MAX_ROWS:
-        raise ValueError(f"{path}: more than {MAX_ROWS:,} rows; this is not a file of ours")
+        raise ValueError(f"{path}: more than {MAX_ROWS:,} rows; hvnas did not write this file")
 
 
 def _records(text: str, mark: str, path: str) -> Iterator[tuple[int, list[str]]]:
@@ -82,7 +82,7 @@ def _unreadable(text: str, mark: str, path: str, header: list[str], line: int, e
     if "field larger" in str(error):
         return _long_cell(text, mark, path, header, line)
     if "unexpected end" in str(error):
-        return f"{path}: row {line}: not valid CSV: a quote is not closed; is the file whole?"
+        return f"{path}: row {line}: not valid CSV: a quote is not closed; is the file complete?"
     return f"{path}: row {line}: not valid CSV: {error}"
 
 
@@ -152,6 +152,7 @@ def _row(header: list[str], cells: list[str], line: int, path: str) -> dict[str,
         cells = cells[: len(header)]
     if len(cells) != len(header):
         raise ValueError(
-            f"{path}: row {line}: {len(cells)} fields where the header has {len(header)}; is the file whole?"
+            f"{path}: row {line}: {len(cells)} fields where the header has {len(header)}; "
+            "is the file complete?"
         )
     return dict(zip(header, map(str.strip, cells), strict=True))

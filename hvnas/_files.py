@@ -82,7 +82,7 @@ def read_text(path: str | Path, *, limit: int = MAX_BYTES) -> str:
 
 
 def _too_large(limit: int) -> str:
-    return f"larger than {limit // 2**20} MiB; this is not a file of ours"
+    return f"larger than {limit // 2**20} MiB; hvnas did not write this file"
 
 
 def read_yaml(path: str | Path, *, schema: str) -> dict[str, Any]:

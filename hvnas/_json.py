@@ -36,7 +36,7 @@ def parse_json(text: str) -> Any:
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} (line {error.lineno}); is it whole?") from None
+        raise ValueError(f"{error.msg} (line {error.lineno}); is it complete?") from None
     except (ValueError, RecursionError):
         raise ValueError(_first_fault(text)) from None
     return value
@@ -118,4 +118,4 @@ def _number_fault(token: str) -> str:
     if token.lstrip("-").isdigit():
         digits = len(token.lstrip("-"))
         return f"a number of {digits} digits; the longest has {MAX_DIGITS}" if digits > MAX_DIGITS else ""
-    return "" if math.isfinite(float(token)) else f"{shown(token)} is no finite number"
+    return "" if math.isfinite(float(token)) else f"{shown(token)} is not a finite number"

@@ -207,7 +207,7 @@ def read_csv(
         for line, cells in parse_csv(text, str(path), columns, optional=optional, advice=advice):
             yield Row(str(path), line, _unescaped(cells) if escaped else cells)
         if line is None and not growing:
-            raise ValueError(f"{path}: holds a header and no rows; is the file whole?")
+            raise ValueError(f"{path}: holds a header and no rows; is the file complete?")
 
 
 def _unescaped(cells: dict[str, str]) -> dict[str, str]:

@@ -18,6 +18,20 @@ from hvnas._names import brief, check_whole, unknown_name
 EngineName = Literal["local", "ray"]
 Outside = Literal["forbid", "allow"]  # networks outside the gate of a device
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+# The headings of a command's help.
+Heading = Literal[
+    "Device and budget",
+    "Networks",
+    "Accuracy",
+    "Search",
+    "Data",
+    "Training",
+    "Comparison",
+    "Files",
+    "Measuring",
+    "Engine",
+    "Output",
+]
 MOST = 1024  # CPUs or GPUs of one trial or worker
 
 
@@ -26,12 +40,13 @@ class Option:
     """How a command line asks for a field of a request; it stands in the field's `Annotated` type.
 
     `name` is the option's, without dashes, where it is not called like the field. An `argument` is given by
-    its place. `least` is the smallest number that will do.
+    its place. `group` is the heading under which help shows it. `least` is the smallest number that will do.
     """
 
     help: str
     metavar: str | None = None
     name: str | None = None
+    group: Heading | None = None
     argument: bool = False
     least: float | None = None
 
@@ -137,7 +152,10 @@ def _words(request: Request, name: str) -> list[str]:
     word = f"--{(option.name or name).replace('_', '-')}"
     if value is True:
         return [word]
-    return [part for each in (value if isinstance(value, tuple) else (value,)) for part in (word, str(each))]
+    values = value if isinstance(value, tuple) else (value,)
+    if option.argument:
+        return [str(each) for each in values]
+    return [part for each in values for part in (word, str(each))]
 
 
 def _settled(value: Any) -> Any:
@@ -157,7 +175,8 @@ def _shown(value: Any) -> str:
 
 
 Address = Annotated[
-    str | None, Option(metavar="auto|HOST:PORT", help="The Ray cluster. Default: one for this run.")
+    str | None,
+    Option(group="Engine", metavar="auto|HOST:PORT", help="The Ray cluster. Default: one for this run."),
 ]
 
 
@@ -178,7 +197,7 @@ def check_ray_options(
         check_whole("workers", workers, least=1)
     if engine != "ray" and (address is not None or workers is not None):
         field = "name" if per == "trial" else "engine"
-        raise ValueError(f"address and workers: are Ray's; add --engine ray (in Python, {field}='ray')")
+        raise ValueError(f"address and workers: need Ray; add --engine ray (in Python, {field}='ray')")
     check_whole("max_retries", max_retries, least=0)
     for name, value in ((f"cpus_per_{per}", cpus), (f"gpus_per_{per}", gpus)):
         if not 0 <= value <= MOST:

@@ -137,7 +137,7 @@ def _constructed(tag: str, text: str, event: Any) -> Any:
     try:
         return _CONSTRUCT[tag](yaml.ScalarNode(tag, text))
     except (ValueError, OverflowError):
-        raise _refusal(f"{text!r} is no number", event) from None
+        raise _refusal(f"{text!r} is not a number", event) from None
 
 
 def _refusal(what: str, event: Any) -> ValueError:

@@ -40,9 +40,9 @@ class TestJson:
     @pytest.mark.parametrize(
         ("text", "says"),
         [
-            ('{"a":\n NaN}', "'NaN' is no finite number (line 2)"),
-            ("[-Infinity]", "'-Infinity' is no finite number (line 1)"),
-            ("[1,\n\n1e999]", "'1e999' is no finite number (line 3)"),
+            ('{"a":\n NaN}', "'NaN' is not a finite number (line 2)"),
+            ("[-Infinity]", "'-Infinity' is not a finite number (line 1)"),
+            ("[1,\n\n1e999]", "'1e999' is not a finite number (line 3)"),
             ('{"a": 1,\n"b": {"c": 1, "c": 2}}', "the key 'c' appears twice (line 2)"),
             ('{"a": 1, "\\u0061": 2}', "the key 'a' appears twice (line 1)"),
             ("[" * 33 + "]" * 33, "nested too deeply (line 1)"),
@@ -51,9 +51,9 @@ class TestJson:
             ("9" * 41, "a number of 41 digits; the longest has 40 (line 1)"),
             ("-" + "9" * 5000, "a number of 5000 digits; the longest has 40 (line 1)"),
             ('["\\ud800"]', "holds half of a character (line 1)"),
-            ('{"a": 1', "Expecting ',' delimiter (line 1); is it whole?"),
-            ("", "Expecting value (line 1); is it whole?"),
-            ('"' + "\\" * 200_001, "(line 1); is it whole?"),
+            ('{"a": 1', "Expecting ',' delimiter (line 1); is it complete?"),
+            ("", "Expecting value (line 1); is it complete?"),
+            ('"' + "\\" * 200_001, "(line 1); is it complete?"),
             ('{"' + "k" * 9999 + '": 1, "' + "k" * 9999 + '": 2}', "appears twice (line 1)"),
         ],
     )

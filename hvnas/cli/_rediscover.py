@@ -22,9 +22,9 @@ _GATES = {
 }
 
 
-def print_searches(screen: Screen, found: Rediscovery) -> None:
+def print_searches(screen: Screen, rediscovery: Rediscovery) -> None:
     """What was left out, what was found at each model's latency, and what is missing."""
-    setting = found.setting
+    setting = rediscovery.setting
     gone = len(setting.seen_surrogate.evidence) - len(setting.surrogate.evidence)
     screen.line("EfficientFormer left out: are its layouts found again?", style="bold")
     screen.fields(
@@ -41,10 +41,10 @@ def print_searches(screen: Screen, found: Rediscovery) -> None:
             ("recipe", setting.recipe),
         ]
     )
-    for model in found.models:
+    for model in rediscovery.models:
         _print_model(screen, model)
-    _print_patterns(screen, found)
-    _print_missing(screen, found)
+    _print_patterns(screen, rediscovery)
+    _print_missing(screen, rediscovery)
 
 
 def _print_model(screen: Screen, model: ModelResult) -> None:
@@ -101,7 +101,7 @@ def _means(values: Sequence[float], digits: int) -> str | None:
     return None if isnan(values[0]) else " ".join(f"{value:.{digits}f}" for value in values)
 
 
-def _print_patterns(screen: Screen, found: Rediscovery) -> None:
+def _print_patterns(screen: Screen, rediscovery: Rediscovery) -> None:
     from hvnas.studies.rediscovery.patterns import PATTERNS
 
     screen.heading(
@@ -114,7 +114,7 @@ def _print_patterns(screen: Screen, found: Rediscovery) -> None:
             *(_pattern_cell(finding, name) for name in PATTERNS),
             f"{sum(all(seed.values()) for seed in finding.seeds)}/{len(finding.seeds)}",
         )
-        for model in found.models
+        for model in rediscovery.models
         for finding in model.findings
     ]
     screen.table(("model", "gate", *PATTERNS, ">all four"), rows)
@@ -127,10 +127,10 @@ def _pattern_cell(finding: Finding, name: str) -> str:
     return "; ".join([said, *(f"{100 * share:.0f} %" for share in shares)])
 
 
-def _print_missing(screen: Screen, found: Rediscovery) -> None:
+def _print_missing(screen: Screen, rediscovery: Rediscovery) -> None:
     from hvnas.studies.rediscovery.efficientformer import blamed
 
-    missing = [(m, f) for m in found.models for f in m.findings if f.missing]
+    missing = [(m, f) for m in rediscovery.models for f in m.findings if f.missing]
     if not missing:
         screen.line()
         screen.line("All four patterns at each latency.")
@@ -169,21 +169,21 @@ def _cost_cells(model: str, gate: str, cost: PatternCost) -> tuple[object, ...]:
     )
 
 
-def print_ranks(screen: Screen, found: LayoutRanks) -> None:
+def print_ranks(screen: Screen, ranks: LayoutRanks) -> None:
     """Sizes, places with their chances, agreement with the published orders, and the verdict."""
     from hvnas.studies.rediscovery.coatnet import COLUMNS, PUBLISHED, spread, verdict
 
     screen.line("CoAtNet left out: are its five layouts ranked as published?", style="bold")
-    apart = [f"{100 * spread(found.layouts, name):.1f} %" for name in ("params", "macs")]
+    apart = [f"{100 * spread(ranks.layouts, name):.1f} %" for name in ("params", "macs")]
     screen.fields(
         [
-            ("surrogate", f"fitted without {found.rows} results; large-data shift without CoAtNet's pairs"),
+            ("surrogate", f"fitted without {ranks.rows} results; large-data shift without CoAtNet's pairs"),
             ("sizes", f"params within {apart[0]}, MACs within {apart[1]}"),
         ]
     )
     screen.heading("Layouts")
-    screen.table(("layout", ">params M", ">MACs G", "scaled"), _size_rows(found))
-    for each in found.protocols:
+    screen.table(("layout", ">params M", ">MACs G", "scaled"), _size_rows(ranks))
+    for each in ranks.protocols:
         screen.heading(
             f"Protocol {each.name} (recipe {each.recipe}): place, chance of it, chance to be above the next"
         )
@@ -203,13 +203,13 @@ def print_ranks(screen: Screen, found: LayoutRanks) -> None:
             ],
         )
     screen.line()
-    for sentence in verdict(found):
+    for sentence in verdict(ranks):
         screen.line(sentence)
 
 
-def _size_rows(found: LayoutRanks) -> list[tuple[object, ...]]:
+def _size_rows(ranks: LayoutRanks) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for name, made in found.layouts.items():
+    for name, made in ranks.layouts.items():
         program = made.arch.lower()
         rows.append(
             (name, numbers.millions(program.params), numbers.billions(program.macs), made.did or None)
@@ -221,7 +221,7 @@ def _rank_cells(ranked: Ranked) -> list[str]:
     cells = []
     for place, name in enumerate(ranked.order):
         own = numbers.chance(ranked.chances[name][place])
-        told = _told(ranked, place)
+        told = _chance_above_next(ranked, place)
         cells.append(f"{name} {_value(ranked.value, name)} (p {own}{told})")
     return cells
 
@@ -234,11 +234,11 @@ def _value(values: Mapping[str, float], name: str) -> str:
     return f"{value:.1f}" if value > 20 else f"{value:+.2f}"
 
 
-def _told(ranked: Ranked, place: int) -> str:
-    if place >= len(ranked.told):
+def _chance_above_next(ranked: Ranked, place: int) -> str:
+    if place >= len(ranked.p_above_next):
         return ""
     mark = "" if ranked.is_supported[place] else "?"
-    return f", > {numbers.chance(ranked.told[place])}{mark}"
+    return f", > {numbers.chance(ranked.p_above_next[place])}{mark}"
 
 
 Row = tuple[str | None, ...]

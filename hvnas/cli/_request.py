@@ -23,12 +23,12 @@ def takes(request: type[Request]) -> Callable[[Command], Command]:
     """
 
     def decorate(command: Command) -> Command:
-        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        first, *own = inspect.signature(command, eval_str=True).parameters.values()
 
         def run(context: typer.Context, **values: Any) -> None:
             given = {name for name in values if _is_given(context, name)}
             made = _made(request, {name: values[name] for name in given})
-            command(made, **{each.name: values[each.name] for each in own})
+            command(**{first.name: made}, **{each.name: values[each.name] for each in own})
 
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         return _dressed(run, command, [context, *_parameters(request), *own])
@@ -114,7 +114,9 @@ def _typer_option(name: str, option: Option) -> Any:
     if option.argument:
         return typer.Argument(metavar=option.metavar, help=option.help)
     declared = f"--{name.replace('_', '-')}"
-    return typer.Option(declared, metavar=option.metavar, help=option.help, min=option.least)
+    return typer.Option(
+        declared, metavar=option.metavar, help=option.help, rich_help_panel=option.group, min=option.least
+    )
 
 
 def _parameter_name(name: str, option: Option) -> str:

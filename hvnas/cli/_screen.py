@@ -45,7 +45,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
 Form = Literal["text", "json", "csv"]
 
 

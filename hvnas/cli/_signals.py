@@ -19,18 +19,18 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def stopping(asked: StopRequest) -> Iterator[None]:
+def stopping(request: StopRequest) -> Iterator[None]:
     """While it lasts signals ask for a stop; afterwards they do what they did before.
 
     The second one raises KeyboardInterrupt, and so does the first where the job waits for something.
     """
 
     def ask(number: int, _: FrameType | None) -> None:
-        at_once = asked.code != 0 or is_waiting()
-        asked.code = 128 + number
+        at_once = request.code != 0 or is_waiting()
+        request.code = 128 + number
         # Before the event: who sees that must not signal once more.
-        asked.raised = at_once
-        asked.event.set()
+        request.raised = at_once
+        request.event.set()
         if at_once:
             raise KeyboardInterrupt
         # A signal may come in the middle of another line that is being written.
@@ -39,7 +39,7 @@ def stopping(asked: StopRequest) -> Iterator[None]:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with stops_by(asked):
+        with stops_by(request):
             yield
     finally:
         for number, handler in before.items():

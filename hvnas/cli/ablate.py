@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from hvnas.studies.ablation.run import PartResult, Row, StudyResult
     from hvnas.studies.ablation.study import Study
 
+EXAMPLE = "hvnas ablate coatnet-layouts --part layouts"
+
 
 @answers
 def run(
     study: Annotated[
         str | None,
         typer.Argument(
-            metavar="[STUDY|FILE]", help="A shipped study, or a YAML file. Default: list the studies."
+            metavar="STUDY|FILE", help="A shipped study, or a YAML file. Default: list the studies."
         ),
     ] = None,
     part: Annotated[

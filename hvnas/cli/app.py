@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from hvnas._names import plain
 from hvnas.cli import (
@@ -33,13 +32,14 @@ from hvnas.cli import (
     weights,
 )
 from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, TERMINATED, Failure, one_line
+from hvnas.cli._group import Group, add_command
 from hvnas.cli._screen import JsonOption, hoisted, is_verbose, print_json, set_verbosity
 
 # typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """A group whose expected errors end in one line on standard error; bugs keep their traceback."""
 
     def main(
@@ -113,6 +113,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     # Of every command below, too.
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=search.EXAMPLE,
     help="Search for convolution/attention image networks that meet a latency budget on a named device.",
 )
 
@@ -169,7 +170,7 @@ for _module in (
     report,
     doctor,
 ):
-    app.command(name=_module.__name__.rpartition(".")[2])(_module.run)
+    add_command(app, _module.__name__.rpartition(".")[2], _module.run, example=_module.EXAMPLE)
 for _group in (spaces, latency, accuracy, supernet, weights):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])
-app.command()(version)
+add_command(app, "version", version, example="hvnas version")

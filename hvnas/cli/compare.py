@@ -16,10 +16,12 @@ from hvnas.cli._screen import Answer, Screen, written, written_answer
 if TYPE_CHECKING:
     from hvnas.report import Comparison, Measures, Run
 
+EXAMPLE = "hvnas compare runs/phone runs/phone-2 --out fronts.html"
+
 
 @answers
 def run(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of hvnas search.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of hvnas search.")],
     out: Annotated[
         Path | None,
         typer.Option(

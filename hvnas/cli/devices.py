@@ -13,6 +13,8 @@ from hvnas.cli._screen import Answer, Screen, listing
 if TYPE_CHECKING:
     from hvnas.latency import Device
 
+EXAMPLE = "hvnas devices"
+
 
 @answers
 def run() -> Answer:

@@ -19,6 +19,8 @@ from hvnas.cli._screen import Answer, Screen
 if TYPE_CHECKING:
     from hvnas.cli._checks import Outcome
 
+EXAMPLE = "hvnas doctor --only torch"
+
 
 @answers
 def run(

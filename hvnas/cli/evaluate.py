@@ -13,6 +13,8 @@ from hvnas.cli._screen import JsonOption, Screen, print_json
 if TYPE_CHECKING:
     from hvnas.train.score import Evaluation
 
+EXAMPLE = "hvnas evaluate runs/phone/train --data folder:photos"
+
 
 def run(
     network: Annotated[
@@ -58,36 +60,44 @@ def run(
         _print(found)
 
 
-def _facts(found: Evaluation) -> dict[str, Any]:
-    skipped, program = found.data.test.skipped, found.arch.lower()
+def _facts(evaluation: Evaluation) -> dict[str, Any]:
+    skipped, program = evaluation.data.test.skipped, evaluation.arch.lower()
     return {
-        "network": found.arch.name,
-        "arch_hash": found.arch.hash,
-        "weights": str(found.weights),
-        "finished": found.finished,
-        "data": found.data.name,
-        "resolution": found.data.resolution,
-        **vars(found.scores),
+        "network": evaluation.arch.name,
+        "arch_hash": evaluation.arch.hash,
+        "weights": str(evaluation.weights),
+        "finished": evaluation.finished,
+        "data": evaluation.data.name,
+        "resolution": evaluation.data.resolution,
+        **vars(evaluation.scores),
         "params": program.params,
         "macs": program.macs,
-        "latency": None if found.latency is None else found.latency.to_json(),
+        "latency": None if evaluation.latency is None else evaluation.latency.to_json(),
         "skipped": {"count": len(skipped), "images": [list(entry) for entry in skipped]},
     }
 
 
-def _print(found: Evaluation) -> None:
-    scores, skipped = found.scores, found.data.test.skipped
+def _print(evaluation: Evaluation) -> None:
+    scores, skipped = evaluation.scores, evaluation.data.test.skipped
     screen = Screen()
-    screen.line(f"{found.arch.name} on the test split of {found.data.name} at {found.data.resolution} px")
+    screen.line(
+        f"{evaluation.arch.name} on the test split of {evaluation.data.name} "
+        f"at {evaluation.data.resolution} px"
+    )
     screen.fields(
         [
             ("top-1", f"{scores.top1:.2f}"),
             ("top-5", numbers.optional(scores.top5, digits=2)),
             ("loss", f"{scores.loss:.4f}"),
             ("images", scores.images),
-            ("latency", found.latency),
+            ("latency", evaluation.latency),
             ("skipped", f"{len(skipped)} unreadable images" if skipped else None),
-            ("weights", found.weights if found.finished else f"{found.weights} (training is not finished)"),
+            (
+                "weights",
+                evaluation.weights
+                if evaluation.finished
+                else f"{evaluation.weights} (training is not finished)",
+            ),
         ]
     )
     for name, reason in skipped:

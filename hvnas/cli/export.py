@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hvnas.export import Images
     from hvnas.train.folder import TrainFolder
 
+EXAMPLE = "hvnas export runs/phone --format onnx"
+
 
 Format = Literal["yaml", "torch", "onnx", "coreml", "executorch"]
 
@@ -57,7 +59,9 @@ def run(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Export a network to another runtime, and compare its outputs if that runtime is installed.
+    """Export a network to another runtime.
+
+    Its outputs are compared with torch's if that runtime is installed.
 
     From a run's folder it exports the trained network with its weights, or the best network of a search.
     """

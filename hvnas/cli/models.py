@@ -12,6 +12,8 @@ from hvnas.cli._screen import Answer, listing
 if TYPE_CHECKING:
     from hvnas.arch import Arch
 
+EXAMPLE = "hvnas models --format csv"
+
 _COLUMNS: tuple[Column[dict[str, Any]], ...] = (
     Column("model", "name"),
     Column("family", "family"),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hvnas.studies.rediscovery.efficientformer import Rediscovery
     from hvnas.studies.rediscovery.slimmed import WithSupernet
 
+EXAMPLE = "hvnas rediscover coatnet --out layouts"
+
 FAMILIES = ("efficientformer", "coatnet")
 SUPERNET = Path("runs/metaformer-tiny")
 
@@ -44,7 +46,7 @@ def run(
         Path | None, typer.Option(metavar="FOLDER", help="Write a table (.csv) and a figure (.png) there.")
     ] = None,
 ) -> Answer:
-    """Leave a family out of all evidence, and see whether its layouts are found again.
+    """Search for the layouts of a family left out of all fits.
 
     efficientformer: the space is searched at the latency of L1, L3 and L7 by a surrogate and a device fitted
     without EfficientFormer and EfficientFormerV2. coatnet: the five layouts of the paper at one size, ranked

@@ -11,6 +11,8 @@ import typer
 from hvnas.cli._screen import JsonOption
 from hvnas.cli._searching import run_search
 
+EXAMPLE = "hvnas resume runs/phone"
+
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that hvnas search wrote.")],

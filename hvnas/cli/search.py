@@ -14,6 +14,8 @@ from hvnas.cli._screen import JsonOption
 from hvnas.cli._searching import run_search
 from hvnas.search.request import SearchRequest
 
+EXAMPLE = "hvnas search --device iphone12 --budget-ms 2 --out runs/phone"
+
 _RUNS = Path("runs")
 
 
@@ -23,9 +25,13 @@ def run(
     *,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The folder to write. Default: a new one in runs/."),
+        typer.Option(
+            rich_help_panel="Output", metavar="DIR", help="The folder to write. Default: a new one in runs/."
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out, if any.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", rich_help_panel="Output", help="Continue the run in --out, if any.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find networks that meet a latency budget.

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas._records import Column, Table, csv_of, csv_text
+from hvnas.cli._group import Group, add_command
 from hvnas.cli._request import answers
 from hvnas.cli._screen import Answer, Screen, listing
 
 if TYPE_CHECKING:
     from hvnas.space import Space
 
-app = typer.Typer(rich_markup_mode=None, help="Search spaces: list them, show one, check a file of your own.")
+app = typer.Typer(
+    cls=Group,
+    rich_markup_mode=None,
+    epilog="hvnas spaces --format csv",
+    help="Search spaces: list them, show one, check a file of your own.",
+)
 
 _SHOWN = 24
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A space by name, or a YAML file.")]
@@ -49,10 +55,9 @@ def run(context: typer.Context) -> Answer | None:
     return listing(_COLUMNS, rows, below=below)
 
 
-@app.command(name="show")
 @answers
 def show(space: Name) -> Answer:
-    """Show a space: its genes with their lists, stage by stage, its rules and its limits."""
+    """Show a space: its genes with their lists, its rules and limits."""
     from hvnas.space import load_space
 
     loaded = load_space(space)
@@ -76,10 +81,12 @@ def show(space: Name) -> Answer:
     )
 
 
-@app.command(name="check")
 @answers
 def check(space: Name) -> Answer:
-    """Say what a space file allows: its size, the fixed points inside, and what no network can have."""
+    """Check a space file, and show what it allows.
+
+    Shows its size, the fixed points inside, and values that no network can have.
+    """
     from hvnas.space import load_space
 
     loaded = load_space(space)
@@ -127,3 +134,7 @@ def _row(space: Space) -> dict[str, Any]:
         "fixed_points": list(space.fixed_points()),
         "hash": space.hash,
     }
+
+
+add_command(app, "show", show, example="hvnas spaces show hybrid-mobile")
+add_command(app, "check", check, example="hvnas spaces check hybrid-tiny")

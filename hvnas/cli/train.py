@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hvnas.train.folder import TrainFolder
     from hvnas.train.run import Outcome
 
+EXAMPLE = "hvnas train runs/phone --data folder:photos --recipe tiny --epochs 20"
+
 
 @takes(TrainRequest)
 def run(
@@ -27,12 +29,19 @@ def run(
     *,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Default: train/ in the folder of a search, else one in runs/."),
+        typer.Option(
+            rich_help_panel="Output",
+            metavar="DIR",
+            help="Default: train/ in the folder of a search, else one in runs/.",
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --out, if any.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", rich_help_panel="Output", help="Continue the training in --out, if any."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network on images, with the recipe of a paper or one for small data.
+    """Train a network on images, with the recipe of a paper.
 
     The data set determines classes and resolution. After an interruption, --resume continues to the same
     weights. hvnas evaluate, export and report take the folder; TensorBoard reads its events.

@@ -17,6 +17,8 @@ from hvnas.cli._screen import Answer, Screen, listing
 if TYPE_CHECKING:
     from hvnas.studies.verify import Verification
 
+EXAMPLE = "hvnas verify efficientformer_l1 coatnet_0"
+
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -24,7 +26,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 def run(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Models, or networks' YAML files. Default: all."),
+        typer.Argument(metavar="NAME|FILE", help="Models, or networks' YAML files. Default: all."),
     ] = None,
 ) -> Answer:
     """Verify the models of the papers.

@@ -8,18 +8,14 @@ from typing import Annotated
 import typer
 
 from hvnas import _numbers as numbers
+from hvnas.cli._group import add_command, new_group
 from hvnas.cli._screen import JsonOption, Screen, print_json
 
-app = typer.Typer(rich_markup_mode=None, help="Weights of other code bases for our networks.")
+EXAMPLE = "hvnas weights import l1.pth --arch efficientformer_l1 --out l1.safetensors"
+
+app = new_group("Weights of other code bases for our networks.")
 
 
-@app.callback(invoke_without_command=True)
-def _group(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-@app.command(name="import")
 def run(
     checkpoint: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="A safetensors file, or a state dict of torch.save.")
@@ -77,3 +73,6 @@ def run(
         f"{out}: {len(imported.state)} tensors, {numbers.millions(params)} M params of {network.name}, "
         f"read from {checkpoint.name}{f', {imported.part}' if imported.part else ''} ({imported.source})"
     )
+
+
+add_command(app, "import", run, example=EXAMPLE)

@@ -15,14 +15,14 @@ from hvnas._request import Address, EngineName, Option, Outside, Request, check_
 
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
+    from hvnas.latency import LatencyDevice
     from hvnas.search.objectives import Constraint, Objective
-    from hvnas.search.problem import DeviceLike, EstimatorLike
     from hvnas.search.rows import SpaceLike
 
 if TYPE_CHECKING:
     AnySpace: TypeAlias = SpaceLike | str | Path
-    AnyDevice: TypeAlias = DeviceLike | str | Path
-    AnyEstimator: TypeAlias = EstimatorLike | AccuracyEstimator | str
+    AnyDevice: TypeAlias = LatencyDevice | str | Path
+    AnyEstimator: TypeAlias = AccuracyEstimator | str
     AnyObjective: TypeAlias = str | Objective
     AnyConstraint: TypeAlias = str | Constraint
     AnyMargin: TypeAlias = float | Sequence[float]
@@ -48,18 +48,20 @@ class Engine(Request):
     """
 
     name: Annotated[
-        EngineName, Option(name="engine", help="Where networks are evaluated: here, or on Ray.")
+        EngineName,
+        Option(group="Engine", name="engine", help="Where networks are evaluated: here, or on Ray."),
     ] = "local"
     address: Address = None
-    workers: Annotated[int | None, Option(help="Parallel trials. Default: as many as Ray has room for.")] = (
-        None
-    )
-    cpus_per_trial: Annotated[float, Option(help="CPUs that Ray reserves for a trial.")] = 1.0
-    gpus_per_trial: Annotated[float, Option(help="GPUs that Ray reserves for a trial.")] = 0.0
-    max_retries: Annotated[int, Option(help="How often Ray retries a failed trial.")] = 2
+    workers: Annotated[
+        int | None, Option(group="Engine", help="Parallel trials. Default: as many as Ray has room for.")
+    ] = None
+    cpus_per_trial: Annotated[float, Option(group="Engine", help="CPUs that Ray reserves for a trial.")] = 1.0
+    gpus_per_trial: Annotated[float, Option(group="Engine", help="GPUs that Ray reserves for a trial.")] = 0.0
+    max_retries: Annotated[int, Option(group="Engine", help="How often Ray retries a failed trial.")] = 2
     storage: Annotated[
         str | None,
         Option(
+            group="Engine",
             metavar="FILE|URL",
             help="A journal file or database: searches that name the same one share a study.",
         ),
@@ -89,34 +91,66 @@ class Engine(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest(Request):
-    """What is asked of a search; see `hvnas.search` for what each field says.
+    """Everything that is asked of a search.
 
-    `resolution` is what every network is put to in a run that is continued; what is None is left to the
-    device, the strategy and the estimator.
+    Args:
+        space: a Space, or its name or YAML file.
+        device: a Device, or its name or YAML file; or several, whose front is one over all of them.
+        budget_ms: the latency budget in milliseconds on the first device, batch one. None: what the slowest
+            network needs that gates and constraints allow, so that nothing is too slow.
+        strategy: a registered strategy, see `list_strategies`; ``auto`` picks by what an estimate costs.
+        recipe: the training recipe that top-1 is estimated for.
+        scenario: ``imagenet1k`` or ``large-data``.
+        estimator: an AccuracyEstimator or its name.
+        objectives: what is traded against each other, as ``params`` or ``latency_ms@NAME``; the first decides
+            which network is the best. Default: top-1, then the latency on each device.
+        constraints: bounds beside the budget, as ``params<=6e6`` or ``latency@NAME<=20``.
+        classes: the classes of every network's head, in all that is counted, timed and written; top-1 stays
+            that of the data which the estimator knows. None: those of the space or the estimator's images.
+        evals: how many distinct architectures to evaluate; None: the strategy's default, or 200 where an
+            estimate takes seconds.
+        seed: the same seed gives the same result.
+        margin: relative reserve, ``ms * (1 + margin) <= budget_ms``; None: the device's default, with which
+            the budget is kept with a chance of 0.9.
+        outside: ``allow`` admits networks outside the device's gate.
+        fixed_points: begin from the papers' models inside the space too; without them the result owes
+            nothing to known models. None: where an estimate is cheap.
+        throughput: the budget is milliseconds per image of a batch, which is what the tables of some devices
+            hold; it must be set for those, and for no others.
+        engine: where the estimates are made, and the storage that several processes share.
+        resolution: what every network is put to, in a run that is continued.
     """
 
     device: Annotated[
         tuple[AnyDevice, ...],
         Option(
-            metavar="NAME|FILE", help="The device: see hvnas devices. Several: one front over all of them."
+            group="Device and budget",
+            metavar="NAME|FILE",
+            help="The device: see hvnas devices. Several: one front over all of them.",
         ),
     ]
     budget_ms: Annotated[
         float | None,
-        Option(help="The largest allowed latency in milliseconds. Default: the slowest network's."),
+        Option(
+            group="Device and budget",
+            help="The largest allowed latency in milliseconds. Default: the slowest network's.",
+        ),
     ] = None
     space: Annotated[
-        AnySpace, Option(metavar="NAME|FILE", help="The networks to choose among: see hvnas spaces.")
+        AnySpace,
+        Option(group="Networks", metavar="NAME|FILE", help="The networks to choose among: see hvnas spaces."),
     ] = "hybrid-mobile"
     strategy: Annotated[
-        str, Option(help="auto chooses by the cost of an estimate; a wrong name lists all.")
+        str, Option(group="Search", help="auto chooses by the cost of an estimate; a wrong name lists all.")
     ] = AUTO
     estimator: Annotated[
-        AnyEstimator, Option(metavar="NAME|FILE", help="How accuracy is estimated: see hvnas accuracy.")
+        AnyEstimator,
+        Option(group="Accuracy", metavar="NAME|FILE", help="How accuracy is estimated: see hvnas accuracy."),
     ] = "surrogate"
     objectives: Annotated[
         tuple[AnyObjective, ...],
         Option(
+            group="Search",
             name="objective",
             metavar="METRIC",
             help="What to optimise; may be repeated, the first ranks. Default: top1, latency_ms.",
@@ -125,6 +159,7 @@ class SearchRequest(Request):
     constraints: Annotated[
         tuple[AnyConstraint, ...],
         Option(
+            group="Networks",
             name="constraint",
             metavar="BOUND",
             help="For example params<=6e6 or latency@NAME<=20; may be repeated.",
@@ -132,26 +167,44 @@ class SearchRequest(Request):
     ] = ()
     classes: Annotated[
         int | None,
-        Option(help="Number of classes of the head. Default: the space's."),
+        Option(group="Networks", help="Number of classes of the head. Default: the space's."),
     ] = None
-    recipe: Annotated[str, Option(help="The training that top-1 is estimated for.")] = "modern300"
+    recipe: Annotated[str, Option(group="Accuracy", help="The training that top-1 is estimated for.")] = (
+        "modern300"
+    )
     scenario: Annotated[
-        str, Option(metavar="NAME", help="The data that top-1 is estimated for: imagenet1k or large-data.")
+        str,
+        Option(
+            group="Accuracy",
+            metavar="NAME",
+            help="The data that top-1 is estimated for: imagenet1k or large-data.",
+        ),
     ] = "imagenet1k"
     evals: Annotated[
-        int | None, Option(help="How many networks to evaluate. Default: what suits the strategy.")
+        int | None,
+        Option(group="Search", help="How many networks to evaluate. Default: what suits the strategy."),
     ] = None
-    seed: Annotated[int, Option(help="The same seed gives the same result.")] = 0
+    seed: Annotated[int, Option(group="Search", help="The same seed gives the same result.")] = 0
     margin: Annotated[
         AnyMargin | None,
-        Option(help="Safety margin, as a share of the latency. Default: a 90 % chance of the budget."),
+        Option(
+            group="Device and budget",
+            help="Safety margin, as a share of the latency. Default: a 90 % chance of the budget.",
+        ),
     ] = None
     outside: Annotated[
-        Outside, Option(help="How to treat networks outside the device's gate, where it is less certain.")
+        Outside,
+        Option(
+            group="Device and budget",
+            help="How to treat networks outside the device's gate, where it is less certain.",
+        ),
     ] = "forbid"
     fixed_points: bool | None = None
     throughput: Annotated[
-        bool, Option(help="The budget is ms per image of a batch, like the device's table.")
+        bool,
+        Option(
+            group="Device and budget", help="The budget is ms per image of a batch, like the device's table."
+        ),
     ] = False
     resolution: int | None = None
     engine: Engine = field(default_factory=Engine)

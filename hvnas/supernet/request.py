@@ -16,29 +16,44 @@ class SupernetRequest(Request):
     What is None is left to the recipe, the scheme, the data set, or the run that is continued.
     """
 
-    space: Annotated[str | None, Option(help="A space by name, or a YAML file.")] = None
+    space: Annotated[str | None, Option(group="Networks", help="A space by name, or a YAML file.")] = None
     data: DataName = None
     scheme: Annotated[
         str | None,
         Option(
+            group="Training",
             help="spreading, sandwich, widening, conflict-aware, single-path, fair or shrinking. "
-            "Default: spreading."
+            "Default: spreading.",
         ),
     ] = None
-    paths: Annotated[int | None, Option(help="Random networks per step. Default: the scheme's.")] = None
-    recipe: Annotated[str | None, Option(help="A recipe with a training section. Default: supernet.")] = None
+    paths: Annotated[
+        int | None, Option(group="Training", help="Random networks per step. Default: the scheme's.")
+    ] = None
+    recipe: Annotated[
+        str | None, Option(group="Training", help="A recipe with a training section. Default: supernet.")
+    ] = None
     epochs: Epochs = None
-    batch: Annotated[int | None, Option(help="Images per step. Default: the recipe's.")] = None
+    batch: Annotated[int | None, Option(group="Training", help="Images per step. Default: the recipe's.")] = (
+        None
+    )
     resolution: Resolution = None
     train_size: TrainSize = None
     test_size: TestSize = None
     bn_calib: Annotated[
         int | None,
-        Option(help="Training images for recalibrating BatchNorm before scoring; 0: none. Default: 512."),
+        Option(
+            group="Training",
+            help="Training images for recalibrating BatchNorm before scoring; 0: none. Default: 512.",
+        ),
     ] = None
     importance: Annotated[
         bool | None,
-        Option(help="Learn the importance of each block beside the weights, for --strategy slimming."),
+        Option(
+            group="Training",
+            help="Learn the importance of each block beside the weights, for --strategy slimming.",
+        ),
     ] = None
-    seed: Annotated[int | None, Option(help="Seed of weights, batches and sampling. Default: 0.")] = None
+    seed: Annotated[
+        int | None, Option(group="Training", help="Seed of weights, batches and sampling. Default: 0.")
+    ] = None
     workers: Workers = field(default_factory=Workers)

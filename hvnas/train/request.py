@@ -11,11 +11,13 @@ COUNT = 2  # workers on Ray where nobody says how many
 SAVE_EVERY = 300.0
 NO_TEACHER = "none"
 
-DataName = Annotated[str | None, Option(help="digits, shapes, folder:DIR or hf:NAME.")]
-Epochs = Annotated[int | None, Option(help="Default: the recipe's.")]
-Resolution = Annotated[int | None, Option(help="Pixels of the images. Default: the data set's.")]
-TrainSize = Annotated[int | None, Option(help="Use at most this many training images.")]
-TestSize = Annotated[int | None, Option(help="Use at most this many test images.")]
+DataName = Annotated[str | None, Option(group="Data", help="digits, shapes, folder:DIR or hf:NAME.")]
+Epochs = Annotated[int | None, Option(group="Training", help="Default: the recipe's.")]
+Resolution = Annotated[
+    int | None, Option(group="Data", help="Pixels of the images. Default: the data set's.")
+]
+TrainSize = Annotated[int | None, Option(group="Data", help="Use at most this many training images.")]
+TestSize = Annotated[int | None, Option(group="Data", help="Use at most this many test images.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,19 +31,26 @@ class Workers(Request):
     Raises ValueError naming the field that makes no sense.
     """
 
-    device: Annotated[str | None, Option(help="cpu or cuda. Default: cuda where there is one.")] = None
+    device: Annotated[
+        str | None, Option(group="Engine", help="cpu or cuda. Default: cuda where there is one.")
+    ] = None
     engine: Annotated[
-        EngineName, Option(help="In this process, or data parallel on workers of Ray Train.")
+        EngineName, Option(group="Engine", help="In this process, or data parallel on workers of Ray Train.")
     ] = "local"
     count: Annotated[
-        int | None, Option(name="workers", help="Ray workers that share each batch. Default: 2.")
+        int | None,
+        Option(group="Engine", name="workers", help="Ray workers that share each batch. Default: 2."),
     ] = None
-    cpus: Annotated[float, Option(name="cpus-per-worker", help="CPUs that Ray reserves for a worker.")] = 1.0
-    gpus: Annotated[float, Option(name="gpus-per-worker", help="GPUs that Ray reserves for a worker.")] = 0.0
+    cpus: Annotated[
+        float, Option(group="Engine", name="cpus-per-worker", help="CPUs that Ray reserves for a worker.")
+    ] = 1.0
+    gpus: Annotated[
+        float, Option(group="Engine", name="gpus-per-worker", help="GPUs that Ray reserves for a worker.")
+    ] = 0.0
     address: Address = None
-    save_every: Annotated[float, Option(least=0, help="Seconds between checkpoints in an epoch.")] = (
-        SAVE_EVERY
-    )
+    save_every: Annotated[
+        float, Option(group="Output", least=0, help="Seconds between checkpoints in an epoch.")
+    ] = SAVE_EVERY
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,42 +83,59 @@ class TrainRequest(Request):
         Option(
             name="network",
             argument=True,
-            metavar="[ARCH|RUN]",
+            metavar="ARCH|RUN",
             help="A model's name, a YAML file, or the folder of a search.",
         ),
     ] = None
     data: DataName = None
     recipe: Annotated[
         str | None,
-        Option(metavar="NAME|FILE", help="How to train; a wrong name lists all. Default: tiny."),
+        Option(
+            group="Training", metavar="NAME|FILE", help="How to train; a wrong name lists all. Default: tiny."
+        ),
     ] = None
     epochs: Epochs = None
     batch: Annotated[
-        int | None, Option(help="Images per step, the learning rate in proportion. Default: the recipe's.")
+        int | None,
+        Option(
+            group="Training", help="Images per step, the learning rate in proportion. Default: the recipe's."
+        ),
     ] = None
     resolution: Resolution = None
     train_size: TrainSize = None
     test_size: TestSize = None
-    strict: Annotated[bool, Option(help="Stop at an image that cannot be read, instead of skipping it.")] = (
-        False
-    )
-    weights: Annotated[str | None, Option(metavar="FILE", help="A safetensors file of initial weights.")] = (
-        None
-    )
+    strict: Annotated[
+        bool, Option(group="Data", help="Stop at an image that cannot be read, instead of skipping it.")
+    ] = False
+    weights: Annotated[
+        str | None, Option(group="Training", metavar="FILE", help="A safetensors file of initial weights.")
+    ] = None
     teacher: Annotated[
         str | None,
-        Option(metavar="RUN|ARCH|none", help="The trained network that a distilling recipe learns from."),
+        Option(
+            group="Training",
+            metavar="RUN|ARCH|none",
+            help="The trained network that a distilling recipe learns from.",
+        ),
     ] = None
     teacher_weights: Annotated[
-        str | None, Option(metavar="FILE", help="The weights of a teacher that is not a trained RUN.")
+        str | None,
+        Option(group="Training", metavar="FILE", help="The weights of a teacher that is not a trained RUN."),
     ] = None
-    patience: Annotated[int | None, Option(help="Stop after this many epochs without a better top-1.")] = None
-    single_scale: Annotated[bool, Option(help="Train at one resolution, whatever the recipe says.")] = False
-    seed: Annotated[int | None, Option(help="Seed of weights, batches and augmentation. Default: 0.")] = None
+    patience: Annotated[
+        int | None, Option(group="Training", help="Stop after this many epochs without a better top-1.")
+    ] = None
+    single_scale: Annotated[
+        bool, Option(group="Training", help="Train at one resolution, whatever the recipe says.")
+    ] = False
+    seed: Annotated[
+        int | None, Option(group="Training", help="Seed of weights, batches and augmentation. Default: 0.")
+    ] = None
     workers: Workers = field(default_factory=Workers)
     latency_device: Annotated[
         str | None,
         Option(
+            group="Output",
             metavar="NAME|FILE",
             help="Device whose latency is stated. Default: the one the network was found for.",
         ),

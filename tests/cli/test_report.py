@@ -89,7 +89,7 @@ def test_errors_are_one_line_and_leave_nothing(
 
 def test_a_path_out_of_the_run_is_not_chosen(hvnas, run: Path, tmp_path: Path) -> None:
     result = hvnas("report", run, "--choose", "../best", "--out", tmp_path / "r.html")
-    assert result.exit_code == 2 and "is no network in" in result.stderr
+    assert result.exit_code == 2 and "is not a network in" in result.stderr
 
 
 @pytest.mark.parametrize("command", [["report", "--out", "{}/r.html"], ["show", "--device", "iphone12"]])

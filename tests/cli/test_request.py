@@ -157,7 +157,9 @@ def test_the_words_of_a_request_make_it_again() -> None:
     for request in (
         Bread(loaves=("a", "b c"), sour_dough=True, oven=Oven(kind="wood")),
         Bread(loaves=("a",), seeds=("x",), oven=Oven(degrees=0.1 + 0.2)),
+        Bread(loaves=("a",), grain="rye"),
     ):
         words = words_of(request)
+        assert "--grain" not in words
         assert words[: 2 * len(request.loaves) : 2] == ["--loaf"] * len(request.loaves)
         assert made(*words)[0] == request

@@ -186,9 +186,9 @@ def test_resume_takes_a_bound_written_in_another_way(hvnas, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("constraints", "said"),
     [
-        (("macs>=80e6", "macs<=60e6"), "nothing keeps both macs>=80000000 and macs<=60000000"),
+        (("macs>=80e6", "macs<=60e6"), "no network can meet both macs>=80000000 and macs<=60000000"),
         (("latency_ms>=3",), "the budget of 2 ms leaves at most 1.757, margin included"),
-        (("top1>=101",), "nothing keeps top1>=101: there can be at most 100"),
+        (("top1>=101",), "no network can meet top1>=101: there can be at most 100"),
     ],
 )
 def test_bounds_that_leave_nothing_are_told_before_the_search(

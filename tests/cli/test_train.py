@@ -124,7 +124,7 @@ def test_what_is_missing_or_unknown_is_one_line(train, hvnas, tmp_path: Path) ->
         (("--epochs", 0), "epochs: must be a whole number >= 1"),
         (("--patience", 0), "patience: must be a whole number >= 1"),
         (("--save-every", -1), "'--save-every'"),
-        (("--teacher-weights", "w.safetensors"), "teacher_weights: whose?"),
+        (("--teacher-weights", "w.safetensors"), "teacher_weights: name the network that they are of"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_written(

@@ -62,4 +62,4 @@ def test_the_reader_of_exports_refuses_other_headers(tmp_path: Path, entry: Any)
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     with pytest.raises(ValueError) as caught:
         read_weights(path)
-    assert "not a whole safetensors file" in line_of(caught, path)
+    assert "not a complete safetensors file" in line_of(caught, path)

@@ -138,7 +138,7 @@ def test_a_training_teaches_another(place: Path, tmp_path: Path) -> None:
         start(asked(place, data="digits", teacher=str(place / "whole")), tmp_path / "no")
     with pytest.raises(ValueError, match=r"teacher efficientvit_b0: .* --teacher-weights"):
         start(asked(place, teacher="efficientvit_b0"), tmp_path / "no")
-    with pytest.raises(ValueError, match=r"recipe efficientformer: learns of a teacher.*--teacher none"):
+    with pytest.raises(ValueError, match=r"recipe efficientformer: distils a teacher.*--teacher none"):
         start(asked(place, recipe="efficientformer"), tmp_path / "no")
     assert not (tmp_path / "no").exists()
     alone = start(asked(place, recipe="efficientformer", teacher="none"), tmp_path / "alone")

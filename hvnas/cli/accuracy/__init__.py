@@ -6,6 +6,4 @@ from hvnas.cli._group import make_group
 
 COMMANDS = {"evaluate": "evaluate", "fit": "fit", "rank": "rank", "proxies": "proxies"}
 
-app = make_group(
-    __name__, COMMANDS, help="Accuracy estimators: their errors, proxies, and one of your own results."
-)
+app = make_group(__name__, COMMANDS, help="Accuracy estimators: errors, proxies, one of your own.")

@@ -11,6 +11,8 @@ from hvnas._records import csv_text
 from hvnas.cli._request import answers
 from hvnas.cli._screen import Answer, Screen
 
+EXAMPLE = "hvnas accuracy evaluate --families efficientformer,coatnet"
+
 _SCORES = ("n", "mae", "bias", "rmse", "within", "tau", "rho", "coverage80")
 
 
@@ -21,9 +23,9 @@ def run(
         str, typer.Option(help="all, space (those of the search spaces), or families joined by commas.")
     ] = "all",
 ) -> Answer:
-    """Show an estimator's error on published networks and ablations that it was not fitted on.
+    """Show an estimator's error on networks that it was not fitted on.
 
-    Networks are estimated with their family left out, ablations with their study left out.
+    Published networks are estimated with their family left out, ablations with their study left out.
 
     Errors are in points of top-1. Intervals in brackets are 5-95 % over families drawn with replacement.
     """

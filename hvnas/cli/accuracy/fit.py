@@ -9,6 +9,8 @@ import typer
 
 from hvnas.cli._screen import JsonOption, Screen, print_json
 
+EXAMPLE = "hvnas accuracy fit --results trained.csv --out flowers"
+
 
 def run(
     results: Annotated[
@@ -18,7 +20,7 @@ def run(
     out: Annotated[str, typer.Option(metavar="NAME", help="The file to write; .json is added.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Make an estimator for your data set from networks that you have trained.
+    """Fit an estimator to networks that you have trained.
 
     The published results enter as the prior. Its error with each result left out is printed; use the file as
     --estimator FILE.

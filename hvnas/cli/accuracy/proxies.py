@@ -17,10 +17,12 @@ from hvnas.cli._screen import Answer, Screen
 if TYPE_CHECKING:
     from hvnas.accuracy.proxies.estimators import ProxyColumn
 
+EXAMPLE = "hvnas accuracy proxies mobilevit_xxs efficientvit_b0 --proxy free"
+
 
 @answers
 def run(
-    archs: Annotated[list[str], typer.Argument(metavar="ARCH...", help="Models by name, or YAML files.")],
+    archs: Annotated[list[str], typer.Argument(metavar="ARCH", help="Models by name, or YAML files.")],
     proxy: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A proxy; repeat it for several. Default: all.")
     ] = None,

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+EXAMPLE = "hvnas accuracy rank poolformer_s12 poolformer_s12_pppf"
+
 
 @answers
 def run(
-    archs: Annotated[list[str], typer.Argument(metavar="ARCH...", help="Models by name, or YAML files.")],
+    archs: Annotated[list[str], typer.Argument(metavar="ARCH", help="Models by name, or YAML files.")],
     recipe: Annotated[str, typer.Option(help="How the networks are trained.")] = "modern300",
     scenario: Annotated[str, typer.Option(help="imagenet1k or large-data.")] = "imagenet1k",
 ) -> Answer:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hvnas.latency import Device
     from hvnas.latency.calibration.recalibrate import Recalibrated
 
+EXAMPLE = "hvnas latency calibrate --device iphone12 --measurements ms.csv --out my.yaml"
+
 
 def run(
     device: Annotated[
@@ -30,10 +32,7 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing device.")] = False,
     force_protocol: Annotated[
         bool,
-        typer.Option(
-            "--force-protocol",
-            help="Accept measurements of another compute unit, precision, batch or threads.",
-        ),
+        typer.Option("--force-protocol", help="Accept another compute unit, precision, batch or threads."),
     ] = False,
     unit: Annotated[
         Literal["us", "ms", "s"] | None,

@@ -14,6 +14,8 @@ from hvnas.cli._screen import JsonOption, Screen, print_json
 if TYPE_CHECKING:
     from hvnas.latency.remote.suite import Exported, Suite
 
+EXAMPLE = "hvnas latency export-suite --space hybrid-mobile --format onnx --out suite"
+
 
 def run(
     space: Annotated[str, typer.Option(metavar="NAME|FILE", help="The search space: see hvnas spaces.")],

@@ -2,58 +2,90 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hvnas import _numbers as numbers
-from hvnas.cli import _group as options
-from hvnas.cli._screen import Screen, print_json
+from hvnas._request import Option, Request
+from hvnas.cli._request import takes
+from hvnas.cli._screen import JsonOption, Screen, print_json
 
 if TYPE_CHECKING:
     from hvnas.latency.remote.importing import Source
 
+EXAMPLE = "hvnas latency import vit.csv --format tflite-csv --key vit_p --out times.csv"
 
-def run(
+
+@dataclass(frozen=True, kw_only=True)
+class Stated(Request):
+    """What a file may not say of its measurements."""
+
+    resolution: Annotated[
+        int | None, Option(group="Files", help="Side of the input. Default: the model's.")
+    ] = None
+    device: Annotated[
+        str | None, Option(group="Measuring", help="The device's name, such as 'iPhone 12'.")
+    ] = None
+    os: Annotated[str | None, Option(group="Measuring", help="System and version, such as 'iOS 16.5'.")] = (
+        None
+    )
+    runtime: Annotated[
+        str | None, Option(group="Measuring", help="What ran the model, if the file does not say.")
+    ] = None
+    runtime_version: Annotated[str | None, Option(group="Measuring", help="Its version.")] = None
+    compute_unit: Annotated[str | None, Option(group="Measuring", help="cpu, gpu, all, ...")] = None
+    precision: Annotated[str | None, Option(group="Measuring", help="float32, float16, int8, ...")] = None
+    threads: Annotated[int | None, Option(group="Measuring", least=1, help="Threads on the CPU.")] = None
+    batch: Annotated[int | None, Option(group="Measuring", least=1, help="Images at a time.")] = None
+    protocol: Annotated[
+        str | None, Option(group="Measuring", help="How it was measured. Default: the tool's way.")
+    ] = None
+    source: Annotated[
+        str | None, Option(group="Measuring", help="Where the numbers are from. Default: the file's name.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRequest(Request):
+    """What is asked of an import."""
+
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Files that a tool wrote, one per model.")
-    ],
+        tuple[Path, ...],
+        Option(argument=True, metavar="FILE", help="Files that a tool wrote, one per model."),
+    ]
     form: Annotated[
         str,
-        typer.Option(
-            "--format",
+        Option(
+            name="format",
+            group="Files",
             metavar="FORMAT",
             help="csv, coremltools, ort-profile, tflite-csv, tflite-text or xcode.",
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="The CSV of measurements to write.")],
+    ]
     key: Annotated[
-        str | None, typer.Option(help="What the file measures: a model's name, or a network's YAML file.")
-    ] = None,
+        str | None,
+        Option(group="Files", help="What the file measures: a model's name, or a network's YAML file."),
+    ] = None
     suite: Annotated[
-        Path | None, typer.Option(help="Manifest of the exported suite, to look files up in by their names.")
-    ] = None,
-    kind: Annotated[str, typer.Option(metavar="model|block|op", help="What --key names.")] = "model",
-    resolution: Annotated[int | None, typer.Option(help="Side of the input. Default: the model's.")] = None,
-    device: Annotated[str | None, typer.Option(help="The device's name, such as 'iPhone 12'.")] = None,
-    os: Annotated[str | None, typer.Option("--os", help="System and version, such as 'iOS 16.5'.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="What ran the model, if the file does not say.")] = None,
-    runtime_version: Annotated[str | None, typer.Option(help="Its version.")] = None,
-    compute_unit: Annotated[str | None, typer.Option(help="cpu, gpu, all, ...")] = None,
-    precision: Annotated[str | None, typer.Option(help="float32, float16, int8, ...")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="How it was measured. Default: the tool's way.")
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option(help="Where the numbers are from. Default: the file's name.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+        Path | None,
+        Option(group="Files", help="Manifest of the exported suite, to look files up in by their names."),
+    ] = None
+    kind: Annotated[str, Option(group="Files", metavar="model|block|op", help="What --key names.")] = "model"
+    stated: Stated = field(default_factory=Stated)
+
+
+@takes(ImportRequest)
+def run(
+    request: ImportRequest,
+    *,
+    out: Annotated[Path, typer.Option(rich_help_panel="Output", help="The CSV of measurements to write.")],
+    force: Annotated[bool, typer.Option("--force", rich_help_panel="Output", help="Replace OUT.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Convert the output of benchmarking tools to a CSV of measurements.
+    """Import measurements from the output of benchmarking tools.
 
     Device, runtime, precision, threads and batch are taken from the file where it states them; the rest must
     be given, and must not contradict the file. OUT is written whole or not at all.
@@ -65,13 +97,9 @@ def run(
     check_parent(out)
     if out.exists() and not force:
         raise ValueError(f"{out}: exists; give --force to replace it, or another --out")
-    facts = options.given(
-        device=device, os=os, runtime=runtime, runtime_version=runtime_version, compute_unit=compute_unit
-    )
-    facts |= options.given(precision=precision, threads=threads, batch=batch, resolution=resolution)
-    facts |= options.given(protocol=protocol, source=source)
-    given = Given(key=key, kind=kind_of(kind), suite=suite, facts=facts)
-    sources = import_files(files, load_format(form), given=given, out=out)
+    facts = {name: getattr(request.stated, name) for name in request.stated.given}
+    given = Given(key=request.key, kind=kind_of(request.kind), suite=request.suite, facts=facts)
+    sources = import_files(request.files, load_format(request.form), given=given, out=out)
     write_measurements(out, [row for source in sources for row in source.rows])
     if as_json:
         print_json(_facts(sources, out))

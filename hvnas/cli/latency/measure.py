@@ -14,9 +14,13 @@ from hvnas.cli.latency.plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, 
 if TYPE_CHECKING:
     from hvnas.latency.measure.table import Built
 
+EXAMPLE = "hvnas latency measure --space hybrid-mobile --out my-cpu"
+
 
 def run(
-    out: Annotated[Path, typer.Option(metavar="NAME[.yaml]", help="The device file to write.")],
+    out: Annotated[
+        Path, typer.Option(rich_help_panel="Output", metavar="NAME[.yaml]", help="The device file to write.")
+    ],
     space: SPACE = "hybrid-mobile",
     backend: BACKEND = "torch-cpu",
     threads: THREADS = 1,
@@ -26,11 +30,16 @@ def run(
     seed: SEED = 0,
     noise: Annotated[
         float,
-        typer.Option(min=0.01, max=1.0, help="Rows whose rounds differ by more than this are not used."),
+        typer.Option(
+            rich_help_panel="Measuring",
+            min=0.01,
+            max=1.0,
+            help="Rows whose rounds differ by more than this are not used.",
+        ),
     ] = 0.25,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a latency table of this host, which hvnas search and others take as --device NAME.yaml.
+    """Measure a latency table of this host.
 
     Stopped at any time, the same command continues; what is measured by then can be loaded.
     """

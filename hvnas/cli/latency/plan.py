@@ -16,19 +16,36 @@ if TYPE_CHECKING:
     from hvnas.latency.measure.plan import Plan
     from hvnas.latency.measure.run import Seconds
 
+EXAMPLE = "hvnas latency plan --space hybrid-mobile"
 
-SPACE = Annotated[str, typer.Option(metavar="NAME|FILE", help="The space: see hvnas spaces.")]
-BACKEND = Annotated[
-    str, typer.Option(metavar="torch-cpu|torch-cuda|onnxruntime", help="What runs the networks.")
+
+SPACE = Annotated[
+    str, typer.Option(rich_help_panel="Networks", metavar="NAME|FILE", help="The space: see hvnas spaces.")
 ]
-THREADS = Annotated[int, typer.Option(min=1, help="Threads to run on.")]
-OPS = Annotated[int, typer.Option(help="About how many distinct ops to measure.")]
+BACKEND = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel="Measuring",
+        metavar="torch-cpu|torch-cuda|onnxruntime",
+        help="What runs the networks.",
+    ),
+]
+THREADS = Annotated[int, typer.Option(rich_help_panel="Measuring", min=1, help="Threads to run on.")]
+OPS = Annotated[int, typer.Option(rich_help_panel="Networks", help="About how many distinct ops to measure.")]
 BLOCKS = Annotated[
     int | None,
-    typer.Option(min=0, help="How many blocks to measure as stacks. Default: 60, for onnxruntime none."),
+    typer.Option(
+        rich_help_panel="Networks",
+        min=0,
+        help="How many blocks to measure as stacks. Default: 60, for onnxruntime none.",
+    ),
 ]
-NETWORKS = Annotated[int, typer.Option(help="How many whole networks to measure beside the ops.")]
-SEED = Annotated[int, typer.Option(min=0, help="The same seed gives the same plan.")]
+NETWORKS = Annotated[
+    int, typer.Option(rich_help_panel="Networks", help="How many whole networks to measure beside the ops.")
+]
+SEED = Annotated[
+    int, typer.Option(rich_help_panel="Networks", min=0, help="The same seed gives the same plan.")
+]
 
 
 @answers
@@ -41,10 +58,13 @@ def run(
     networks: NETWORKS = 100,
     seed: SEED = 0,
     probe: Annotated[
-        bool, typer.Option(help="Time a few of each kind, to estimate how long all takes.")
+        bool,
+        typer.Option(
+            rich_help_panel="Measuring", help="Time a few of each kind, to estimate how long all takes."
+        ),
     ] = True,
 ) -> Answer:
-    """Show what hvnas latency measure would measure, and how long that takes on this host.
+    """Show what hvnas latency measure would measure, and how long.
 
     The keys of a space are the distinct ops and blocks of its members. If there are more keys than to be
     measured, those that cover the others are chosen.

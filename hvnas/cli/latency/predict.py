@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hvnas.latency import Breakdown, Device, LatencyEstimate
     from hvnas.ops import Program
 
+EXAMPLE = "hvnas latency predict --device iphone12 --arch efficientformer_l1"
+
 _BAR = 30
 _FIXED = "fixed, once per network"
 

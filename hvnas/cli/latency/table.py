@@ -10,6 +10,8 @@ import typer
 from hvnas import _numbers as numbers
 from hvnas.cli._screen import JsonOption, Screen, check_output, print_json, writing
 
+EXAMPLE = "hvnas latency table --device iphone12 --space efficientformer --out blocks.csv"
+
 
 def run(
     device: Annotated[str, typer.Option(metavar="NAME|FILE", help="The device: see hvnas devices.")],

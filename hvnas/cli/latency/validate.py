@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hvnas.latency import Device
     from hvnas.ops import Program
 
+EXAMPLE = "hvnas latency validate --device my.yaml --measurements ms.csv"
+
 TIMES = 2  # so that the noise floor is that of the same run
 
 

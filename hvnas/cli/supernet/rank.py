@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,69 +11,87 @@ import typer
 
 from hvnas import _numbers as numbers
 from hvnas._records import csv_text
+from hvnas._request import Option, Request
 from hvnas.cli._progress import Steps
-from hvnas.cli._request import answers
+from hvnas.cli._request import answers, takes
 from hvnas.cli._screen import Answer, Screen
 from hvnas.cli._signals import until_stopped
 
 if TYPE_CHECKING:
     from hvnas.studies.rank import Interval, Ranked, RankOptions, RankReport
 
+EXAMPLE = "hvnas supernet rank supernet --archs 30 --seeds 2 --out ranks"
 
+
+@dataclass(frozen=True, kw_only=True)
+class RankRequest(Request):
+    """What is asked of a ranking; see `hvnas.studies.rank.RankOptions`, which checks it."""
+
+    supernets: Annotated[
+        tuple[Path, ...],
+        Option(argument=True, metavar="SUPERNET", help="Folders of hvnas supernet train."),
+    ]
+    archs: Annotated[int, Option(group="Networks", help="Networks, spread evenly over the bins.")] = 30
+    bins: Annotated[int, Option(group="Networks", help="Bins of about equal MACs.")] = 3
+    centres: Annotated[
+        tuple[float, ...],
+        Option(
+            name="macs",
+            group="Networks",
+            metavar="MACS",
+            help="The middle of a bin, in MACs; may be repeated. Default: from random networks.",
+        ),
+    ] = ()
+    spread: Annotated[
+        float, Option(group="Networks", help="Half the width of a bin, as a share of its middle.")
+    ] = 0.2
+    seed: Annotated[int, Option(group="Networks", help="Seed of the networks drawn.")] = 0
+    seeds: Annotated[int, Option(group="Training", help="Stand-alone trainings of each network.")] = 2
+    recipe: Annotated[str, Option(group="Training", help="Recipe of those trainings.")] = "brief"
+    epochs: Annotated[
+        int | None, Option(group="Training", help="Epochs of those trainings. Default: the recipe's.")
+    ] = None
+    train_size: Annotated[
+        int | None, Option(group="Training", help="Their training images. Default: the supernet's.")
+    ] = None
+    test_size: Annotated[
+        int | None, Option(group="Training", help="Their test images. Default: the supernet's.")
+    ] = None
+    device: Annotated[
+        str | None, Option(group="Training", help="cpu or cuda. Default: cuda where there is one.")
+    ] = None
+    top: Annotated[int, Option(group="Comparison", help="Networks of a bin that a score would choose.")] = 3
+    rivals: Annotated[
+        tuple[str, ...],
+        Option(
+            name="rival",
+            group="Comparison",
+            metavar="ESTIMATOR",
+            help="An estimator to compare; may be repeated. Default: counts to proxies.",
+        ),
+    ] = ()
+
+
+@takes(RankRequest)
 @answers
 def run(
-    supernets: Annotated[
-        list[Path], typer.Argument(metavar="SUPERNET...", help="Folders of hvnas supernet train.")
+    request: RankRequest,
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(rich_help_panel="Output", help="The folder for results; a second call continues."),
     ],
-    out: Annotated[Path, typer.Option(help="The folder for results; a second call continues.")],
-    archs: Annotated[int, typer.Option(help="Networks, spread evenly over the bins.")] = 30,
-    bins: Annotated[int, typer.Option(help="Bins of about equal MACs.")] = 3,
-    macs: Annotated[
-        list[float] | None,
-        typer.Option(help="The middle of a bin, in MACs; may be repeated. Default: from random networks."),
-    ] = None,
-    spread: Annotated[float, typer.Option(help="Half the width of a bin, as a share of its middle.")] = 0.2,
-    seeds: Annotated[int, typer.Option(help="Stand-alone trainings of each network.")] = 2,
-    recipe: Annotated[str, typer.Option(help="Recipe of those trainings.")] = "brief",
-    epochs: Annotated[
-        int | None, typer.Option(help="Epochs of those trainings. Default: the recipe's.")
-    ] = None,
-    train_size: Annotated[
-        int | None, typer.Option(help="Their training images. Default: the supernet's.")
-    ] = None,
-    test_size: Annotated[int | None, typer.Option(help="Their test images. Default: the supernet's.")] = None,
-    top: Annotated[int, typer.Option(help="Networks of a bin that a score would choose.")] = 3,
-    rival: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ESTIMATOR", help="An estimator to compare; may be repeated. Default: counts to proxies."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the networks drawn.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
 ) -> Answer:
-    """Rank members of a space by inherited weights, and compare with training each by itself.
+    """Rank members of a space by inherited weights.
 
+    The ranks are compared with those of training each member by itself.
     Several supernets of one space are ranked side by side, on the same networks.
     """
-    from hvnas.studies.rank import RIVALS, RankOptions, facts
+    from hvnas.studies.rank import RankOptions, facts
 
-    options = RankOptions(
-        archs=archs,
-        bins=bins,
-        centres=tuple(macs) if macs else None,
-        spread=spread,
-        seeds=seeds,
-        seed=seed,
-        top=top,
-        rivals=tuple(rival) if rival else RIVALS,
-        recipe=recipe,
-        epochs=epochs,
-        train_size=train_size,
-        test_size=test_size,
-        device=device,
-    )
-    report = _rank(supernets, out, options)
+    given = request.given - {"supernets"}
+    options = RankOptions(**{name: getattr(request, name) for name in given})
+    report = _rank(request.supernets, out, options)
     return Answer(
         text=lambda screen: show(report, screen),
         data=lambda: facts(report),
@@ -89,7 +108,7 @@ def _line(ranked: Ranked) -> dict[str, Any]:
     return line | {"regret": ranked.regret}
 
 
-def _rank(supernets: list[Path], out: Path, options: RankOptions) -> RankReport:
+def _rank(supernets: Sequence[Path], out: Path, options: RankOptions) -> RankReport:
     from hvnas.studies.rank import rank
 
     def job(stop: Callable[[], bool]) -> RankReport | None:

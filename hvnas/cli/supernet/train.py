@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from hvnas.supernet.checkpoint import SupernetFolder
     from hvnas.supernet.run import SupernetResult
 
+EXAMPLE = "hvnas supernet train --space hybrid-tiny --data shapes --out supernet"
+
 
 @takes(SupernetRequest)
 def run(
     request: SupernetRequest,
     *,
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --out.")] = False,
+    out: Annotated[Path, typer.Option(rich_help_panel="Output", help="The folder to write.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", rich_help_panel="Output", help="Continue the training in --out.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one network whose slices are all members of a space.
