@@ -26,6 +26,8 @@ MAX_JSON_BYTES = 64 * 2**20
 # A disk with less is full: file systems give blocks of that size.
 _FULL_BYTES = 64 * 2**10
 
+_PACKAGE = Path(__file__).resolve().parent
+
 
 @contextmanager
 def refusing(path: str | Path) -> Iterator[None]:
@@ -275,9 +277,6 @@ def sync_folder(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-_PACKAGE = Path(__file__).resolve().parent
 
 
 def data_dir(name: str) -> Path:

@@ -25,6 +25,8 @@ SCENARIOS = ("imagenet1k", "large-data")
 # What an estimate counts: points of top-1, or a score that only ranks networks.
 POINTS, SCORE = "points", "score"
 
+T = TypeVar("T")
+
 
 class Estimate(NamedTuple):
     """Top-1 in percentage points and its standard deviation, one per network. Shape [n] each.
@@ -288,9 +290,6 @@ def check_scenario(scenario: str) -> None:
     """Raises ValueError where no estimator speaks of `scenario`."""
     if scenario not in SCENARIOS:
         raise ValueError(unknown_name("scenario", scenario, SCENARIOS))
-
-
-T = TypeVar("T")
 
 
 def read_options(text: str, kind: type[T], *, family: str, **given: Any) -> T:

@@ -17,6 +17,13 @@ from hvnas.accuracy.proxies.registry import COUNTED, PROBED
 Factory = Callable[[], object]
 Family = Callable[[str], object]
 
+_FACTORIES: Registry[Factory] = Registry("estimator", group="hvnas.estimators")
+_FAMILIES: Registry[Family] = Registry("estimator", group="hvnas.estimator_families")
+_ARGUMENTS: dict[str, str] = {}
+_AND, _OWN = "+", ".json"
+_COMBINED: Family = Late("hvnas.accuracy.combine:RankMean.of")
+_FITTED: Family = Late("hvnas.accuracy.surrogate.own:load_own")
+
 
 class Located(NamedTuple):
     """What of an estimator's name leads to files.
@@ -30,13 +37,7 @@ class Located(NamedTuple):
 
 
 Locate = Callable[[str], Located]
-_FACTORIES: Registry[Factory] = Registry("estimator", group="hvnas.estimators")
-_FAMILIES: Registry[Family] = Registry("estimator", group="hvnas.estimator_families")
-_ARGUMENTS: dict[str, str] = {}
 _LOCATE: dict[str, Locate] = {}
-_AND, _OWN = "+", ".json"
-_COMBINED: Family = Late("hvnas.accuracy.combine:RankMean.of")
-_FITTED: Family = Late("hvnas.accuracy.surrogate.own:load_own")
 
 
 def register_estimator(name: str) -> Callable[[Factory], Factory]:

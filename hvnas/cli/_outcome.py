@@ -19,6 +19,8 @@ _NEAREST_ROWS = 3
 # How the further metrics are shown, and in what unit.
 _SIZES = {"peak_memory": ("peak MB", 1e6), "size_mb": ("size MB", 1.0)}
 
+COLUMNS = ("part", "downsample", "local run", "global run", ">width", ">expand", "map")
+
 
 def print_outcome(screen: Screen, result: SearchResult) -> None:
     """The front, the best network, the models nearest to it, how far to trust it, and the files."""
@@ -189,9 +191,6 @@ def _print_files(screen: Screen, result: SearchResult) -> None:
     screen.line(
         "  " + ", ".join(f"{name}{counts.get(name, '')}" for name in SearchFolder(result.out).files())
     )
-
-
-COLUMNS = ("part", "downsample", "local run", "global run", ">width", ">expand", "map")
 
 
 def print_layout(screen: Screen, arch: Arch) -> None:

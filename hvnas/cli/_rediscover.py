@@ -21,6 +21,8 @@ _GATES = {
     "off": "the gate off, only the costs at work",
 }
 
+Row = tuple[str | None, ...]
+
 
 def print_searches(screen: Screen, rediscovery: Rediscovery) -> None:
     """What was left out, what was found at each model's latency, and what is missing."""
@@ -239,9 +241,6 @@ def _chance_above_next(ranked: Ranked, place: int) -> str:
         return ""
     mark = "" if ranked.is_supported[place] else "?"
     return f", > {numbers.chance(ranked.p_above_next[place])}{mark}"
-
-
-Row = tuple[str | None, ...]
 
 
 def print_slimmed(screen: Screen, slimmed: WithSupernet) -> None:

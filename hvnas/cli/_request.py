@@ -15,6 +15,12 @@ from hvnas.cli._screen import Answer, Form, print_answer
 
 Command = Callable[..., None]
 
+_FORM = Annotated[
+    Form | None,
+    typer.Option("--format", help="text (the default), json, or csv: the rows of the table alone."),
+]
+_JSON = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+
 
 def takes(request: type[Request]) -> Callable[[Command], Command]:
     """Decorator: a command with the options of `request` and, behind them, those of its own.
@@ -53,13 +59,6 @@ def answers(command: Callable[..., Answer | None]) -> Command:
         inspect.Parameter("as_json", keyword, default=False, annotation=_JSON),
     )
     return _dressed(run, command, [*(each.replace(kind=keyword) for each in own), *printed])
-
-
-_FORM = Annotated[
-    Form | None,
-    typer.Option("--format", help="text (the default), json, or csv: the rows of the table alone."),
-]
-_JSON = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 
 
 def _dressed(run: Command, command: Callable[..., Any], parameters: Iterable[inspect.Parameter]) -> Command:

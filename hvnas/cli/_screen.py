@@ -48,6 +48,8 @@ T = TypeVar("T")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
 Form = Literal["text", "json", "csv"]
 
+QUIET, VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
+
 
 class Screen:
     """Standard output, or standard error where `errors` is True.
@@ -192,9 +194,6 @@ def print_answer(answer: Answer, form: Form) -> None:
         answer.text(Screen())
     if answer.code:
         raise typer.Exit(answer.code)
-
-
-QUIET, VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
 
 
 @dataclass

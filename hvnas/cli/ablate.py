@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 EXAMPLE = "hvnas ablate coatnet-layouts --part layouts"
 
+_STUDIES: tuple[Column[Study], ...] = (
+    Column("study", "name"),
+    Column("about", "title"),
+    Column("parts", lambda study: [part.name for part in study.parts], ", ".join),
+)
+
 
 @answers
 def run(
@@ -77,13 +83,6 @@ def run(
         data=lambda: to_json(found),
         csv=lambda: to_csv(found),
     )
-
-
-_STUDIES: tuple[Column[Study], ...] = (
-    Column("study", "name"),
-    Column("about", "title"),
-    Column("parts", lambda study: [part.name for part in study.parts], ", ".join),
-)
 
 
 def _study(study: Study) -> dict[str, Any]:

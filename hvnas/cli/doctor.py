@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 EXAMPLE = "hvnas doctor --only torch"
 
+_TRIED: tuple[Column[Outcome], ...] = (
+    Column("what", "name"),
+    Column("state", "state"),
+    Column("found", "detail"),
+)
+NAME = "hvnas"
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)\s*(?:\[([^]]*)\])?\s*([^;]*)(?:;\s*(.*))?")
+_EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
+
 
 @answers
 def run(
@@ -49,13 +58,6 @@ def run(
         csv=lambda: csv_of(_TRIED, outcomes),
         code=1 if faults else 0,
     )
-
-
-_TRIED: tuple[Column[Outcome], ...] = (
-    Column("what", "name"),
-    Column("state", "state"),
-    Column("found", "detail"),
-)
 
 
 def _tried(names: list[str]) -> list[Outcome]:
@@ -148,11 +150,6 @@ def _print(screen: Screen, extras: tuple[Extra, ...], outcomes: list[Outcome], f
 
 def _listed(extra: Extra) -> str:
     return ", ".join(f"{p.name} {p.version}" for p in extra.packages if p.version is not None)
-
-
-NAME = "hvnas"
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)\s*(?:\[([^]]*)\])?\s*([^;]*)(?:;\s*(.*))?")
-_EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ EXAMPLE = "hvnas export runs/phone --format onnx"
 
 Format = Literal["yaml", "torch", "onnx", "coreml", "executorch"]
 
+_BEST = "best.yaml"
+SUFFIXES = {"yaml": ".yaml", "torch": "_torch", "onnx": ".onnx", "coreml": ".mlpackage", "executorch": ".pte"}
+
 
 def run(
     arch: Annotated[
@@ -131,10 +134,6 @@ def _print(screen: Screen, facts: dict[str, Any]) -> None:
 def _shape(item: tuple[str, tuple[int, ...]]) -> str:
     name, shape = item
     return f"{name} {'×'.join(map(str, shape))}"
-
-
-_BEST = "best.yaml"
-SUFFIXES = {"yaml": ".yaml", "torch": "_torch", "onnx": ".onnx", "coreml": ".mlpackage", "executorch": ".pte"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,12 @@ from hvnas.latency.model import LatencyModel, grouped, stage_of
 from hvnas.latency.rows import Measurement
 from hvnas.ops import Column, Program, evaluate_columns
 
+# What files called the errors over all networks, inside and outside the gate.
+_FORMER = {"without_gate": "all_networks", "mape_without_gate": "mape_all_networks"}
+LOW, HIGH = 0.05, 0.95
+# Beyond these an interval has no end that a number can hold.
+LEAST_DF, MOST_LOC, MOST_SCALE = 0.5, 50.0, 5.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
@@ -271,10 +277,6 @@ class Device(LatencyDevice):
         return Breakdown(fixed, stages, grouped([op.kind for _, op, _ in parts], ms))
 
 
-# What files called the errors over all networks, inside and outside the gate.
-_FORMER = {"without_gate": "all_networks", "mape_without_gate": "mape_all_networks"}
-
-
 def _renamed(report: Any) -> Any:
     """A report with its former keys under their names of now."""
     if isinstance(report, list):
@@ -325,11 +327,6 @@ class Rule:
     def reason(self, value: float) -> str:
         """The sentence for one network."""
         return self.says.replace("{value}", f"{value:g}")
-
-
-LOW, HIGH = 0.05, 0.95
-# Beyond these an interval has no end that a number can hold.
-LEAST_DF, MOST_LOC, MOST_SCALE = 0.5, 50.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,10 @@ _PLACES = (
     ("", "over all networks"),
 )
 
+# The files of a search's folder: here they are only read.
+_CONFIG, _SCHEMA = "config.yaml", "hvnas.run/1"
+_DECIMALS = 4
+
 
 def provenance(device: LatencyDevice) -> str:
     """One line: how the device's latencies were obtained, and how far off they are.
@@ -95,11 +99,6 @@ def _stated(device: LatencyDevice, *path: str) -> float | None:
     for key in (*filter(None, path), "mape"):
         value = value.get(key) if isinstance(value, Mapping) else None
     return float(value) if isinstance(value, (int, float)) else None
-
-
-# The files of a search's folder: here they are only read.
-_CONFIG, _SCHEMA = "config.yaml", "hvnas.run/1"
-_DECIMALS = 4
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,19 @@ from hvnas.ops import State
 M = TypeVar("M", bound=type[nn.Module])
 _MODULES: dict[type[Block], Callable[..., nn.Module]] = {}
 
+ACTS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "relu6": lambda: nn.ReLU6(inplace=True),
+    "gelu": nn.GELU,
+    "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
+    "silu": lambda: nn.SiLU(inplace=True),
+    "hardswish": lambda: nn.Hardswish(inplace=True),
+    "sigmoid": nn.Sigmoid,
+    "hardsigmoid": nn.Hardsigmoid,
+    "tanh": nn.Tanh,
+    "none": nn.Identity,
+}
+
 
 def module_for(block: type[Block]) -> Callable[[M], M]:
     """Class decorator: this module is what `block` becomes.
@@ -57,20 +70,6 @@ class PassTokens(nn.Module):
     def forward(self, xz: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         x_BCHW, z_BMD = xz
         return self.block(x_BCHW), z_BMD
-
-
-ACTS: dict[str, Callable[[], nn.Module]] = {
-    "relu": lambda: nn.ReLU(inplace=True),
-    "relu6": lambda: nn.ReLU6(inplace=True),
-    "gelu": nn.GELU,
-    "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
-    "silu": lambda: nn.SiLU(inplace=True),
-    "hardswish": lambda: nn.Hardswish(inplace=True),
-    "sigmoid": nn.Sigmoid,
-    "hardsigmoid": nn.Hardsigmoid,
-    "tanh": nn.Tanh,
-    "none": nn.Identity,
-}
 
 
 def make_act(name: str) -> nn.Module:

@@ -25,6 +25,8 @@ _FEASIBLE = "rgba(0, 158, 115, 0.10)"
 _REACH = "feasible"
 _MARKS = "fixed points"
 
+_Panels = tuple[tuple[Panel, ...], tuple[Panel, ...]]
+
 
 def save_comparison(comparison: Comparison, path: str | Path, *, chosen: Sequence[int | None] = ()) -> None:
     """Draw the fronts side by side and how the searches went; `chosen` as in `front_panels`.
@@ -51,9 +53,6 @@ def title(comparison: Comparison) -> str:
 def style(run: int) -> tuple[str, tuple[str, str]]:
     """The colour of run number `run`, and its dash in plotly and in matplotlib."""
     return _COLOURS[run % len(_COLOURS)], _DASHES[run // len(_COLOURS) % len(_DASHES)]
-
-
-_Panels = tuple[tuple[Panel, ...], tuple[Panel, ...]]
 
 
 def _drawn(panels: _Panels, heading: str) -> Any:

@@ -34,6 +34,24 @@ RECIPE, SCENARIO = "modern300", "imagenet1k"
 # How the parts of a breakdown that are no stage are called, and in which order the others come.
 FIXED = "once per image"
 
+# Pixels at the natural size: the drawing, the bars' column, a bar, a line of text.
+WIDTH, _COLUMN = 340, 116
+_BAR, _GAP, _LINE, _PAD = 7.0, 2.0, 15.0, 10.0
+# The bars of a part are no higher than this together: those of a long run become thinner.
+_TALLEST = 180.0
+# Bars that can be told apart; of more blocks each stands for several.
+_BARS = 90
+# Channels whose bars are the narrowest and the widest.
+_FEW, _MANY, _NARROW = 8, 2048, 0.1
+# Characters of a line beside the bars.
+_CHARACTERS = 36
+STYLE = """
+.network text { font: 11px system-ui, sans-serif; fill: var(--ink, #1b1f24); }
+.network .name { font-weight: 600; font-size: 12px; }
+.network .shape, .network .ms { fill: var(--soft, #59636e); }
+.network .local { fill: #0072b2; } .network .global { fill: #d55e00; } .network .other { fill: #8b949e; }
+""".strip()
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -172,27 +190,6 @@ def _progress_of(folder: Any) -> str:
         f"top-1 {top1 or 'unknown'} on {run.data} at {run.resolution} px, {run.classes} classes "
         f"({metrics.get('recipe')}, {metrics.get('epochs_trained')} of {run.epochs} epochs){latency}"
     )
-
-
-# Pixels at the natural size: the drawing, the bars' column, a bar, a line of text.
-WIDTH, _COLUMN = 340, 116
-_BAR, _GAP, _LINE, _PAD = 7.0, 2.0, 15.0, 10.0
-# The bars of a part are no higher than this together: those of a long run become thinner.
-_TALLEST = 180.0
-# Bars that can be told apart; of more blocks each stands for several.
-_BARS = 90
-# Channels whose bars are the narrowest and the widest.
-_FEW, _MANY, _NARROW = 8, 2048, 0.1
-# Characters of a line beside the bars.
-_CHARACTERS = 36
-
-
-STYLE = """
-.network text { font: 11px system-ui, sans-serif; fill: var(--ink, #1b1f24); }
-.network .name { font-weight: 600; font-size: 12px; }
-.network .shape, .network .ms { fill: var(--soft, #59636e); }
-.network .local { fill: #0072b2; } .network .global { fill: #d55e00; } .network .other { fill: #8b949e; }
-""".strip()
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,13 @@ from hvnas.search.runs.result import MS_DECIMALS
 
 _FOLDER = Path(__file__).parent / "page"
 
+# Of a row of bars, and of what stands above and below them, in pixels.
+_ROW, _FRAME = 15, 125
+_ABOVE, _MARGINS = 28, 104
+# From the axis down to the legend, past the axis's labels and its title.
+_LEGEND = 52
+_HEIGHTS = {"front": 460, "history": 320}
+
 
 def check_page(path: str | Path) -> None:
     """Raise ValueError where no page can be written at `path`, naming the extra that is missing."""
@@ -303,14 +310,6 @@ def _devices(report: Report, figures: Sequence[PageFigure]) -> list[dict[str, An
         }
         for i, device in enumerate(report.devices, start=1)
     ]
-
-
-# Of a row of bars, and of what stands above and below them, in pixels.
-_ROW, _FRAME = 15, 125
-_ABOVE, _MARGINS = 28, 104
-# From the axis down to the legend, past the axis's labels and its title.
-_LEGEND = 52
-_HEIGHTS = {"front": 460, "history": 320}
 
 
 @dataclass(frozen=True)

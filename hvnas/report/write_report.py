@@ -18,6 +18,10 @@ from hvnas.report.report import Report
 
 _DRAWN = (".png", ".svg")
 
+_CSV = ".csv"
+# What a folder gets.
+_NAMES = ("compare.html", "compare.png", "compare.csv")
+
 
 def check_report(out: str | Path, figures: str | Path | None = None) -> None:
     """Raise ValueError where the page or a folder of figures cannot be written: before any work."""
@@ -69,11 +73,6 @@ def _bars(report: Report, device: str) -> list[Bar]:
         for what, parts in (("stage", by_stage), ("kind of op", by_kind))
         for network in report.side_by_side
     ]
-
-
-_CSV = ".csv"
-# What a folder gets.
-_NAMES = ("compare.html", "compare.png", "compare.csv")
 
 
 def check_out(out: str | Path) -> None:

@@ -25,6 +25,18 @@ from hvnas.search.rows import Bools, Floats, Rows
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
 
+# So many networks refused and none taken: it is not the networks.
+_PATIENCE = 10
+# Standard deviation of top-1, in points, above which an accuracy is a guess. Among random members of
+# hybrid-mobile that the surrogate's guard takes for known, 99 % have at most 6.5 and hardly one has more.
+GUESS_SD = 7.0
+# Rows of a table of a front.
+ROWS = 12
+# How far apart the networks of a front are that are written as files, of the front's extent.
+STEP = 0.01
+# Of standard deviations in files: a front that is read back has the same guesses.
+_DECIMALS = 3
+
 
 @dataclass(frozen=True)
 class Evaluations:
@@ -175,10 +187,6 @@ class Archive:
         return self.evaluations.take(np.array([best_place(self.evaluations.sd)])) if len(self) else None
 
 
-# So many networks refused and none taken: it is not the networks.
-_PATIENCE = 10
-
-
 @dataclass
 class RefusalLog:
     """How many networks an estimator took, and for what reasons it refused others."""
@@ -207,17 +215,6 @@ class RefusalLog:
             return np.array([-np.inf]), np.zeros(1)
         self.taken += len(archs)
         return found.mean, found.sd
-
-
-# Standard deviation of top-1, in points, above which an accuracy is a guess. Among random members of
-# hybrid-mobile that the surrogate's guard takes for known, 99 % have at most 6.5 and hardly one has more.
-GUESS_SD = 7.0
-# Rows of a table of a front.
-ROWS = 12
-# How far apart the networks of a front are that are written as files, of the front's extent.
-STEP = 0.01
-# Of standard deviations in files: a front that is read back has the same guesses.
-_DECIMALS = 3
 
 
 def guesses(sd: Floats) -> Bools:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # Estimators whose scores hold among the networks that they are given together get these to compare with.
 _REFERENCES = 64
 
+CHUNK = 2**20
+
 
 def make_problem(
     space: AnySpace,
@@ -243,9 +245,6 @@ def _comparable(estimator: AccuracyEstimator, space: SpaceLike) -> AccuracyEstim
     macs = None if estimator.image_size else (0.1e9, 5e9)
     rows = space.sample(_REFERENCES, rng=np.random.default_rng(0), macs=macs)
     return estimator.against([space.decode(row) for row in rows])
-
-
-CHUNK = 2**20
 
 
 def estimator_reference(name: str) -> str:

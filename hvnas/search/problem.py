@@ -42,6 +42,11 @@ _DECIMALS = 9
 # Relative; the fast path promises 1e-9.
 _ROUNDING = 1e-10
 
+# Of the deployed network, where batch norms are folded away.
+SIZE = replace(PARAMS, name="deployed_params", fused=True)
+# Bytes per weight by the first word of a device's precision; what is not named here is taken for float32.
+_BYTES = {"float16": 2, "bfloat16": 2, "int8": 1}
+
 
 @dataclass(frozen=True, repr=False)
 class Screened:
@@ -432,14 +437,6 @@ def _settled(values: Floats) -> Floats:
 
 def _allowed(screened: Screened) -> Bools:
     return np.asarray((screened.broken == 0) & (screened.over <= 0).all(axis=1))
-
-
-# Of the deployed network, where batch norms are folded away.
-SIZE = replace(PARAMS, name="deployed_params", fused=True)
-
-
-# Bytes per weight by the first word of a device's precision; what is not named here is taken for float32.
-_BYTES = {"float16": 2, "bfloat16": 2, "int8": 1}
 
 
 def bytes_per_weight(device: LatencyDevice) -> int:

@@ -30,6 +30,13 @@ MOST_STAGES = 8
 # Blocks, depths and values of a gene that may stand together in one run: tables hold a number for each.
 MOST_CHOICES = 1_000_000
 
+_STAGE_KEYS = ("downsample", "width", "local", "local_depth", "global", "global_depth", "global_width")
+_RUNS = ("local", "global")
+_TOP_KEYS = (
+    "schema name description parent resolution counts tokens stems stem_width heads downsamples blocks genes "
+    "stage stages rules limits"
+).split()
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -187,14 +194,6 @@ def _parent(name: Any, path: Path) -> str | Path:
         raise ValueError(f"must be a name or a path, got {shown(name)}")
     beside = path.parent / name
     return beside if beside.suffix in (".yaml", ".yml") else name
-
-
-_STAGE_KEYS = ("downsample", "width", "local", "local_depth", "global", "global_depth", "global_width")
-_RUNS = ("local", "global")
-_TOP_KEYS = (
-    "schema name description parent resolution counts tokens stems stem_width heads downsamples blocks genes "
-    "stage stages rules limits"
-).split()
 
 
 def _full(data: dict[str, Any], where: str) -> SpaceSpec:

@@ -31,6 +31,14 @@ SHRINKING_PHASES = 4
 OPENED = 0.7
 DOWNSAMPLING, TYPES = (0.02, 0.2), (0.05, 0.4)  # shares of all steps
 
+STRONGEST = 2.0  # of a projection; the authors' code clamps there
+TINY = 1e-12
+KNOWN = 4096  # members that tell how often a branch is drawn
+AT_ONCE = 64  # members chosen together, of so many times as many
+OF = 8
+SPAN = (0.01, 0.9)  # quantiles of MACs
+WIDE = 1.5  # a ratio of them that is worth spreading members over
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -302,10 +310,6 @@ def _phase(gene: str) -> int:
     return 0 if is_choice else 1
 
 
-STRONGEST = 2.0  # of a projection; the authors' code clamps there
-TINY = 1e-12
-
-
 def taken(parameters: Iterable[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
     """The gradients of parameters, which have none afterwards."""
     gradients = {}
@@ -338,13 +342,6 @@ def project(parameters: Iterable[nn.Parameter], largest: dict[nn.Parameter, Tens
             continue
         against = (-(g * s).sum() / s.square().sum().clamp_min(TINY)).clamp(0.0, STRONGEST)
         s.mul_(1.0 + against).add_(g)
-
-
-KNOWN = 4096  # members that tell how often a branch is drawn
-AT_ONCE = 64  # members chosen together, of so many times as many
-OF = 8
-SPAN = (0.01, 0.9)  # quantiles of MACs
-WIDE = 1.5  # a ratio of them that is worth spreading members over
 
 
 class EvenDraws:

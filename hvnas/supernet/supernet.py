@@ -27,6 +27,9 @@ SLICES_KEPT = 8192
 FORGOTTEN = ("_built", "_sliced", "_active")
 MAX_DRAWS = 1000
 
+MAX_MOVES = 200
+OUTSIDE = 1e30  # more than the MACs of any network
+
 
 class Supernet(nn.Module):
     """Weights that all members of a space share, and one active member.
@@ -260,10 +263,6 @@ def _branch(label: str, block: Block, state: State, choices: dict[str, Any]) -> 
 def _attribute(module: nn.Module, name: str) -> object:
     prefix, _, leaf = name.rpartition(".")
     return getattr(module.get_submodule(prefix), leaf)
-
-
-MAX_MOVES = 200
-OUTSIDE = 1e30  # more than the MACs of any network
 
 
 def extreme(space: Space, *, sign: int) -> Rows:

@@ -21,6 +21,10 @@ from hvnas.train.settings import Distillation, Optimizer, Schedule, Training
 
 FUSED = ("cpu", "cuda")  # devices where torch has all of AdamW's step in one kernel
 
+HEAD = "head."
+LEAST_NORM = 1e-3  # of a weight's norm: new weights of zero can still move (2102.06171, section 4.1)
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """The optimiser with two groups of parameters: with weight decay, and without."""
@@ -42,10 +46,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """The same rate for every group."""
     for group in optimizer.param_groups:
         group["lr"] = lr
-
-
-HEAD = "head."
-LEAST_NORM = 1e-3  # of a weight's norm: new weights of zero can still move (2102.06171, section 4.1)
 
 
 @torch.no_grad()
@@ -105,9 +105,6 @@ def learning_rate(
     low = min(schedule.min_lr, optimizer.lr)
     done = (step - warmup) / max(1, steps - 1 - warmup)
     return low + 0.5 * (optimizer.lr - low) * (1.0 + cos(pi * min(1.0, done)))
-
-
-Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def make_loss(settings: Training, *, teacher: nn.Module | None = None) -> Loss:

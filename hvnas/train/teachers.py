@@ -16,6 +16,8 @@ from hvnas.train.data.registry import Data
 from hvnas.train.evaluation import scaled
 from hvnas.train.folder import TrainFolder, find_training
 
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+
 
 class Teacher(nn.Module):
     """A network in eval mode for another's images: scaled to its resolution, normalised as it was trained."""
@@ -70,9 +72,6 @@ def teacher_file(name: str, weights: str | None) -> Path:
             f"teacher {name}: is not the folder of a training and has no weights; give --teacher-weights"
         )
     return folder.trained_weights()
-
-
-PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 
 
 def begin_with(network: Network, weights: str | Path) -> bool:

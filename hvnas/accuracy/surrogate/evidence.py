@@ -40,6 +40,12 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 _COLUMNS = ("model", "family", "study", "top1", "epochs", "distilled", "augmentation", "origin")
 RECIPE_FEATURES: tuple[str, ...] = ("log_epochs", "distilled", "basic", "policy")
 
+# Priors in points: of the offset, of the slope per e-fold of params, of all mixers attending against none;
+# of a paper's own offset and of one pair of trainings (0.3 is two seeds and two fine-tunings).
+PRIOR = np.array([3.0, 2.0, 3.0])
+STUDY, RUN = 1.0, 0.4
+CENTER = float(np.log(50e6))
+
 
 def recipe_features(epochs: float, distilled: bool, augmentation: str) -> list[float]:
     """A recipe as numbers, in the order of RECIPE_FEATURES."""
@@ -186,13 +192,6 @@ def joined(first: Evidence, second: Evidence) -> Evidence:
         for field in fields(Evidence)[1:]
     )
     return Evidence((*first.models, *second.models), *arrays)
-
-
-# Priors in points: of the offset, of the slope per e-fold of params, of all mixers attending against none;
-# of a paper's own offset and of one pair of trainings (0.3 is two seeds and two fine-tunings).
-PRIOR = np.array([3.0, 2.0, 3.0])
-STUDY, RUN = 1.0, 0.4
-CENTER = float(np.log(50e6))
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,19 @@ SPREADS = (0.0, 0.02, 0.05, 0.1, 0.2)
 NOISES = (0.005, 0.01, 0.02, 0.05, 0.1)
 LEAST = 4
 
+# What a fit may have come to: none of a file's numbers is without bounds.
+_BOUNDS = {
+    "values": (0.0, LARGEST),
+    "recipes": (-1e3, 1e3),
+    "metric": (1.0, 100.0 - 1e-6),
+    "resolutions": (1, 1e5),
+    "classes": (1, 1e9),
+    "spread": (0.0, 10.0),
+    "noise": (1e-4, 10.0),
+}
+FIELDS = ("arch", "metric", "epochs", "distilled", "augmentation")
+_DEFAULTS = {"epochs": "300", "distilled": "false", "augmentation": "modern"}
+
 
 @dataclass(frozen=True)
 class OwnEstimator(ColumnEstimator):
@@ -229,18 +242,6 @@ class _Stored:
     error: dict[str, float | int]
 
 
-# What a fit may have come to: none of a file's numbers is without bounds.
-_BOUNDS = {
-    "values": (0.0, LARGEST),
-    "recipes": (-1e3, 1e3),
-    "metric": (1.0, 100.0 - 1e-6),
-    "resolutions": (1, 1e5),
-    "classes": (1, 1e9),
-    "spread": (0.0, 10.0),
-    "noise": (1e-4, 10.0),
-}
-
-
 def _estimator(data: Any) -> OwnEstimator:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         found = data.get("schema") if isinstance(data, dict) else data
@@ -278,10 +279,6 @@ def _array(name: str, values: Any) -> Array:
     if not ((array >= least) & (array <= most)).all():
         raise ValueError(f"{name}: must be numbers from {least:g} to {most:g}")
     return array
-
-
-FIELDS = ("arch", "metric", "epochs", "distilled", "augmentation")
-_DEFAULTS = {"epochs": "300", "distilled": "false", "augmentation": "modern"}
 
 
 @dataclass(frozen=True)

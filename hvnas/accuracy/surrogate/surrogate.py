@@ -28,6 +28,10 @@ CLASSES = 1000
 # Hyperparameters by view.
 Thetas = Mapping[str, Array]
 
+# The largest may have so much more params or MACs than the smallest: beyond that, size is what is compared.
+TOLERANCE = 0.05
+DRAWS = 20_000
+
 
 @dataclass(frozen=True)
 class Surrogate(ColumnEstimator):
@@ -154,11 +158,6 @@ def write_thetas(thetas: Thetas) -> dict[str, dict[str, float]]:
         view.name: dict(zip(view.theta_names, map(float, np.round(thetas[view.name], 4)), strict=True))
         for view in VIEWS
     }
-
-
-# The largest may have so much more params or MACs than the smallest: beyond that, size is what is compared.
-TOLERANCE = 0.05
-DRAWS = 20_000
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,25 @@ EXAMPLE = "hvnas latency validate --device my.yaml --measurements ms.csv"
 
 TIMES = 2  # so that the noise floor is that of the same run
 
+_COLUMNS: tuple[Column[Mapping[str, Any]], ...] = (
+    Column("", "name"),
+    Column(">networks", "n"),
+    *(
+        Column(heading, key, "{:.1f}".format)
+        for heading, key in (
+            (">mean", "mape"),
+            (">bias", "bias"),
+            (">median", "median"),
+            (">p90", "p90"),
+            (">±5 %", "within_5"),
+            (">±10 %", "within_10"),
+            (">±20 %", "within_20"),
+        )
+    ),
+    Column(">rho", "spearman", "{:.3f}".format),
+    Column(">tau", "kendall_tau", "{:.3f}".format),
+)
+
 
 @dataclass(frozen=True)
 class _Measured:
@@ -97,26 +116,6 @@ def run(
             [{"part": part, **row} for part, rows in _groups(report).items() for row in rows],
         ),
     )
-
-
-_COLUMNS: tuple[Column[Mapping[str, Any]], ...] = (
-    Column("", "name"),
-    Column(">networks", "n"),
-    *(
-        Column(heading, key, "{:.1f}".format)
-        for heading, key in (
-            (">mean", "mape"),
-            (">bias", "bias"),
-            (">median", "median"),
-            (">p90", "p90"),
-            (">±5 %", "within_5"),
-            (">±10 %", "within_10"),
-            (">±20 %", "within_20"),
-        )
-    ),
-    Column(">rho", "spearman", "{:.3f}".format),
-    Column(">tau", "kendall_tau", "{:.3f}".format),
-)
 
 
 def _groups(report: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -30,6 +30,9 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 ERRORS = ("mape", "median", "p90", "within_10", "within_20", "kendall_tau")
 
+FIELDS = ("name", "about", "families", "ms", "of_ms", "protocol", "source")
+Text = Annotated[str, Cell(advice="a difference says what it is and where it is from")]
+
 
 @dataclass(frozen=True)
 class Networks:
@@ -208,11 +211,6 @@ def _by_network(rows: Sequence[Measurement], cohort: str) -> dict[str, list[Meas
         if row.cohort == cohort:
             groups.setdefault(network_name(row), []).append(row)
     return groups
-
-
-FIELDS = ("name", "about", "families", "ms", "of_ms", "protocol", "source")
-
-Text = Annotated[str, Cell(advice="a difference says what it is and where it is from")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ from hvnas.latency.calibration.calibrate import (
 from hvnas.latency.device import Rule, StudentT, fit_student_t
 from hvnas.latency.rows import Measurement
 
+ALLOWANCE = 0.1
+MOST = 3
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -211,10 +214,6 @@ def _other(fitted: Calibration, cohort: str) -> dict[str, Any]:
         report["mape_in_gate"] = round(mape(predicted[others.inside], others.ms[others.inside]), 2)
     report["mape_all_networks"] = round(mape(predicted, others.ms), 2)
     return report
-
-
-ALLOWANCE = 0.1
-MOST = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ _CODE = re.compile(
 )
 _NAMED = re.compile(r"GLOBAL ([\w.]+)")
 
+COUNTER = ".num_batches_tracked"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -110,9 +112,6 @@ def _bare(state: StateDict) -> StateDict:
         if len(first) != 1 or not all("." in key for key in state):
             return state
         state = {key.partition(".")[2]: tensor for key, tensor in state.items()}
-
-
-COUNTER = ".num_batches_tracked"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from hvnas.search.problem import Problem
     from hvnas.search.reach import Reach
 
+# A line for each 15 % more evaluations: some seventy up to a hundred thousand.
+_GROWTH = 1.15
+# Of the front's extent, between points whose volume is taken where there are more than three objectives.
+_APART = 0.25
+SECONDS_DECIMALS = 3
+FIELDS = ("evaluated", "seconds", "hypervolume", "front", "best")
+
 
 def no_log(_: str) -> None:
     """The log of a run without a folder."""
@@ -108,14 +115,6 @@ class Session(Checkpoint):
         """Keep the state of a run that came to its end, too late to stop."""
         self.stop.clear()
         self.save(state)
-
-
-# A line for each 15 % more evaluations: some seventy up to a hundred thousand.
-_GROWTH = 1.15
-# Of the front's extent, between points whose volume is taken where there are more than three objectives.
-_APART = 0.25
-SECONDS_DECIMALS = 3
-FIELDS = ("evaluated", "seconds", "hypervolume", "front", "best")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,18 @@ _SWAPS = 3
 # Of milliseconds: batches of other sizes round them differently.
 _DECIMALS = 9
 
+PATH, FIGURE = "slimming.csv", "slimming.svg"
+# Okabe and Ito (2008), "Color universal design".
+_COLOURS = {
+    "start": "#000000",
+    "identity": "#0072b2",
+    "convert": "#d55e00",
+    "narrow": "#009e73",
+    "shrink": "#cc79a7",
+    "swap": "#e69f00",
+}
+_GREY = "#7a7f87"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Slimming(Strategy):
@@ -293,19 +305,6 @@ class _Run:
             **Evaluations.join([one.evaluations for one in known]).arrays(),
         }
         return State(arrays=arrays, meta={"scores": self.scores})
-
-
-PATH, FIGURE = "slimming.csv", "slimming.svg"
-# Okabe and Ito (2008), "Color universal design".
-_COLOURS = {
-    "start": "#000000",
-    "identity": "#0072b2",
-    "convert": "#d55e00",
-    "narrow": "#009e73",
-    "shrink": "#cc79a7",
-    "swap": "#e69f00",
-}
-_GREY = "#7a7f87"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,14 @@ SIZES = ("params", "macs", "ms", "stem_params", "stem_macs")
 LEAST_PAIRED = 3
 OURS = ("params", "macs", "ms", "top1", "delta", "stem_params", "stem_macs")
 
+# Kinds of op that take less than this share of every row are shown together.
+_SMALL = 0.02
+MEANING = (
+    "Δ: difference to the base, with its sd; P(better), P(first): chance of being better than the base, of "
+    "being the best row; Δ unseen: with the published ablation left out of the evidence"
+)
+RowColumn = Column[Row]
+
 
 def published(result: PartResult, row: Row, name: str) -> float | None:
     """A published number of a row; None where there is none, or where the row was scaled since.
@@ -187,19 +195,6 @@ def _flat_latency(result: PartResult, row: Row) -> dict[str, object]:
 def _flat_judged(scenario: str, judged: Judged, unseen: Sequence[Judged]) -> dict[str, object]:
     flat: dict[str, object] = {f"{scenario} {name}": value for name, value in vars(judged).items()}
     return flat | {f"{scenario} delta without this ablation": each.delta for each in unseen}
-
-
-# Kinds of op that take less than this share of every row are shown together.
-_SMALL = 0.02
-
-
-MEANING = (
-    "Δ: difference to the base, with its sd; P(better), P(first): chance of being better than the base, of "
-    "being the best row; Δ unseen: with the published ablation left out of the evidence"
-)
-
-
-RowColumn = Column[Row]
 
 
 def tables(result: PartResult) -> tuple[Table, ...]:

@@ -18,6 +18,19 @@ _WIDTH, _PANEL, _ROW = 9.5, 0.72, 0.17
 # In an SVG, text stays text, which takes a fifth of the room of its outlines.
 _SETTINGS = {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}
 
+# Okabe and Ito (2008), "Color universal design"; for stages Tol (2021), "Colour schemes", light.
+_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#444444"
+_KINDS = {"fixed": "#999999", "conv": _BLUE, "linear": "#56b4e9", "matmul": _ORANGE, "softmax": "#e69f00"}
+_STAGES = {"stem": "#aaaa00", "head": "#dddddd"}
+_FURTHER = ("#44bb99", "#eedd88", "#ee8866", "#77aadd", "#ffaabb", "#bbcc33")
+_BAR, _HATCH = {"height": 0.6, "edgecolor": "white", "linewidth": 0}, "/////"
+_MARKS = {"marker": "D", "markersize": 4, "markerfacecolor": "none", "color": _GREY, "linestyle": "none"}
+# An axis ends at so many times the base's latency, the longest bar and the median sd, and at so many points
+# below the lowest estimate: what is beyond is cut off, and written.
+_BASES, _BARS, _SDS, _POINTS = 8, 1.7, 3, 6
+_OUTSIDE = "hatched: outside the device's gate"
+_UNEQUAL = "hollow: could not be made equal"
+
 
 def write_study(found: StudyResult, out: Path) -> tuple[Path, ...]:
     """Write NAME.csv, NAME.png and NAME.svg to a folder, which is made; returns the paths.
@@ -75,20 +88,6 @@ def _legend(axes: Iterable[Any]) -> dict[str, Any]:
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(name, handle)
     return found
-
-
-# Okabe and Ito (2008), "Color universal design"; for stages Tol (2021), "Colour schemes", light.
-_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#444444"
-_KINDS = {"fixed": "#999999", "conv": _BLUE, "linear": "#56b4e9", "matmul": _ORANGE, "softmax": "#e69f00"}
-_STAGES = {"stem": "#aaaa00", "head": "#dddddd"}
-_FURTHER = ("#44bb99", "#eedd88", "#ee8866", "#77aadd", "#ffaabb", "#bbcc33")
-_BAR, _HATCH = {"height": 0.6, "edgecolor": "white", "linewidth": 0}, "/////"
-_MARKS = {"marker": "D", "markersize": 4, "markerfacecolor": "none", "color": _GREY, "linestyle": "none"}
-# An axis ends at so many times the base's latency, the longest bar and the median sd, and at so many points
-# below the lowest estimate: what is beyond is cut off, and written.
-_BASES, _BARS, _SDS, _POINTS = 8, 1.7, 3, 6
-_OUTSIDE = "hatched: outside the device's gate"
-_UNEQUAL = "hollow: could not be made equal"
 
 
 def draw_estimates(axis: Any, result: PartResult, estimator: str) -> None:

@@ -22,6 +22,11 @@ from hvnas.studies.ablation.study import Entry, Known, Part, Study, entries, kno
 
 OnStep = Callable[[int, str], None]
 
+RUNS = 7
+# A network that takes longer is timed less often: a table has many rows.
+LONG_MS, FEW_RUNS = 500.0, 3
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -238,12 +243,6 @@ class _Job:
             unseen=unseen,
             known=known_of(entry, self.part, self.device.name),
         )
-
-
-RUNS = 7
-# A network that takes longer is timed less often: a table has many rows.
-LONG_MS, FEW_RUNS = 500.0, 3
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,16 @@ ATTENDING = frozenset(
     {"mb3d", "attn4d", "coat_transformer", "mobilevit", "efficientvit", "mobileformer", "vit_block"}
 )
 
+BAND = 0.05
+STEPS = 100
+_STARTS, _MOVES = 512, 3.0
+# Random members that have come inside are enough to begin with, or all that do in so many steps.
+_ENOUGH, _WAIT = 128, 400
+# Members that each walker gives, at the end and before, steps apart; some more, for some meet.
+_GIVEN, _APART, _MORE = 5, 10, 1.08
+# Broken rules weigh more than any distance in latency.
+_RULE = 100.0
+
 
 def attends(block: object) -> bool:
     """Whether a block mixes positions by attention; what is no block does not."""
@@ -187,17 +197,6 @@ def forced(space: Space) -> Space:
 
 def _attending(names: Iterable[str], blocks: Mapping[str, Preset], attend: bool) -> tuple[str, ...]:
     return tuple(name for name in names if attends(blocks[name].block) == attend)
-
-
-BAND = 0.05
-STEPS = 100
-_STARTS, _MOVES = 512, 3.0
-# Random members that have come inside are enough to begin with, or all that do in so many steps.
-_ENOUGH, _WAIT = 128, 400
-# Members that each walker gives, at the end and before, steps apart; some more, for some meet.
-_GIVEN, _APART, _MORE = 5, 10, 1.08
-# Broken rules weigh more than any distance in latency.
-_RULE = 100.0
 
 
 def random_peers(problem: Problem, *, ms: float, n: int, seed: int, steps: int = STEPS) -> Rows:

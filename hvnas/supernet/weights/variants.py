@@ -35,6 +35,13 @@ STRIDED, SAME_WIDTH = "_strided", "_same"
 Variant = tuple[Block, State]
 Key = tuple[str, str]  # place in the network, branch
 
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+# torch.nn.init's and Tensor's own
+_DRAWING = frozenset(
+    ("kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "trunc_normal_", "uniform_", "normal_")
+)
+
 
 @dataclass
 class Places:
@@ -282,16 +289,6 @@ class _Walk:
             columns.append(sorted(values))
         corners = [tuple(column[-1] for column in columns), tuple(column[0] for column in columns)]
         return [dict(zip(preset.reads, corner, strict=True)) for corner in dict.fromkeys(corners)]
-
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-
-# torch.nn.init's and Tensor's own
-_DRAWING = frozenset(
-    ("kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "trunc_normal_", "uniform_", "normal_")
-)
 
 
 class Recent(Generic[K, V]):

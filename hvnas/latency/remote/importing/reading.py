@@ -24,6 +24,16 @@ _PAIR = re.compile(r"(?<!\w)(\w++)=([-+.\w]++)")
 
 Fact = str | int | None
 
+# Tools that people ask for, and why their output is not read.
+UNSUPPORTED = {
+    "modelbench": "Apple's ModelBench app shows times on the screen; copy them into a table of format csv",
+    "coreml-performance": "it prints to Xcode's console; copy its times into a table of format csv",
+    "mlcomputeplan": "Core ML's MLComputePlan tells relative costs of ops, not times",
+    "onnxruntime-perf-test": "its text is not read; import the profile of its option -p as ort-profile",
+    "mlperf-mobile": "its results are of the app's own models",
+    "trtexec": "its output is not read; copy its times into a table of format csv",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
@@ -66,16 +76,6 @@ class Format:
 
 
 _FORMATS: Registry[Format] = Registry("format")
-
-# Tools that people ask for, and why their output is not read.
-UNSUPPORTED = {
-    "modelbench": "Apple's ModelBench app shows times on the screen; copy them into a table of format csv",
-    "coreml-performance": "it prints to Xcode's console; copy its times into a table of format csv",
-    "mlcomputeplan": "Core ML's MLComputePlan tells relative costs of ops, not times",
-    "onnxruntime-perf-test": "its text is not read; import the profile of its option -p as ort-profile",
-    "mlperf-mobile": "its results are of the app's own models",
-    "trtexec": "its output is not read; copy its times into a table of format csv",
-}
 
 
 def register_format(

@@ -35,6 +35,18 @@ _INSIDE = "Delegate/"
 # Averages are printed with six digits, but runs are summed in whole microseconds.
 AGREEMENT = 0.05
 
+_TEXT_TIMINGS = re.compile(r"Inference timings in us: ")
+_AVERAGE = "Inference (avg): "
+_TEXT_NUMBER = re.compile(r"[-+.\w]+")
+_STAT = re.compile(r"\bcount=\d++ (?:first|curr)=.*")
+_GRAPH = re.compile(r"\bGraph: \[")
+_LOADED = re.compile(r"\bLoaded model (?=\S)")
+_THREADS = re.compile(r"(?:\bNum threads|#threads used for CPU inference): \[(-?\d{1,9})\]")
+_DELEGATE = re.compile(
+    r"\bUse (\w{1,40}+): \[(?:1|true)\]|\bExplicitly applied (\w{1,40}+) delegate", re.IGNORECASE
+)
+_FAILED = re.compile(r"Failed to apply (\w{1,40}+) delegate")
+
 
 @dataclass(frozen=True, slots=True)
 class _Node:
@@ -148,19 +160,6 @@ def _check_sum(nodes: Sequence[_Node], ms: float, path: Path) -> None:
             f"{path}: the operators add up to {everything:.3f} ms, but a run took {ms:.3f} ms; "
             "is the file complete?"
         )
-
-
-_TEXT_TIMINGS = re.compile(r"Inference timings in us: ")
-_AVERAGE = "Inference (avg): "
-_TEXT_NUMBER = re.compile(r"[-+.\w]+")
-_STAT = re.compile(r"\bcount=\d++ (?:first|curr)=.*")
-_GRAPH = re.compile(r"\bGraph: \[")
-_LOADED = re.compile(r"\bLoaded model (?=\S)")
-_THREADS = re.compile(r"(?:\bNum threads|#threads used for CPU inference): \[(-?\d{1,9})\]")
-_DELEGATE = re.compile(
-    r"\bUse (\w{1,40}+): \[(?:1|true)\]|\bExplicitly applied (\w{1,40}+) delegate", re.IGNORECASE
-)
-_FAILED = re.compile(r"Failed to apply (\w{1,40}+) delegate")
 
 
 def read_tflite_text(path: Path) -> Sequence[Reading]:
