@@ -294,7 +294,7 @@ class Column(Generic[T]):
         return self.value if isinstance(self.value, str) else self.heading.removeprefix(">")
 
     def of(self, record: T) -> Any:
-        """The value of a record; None where a part of it is not there."""
+        """Return the value of a record; None where a part of it is not there."""
         if not isinstance(self.value, str):
             return self.value(record)
         found: Any = record
@@ -304,7 +304,7 @@ class Column(Generic[T]):
         return found
 
     def cell(self, record: T) -> object:
-        """The value as people see it."""
+        """Return the value as people see it."""
         value = self.of(record)
         return None if value is None else self.shown(value)
 

@@ -63,7 +63,7 @@ class ScoreEstimate(Estimate):
 
     @classmethod
     def of(cls, scores: Array) -> ScoreEstimate:
-        """The estimate that holds `scores`, those that are not finite made the worst."""
+        """Return the estimate that holds `scores`, those that are not finite made the worst."""
         return cls(settled(scores), np.full(len(scores), np.nan))
 
     @property

@@ -78,7 +78,7 @@ def list_estimators() -> tuple[str, ...]:
 
 
 def locate_estimator(name: str) -> Located:
-    """The files that an estimator's name leads to. Nothing is read, and nothing has to be there."""
+    """Return the files that an estimator's name leads to. Nothing is read, and nothing has to be there."""
     parts = [_located(part) for part in name.split(_AND)]
     return Located(_AND.join(part.name for part in parts), tuple(f for part in parts for f in part.files))
 

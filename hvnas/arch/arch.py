@@ -46,7 +46,7 @@ class Run:
         return widths[-1]
 
     def blocks(self, *, stride: int = 1) -> tuple[Block, ...]:
-        """The blocks in order; the first has `stride` where that is not 1."""
+        """Return the blocks in order; the first has `stride` where that is not 1."""
         blocks = []
         for i in range(self.depth):
             fields: dict[str, Any] = {name: values[i] for name, values in self.vary}
@@ -89,7 +89,7 @@ class Stage:
         return self.runs[-1][1].width
 
     def parts(self) -> Iterator[tuple[str, Block]]:
-        """The blocks in order, each with its label inside the stage."""
+        """Return the blocks in order, each with its label inside the stage."""
         if isinstance(self.downsample, Block):
             yield "downsample", self.downsample
         for position, (name, run) in enumerate(self.runs):
@@ -123,7 +123,7 @@ class Arch:
         )
 
     def parts(self) -> Iterator[tuple[str, Block]]:
-        """Every block in order with its label: ``stem``, ``stages.0.local.0``, ..., ``head``.
+        """Return every block in order with its label: ``stem``, ``stages.0.local.0``, ..., ``head``.
 
         Global tokens are the part ``tokens`` behind the stem.
         """
@@ -141,14 +141,17 @@ class Arch:
         return State(map=(3, self.resolution, self.resolution))
 
     def states(self) -> Iterator[tuple[str, Block, State]]:
-        """Every block with its label and the state that it is given. Raises ValueError as `lower` does."""
+        """Return every block with its label and the state that it is given.
+
+        Raises ValueError as `lower` does.
+        """
         state = self.input_state
         for label, block in self.parts():
             yield label, block, state
             state = _lower_part(label, block, state).state
 
     def lower(self) -> Program:
-        """The network as a Program.
+        """Return the network as a Program.
 
         Raises ValueError naming the part whose block cannot take what the part before leaves.
         """
@@ -173,7 +176,7 @@ class Arch:
     def with_(
         self, *, classes: int | None = None, resolution: int | None = None, name: str | None = None
     ) -> Arch:
-        """The same network for another number of classes, another resolution, or under another name.
+        """Return the same network for another number of classes, another resolution, or under another name.
 
         At another size it is another network: what was published of this one, or found, is not said of it.
         """
@@ -186,7 +189,7 @@ class Arch:
         return changed if changed == self else replace(changed, published=None, found=None)
 
     def shrunk(self) -> Arch:
-        """A small network of the same structure, for tests: an eighth as wide, runs of at most 2 blocks.
+        """Return a small network of the same structure, an eighth as wide, runs of at most 2 blocks.
 
         See `hvnas.arch.arch`. Raises ValueError where no such network can be built.
         """

@@ -29,7 +29,7 @@ def load_arch(name: str | Path) -> Arch:
 
 
 def models_dir() -> Path:
-    """The folder of the fixed points."""
+    """Return the folder of the fixed points."""
     return data_dir("search_spaces") / "models"
 
 
@@ -59,7 +59,7 @@ def save_arch(arch: Arch, path: str | Path) -> None:
 
 
 def from_dict(data: Mapping[str, Any], *, where: str) -> Arch:
-    """An Arch from plain data; checks every field and that the network can be lowered.
+    """Return an Arch from plain data; checks every field and that the network can be lowered.
 
     `where` names the source in errors. Raises ValueError.
     """
@@ -168,7 +168,7 @@ def _block_type(fields: Any, field: str, role: str, where: str) -> type[Block]:
 
 
 def block_from_dict(data: Any, *, field: str, role: str, where: str) -> Block:
-    """A block from ``{type: ..., width: ..., ...}``. Raises ValueError naming `field` and `where`."""
+    """Return a block from ``{type: ..., width: ..., ...}``. Raises ValueError naming `field` and `where`."""
     cls = _block_type(data, field, role, where)
     names = {_shown(cls, f.name): f.name for f in dataclasses.fields(cls)}
     refuse_unknown(data, sorted({"type", *names}), f"{field}.", where)

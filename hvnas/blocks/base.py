@@ -52,14 +52,14 @@ class Block:
         return False
 
     def lower(self, state: State) -> Lowered:
-        """The ops of this block on `state`, and the state it leaves.
+        """Return the ops of this block on `state`, and the state it leaves.
 
         Raises ValueError where the block cannot take `state`.
         """
         raise NotImplementedError
 
     def with_(self, **fields: Any) -> Block:
-        """A copy with other fields."""
+        """Return a copy with other fields."""
         return dataclasses.replace(self, **fields)
 
 
@@ -116,7 +116,7 @@ def list_blocks(role: str | None = None) -> list[str]:
 
 
 def block_class(name: str) -> type[Block]:
-    """The class registered under `name`. Raises ValueError naming those there are."""
+    """Return the class registered under `name`. Raises ValueError naming those there are."""
     return _BLOCKS[name]
 
 
@@ -139,7 +139,7 @@ def lower_block(block: Block, state: State) -> Lowered:
 
 
 def has_stride(block: Block | type[Block]) -> bool:
-    """Whether the block can halve the map by itself."""
+    """Return whether the block can halve the map by itself."""
     return any(field.name == "stride" for field in dataclasses.fields(block))
 
 

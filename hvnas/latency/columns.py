@@ -49,7 +49,7 @@ def register_column(
 
 
 def list_columns() -> tuple[str, ...]:
-    """Names of the registered columns."""
+    """Return names of the registered columns."""
     return tuple(_COLUMNS)
 
 

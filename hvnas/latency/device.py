@@ -203,7 +203,7 @@ class Device(LatencyDevice):
         return unique([*own.values(), *(own.get(rule.column) or column(rule.column) for rule in self.rules)])
 
     def latency(self, program: Program) -> LatencyEstimate:
-        """The latency of one network."""
+        """Return the latency of one network."""
         values = evaluate_columns(self.columns, program)
         arrays = self.latency_columns(values[None])
         names = [c.name for c in self.columns]
@@ -222,7 +222,7 @@ class Device(LatencyDevice):
         )
 
     def latency_columns(self, values: NDArray[np.float64]) -> LatencyArrays:
-        """The latency of n networks from their column values ``[n, columns]``."""
+        """Return the latency of n networks from their column values ``[n, columns]``."""
         names = [c.name for c in self.columns]
         if values.ndim != 2 or values.shape[1] != len(names):
             raise ValueError(
@@ -243,7 +243,7 @@ class Device(LatencyDevice):
     def p_within(
         self, ms: ArrayLike, budget: float, *, inside: bool | NDArray[np.bool_] = True
     ) -> NDArray[np.float64]:
-        """The chance that networks predicted to take `ms` are measured within `budget` milliseconds.
+        """Return the chance that networks predicted to take `ms` are measured within `budget` milliseconds.
 
         Raises ValueError where the budget is no number > 0.
         """
@@ -255,7 +255,7 @@ class Device(LatencyDevice):
         return chance
 
     def default_margin(self, budget: float | None = None, *, p: float = 0.9, inside: bool = True) -> float:
-        """The smallest margin m >= 0 such that ``ms * (1 + m) <= budget`` is kept with chance >= `p`.
+        """Return the smallest margin m >= 0 such that ``ms * (1 + m) <= budget`` is kept with chance >= `p`.
 
         The error is a ratio, so that the margin is the same for every budget.
         """
@@ -321,11 +321,11 @@ class Rule:
         return math.inf if limit is None else limit
 
     def excludes(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of the column's `values` lie outside."""
+        """Return which of the column's `values` lie outside."""
         return values > self.most if self.at_least is None else values >= self.most
 
     def reason(self, value: float) -> str:
-        """The sentence for one network."""
+        """Return the sentence for one network."""
         return self.says.replace("{value}", f"{value:g}")
 
 

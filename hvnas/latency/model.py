@@ -25,10 +25,13 @@ class LatencyModel(Protocol):
         """The columns that `predict` reads."""
 
     def predict(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Milliseconds ``[n]`` from column values ``[n, columns]``."""
+        """Return milliseconds ``[n]`` from column values ``[n, columns]``."""
 
     def parts(self, program: Program) -> tuple[float, list[tuple[str, Op, float]]]:
-        """The fixed cost, and of every fused op its label and its milliseconds; they sum to `predict`."""
+        """Return the fixed cost, and of every fused op its label and its milliseconds.
+
+        They sum to `predict`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,13 @@ class LinearModel:
         return unique([column(term.column) for term in (*self.terms, *self.floor)])
 
     def predict(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Milliseconds ``[n]`` from column values ``[n, columns]``."""
+        """Return milliseconds ``[n]`` from column values ``[n, columns]``."""
         return self.fixed_ms + np.maximum(
             values @ self._weights(self.terms), values @ self._weights(self.floor)
         )
 
     def parts(self, program: Program) -> tuple[float, list[tuple[str, Op, float]]]:
-        """The fixed cost, and of every fused op its label and its milliseconds."""
+        """Return the fixed cost, and of every fused op its label and its milliseconds."""
         deployed = program.fused()
         costs = max(
             ([_op_ms(terms, op) for op in deployed.ops] for terms in (self.terms, self.floor)), key=sum

@@ -69,7 +69,7 @@ def _row(row: Row) -> Measurement:
 
 
 def column_values(row: Row, others: Collection[str], *, least: float = -LARGEST) -> dict[str, float]:
-    """The numbers of a row, each at least `least`, in the columns that are no `others`."""
+    """Return the numbers of a row, each at least `least`, in the columns that are no `others`."""
     names = [name for name in row.cells if name not in others]
     return dict(zip(names, row.numbers(names, least=least), strict=True))
 

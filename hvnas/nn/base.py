@@ -48,7 +48,7 @@ def module_for(block: type[Block]) -> Callable[[M], M]:
 
 
 def build_block(block: Block, state: State, *, drop_path: float = 0.0) -> nn.Module:
-    """The torch module of one block for the input state `state`.
+    """Return the torch module of one block for the input state `state`.
 
     Raises ValueError where the block has no module or cannot take `state`.
     """

@@ -86,7 +86,7 @@ class Network(nn.Module):
             run.append(module)
 
     def forward_features(self, x_BCHW: Tensor) -> Tensor:
-        """What the head is given: the last stage's map or tokens, or both as a pair."""
+        """Return what the head is given: the last stage's map or tokens, or both as a pair."""
         return self.stages(self.tokens(self.stem(x_BCHW)))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def _chosen(arch: Arch | str | Path, classes: int | None, resolution: int | None
 
 
 def build_on_meta(arch: Arch) -> Network:
-    """The module without memory for its weights: for tracing and counting."""
+    """Return the module without memory for its weights: for tracing and counting."""
     with torch.device("meta"):
         return Network(arch)
 

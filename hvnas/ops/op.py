@@ -54,7 +54,7 @@ class Op(NamedTuple):
     act: str = ""
 
     def reading(self, inputs: tuple[int, ...]) -> Op:
-        """The same op with other edges; `_replace` takes several times as long."""
+        """Return the same op with other edges; `_replace` takes several times as long."""
         return Op._make((*self[:3], inputs, *self[4:]))
 
     @property

@@ -79,7 +79,7 @@ class Program:
         return 4 * max([image, *alive(self.ops, {-1: image})])
 
     def fused(self) -> Program:
-        """The deployed form: BatchNorm folded along the edges, conv + norm + activation one op.
+        """Return the deployed form: BatchNorm folded along the edges, conv + norm + activation one op.
 
         The parts of attention that a fused kernel takes at once stay ops of their own, told by a variant.
         """

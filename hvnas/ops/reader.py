@@ -40,12 +40,12 @@ class Segment:
 
     @classmethod
     def of_program(cls, program: Program) -> Segment:
-        """A whole network."""
+        """Return a whole network."""
         return cls(program.ops, {MAP: 3 * program.resolution**2})
 
     @classmethod
     def of_block(cls, lowered: Lowered, state: State) -> Segment:
-        """A block lowered on `state`."""
+        """Return a block lowered on `state`."""
         shapes = ((MAP, state.map), (TOKENS, state.tokens))
         after = lowered.state
         kept = ((after.map, lowered.map_index), (after.tokens, lowered.tokens_index))
@@ -82,7 +82,7 @@ class Reader:
         return bool(self._alive)
 
     def values(self, segments: Sequence[Segment]) -> Array:
-        """One value per column for each segment. Shape [segments, columns]."""
+        """Return one value per column for each segment. Shape [segments, columns]."""
         found = np.tile(self._identity, (len(segments), 1))
         for fused, table in self._forms if segments else ():
             runs = [table.rows(_fused(s.ops) if fused else s.ops) for s in segments]
@@ -93,7 +93,7 @@ class Reader:
         return found
 
     def contributions(self, k: int, segment: Segment) -> list[float]:
-        """What each op that has a say contributes to column `k`, before its threshold."""
+        """Return what each op that has a say contributes to column `k`, before its threshold."""
         column = self.columns[k]
         if column.alive:
             values = [column.value(n) for n in segment.alive(fused=column.fused)]  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ class Reader:
 
 
 def column_values(columns: Sequence[Column], ops: tuple[Op, ...]) -> Array:
-    """One value per column for a run of ops, a segment of a network. Shape [columns].
+    """Return one value per column for a run of ops, a segment of a network. Shape [columns].
 
     What is alive beside it is not known; for `alive` columns describe the segment to `Reader.values`.
     """
@@ -112,7 +112,7 @@ def column_values(columns: Sequence[Column], ops: tuple[Op, ...]) -> Array:
 
 
 def evaluate_columns(columns: Sequence[Column], program: Program) -> Array:
-    """One value per column for a whole Program. Shape [columns]."""
+    """Return one value per column for a whole Program. Shape [columns]."""
     return _reader(tuple(columns)).values([Segment.of_program(program)])[0]
 
 

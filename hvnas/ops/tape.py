@@ -83,13 +83,13 @@ class Tape:
         return Value(self.state.tokens, TOKENS)
 
     def as_map(self) -> Value:
-        """The map, or the tokens laid out as one again."""
+        """Return the map, or the tokens laid out as one again."""
         if self.state.map is None and self.state.tokens is not None and self.state.grid is not None:
             return self.unflatten(self.tokens, self.state.grid)
         return self.map
 
     def as_tokens(self) -> tuple[Value, tuple[int, int] | None]:
-        """The tokens, or the map flattened to them, and the grid they come from."""
+        """Return the tokens, or the map flattened to them, and the grid they come from."""
         if self.state.tokens is None:
             x = self.map
             return self.flatten(x), (x.shape[1], x.shape[2])
@@ -181,7 +181,7 @@ class Tape:
         return self._pair("mul", a, b)
 
     def maximum(self, a: Value, b: Value) -> Value:
-        """The larger of two computed tensors, element by element."""
+        """Return the larger of two computed tensors, element by element."""
         return self._pair("reduce", a, b, variant="maximum")
 
     def _pair(self, kind: str, a: Value, b: Value, *, variant: str = "") -> Value:
@@ -211,7 +211,7 @@ class Tape:
         return self.emit("concat", values[0], shape, *values[1:])
 
     def embed(self, shape: Shape) -> Value:
-        """A learned tensor that enters as data."""
+        """Return a learned tensor that enters as data."""
         weights = 1
         for size in shape:
             weights *= size
@@ -234,13 +234,13 @@ class Tape:
 
     @staticmethod
     def view(x: Value, shape: Shape) -> Value:
-        """The same tensor under another shape; costs nothing."""
+        """Return the same tensor under another shape; costs nothing."""
         return Value(shape, x.index)
 
     def finish(
         self, *, map: Value | None = None, tokens: Value | None = None, grid: tuple[int, int] | None = None
     ) -> Lowered:
-        """The block's ops and the state it leaves: exactly the values named here."""
+        """Return the block's ops and the state it leaves: exactly the values named here."""
         state = State(
             map.shape if map else None,  # type: ignore[arg-type]
             tokens.shape if tokens else None,  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def actor_pool(
 
 
 def fitting(*, cpus: float, gpus: float = 0.0) -> int:
-    """How many workers of `cpus` and `gpus` each the cluster holds when empty; see `room`.
+    """Return how many workers of `cpus` and `gpus` each the cluster holds when empty; see `room`.
 
     Raises ValueError where not even one fits.
     """

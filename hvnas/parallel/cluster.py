@@ -37,7 +37,7 @@ class NoRay(ValueError):
 
 
 def joined() -> bool:
-    """Whether this process is in a Ray cluster already."""
+    """Return whether this process is in a Ray cluster already."""
     import sys
 
     ray = sys.modules.get("ray")

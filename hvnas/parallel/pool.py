@@ -96,14 +96,17 @@ class Pool(Generic[B, V]):
             self._group.close()
 
     def map(self, batches: Iterable[B]) -> Iterator[V]:
-        """The values of `batches`, in their order. Raises BatchFailed where one stays without a value."""
+        """Return the values of `batches`, in their order.
+
+        Raises BatchFailed where one stays without a value.
+        """
         for outcome in self.outcomes(batches):
             if isinstance(outcome, Failure):
                 raise BatchFailed(outcome)
             yield outcome
 
     def outcomes(self, batches: Iterable[B]) -> Iterator[V | Failure]:
-        """The value of every batch, in their order, or a Failure where there is none.
+        """Return the value of every batch, in their order, or a Failure where there is none.
 
         `batches` may be endless: few more are taken than are being worked on. Raises WorkersLost where no
         worker can be had, with the reason.

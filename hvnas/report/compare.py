@@ -66,7 +66,7 @@ class Comparison:
 
 
 def compare_folders(folders: Sequence[str | Path]) -> Comparison:
-    """The comparison of the runs in `folders`. Raises ValueError as `load_runs` and `compare`."""
+    """Return the comparison of the runs in `folders`. Raises ValueError as `load_runs` and `compare`."""
     if len(folders) < 2:
         raise ValueError("runs: give two or more run folders to compare")
     return compare(load_runs([Path(folder) for folder in folders]))

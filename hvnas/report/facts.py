@@ -23,7 +23,7 @@ _SHARE_DECIMALS, _DIGITS = 4, 6
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything that a comparison says, rounded to the decimals of the run folders."""
+    """Return everything that a comparison says, rounded to the decimals of the run folders."""
     first = comparison.runs[0].config
     return {
         "objectives": list(first.objectives),
@@ -116,7 +116,10 @@ def _fixed_points(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def to_csv(comparison: Comparison) -> str:
-    """A line for each run; what a run covers of another is the column ``covers:`` and the other's name."""
+    """Return a line for each run.
+
+    What a run covers of another is the column ``covers:`` and the other's name.
+    """
     lines = []
     for run in to_json(comparison)["runs"]:
         best, covers = run.pop("best"), run.pop("coverage")
@@ -141,7 +144,7 @@ def _or_none(value: float) -> float | None:
 
 
 def report_to_json(report: Report) -> dict[str, Any]:
-    """Everything that a report says."""
+    """Return everything that a report says."""
     return {
         "runs": None if report.comparison is None else to_json(report.comparison),
         "networks": [_network(network) for network in report.networks],

@@ -76,7 +76,7 @@ def make_report(
     recipe: str | None = None,
     choose: str | None = None,
 ) -> Report:
-    """The report of run folders and networks (names of the papers' models, or YAML files).
+    """Return the report of run folders and networks (names of the papers' models, or YAML files).
 
     `devices` are names or files; default: those of the runs, or iphone12. `recipe` is what top-1 is estimated
     for, where no run says it. `choose` names the network of the only run that is shown, in the place of its

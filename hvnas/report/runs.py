@@ -93,7 +93,7 @@ def run_lines(run: Run) -> list[str]:
 
 
 def load_runs(folders: list[Path]) -> tuple[Run, ...]:
-    """The runs in `folders`, each under a name of its own: the folder's, or the whole path of it.
+    """Return the runs in `folders`, each under a name of its own: the folder's, or the whole path of it.
 
     Raises ValueError, one line, for a folder that is listed twice or holds no whole run.
     """
@@ -107,7 +107,10 @@ def load_runs(folders: list[Path]) -> tuple[Run, ...]:
 
 
 def load_run(folder: str | Path) -> Run:
-    """The run in `folder`. Raises ValueError, one line, naming what is missing or damaged and where."""
+    """Return the run in `folder`.
+
+    Raises ValueError, one line, naming what is missing or damaged and where.
+    """
     with refusing(folder):
         return _load(Path(folder))
 

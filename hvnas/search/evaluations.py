@@ -80,16 +80,16 @@ class Evaluations:
         return self.violation == 0
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The stored arrays by name."""
+        """Return the stored arrays by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def take(self, index: np.ndarray | slice) -> Evaluations:
-        """The architectures at `index` (indices, a mask or a slice)."""
+        """Return the architectures at `index` (indices, a mask or a slice)."""
         return Evaluations(**{name: array[index] for name, array in self.arrays().items()})
 
     @staticmethod
     def join(parts: Sequence[Evaluations]) -> Evaluations:
-        """Several batches as one."""
+        """Return several batches as one."""
         filled = [part for part in parts if len(part)] or list(parts[:1])
         names = [field.name for field in dataclasses.fields(Evaluations)]
         return Evaluations(
@@ -98,7 +98,7 @@ class Evaluations:
 
     @staticmethod
     def stored(arrays: Mapping[str, np.ndarray], *, prefix: str = "") -> Evaluations:
-        """The batch whose `arrays`, each name with `prefix` before it, are among these.
+        """Return the batch whose `arrays`, each name with `prefix` before it, are among these.
 
         Raises KeyError where one is missing, ValueError where one is of another form.
         """
@@ -111,7 +111,7 @@ class Evaluations:
 
     @staticmethod
     def none() -> Evaluations:
-        """An empty batch."""
+        """Return an empty batch."""
         fields: dict[str, Any] = {f.name: np.empty(0) for f in dataclasses.fields(Evaluations)}
         fields["inside"] = np.empty(0, dtype=np.bool_)
         fields["costs"] = fields["more"] = np.empty((0, 0))
@@ -161,13 +161,16 @@ class Archive:
         return reached <= costs[:, 0]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The front as plain arrays, to be stored."""
+        """Return the front as plain arrays, to be stored."""
         named = {f"front.{name}": array for name, array in self.evaluations.arrays().items()}
         return {"front.rows": self.rows, **named}
 
     @staticmethod
     def stored(arrays: Mapping[str, np.ndarray], *, evaluated: int) -> Archive:
-        """The archive whose `arrays` these are. Raises KeyError and ValueError as `Evaluations.stored`."""
+        """Return the archive whose `arrays` these are.
+
+        Raises KeyError and ValueError as `Evaluations.stored`.
+        """
         rows, evaluations = arrays["front.rows"], Evaluations.stored(arrays, prefix="front.")
         if rows.ndim != 2 or len(rows) != len(evaluations) or rows.dtype != np.int16:
             raise ValueError(f"front.rows: are not {len(evaluations)} encodings")

@@ -56,7 +56,7 @@ def make_problem(
     constraints: Sequence[AnyConstraint] = (),
     classes: int | None = None,
 ) -> Problem:
-    """A Problem from names, files or objects.
+    """Return a Problem from names, files or objects.
 
     Of several devices the budget is the first one's, and the latency on each is an objective unless
     `objectives` are given. Devices that only an objective or a constraint names are loaded too. `margin` is

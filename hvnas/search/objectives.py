@@ -52,7 +52,7 @@ class Objective:
         return -1 if self.metric == TOP1 else 1
 
     def on(self, device: str | None) -> Objective:
-        """The same objective on another device."""
+        """Return the same objective on another device."""
         return replace(self, device=device)
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Constraint:
         return over if self.relation == "<=" else -over
 
     def is_above(self, what: Objective) -> bool:
-        """Whether it bounds the metric `what` from above."""
+        """Return whether it bounds the metric `what` from above."""
         return self.relation == "<=" and self.what == what
 
     @property

@@ -226,7 +226,7 @@ class Problem:
         return path
 
     def with_seeds(self, seeds: Rows) -> Problem:
-        """The same problem with other seeds; what the fast path has tabulated is kept."""
+        """Return the same problem with other seeds; what the fast path has tabulated is kept."""
         return replace(self, seeds=seeds, features=self._features)
 
     def _places(self, columns: Iterable[Column]) -> list[int]:
@@ -251,7 +251,7 @@ class Problem:
         return random_rows(self.space, n, rng=rng) if of_papers_size else self.space.sample(n, rng=rng)
 
     def values(self, rows: Rows) -> Floats:
-        """The values of `columns` for canonical rows. Shape [n, columns].
+        """Return the values of `columns` for canonical rows. Shape [n, columns].
 
         What is a whole number but for rounding is made one: counts then do not depend on the way, or the
         order, in which the fast path came to know them.
@@ -297,11 +297,11 @@ class Problem:
         return np.stack(over, axis=1)
 
     def values_of(self, what: Objective, screened: Screened) -> Floats:
-        """The values of a metric that is not top-1. Shape [n]."""
+        """Return the values of a metric that is not top-1. Shape [n]."""
         return screened.values[self._key(what)]
 
     def bounded(self, constraint: Constraint, values: Mapping[str, Floats]) -> Floats:
-        """What a constraint that needs no accuracy bounds, of `values` as in `Screened`, with its margin."""
+        """Return what a constraint that needs no accuracy bounds, of `values` as in `Screened`."""
         return values[self._key(constraint.what)] * (1 + self._reserve(constraint))
 
     def _reserve(self, constraint: Constraint) -> float:
@@ -343,11 +343,11 @@ class Problem:
         return margins[what.device or self.device.name]
 
     def allowed(self, rows: Rows) -> Bools:
-        """Where nothing but the accuracy could make a canonical row infeasible. Shape [n]."""
+        """Return where nothing but the accuracy could make a canonical row infeasible. Shape [n]."""
         return _allowed(self.screen(rows))
 
     def evaluate(self, rows: Rows, *, accuracy: Accuracy = True) -> Evaluations:
-        """All numbers of canonical rows, int16 [n, genes].
+        """Return all numbers of canonical rows, int16 [n, genes].
 
         Top-1 is nan everywhere without `accuracy`; with ``"allowed"`` it is nan, and takes no time, where
         something else forbids the network and no constraint on top-1 tells by how much.

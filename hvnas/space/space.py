@@ -77,7 +77,7 @@ class Space:
     # rows and architectures
 
     def decode(self, row: NDArray[Any]) -> Arch:
-        """The architecture of a row; the row is made canonical first."""
+        """Return the architecture of a row; the row is made canonical first."""
         row = self.canonicalise(np.asarray(row)[None])[0]
         layout = self.layout
         stages = tuple(
@@ -97,7 +97,7 @@ class Space:
         )
 
     def encode(self, arch: Arch) -> Rows:
-        """The canonical row of an architecture. Shape [genes].
+        """Return the canonical row of an architecture. Shape [genes].
 
         The number of classes is outside the encoding, and the resolution too where `at` has fixed it: then
         the row is that of the same layers at this size. Raises ValueError naming the part that the space
@@ -138,7 +138,7 @@ class Space:
         return tuple(name for name in list_models() if load_arch(name) in self)
 
     def fixed_points(self) -> tuple[str, ...]:
-        """Names of the papers' models that lie inside."""
+        """Return names of the papers' models that lie inside."""
         return self._fixed_points
 
     def unused(self) -> dict[str, tuple[str, ...]]:
@@ -162,7 +162,7 @@ class Space:
             raise ValueError(f"space {self.name} at {resolution} px: {error}") from None
 
     def around(self, arch: Arch, *, also: Sequence[str] = ()) -> Space:
-        """The restriction to `arch` and somewhat smaller networks of the same kind.
+        """Return the restriction to `arch` and somewhat smaller networks of the same kind.
 
         `also` names blocks that runs may consist of besides its own. See `hvnas.space.around`. Raises
         ValueError where `arch` is not in this space.
@@ -190,7 +190,7 @@ class Space:
         return self._sampler.sample(n, rng=rng, macs=macs)
 
     def mutate(self, rows: NDArray[Any], *, rng: np.random.Generator, rate: float) -> Rows:
-        """Each gene redrawn, or moved to a neighbouring value, with probability `rate`. Shape kept."""
+        """Return each gene redrawn, or moved to a neighbouring value, with probability `rate`. Shape kept."""
         return self._sampler.mutate(rows, rng=rng, rate=rate)
 
     def crossover(

@@ -57,7 +57,10 @@ class SupernetResult:
 
 
 def start(request: SupernetRequest, out: str | Path) -> SupernetFolder:
-    """A folder for a new training, every default resolved. Raises ValueError naming the field at fault."""
+    """Return a folder for a new training, every default resolved.
+
+    Raises ValueError naming the field at fault.
+    """
     folder = SupernetFolder(out)
     folder.refuse_if_taken()
     for name, value in (("space", request.space), ("data", request.data)):
@@ -112,7 +115,7 @@ def _some_members(space: Space, data: Data) -> Iterator[Arch]:
 
 
 def resume(request: SupernetRequest, out: str | Path) -> SupernetFolder:
-    """The folder of a training to be continued. Raises ValueError where what is asked for differs."""
+    """Return the folder of a training to be continued. Raises ValueError where what is asked for differs."""
     folder = SupernetFolder(out)
     begun = as_begun(request, folder.config, but={"space"})
     if request.space is not None:  # whose file may lie elsewhere now

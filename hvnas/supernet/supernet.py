@@ -80,7 +80,7 @@ class Supernet(nn.Module):
     # members
 
     def sample(self, rng: np.random.Generator) -> Arch:
-        """A member whose genes are drawn uniformly, within the space's limits.
+        """Return a member whose genes are drawn uniformly, within the space's limits.
 
         Raises ValueError where none of 1000 draws keeps the limits.
         """
@@ -106,11 +106,11 @@ class Supernet(nn.Module):
         return self.fitted(self.space.decode(extreme(self.space, sign=-1)))
 
     def grown(self, arch: Arch) -> Arch:
-        """The member with the block types of `arch` and every ordered gene at its largest value."""
+        """Return the member with the block types of `arch` and every ordered gene at its largest value."""
         return self._resized(arch, 1)
 
     def shrunk(self, arch: Arch) -> Arch:
-        """The member with the block types of `arch` and every ordered gene at its smallest value."""
+        """Return the member with the block types of `arch` and every ordered gene at its smallest value."""
         return self._resized(arch, -1)
 
     def _resized(self, arch: Arch, sign: int) -> Arch:
@@ -122,7 +122,10 @@ class Supernet(nn.Module):
         return arch.with_(classes=self.classes, resolution=self.resolution)
 
     def encode(self, arch: Arch) -> np.ndarray[Any, np.dtype[np.int16]]:
-        """The row of `arch` in the space. Raises ValueError naming the part that the space does not hold."""
+        """Return the row of `arch` in the space.
+
+        Raises ValueError naming the part that the space does not hold.
+        """
         if arch.resolution == self.resolution and arch.resolution not in self.space.spec.resolution:
             arch = arch.with_(resolution=self.space.spec.resolution[0])
         head = self.space.spec.heads[0].block
@@ -199,7 +202,7 @@ class Supernet(nn.Module):
         return {name: p for name in names if isinstance(p := _attribute(self, name), nn.Parameter)}
 
     def extract(self, arch: Arch | None = None) -> Network:
-        """The active member, or `arch`, as a network of its own with copies of its weights, in eval."""
+        """Return active member, or `arch`, as a network of its own with copies of its weights, in eval."""
         before = self.arch, self._drop_path
         if arch is not None:
             self.set(arch)

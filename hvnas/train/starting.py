@@ -55,7 +55,7 @@ def default_out(source: str, data: str) -> Path:
 
 
 def start(request: TrainRequest, out: str | Path) -> TrainFolder:
-    """A folder for a new training, every default resolved.
+    """Return a folder for a new training, every default resolved.
 
     Its network carries the latency that is predicted at the data's size, on the device that is asked for or
     the one that it was found for. Raises ValueError naming the field at fault.
@@ -125,7 +125,7 @@ def _data_for(network: Arch, request: TrainRequest) -> Data:
 
 
 def resume(request: TrainRequest, out: str | Path) -> TrainFolder:
-    """The folder of a training to be continued. Raises ValueError where what is asked for differs."""
+    """Return the folder of a training to be continued. Raises ValueError where what is asked for differs."""
     folder = TrainFolder(out)
     with refusing(folder.file):
         begun = _begun(folder.config, request)

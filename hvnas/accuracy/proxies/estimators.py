@@ -33,7 +33,7 @@ class CountEstimator(ColumnEstimator):
 
     @classmethod
     def of(cls, name: str) -> CountEstimator:
-        """The estimator of the counted proxy called `name`. Raises ValueError for any other name."""
+        """Return the estimator of the counted proxy called `name`. Raises ValueError for any other name."""
         proxy = load_proxy(name)
         if not isinstance(proxy, CountedProxy):
             raise ValueError(f"{name}: runs the network, it does not count; use ProbeEstimator")
@@ -79,7 +79,7 @@ class ProbeEstimator(AccuracyEstimator):
         recipe: str = "modern300",
         scenario: str = "imagenet1k",
     ) -> ScoreEstimate:
-        """A score for each network, -inf where it cannot be computed.
+        """Return a score for each network, -inf where it cannot be computed.
 
         Raises ValueError for a bare Program, an unknown recipe or an unknown scenario.
         """

@@ -36,7 +36,7 @@ class CountedProxy:
     combine: Callable[[Array], Array]
 
     def score(self, network: Arch | Program, *, seed: int = 0) -> float:
-        """The score of one network; the seed makes no difference."""
+        """Return the score of one network; the seed makes no difference."""
         program = network if isinstance(network, Program) else network.lower()
         return float(self.combine(evaluate_columns(self.columns, program)[None])[0])
 
@@ -49,7 +49,7 @@ class ProbedProxy:
     probe: Callable[[ProbedNetwork], float]
 
     def score(self, network: Arch | Program, *, seed: int = 0) -> float:
-        """The score of one network, nan where it cannot be computed; the same seed gives the same score.
+        """Return one network's score, nan where it cannot be computed; a seed gives the same score again.
 
         Raises ValueError for a bare Program.
         """
@@ -100,12 +100,12 @@ def register_probe(
 
 
 def list_proxies() -> tuple[str, ...]:
-    """Names that `load_proxy` takes: counts first, then those that run the network."""
+    """Return names that `load_proxy` takes: counts first, then those that run the network."""
     return tuple(_PROXIES)
 
 
 def load_proxy(name: str) -> Proxy:
-    """The proxy called `name`. Raises ValueError naming those that exist."""
+    """Return the proxy called `name`. Raises ValueError naming those that exist."""
     proxy = _PROXIES[name]
     if isinstance(proxy, ProbedProxy) and isinstance(proxy.probe, Late):
         return replace(proxy, probe=proxy.probe.load())

@@ -186,7 +186,7 @@ def recipe_of(pair: Ablation) -> list[float]:
 
 
 def joined(first: Evidence, second: Evidence) -> Evidence:
-    """The rows of both."""
+    """Return the rows of both."""
     arrays = (
         np.concatenate([getattr(first, field.name), getattr(second, field.name)])
         for field in fields(Evidence)[1:]

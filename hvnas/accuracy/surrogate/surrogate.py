@@ -62,11 +62,11 @@ class Surrogate(ColumnEstimator):
         return self.refit(self.evidence)
 
     def refit(self, evidence: Evidence) -> Fit:
-        """The regression on other evidence, such as this without a family, hyperparameters unchanged."""
+        """Refit on other evidence, such as this without a family; hyperparameters stay."""
         return Fit.of(evidence, self.thetas, sd_scale=self.sd_scale)
 
     def without(self, fold: str, rest: Evidence) -> Fit:
-        """The regression on `rest`, with hyperparameters that were found without `fold` as well.
+        """Return the regression on `rest`, with hyperparameters that were found without `fold` as well.
 
         `fold` is ``family:NAME`` or ``study:NAME``; one whose hyperparameters do not ship, since it is not
         among the families that are scored, gets those of all evidence.
@@ -74,7 +74,10 @@ class Surrogate(ColumnEstimator):
         return Fit.of(rest, self.folds.get(fold, self.thetas), sd_scale=self.sd_scale)
 
     def assumptions(self, archs: Sequence[Arch]) -> tuple[str, ...]:
-        """What is taken for granted about networks unlike the evidence; see `hvnas.accuracy.estimator`."""
+        """Return what is taken for granted about networks unlike the evidence.
+
+        See `hvnas.accuracy.estimator`.
+        """
         sides = self.evidence.values[:, NAMES.index("resolution")]
         sides = sides[sides > 0]
         return assumptions(archs, resolutions=(int(sides.min()), int(sides.max())), classes=(CLASSES,))

@@ -59,7 +59,7 @@ Expression = Literal | Name | Call | Repeat
 
 
 def is_word(name: str) -> bool:
-    """Whether `name` may be written as the name of an attribute or a parameter."""
+    """Return whether `name` may be written as the name of an attribute or a parameter."""
     return name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
 
 

@@ -116,7 +116,7 @@ class Reader:
         self.parts: list[Part] = []
 
     def read(self, module: nn.Module) -> Slot | Group:
-        """The tree of a module. Raises ValueError where it cannot be written."""
+        """Return the tree of a module. Raises ValueError where it cannot be written."""
         cls = type(module)
         if cls in CONTAINERS:
             items = tuple((name, self.read(child)) for name, child in module.named_children())

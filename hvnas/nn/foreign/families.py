@@ -307,7 +307,10 @@ def vit_from_timm(state: StateDict, arch: Arch) -> StateDict:
 
 
 def converter(source: str, family: str) -> Converter:
-    """The converter registered for a source and a family. Raises ValueError naming those that exist."""
+    """Return the converter registered for a source and a family.
+
+    Raises ValueError naming those that exist.
+    """
     if (source, family) not in _CONVERTERS:
         known = ", ".join(sorted(f"{s}/{f}" for s, f in _CONVERTERS))
         raise ValueError(f"no weights of {source!r} can be read for family {family!r}; there are: {known}")
@@ -320,7 +323,7 @@ def sources(family: str) -> tuple[str, ...]:
 
 
 def renamed(state: StateDict, rules: Iterable[tuple[str, str]]) -> StateDict:
-    """Every key after the substitutions of `rules` (regular expression, replacement), in order."""
+    """Return every key after the substitutions of `rules` (regular expression, replacement), in order."""
     result = {}
     for key, tensor in state.items():
         for pattern, replacement in rules:

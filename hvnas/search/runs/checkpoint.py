@@ -44,11 +44,11 @@ class Checkpoint:
     """Keeps nothing: the checkpoint of a run without a folder."""
 
     def due(self) -> bool:
-        """Whether it is time to save."""
+        """Return whether it is time to save."""
         return False
 
     def load(self) -> State | None:
-        """What was saved last, None before anything was."""
+        """Return what was saved last, None before anything was."""
         return None
 
     def restore(self, take: Callable[[State], object]) -> bool:
@@ -65,7 +65,7 @@ class Checkpoint:
         return _restoring(self)
 
     def damaged(self, reason: str) -> ValueError:
-        """The error for a state that is not as it was saved."""
+        """Return the error for a state that is not as it was saved."""
         return ValueError(f"the saved state is damaged ({shortened(reason)}); start the run anew")
 
     def save(self, state: State) -> None:
@@ -75,7 +75,7 @@ class Checkpoint:
         """Have `write` make a file of the run's own called `name`; nothing where the run has no folder."""
 
     def stopping(self) -> bool:
-        """Whether the run is asked to stop: the next `save` raises Stopped then."""
+        """Return whether the run is asked to stop: the next `save` raises Stopped then."""
         return False
 
 

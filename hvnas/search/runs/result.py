@@ -125,7 +125,7 @@ class SearchResult:
         parts: int = 1,
         stopped: bool = False,
     ) -> SearchResult:
-        """The result that `archive`, not empty, holds."""
+        """Return the result that `archive`, not empty, holds."""
         best = best_place(archive.evaluations.sd)
         kept = thin(archive.evaluations.costs, share=STEP, always=best)
         front = describe(problem, archive.rows[kept], archive.evaluations.take(kept))
@@ -204,7 +204,7 @@ class SearchResult:
         return tuple(sorted(pairs, key=lambda p: (p.distance, gap[p.found.name])))
 
     def to_json(self) -> dict[str, Any]:
-        """The object that ``hvnas search --json`` prints.
+        """Return the object that ``hvnas search --json`` prints.
 
         ``pareto`` are the networks that are written as files, ``front`` those that the table shows.
         """

@@ -33,7 +33,7 @@ class Strategy:
         """Raise ValueError where it cannot search `problem`; asked before anything is written."""
 
     def on_storage(self, storage: str) -> Strategy | None:
-        """The same on a study that several searches share; None where it keeps none."""
+        """Return the same on a study that several searches share; None where it keeps none."""
         return None
 
     def run(
@@ -66,7 +66,7 @@ def register_strategy(name: str, *, adaptive: bool, default_evals: int, summary:
 
 
 def list_strategies() -> list[str]:
-    """Names of the registered strategies."""
+    """Return names of the registered strategies."""
     return list(_STRATEGIES.names())
 
 

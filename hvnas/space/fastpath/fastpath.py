@@ -121,12 +121,12 @@ class FastPath:
         self.pending = []
 
     def maker(self, part: Part, row: Ints, key: int) -> Maker:
-        """The block of a part for one value of its key."""
+        """Return the block of a part for one value of its key."""
         make, widths = part.block(row, key, self.widths)
         return Maker(make, widths, make(widths[0]))
 
     def template(self, part: Part, maker: Maker, state: StateClass, first: Pair) -> tuple[Template, int]:
-        """The template of a part on a state, and the number of the state that it leaves.
+        """Return the template of a part on a state, and the number of the state that it leaves.
 
         Parts of different stages share those that are the same work, whatever tokens pass by.
         """

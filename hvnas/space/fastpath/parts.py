@@ -32,18 +32,18 @@ class Part:
         self.span = int(np.prod(sizes, dtype=object))
 
     def key(self, genes: Ints) -> Ints:
-        """One number for the values of the genes that the part reads."""
+        """Return one number for the values of the genes that the part reads."""
         key = np.zeros(genes.shape[1], dtype=np.int64)
         for column, radix in zip(self.reads, self.radix, strict=True):
             key += genes[column] * radix
         return key
 
     def repeats(self, genes: Ints) -> Ints:
-        """How often the part occurs in each network, 0 where it does not."""
+        """Return how often the part occurs in each network, 0 where it does not."""
         return np.ones(genes.shape[1], dtype=np.int64)
 
     def occurrences(self, genes: Ints) -> tuple[Ints, Ints, Ints]:
-        """The networks that have the part, how often each, and the `key` there. Shape [m] each."""
+        """Return the networks that have the part, how often each, and the `key` there. Shape [m] each."""
         repeats = self.repeats(genes)
         here = np.flatnonzero(repeats)
         return here, repeats[here], self.key(genes)[here]
@@ -53,7 +53,7 @@ class Part:
         return None
 
     def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
-        """The block of a network with this `key`, of any width, and those of `widths` that it can have."""
+        """Return the block with this `key`, of any width, and those of `widths` that it can have."""
         raise NotImplementedError
 
 

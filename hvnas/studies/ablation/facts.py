@@ -159,7 +159,7 @@ def _judged(judged: Judged) -> dict[str, float | None]:
 
 
 def to_csv(results: StudyResult) -> str:
-    """One line per row of any table; columns that a part has nothing for are empty."""
+    """Return one line per row of any table; columns that a part has nothing for are empty."""
     return csv_text(_flat(result, row) for result in results.parts for row in result.rows)
 
 

@@ -94,13 +94,13 @@ class Study:
     where: str
 
     def network(self, name: str) -> str:
-        """The name of a network as `hvnas.arch.load_arch` takes it: a path is relative to the file."""
+        """Return the name of a network as `hvnas.arch.load_arch` takes it: a path is relative to the file."""
         return str(self.folder / name) if _is_file(name) else name
 
     recipe = network
 
     def only(self, names: Sequence[str]) -> Study:
-        """The study with these parts, in its own order; all of them of no names.
+        """Return the study with these parts, in its own order; all of them of no names.
 
         Raises ValueError, one line, for a name that no part has.
         """
@@ -116,12 +116,12 @@ def _is_file(name: str) -> bool:
 
 
 def list_studies() -> tuple[str, ...]:
-    """Names of the shipped studies."""
+    """Return names of the shipped studies."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
 def load_study(name: str | Path) -> Study:
-    """A shipped study by name, or one by YAML path.
+    """Return a shipped study by name, or one by YAML path.
 
     Raises ValueError, one line, naming the file and the field at fault, or the studies there are.
     """

@@ -70,7 +70,7 @@ def check_out(out: Path) -> None:
 
 
 def to_csv(result: Result) -> str:
-    """One row per network, or per column and layout."""
+    """Return one row per network, or per column and layout."""
     rows = ranks_rows(result) if isinstance(result, LayoutRanks) else searches_rows(result)
     return csv_text(_rounded(rows))
 

@@ -60,13 +60,13 @@ class Dim:
         return len(self.parts) == 1 and len(self.parts[0]) == 1
 
     def union(self, other: Dim) -> Dim:
-        """The smallest that both lie in."""
+        """Return the smallest that both lie in."""
         assert self._rank == other._rank and self.centred == other.centred, (self, other)
         pairs = zip(self.parts, other.parts, strict=True)
         return Dim(tuple(tuple(map(max, a, b)) for a, b in pairs), self.centred)
 
     def start(self, within: int, of: int) -> int:
-        """The first of `of` entries of an axis that has `within`."""
+        """Return the first of `of` entries of an axis that has `within`."""
         return (within - of) // 2 if self.centred else 0
 
     @property
@@ -226,7 +226,7 @@ def _project_columns(module: DepthPoint) -> Dim:
 
 
 def axes(*sizes: int, centred: bool = False) -> Dim:
-    """A dimension that is a product of axes."""
+    """Return a dimension that is a product of axes."""
     return Dim((sizes,), centred)
 
 
@@ -235,7 +235,7 @@ _declare_positions()
 
 
 def joined(*sizes: int) -> Dim:
-    """A dimension that is a concatenation of plain parts."""
+    """Return a dimension that is a concatenation of plain parts."""
     return Dim(tuple((size,) for size in sizes))
 
 

@@ -59,7 +59,7 @@ def plan(space: Space, *, classes: int | None = None, resolution: int | None = N
 
 
 def memory(space: Space, *, classes: int | None = None, resolution: int | None = None) -> MemoryNeed:
-    """What the weights of `Supernet(space, classes=…, resolution=…)` need; allocates nothing."""
+    """Return what the weights of `Supernet(space, classes=…, resolution=…)` need; allocates nothing."""
     return need_of(space, plan(space, classes=classes, resolution=resolution))
 
 

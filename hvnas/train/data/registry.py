@@ -112,7 +112,7 @@ def register_data(name: str, *, argument: str = "") -> Callable[[Maker], Maker]:
 
 
 def list_data() -> tuple[str, ...]:
-    """The names that `load_data` takes: ``digits``, ``folder:DIR``, ..."""
+    """Return the names that `load_data` takes: ``digits``, ``folder:DIR``, ..."""
     return tuple(_usage(name) for name in _KINDS.names())
 
 
@@ -130,7 +130,7 @@ def load_data(
     seed: int = 0,
     strict: bool = False,
 ) -> Data:
-    """The data set called `name`: ``digits``, ``shapes``, ``folder:DIR`` or ``hf:NAME``.
+    """Return the data set called `name`: ``digits``, ``shapes``, ``folder:DIR`` or ``hf:NAME``.
 
     `resolution` is in pixels, each data set has its own default; `train_size` and `test_size` are the most
     images of each split, `test_size` of the validation images too; `seed` chooses images, where a choice is

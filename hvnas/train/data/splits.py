@@ -47,7 +47,7 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: Indices) -> Batch:
-        """The images at `indices`, in order; shorter where one of them cannot be read."""
+        """Return the images at `indices`, in order; shorter where one of them cannot be read."""
         ...
 
 

@@ -91,12 +91,12 @@ def register_format(
 
 
 def list_formats() -> tuple[Format, ...]:
-    """The formats there are, by name."""
+    """Return the formats there are, by name."""
     return tuple(_FORMATS[name] for name in _FORMATS.names())
 
 
 def load_format(name: str) -> Format:
-    """The format called `name`. Raises ValueError with those there are, and why some are not."""
+    """Return the format called `name`. Raises ValueError with those there are, and why some are not."""
     if _FORMATS.has(name):
         return _FORMATS[name]
     known = _FORMATS.names()

@@ -50,7 +50,7 @@ class Source:
 def import_files(
     paths: Sequence[str | Path], form: Format, *, given: Given, out: str | Path
 ) -> tuple[Source, ...]:
-    """The rows of each of `paths`, for a table at `out`: paths of architectures are relative to it.
+    """Return the rows of each of `paths`, for a table at `out`: paths of architectures are relative to it.
 
     Raises ValueError, one line, naming the file: what the format's reader refuses, a model that is not
     known, facts that are missing (with the option that gives them) or contradicted, and files that do not
@@ -180,7 +180,7 @@ class Entry:
 
 
 def read_suite(path: str | Path) -> dict[str, Entry]:
-    """The entries of a suite by the stem of their file.
+    """Return the entries of a suite by the stem of their file.
 
     Raises ValueError naming file, row and field.
     """
