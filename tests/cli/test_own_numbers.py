@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -20,10 +21,10 @@ FILES = Path(__file__).parents[1] / "supernet"
 DATA = ("--data", "shapes", "--train-size", 16, "--test-size", 16)
 
 
-@pytest.fixture
-def run(hvnas, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def run(hvnas, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search, a training of its best at another size, its exports and its report."""
-    out = tmp_path / "run"
+    out = tmp_path_factory.mktemp("made") / "run"
     options = ("--space", FILES / "small.yaml", "--device", DEVICE, "--budget-ms", 50, "--outside", "allow")
     for command in (
         ("search", *options, "--strategy", "random", "--evals", 4, "--out", out),
@@ -128,15 +129,17 @@ def test_a_network_of_another_size_carries_nothing_of_the_first() -> None:
 def test_a_device_of_a_file_is_found_through_the_run(run: Path, tmp_path: Path, repo_root: Path) -> None:
     from hvnas.latency.provenance import restated
 
-    best = load_arch(run / "best.yaml")
+    out = tmp_path / "run"
+    copytree(run, out)
+    best = load_arch(out / "best.yaml")
     for suffix in ("yaml", "csv"):
         source = repo_root / "latency_tables" / f"{DEVICE}.{suffix}"
         (tmp_path / f"host.{suffix}").write_bytes(source.read_bytes().replace(DEVICE.encode(), b"host"))
-    config = (run / "config.yaml").read_text(encoding="utf-8")
-    (run / "config.yaml").write_text(
+    config = (out / "config.yaml").read_text(encoding="utf-8")
+    (out / "config.yaml").write_text(
         config.replace(f"device: {DEVICE}", f"device: {tmp_path / 'host.yaml'}"), encoding="utf-8"
     )
-    smaller = restated(best.with_(resolution=32), best, beside=run)
+    smaller = restated(best.with_(resolution=32), best, beside=out)
     assert smaller.found is not None
     assert smaller.found["device_file"] == str(tmp_path / "host.yaml")
     save_arch(smaller, tmp_path / "smaller.yaml")

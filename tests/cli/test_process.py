@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,10 @@ import pytest
 from hvnas import __version__
 
 
-def hvnas_process(
-    *args: str, cwd: Path, python: tuple[str, ...] = (), **environment: str
-) -> subprocess.CompletedProcess[str]:
+def hvnas_process(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).resolve().parents[2]
     return subprocess.run(
-        [sys.executable, *python, "-m", "hvnas", *args],
+        [sys.executable, "-m", "hvnas", *args],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(root), **environment},
         capture_output=True,
@@ -28,12 +27,6 @@ def hvnas_process(
         encoding="utf-8",
         check=False,
     )
-
-
-def imported(stderr: str) -> set[str]:
-    """The top-level packages in the output of ``-X importtime``."""
-    lines = [line for line in stderr.splitlines() if line.startswith("import time:")]
-    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
 def test_version(tmp_path: Path) -> None:
@@ -53,45 +46,100 @@ def test_version_is_a_command(hvnas: Callable[..., Any]) -> None:
     assert json.loads(hvnas("version", "--json").stdout) == {"version": __version__}
 
 
-@pytest.mark.parametrize("args", [("--help",), (), ("search", "--help")])
-def test_help_imports_nothing_heavy(tmp_path: Path, args: tuple[str, ...]) -> None:
-    result = hvnas_process(*args, cwd=tmp_path, python=("-X", "importtime"))
-    assert result.returncode == 0
+# Prints, command after command in one process, how each ended and which packages it had imported by then.
+ONE_BY_ONE = """
+import contextlib, io, json, os, sys
+from hvnas.cli import main
+ended = []
+for args in json.loads(sys.argv[1]):
+    sys.argv = ["hvnas", *args]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+            code = 0
+        except SystemExit as error:
+            code = error.code or 0
+    packages = sorted({name.partition(".")[0] for name in sys.modules})
+    ended.append([code, out.getvalue(), err.getvalue(), packages, sorted(os.listdir())])
+print(json.dumps(ended))
+"""
+HELP = ((), ("--help",), ("search", "--help"))
+CODES = {
+    ("models",): 0,
+    ("devices", "--json"): 0,
+    ("show", "efficientformer_l1", "--json"): 0,
+    ("search", "--budget-ms", "0.1", "--space", "poolformer", "--device", "iphone12"): 3,
+    ("search", "--budget-ms", "0", "--device", "iphone12"): 2,
+    ("show", "nothing"): 2,
+}
+SEARCH = tuple("search --budget-ms 2 --device iphone12 --space efficientformer --evals 50 --out run".split())
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+    packages: set[str]
+    files: list[str]
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Ended]:
+    """The commands one after the other: those that import least come first, the one that writes last."""
+    commands = (*HELP, *CODES, SEARCH)
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_BY_ONE, json.dumps(commands)],
+        cwd=tmp_path_factory.mktemp("commands"),
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = [
+        Ended(code, out, err, set(packages), files)
+        for code, out, err, packages, files in json.loads(done.stdout)
+    ]
+    return dict(zip(commands, found, strict=True))
+
+
+@pytest.mark.parametrize("args", HELP)
+def test_help_imports_nothing_heavy(ended: dict[tuple[str, ...], Ended], args: tuple[str, ...]) -> None:
+    result = ended[args]
+    assert result.code == 0
     assert result.stdout.startswith("Usage: hvnas")
-    names = imported(result.stderr)
-    assert "typer" in names
-    assert not names & {"numpy", "scipy", "torch", "optuna", "yaml", "rich"}
+    assert "typer" in result.packages
+    assert not result.packages & {"numpy", "scipy", "torch", "optuna", "yaml", "rich"}
 
 
-@pytest.mark.parametrize(
-    ("args", "code"),
-    [
-        (("models",), 0),
-        (("devices", "--json"), 0),
-        (("show", "efficientformer_l1", "--json"), 0),
-        (("search", "--budget-ms", "0.1", "--space", "poolformer", "--device", "iphone12"), 3),
-        (("search", "--budget-ms", "0", "--device", "iphone12"), 2),
-        (("show", "nothing"), 2),
-    ],
-)
-def test_exit_codes_and_no_torch(tmp_path: Path, args: tuple[str, ...], code: int) -> None:
-    result = hvnas_process(*args, cwd=tmp_path, python=("-X", "importtime"))
-    assert result.returncode == code
-    assert not imported(result.stderr) & {"torch", "torchvision", "timm"}
+@pytest.mark.parametrize(("args", "code"), CODES.items())
+def test_exit_codes_and_no_torch(
+    ended: dict[tuple[str, ...], Ended], args: tuple[str, ...], code: int
+) -> None:
+    result = ended[args]
+    assert result.code == code
+    assert not result.packages & {"torch", "torchvision", "timm"}
     assert "Traceback" not in result.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert result.files == []
 
 
-def test_a_search_imports_no_torch(tmp_path: Path) -> None:
-    args = "search --budget-ms 2 --device iphone12 --space efficientformer --evals 50 --out run".split()
-    result = hvnas_process(*args, cwd=tmp_path, python=("-X", "importtime"))
-    assert result.returncode == 0
-    assert not imported(result.stderr) & {"torch", "torchvision", "timm"}
-    assert (tmp_path / "run" / "best.yaml").is_file()
+def test_a_search_imports_no_torch(ended: dict[tuple[str, ...], Ended]) -> None:
+    result = ended[SEARCH]
+    assert result.code == 0
+    assert not result.packages & {"torch", "torchvision", "timm"}
+    assert result.files == ["run"]
+
+
+def test_an_error_is_the_exit_code_of_the_process(tmp_path: Path) -> None:
+    result = hvnas_process("show", "nothing", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("hvnas: error: unknown model 'nothing'")
 
 
 def test_a_terminal_of_few_characters_is_enough(tmp_path: Path) -> None:
-    result = hvnas_process("show", "efficientformer_l1", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    result = hvnas_process("show", "efficientformer_l1", "--device", "iphone12", cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert result.returncode == 0
     assert "mb4d ? 3" in result.stdout
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+
+import pytest
+
+import hvnas.studies.rediscovery as studies
 
 SMALL = ("--evals", "150", "--peers", "40")
 
 
-def test_efficientformer_as_tables(hvnas) -> None:
+def test_efficientformer_as_tables(hvnas, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = partial(studies.rediscover_efficientformer, models=("efficientformer_l1", "efficientformer_l7"))
+    monkeypatch.setattr(studies, "rediscover_efficientformer", two)
     result = hvnas("rediscover", "efficientformer", *SMALL)
     assert result.exit_code == 0, result.output
     for said in (

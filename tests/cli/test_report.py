@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "report"))
 
 import hostile
 
-SEARCH = ("search", "--device", "iphone12", "--budget-ms", "2", "--evals", "300", "--seed", "1")
+SEARCH = "search --space efficientformer --device iphone12 --budget-ms 2 --evals 300 --seed 1".split()
 
 
 @pytest.fixture(scope="module")

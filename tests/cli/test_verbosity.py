@@ -12,7 +12,7 @@ import pytest
 from hvnas.cli import _progress
 from hvnas.cli._screen import hoisted
 
-SEARCH = ("search", "--device", "iphone12", "--budget-ms", "2", "--evals", "200", "--seed", "1")
+SEARCH = "search --space efficientformer --device iphone12 --budget-ms 2 --evals 200 --seed 1".split()
 
 
 @pytest.mark.parametrize(
