@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import resource
 from collections.abc import Callable, Iterator
@@ -10,6 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from hvnas.accuracy import Surrogate, load_estimator
+from hvnas.arch import Arch, load_arch
+from hvnas.latency import Device, load_device
+from hvnas.space import Space, load_space
 
 
 def _make_torchvision_importable() -> torch.library.Library | None:
@@ -34,6 +40,53 @@ def _make_torchvision_importable() -> torch.library.Library | None:
 
 # torch forgets the operators once the library is collected.
 _TORCHVISION = _make_torchvision_importable()
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector of garbage from looking through modules and tests again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread of torch, with which a training repeats to the bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def surrogate() -> Surrogate:
+    """The estimator that ships."""
+    found = load_estimator("surrogate")
+    assert isinstance(found, Surrogate)
+    return found
+
+
+@pytest.fixture(scope="session")
+def iphone12() -> Device:
+    """The device that ships with most measurements behind it."""
+    return load_device("iphone12")
+
+
+@pytest.fixture(scope="session")
+def hybrid() -> Space:
+    """The whole space."""
+    return load_space("hybrid")
+
+
+@pytest.fixture(scope="session")
+def small_archs() -> list[Arch]:
+    """Two shrunk models of papers."""
+    return [load_arch(name).shrunk() for name in ("efficientformer_l1", "poolformer_s12")]
+
+
+@pytest.fixture(scope="session")
+def tiny_files(repo_root: Path) -> Path:
+    """The folder of the spaces (small.yaml, slim.yaml) and of the recipe (short.yaml) for tiny trainings."""
+    return repo_root / "tests" / "supernet"
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvnas.accuracy import Surrogate, load_estimator
+from hvnas.accuracy import Surrogate
 from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, derive
 from hvnas.accuracy.surrogate.fit import MAIN
 from hvnas.arch import load_arch
@@ -14,23 +14,10 @@ from hvnas.ops import evaluate_columns
 from hvnas.search import Archive, Checkpoint, make_problem
 from hvnas.search.runs.session import Silent
 from hvnas.search.strategies.registry import strategy_entry
-from hvnas.space import Space, load_space
+from hvnas.space import Space
 
 BUDGETS = (1.0, 1.5, 2.2, 3.5, 6.0)
 BEST = 20
-
-
-@pytest.fixture(scope="module")
-def surrogate() -> Surrogate:
-    found = load_estimator("surrogate")
-    assert isinstance(found, Surrogate)
-    return found
-
-
-@pytest.fixture(scope="module")
-def hybrid() -> Space:
-    """One space for all budgets: what it has lowered once it keeps."""
-    return load_space("hybrid")
 
 
 @pytest.fixture(scope="module")

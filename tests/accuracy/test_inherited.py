@@ -29,14 +29,13 @@ def make(text: str) -> InheritedEstimator:
 
 
 @pytest.fixture(scope="module")
-def folder(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    files = repo_root / "tests" / "supernet"
+def folder(tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = SupernetRequest(
-        space=str(files / "small.yaml"),
+        space=str(tiny_files / "small.yaml"),
         data="shapes",
         train_size=32,
         test_size=48,
-        recipe=str(files / "short.yaml"),
+        recipe=str(tiny_files / "short.yaml"),
         epochs=1,
         bn_calib=16,
     )

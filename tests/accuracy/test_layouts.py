@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hvnas
-from hvnas.accuracy import Surrogate, load_estimator
+from hvnas.accuracy import Surrogate
 from hvnas.accuracy.surrogate.ablations import arch_of
 from hvnas.accuracy.surrogate.evidence import fit_shift, large_data_shift, pairs
 from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, derive
@@ -24,13 +24,6 @@ MATCHED = (
     "coatnet_0",
     "coatnet_0_cttt|stages.1.global.depth=1",
 )
-
-
-@pytest.fixture(scope="module")
-def surrogate() -> Surrogate:
-    found = load_estimator("surrogate")
-    assert isinstance(found, Surrogate)
-    return found
 
 
 def test_ranks_come_with_probabilities_that_add_up(surrogate: Surrogate) -> None:

@@ -5,16 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvnas.accuracy import Estimate, Surrogate, load_estimator
+from hvnas.accuracy import Estimate, Surrogate
 from hvnas.accuracy.evaluate import FAMILIES, SPACE_FAMILIES, leave_one_family_out, report, scores
 from hvnas.accuracy.surrogate.fit import Fit
-
-
-@pytest.fixture(scope="module")
-def surrogate() -> Surrogate:
-    found = load_estimator("surrogate")
-    assert isinstance(found, Surrogate)
-    return found
 
 
 @pytest.fixture(scope="module")

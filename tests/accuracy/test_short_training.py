@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from hvnas.accuracy import AccuracyEstimator, ShortTraining, ShortTrainingEstimator, load_estimator
 from hvnas.accuracy.trained.short_results import FILE, Curve, ResultFile, make_key
 from hvnas.accuracy.trained.short_training import SEED_SD, parse_options, run_all
-from hvnas.arch import Arch, load_arch
+from hvnas.arch import Arch
 
 NO_AUGMENT = """schema: hvnas.recipe/1
 epochs: 10
@@ -28,13 +27,7 @@ training:
   optimizer: {name: adamw, lr: 2.0e-3}
 """
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -52,9 +45,9 @@ def options(tmp_path: Path) -> ShortTraining:
     )
 
 
-@pytest.fixture(scope="module")
-def archs() -> list[Arch]:
-    return [load_arch(name).shrunk() for name in ("efficientformer_l1", "poolformer_s12")]
+@pytest.fixture
+def archs(small_archs: list[Arch]) -> list[Arch]:
+    return small_archs
 
 
 def test_it_is_found_by_name_with_options() -> None:

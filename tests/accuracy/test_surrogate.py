@@ -57,13 +57,6 @@ WIDTH_POWERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def surrogate() -> Surrogate:
-    found = load_estimator("surrogate")
-    assert isinstance(found, Surrogate)
-    return found
-
-
 @pytest.mark.parametrize(("name", "recipe", "top1"), PUBLISHED)
 def test_fixed_points_lie_within_three_sd_of_what_was_published(
     surrogate: Surrogate, name: str, recipe: str, top1: float

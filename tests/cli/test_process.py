@@ -139,7 +139,9 @@ def test_an_error_is_the_exit_code_of_the_process(tmp_path: Path) -> None:
 
 
 def test_a_terminal_of_few_characters_is_enough(tmp_path: Path) -> None:
-    result = hvnas_process("show", "efficientformer_l1", "--device", "iphone12", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    result = hvnas_process(
+        "show", "efficientformer_l1", "--device", "iphone12", cwd=tmp_path, PYTHONIOENCODING="ascii"
+    )
     assert result.returncode == 0
     assert "mb4d ? 3" in result.stdout
 

@@ -11,23 +11,36 @@ import yaml
 from hvnas.cli import _progress
 
 
-@pytest.fixture(scope="module")
-def files(repo_root: Path) -> Path:
-    return repo_root / "tests" / "supernet"
-
-
 @pytest.fixture
-def train(hvnas, files: Path, tmp_path: Path):
+def train(hvnas, tiny_files: Path, tmp_path: Path):
     def run(*more: object):
-        options = ["--space", files / "small.yaml", "--data", "shapes", "--train-size", 16, "--test-size", 16]
-        options += ["--recipe", files / "short.yaml", "--epochs", 1, "--bn-calib", 16, "--device", "cpu"]
+        options = [
+            "--space",
+            tiny_files / "small.yaml",
+            "--data",
+            "shapes",
+            "--train-size",
+            16,
+            "--test-size",
+            16,
+        ]
+        options += [
+            "--recipe",
+            tiny_files / "short.yaml",
+            "--epochs",
+            1,
+            "--bn-calib",
+            16,
+            "--device",
+            "cpu",
+        ]
         return hvnas("supernet", "train", "--out", tmp_path / "run", *options, *more)
 
     return run
 
 
 @pytest.mark.slow
-def test_workers_of_ray_train_what_one_process_trains(train, hvnas, files: Path, tmp_path: Path) -> None:
+def test_workers_of_ray_train_what_one_process_trains(train, hvnas, tiny_files: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     shared = train("--engine", "ray", "--workers", 2, "--json")
     assert shared.exit_code == 0, shared.stderr
@@ -85,12 +98,12 @@ def test_tables_without_recalibration_and_nothing_else_when_quiet(
     assert lines[-1].startswith("search with --estimator supernet:")
 
 
-def test_a_search_takes_it_as_an_estimator(train, hvnas, files: Path, tmp_path: Path) -> None:
+def test_a_search_takes_it_as_an_estimator(train, hvnas, tiny_files: Path, tmp_path: Path) -> None:
     assert train().exit_code == 0
     result = hvnas(
         "search",
         "--space",
-        files / "small.yaml",
+        tiny_files / "small.yaml",
         "--estimator",
         f"supernet:{tmp_path / 'run'},device=cpu",
         "--device",
@@ -118,12 +131,12 @@ def test_a_search_takes_it_as_an_estimator(train, hvnas, files: Path, tmp_path: 
 
 
 def test_a_supernet_is_ranked(
-    train, hvnas, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train, hvnas, tiny_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert train("--scheme", "single-path").exit_code == 0
     monkeypatch.setattr(_progress, "_SECONDS_BETWEEN_LINES", 0.0)
     options = ["--out", tmp_path / "rank", "--archs", 4, "--bins", 2, "--spread", 0.5, "--rival", "params"]
-    options += ["--recipe", files / "short.yaml", "--epochs", 1, "--device", "cpu"]
+    options += ["--recipe", tiny_files / "short.yaml", "--epochs", 1, "--device", "cpu"]
     result = hvnas("supernet", "rank", tmp_path / "run", *options)
     assert result.exit_code == 0, result.stderr
     assert "8 steps; " in result.stderr and "1 of 2 steps; " in result.stderr

@@ -43,7 +43,7 @@ def metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def small(name: str = "poolformer_s12") -> hvnas.Arch:
+def small(name: str = "vit_p_1gf") -> hvnas.Arch:
     return load_arch(name).shrunk()
 
 

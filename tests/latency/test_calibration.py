@@ -29,11 +29,6 @@ COHORTS = {"iphone12": "A", "iphone12-modelbench": "modelbench"}
 
 
 @pytest.fixture(scope="module")
-def device() -> Device:
-    return load_device("iphone12")
-
-
-@pytest.fixture(scope="module")
 def told(repo_root: Path) -> list[Difference]:
     """The differences that are about what entered."""
     found = read_differences(repo_root / "latency_tables" / "iphone12_differences.csv")

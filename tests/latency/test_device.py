@@ -19,11 +19,6 @@ from hvnas.ops import evaluate_columns
 NAMES = "efficientformer_l1 efficientformer_l7 poolformer_s24 coatnet_0 mobilevit_xs efficientvit_b1".split()
 
 
-@pytest.fixture(scope="module")
-def device() -> Device:
-    return load_device("iphone12")
-
-
 def test_program_and_columns_agree(device: Device) -> None:
     programs = [load_arch(name).lower() for name in NAMES]
     arrays = device.latency_columns(np.stack([evaluate_columns(device.columns, p) for p in programs]))

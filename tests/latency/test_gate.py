@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from hvnas.arch import load_arch
-from hvnas.latency import Device, Rule, load_device
+from hvnas.latency import Device, Rule
 from hvnas.ops import Program, State, Tape, Value, evaluate_columns
-
-
-@pytest.fixture(scope="module")
-def device() -> Device:
-    return load_device("iphone12")
 
 
 def excluded(device: Device, program: Program) -> set[str]:

@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 
 from hvnas.arch import list_models, load_arch
-from hvnas.latency import Device, LinearModel, Term, load_device
+from hvnas.latency import Device, LinearModel, Term
 from hvnas.latency.tables.lookup import LookupRow, fixed_ms, lookup, lookup_text, network_keys, space_keys
 from hvnas.space import load_space
-
-
-@pytest.fixture(scope="module")
-def device() -> Device:
-    return load_device("iphone12")
 
 
 def total(device: Device, rows: list[LookupRow]) -> float:

@@ -27,9 +27,9 @@ efficientformerv2_s2 poolformer_s12 poolformer_s24".split()
 OUTSIDE = "mobilevit_xs"
 
 
-@pytest.fixture(scope="module")
-def base() -> Device:
-    return load_device("iphone12")
+@pytest.fixture
+def base(device: Device) -> Device:
+    return device
 
 
 def row(name: str, ms: float) -> ModelMeasurement:

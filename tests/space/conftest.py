@@ -81,12 +81,6 @@ def tiny(tiny_data: dict[str, Any], write: Callable[..., Path]) -> Callable[...,
 
 
 @pytest.fixture(scope="session")
-def hybrid() -> Space:
-    """The whole space."""
-    return load_space("hybrid")
-
-
-@pytest.fixture(scope="session")
 def mobile() -> Space:
     """What search uses by default."""
     return load_space("hybrid-mobile")

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from hvnas.arch import list_models, load_arch
-from hvnas.space import Space, load_space
-
-
-@pytest.fixture(scope="module")
-def hybrid() -> Space:
-    return load_space("hybrid")
+from hvnas.space import Space
 
 
 @pytest.mark.parametrize("name", list_models())

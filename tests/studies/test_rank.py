@@ -22,18 +22,13 @@ from hvnas.train.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
-def files(repo_root: Path) -> Path:
-    return repo_root / "tests" / "supernet"
-
-
-@pytest.fixture(scope="module")
-def supernet(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def supernet(tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = SupernetRequest(
-        space=str(files / "small.yaml"),
+        space=str(tiny_files / "small.yaml"),
         data="shapes",
         train_size=16,
         test_size=16,
-        recipe=str(files / "short.yaml"),
+        recipe=str(tiny_files / "short.yaml"),
         epochs=1,
         bn_calib=16,
         scheme="single-path",
@@ -44,13 +39,13 @@ def supernet(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def options(files: Path) -> RankOptions:
+def options(tiny_files: Path) -> RankOptions:
     return RankOptions(
         archs=4,
         bins=2,
         spread=0.5,
         rivals=("params", "free", "naswot"),
-        recipe=str(files / "short.yaml"),
+        recipe=str(tiny_files / "short.yaml"),
         epochs=1,
         train_size=16,
         top=1,
@@ -179,8 +174,8 @@ def test_verdict_asks_for_half_of_another_seed() -> None:
     assert report.ranked[0].regret < 0.2 < report.ranked[1].tau.high
 
 
-def test_a_result_that_is_none_names_its_line(tmp_path: Path, files: Path) -> None:
-    how = Alone(data="shapes", train_size=16, test_size=16, recipe=str(files / "short.yaml"))
+def test_a_result_that_is_none_names_its_line(tmp_path: Path, tiny_files: Path) -> None:
+    how = Alone(data="shapes", train_size=16, test_size=16, recipe=str(tiny_files / "short.yaml"))
     results = Standalone(tmp_path, how)
     assert results.outcomes() == []
     (tmp_path / FILE).write_text("network,seed,data,training,top1,seconds\na,0,d,t,much,1\n")
@@ -190,8 +185,8 @@ def test_a_result_that_is_none_names_its_line(tmp_path: Path, files: Path) -> No
         Standalone(tmp_path, replace(how, epochs=0))
 
 
-def test_other_images_for_another_seed(files: Path, tmp_path: Path) -> None:
-    how = Alone(data="shapes", train_size=16, test_size=16, recipe=str(files / "short.yaml"))
+def test_other_images_for_another_seed(tiny_files: Path, tmp_path: Path) -> None:
+    how = Alone(data="shapes", train_size=16, test_size=16, recipe=str(tiny_files / "short.yaml"))
     first, other = Standalone(tmp_path, how).data, Standalone(tmp_path, replace(how, data_seed=1)).data
     assert first.key != other.key
     at = np.arange(16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvnas.accuracy import Surrogate, load_estimator
+from hvnas.accuracy import Surrogate
 from hvnas.accuracy.estimator import values_of
 from hvnas.accuracy.surrogate.evidence import large_data_shift
 from hvnas.arch import load_arch
@@ -21,20 +21,8 @@ FAMILIES = ("efficientformer", "efficientformerv2")
 
 
 @pytest.fixture(scope="module")
-def surrogate() -> Surrogate:
-    found = load_estimator("surrogate")
-    assert isinstance(found, Surrogate)
-    return found
-
-
-@pytest.fixture(scope="module")
-def device() -> Device:
-    return load_device("iphone12")
-
-
-@pytest.fixture(scope="module")
-def without(device: Device) -> DeviceWithout:
-    return device_without(device, FAMILIES, cited=("EfficientFormer",))
+def without(iphone12: Device) -> DeviceWithout:
+    return device_without(iphone12, FAMILIES, cited=("EfficientFormer",))
 
 
 def test_no_result_of_a_family_left_out_is_left(surrogate: Surrogate) -> None:
@@ -62,27 +50,27 @@ def test_an_unknown_family_is_refused(surrogate: Surrogate) -> None:
         surrogate_without(surrogate, ("nobody",))
 
 
-def test_a_device_is_fitted_again_without_the_family(device: Device, without: DeviceWithout) -> None:
+def test_a_device_is_fitted_again_without_the_family(iphone12: Device, without: DeviceWithout) -> None:
     assert without.measurements == sum(
-        row.family in FAMILIES and row.cohort == device.report["cohort"] for row in device.rows
+        row.family in FAMILIES and row.cohort == iphone12.report["cohort"] for row in iphone12.rows
     )
     assert without.terms[:2] == ("weight_bytes", "act_bytes")
     # What only the family's ablations and breakdowns tell of has no say in what is left.
     assert "matmul_bytes" not in without.terms
     program = load_arch("efficientformer_l3").lower()
-    assert without.device.latency(program).ms == pytest.approx(device.latency(program).ms, rel=0.1)
-    assert without.device.latency(program).ms != device.latency(program).ms
+    assert without.device.latency(program).ms == pytest.approx(iphone12.latency(program).ms, rel=0.1)
+    assert without.device.latency(program).ms != iphone12.latency(program).ms
     assert without.device.inside_error.scale > 0
 
 
-def test_rules_that_rest_on_the_family_s_papers_are_named(device: Device, without: DeviceWithout) -> None:
-    assert without.device.rules == device.rules
+def test_rules_that_rest_on_the_family_s_papers_are_named(iphone12: Device, without: DeviceWithout) -> None:
+    assert without.device.rules == iphone12.rules
     assert {"attention", "switches", "patch_stem"} <= set(without.gate)
     assert "input" not in without.gate
 
 
-def test_candidates_are_read_back_from_the_device_s_file(device: Device) -> None:
-    names = list(device.report["candidates"])
+def test_candidates_are_read_back_from_the_device_s_file(iphone12: Device) -> None:
+    names = list(iphone12.report["candidates"])
     assert [candidate_of(name).name for name in names] == names
 
 

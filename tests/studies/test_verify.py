@@ -10,7 +10,7 @@ import torch
 
 import hvnas.studies.verify as verify_module
 from hvnas.arch import Arch, list_models, load_arch, save_arch
-from hvnas.space import Space, load_space
+from hvnas.space import Space
 from hvnas.studies.published import last_digit, params_agree, read_published
 from hvnas.studies.verify import (
     MISMATCH,
@@ -32,11 +32,6 @@ FAST = """
 """.split()
 
 
-@pytest.fixture(scope="module")
-def space() -> Space:
-    return load_space("hybrid")
-
-
 def changed(name: str, **facts: Any) -> Arch:
     """A fixed point of which something else is said to be published."""
     arch = load_arch(name)
@@ -44,8 +39,8 @@ def changed(name: str, **facts: Any) -> Arch:
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_a_model_of_each_family(name: str, space: Space) -> None:
-    row = verify_arch(load_arch(name), space=space)
+def test_a_model_of_each_family(name: str, hybrid: Space) -> None:
+    row = verify_arch(load_arch(name), space=hybrid)
     assert row.mismatches == ()
     assert row.checks["forward"] == row.checks["trace"] == row.checks["space"]
     assert row.published.source
@@ -60,60 +55,60 @@ def test_all() -> None:
     assert {row.name for row in rows if row.on_meta} == {"coatnet_5", "coatnet_6", "coatnet_7"}
 
 
-def test_exact_counts_are_exact(space: Space) -> None:
-    row = verify_arch(changed("efficientvit_b0", params=3_410_009), space=space)
+def test_exact_counts_are_exact(hybrid: Space) -> None:
+    row = verify_arch(changed("efficientvit_b0", params=3_410_009), space=hybrid)
     assert row.verdict == MISMATCH
     assert row.mismatches == ("params: 3,410,008 against 3,410,009 (-0.00 %)",)
 
 
-def test_a_misprint_excuses_what_is_printed_and_nothing_else(space: Space) -> None:
-    row = verify_arch(load_arch("mobilevit_s_p3"), space=space)
+def test_a_misprint_excuses_what_is_printed_and_nothing_else(hybrid: Space) -> None:
+    row = verify_arch(load_arch("mobilevit_s_p3"), space=hybrid)
     assert (row.ok, row.verdict, row.checks["params"].verdict) == (True, MISPRINT, MISPRINT)
     assert row.checks["params"].detail == "5,578,632 against 5,700,000 (-2.13 %)"
-    row = verify_arch(changed("mobilevit_s_p3", params=5_578_631), space=space)
+    row = verify_arch(changed("mobilevit_s_p3", params=5_578_631), space=hybrid)
     assert (row.ok, row.verdict) == (False, MISMATCH)
-    row = verify_arch(changed("mobilevit_xs_p842", misprint_in="params"), space=space)
+    row = verify_arch(changed("mobilevit_xs_p842", misprint_in="params"), space=hybrid)
     assert row.checks["macs"].verdict == MISMATCH
 
 
 @pytest.mark.parametrize("factor, verdict", [(1.045, MISMATCH), (1.04, OK), (0.97, OK), (0.955, MISMATCH)])
-def test_macs_within_four_percent(factor: float, verdict: str, space: Space) -> None:
-    row = verify_arch(load_arch("efficientvit_b0"), space=space)
+def test_macs_within_four_percent(factor: float, verdict: str, hybrid: Space) -> None:
+    row = verify_arch(load_arch("efficientvit_b0"), space=hybrid)
     published = replace(row.published, macs=row.macs * factor)
     assert verify_module._check_macs(row.macs, published).verdict == verdict
 
 
-def test_where_nothing_is_published_nothing_is_claimed(space: Space) -> None:
-    row = verify_arch(load_arch("vit_rel"), space=space)
+def test_where_nothing_is_published_nothing_is_claimed(hybrid: Space) -> None:
+    row = verify_arch(load_arch("vit_rel"), space=hybrid)
     assert row.checks["params"].verdict == row.checks["macs"].verdict == UNPUBLISHED
     assert row.ok
 
 
-def test_the_stem_ablation_compares_stems(space: Space) -> None:
-    assert verify_arch(load_arch("vit_s2_4gf"), space=space).checks["stem"].verdict == OK
-    row = verify_arch(changed("vit_s2_4gf", stem_macs=389e6), space=space)
+def test_the_stem_ablation_compares_stems(hybrid: Space) -> None:
+    assert verify_arch(load_arch("vit_s2_4gf"), space=hybrid).checks["stem"].verdict == OK
+    row = verify_arch(changed("vit_s2_4gf", stem_macs=389e6), space=hybrid)
     assert row.mismatches[0].startswith("stem: ")
 
 
-def test_a_network_outside_the_space(space: Space) -> None:
+def test_a_network_outside_the_space(hybrid: Space) -> None:
     arch = load_arch("efficientvit_b0")
-    row = verify_arch(arch.with_(resolution=225), space=space)
+    row = verify_arch(arch.with_(resolution=225), space=hybrid)
     assert row.checks["space"].verdict == MISMATCH
     assert "resolution" in row.checks["space"].detail
 
 
-def test_a_module_that_differs_from_its_lowering(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_differs_from_its_lowering(hybrid: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     other = load_arch("efficientvit_b0").with_(classes=10)
     monkeypatch.setattr(verify_module, "build_without_weights", lambda arch: build_without_weights(other))
-    row = verify_arch(load_arch("efficientvit_b0"), space=space)
+    row = verify_arch(load_arch("efficientvit_b0"), space=hybrid)
     assert row.checks["trace"].detail == "1 traced ops not lowered, 1 lowered ops not traced"
     assert row.checks["forward"].verdict == OK  # as many logits as that network has classes
 
 
-def test_large_networks_run_on_meta(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_networks_run_on_meta(hybrid: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify_module, "META_ABOVE", 1_000_000)
     monkeypatch.setattr(verify_module, "fill_weights", None)
-    row = verify_arch(load_arch("efficientvit_b0"), space=space)
+    row = verify_arch(load_arch("efficientvit_b0"), space=hybrid)
     assert row.on_meta and row.ok
 
 
@@ -169,9 +164,9 @@ def test_last_digit() -> None:
         ({"macs_rule": "guess"}, r"unknown macs_rule 'guess'"),
     ],
 )
-def test_bad_facts_are_named(facts: dict[str, Any], message: str, space: Space) -> None:
+def test_bad_facts_are_named(facts: dict[str, Any], message: str, hybrid: Space) -> None:
     with pytest.raises(ValueError, match=message):
-        verify_arch(changed("efficientvit_b0", **facts), space=space)
+        verify_arch(changed("efficientvit_b0", **facts), space=hybrid)
 
 
 def test_a_file_of_ones_own(tmp_path) -> None:

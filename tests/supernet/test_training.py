@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,7 @@ Weights = dict[str, torch.Tensor]
 
 MakeRequest = Callable[..., SupernetRequest]
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -49,28 +43,27 @@ def data() -> Data:
     return load_data("shapes", train_size=24, test_size=16)
 
 
-@pytest.fixture(scope="module")
-def files(repo_root: Path) -> Path:
-    return repo_root / "tests" / "supernet"
-
-
 @pytest.fixture
-def asked(files: Path) -> MakeRequest:
+def asked(tiny_files: Path) -> MakeRequest:
     """What is asked of a training of 2 epochs of 3 steps."""
 
     def make(**changes: Any) -> SupernetRequest:
-        own: dict[str, Any] = {"space": str(files / "small.yaml"), "data": "shapes", "train_size": 24}
-        own |= {"test_size": 16, "recipe": str(files / "short.yaml"), "bn_calib": 16}
+        own: dict[str, Any] = {
+            "space": str(tiny_files / "small.yaml"),
+            "data": "shapes",
+            "train_size": 24,
+        }
+        own |= {"test_size": 16, "recipe": str(tiny_files / "short.yaml"), "bn_calib": 16}
         return SupernetRequest(**own | changes)
 
     return make
 
 
 @pytest.fixture
-def make_trainer(files: Path, data: Data) -> Callable[..., SupernetTrainer]:
+def make_trainer(tiny_files: Path, data: Data) -> Callable[..., SupernetTrainer]:
     def make(**options: Any) -> SupernetTrainer:
-        net = supernet_for(load_space(files / "small.yaml"), data)
-        recipe = load_recipe(files / "short.yaml")
+        net = supernet_for(load_space(tiny_files / "small.yaml"), data)
+        recipe = load_recipe(tiny_files / "short.yaml")
         return SupernetTrainer(net, data, recipe=recipe, device="cpu", bn_calib=16, **options)
 
     return make
@@ -268,8 +261,8 @@ def test_a_gradient_that_is_no_number_stops_before_the_weights_do(
     assert all(tensor.isfinite().all() for tensor in trainer.net.parameters())
 
 
-def test_a_supernet_of_another_space_is_refused(asked: MakeRequest, tmp_path: Path, files: Path) -> None:
-    space = yaml.safe_load((files / "small.yaml").read_text(encoding="utf-8"))
+def test_a_supernet_of_another_space_is_refused(asked: MakeRequest, tmp_path: Path, tiny_files: Path) -> None:
+    space = yaml.safe_load((tiny_files / "small.yaml").read_text(encoding="utf-8"))
     mine = tmp_path / "mine.yaml"
     mine.write_text(yaml.safe_dump(space), encoding="utf-8")
     folder = start(asked(space=str(mine)), tmp_path / "run")
@@ -345,13 +338,13 @@ def test_a_folder_that_was_tampered_with_names_the_field(asked: MakeRequest, tmp
         _ = SupernetFolder(tmp_path).config
 
 
-def test_settings_without_a_say_are_named(asked: MakeRequest, files: Path, tmp_path: Path) -> None:
-    recipe = yaml.safe_load((files / "short.yaml").read_text())
+def test_settings_without_a_say_are_named(asked: MakeRequest, tiny_files: Path, tmp_path: Path) -> None:
+    recipe = yaml.safe_load((tiny_files / "short.yaml").read_text())
     recipe["epochs"] = 1
     recipe["training"] |= {"head_dropout": 0.3, "loss": "sigmoid"}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
     said: list[str] = []
-    for name in (str(tmp_path / "own.yaml"), str(files / "short.yaml")):
+    for name in (str(tmp_path / "own.yaml"), str(tiny_files / "short.yaml")):
         folder = start(asked(recipe=name, epochs=1), tmp_path / Path(name).stem)
         train_supernet(folder, report=said.append)
     heard = [line for line in said if line.startswith("recipe")]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,7 @@ from hvnas.train.settings import Augment, Optimizer, RandAugment, Schedule, Trai
 from hvnas.train.state import KEY
 from hvnas.train.trainer import DivergedError, Progress, Trainer, network_for
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def noise(count: int = 40, *, resolution: int = 8, classes: int = 2) -> Data:
