@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hvnas.accuracy import Surrogate, load_estimator
-from hvnas.accuracy.evaluate import FAMILIES, SPACE_FAMILIES, evaluate, study_rows
+from hvnas.accuracy import Surrogate
+from hvnas.accuracy.evaluate import FAMILIES, evaluate, study_rows
 from hvnas.accuracy.surrogate.ablations import load_ablations
 
 OVERALL = {"mae", "mae_low", "mae_high", "rmse", "tau", "tau_low", "tau_high", "rho", "coverage80", "n"}
 
 
-@pytest.fixture(scope="module")
-def report() -> dict:
-    return evaluate("surrogate")
+@pytest.fixture
+def report(evaluated) -> dict:
+    return evaluated.report
 
 
 def test_keys_and_bars(report: dict) -> None:
@@ -59,9 +59,7 @@ def test_signs_of_all_ablations(report: dict) -> None:
     assert report["ablations"]["share"] >= 0.85
 
 
-def test_hyperparameters_of_every_fold_ship() -> None:
-    surrogate = load_estimator("surrogate")
-    assert isinstance(surrogate, Surrogate)
+def test_hyperparameters_of_every_fold_ship(surrogate: Surrogate) -> None:
     studies = {row.study for row in load_ablations()}
     assert set(surrogate.folds) == {
         *(f"family:{family}" for family in FAMILIES),
@@ -69,19 +67,10 @@ def test_hyperparameters_of_every_fold_ship() -> None:
     }
 
 
-def test_a_study_is_left_out_with_all_that_states_it() -> None:
-    surrogate = load_estimator("surrogate")
-    assert isinstance(surrogate, Surrogate)
+def test_a_study_is_left_out_with_all_that_states_it(surrogate: Surrogate) -> None:
     evidence = surrogate.evidence
     gone = study_rows(evidence, "stems")
     assert (gone == (evidence.families == "early_convs")).all()
-
-
-def test_counts_have_ranks_and_no_points() -> None:
-    found = evaluate("params", "space")
-    assert set(found["families"]) == set(SPACE_FAMILIES)
-    assert found["overall"]["mae"] is None
-    assert found["overall"]["tau"] == found["baselines"]["params"]["tau"]
 
 
 def test_what_cannot_be_evaluated_is_refused() -> None:

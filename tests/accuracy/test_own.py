@@ -130,6 +130,15 @@ def spoiled(stored: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
     return changed
 
 
+@pytest.fixture(scope="module")
+def stored(results: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The data of an estimator's file."""
+    path = tmp_path_factory.mktemp("stored") / "mine.json"
+    save_own(fit_own(results, "mine"), path)
+    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return data
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -156,10 +165,8 @@ def spoiled(stored: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
     ],
 )
 def test_a_number_without_bounds_is_refused_at_load(
-    results: Path, tmp_path: Path, field: str, value: Any
+    stored: dict[str, Any], tmp_path: Path, field: str, value: Any
 ) -> None:
-    save_own(fit_own(results, "mine"), tmp_path / "mine.json")
-    stored = json.loads((tmp_path / "mine.json").read_text(encoding="utf-8"))
     (tmp_path / "mine.json").write_text(json.dumps(spoiled(stored, field, value)), encoding="utf-8")
     with pytest.raises(ValueError, match=r"mine\.json: .*make it again with 'hvnas accuracy fit'") as caught:
         load_own(tmp_path / "mine.json")
