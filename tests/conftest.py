@@ -7,15 +7,20 @@ import importlib.util
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from hvnas.accuracy import Surrogate, load_estimator
+from hvnas.accuracy import Estimate, Surrogate, load_estimator
+from hvnas.accuracy import evaluate as evaluation
 from hvnas.arch import Arch, load_arch
 from hvnas.latency import Device, load_device
 from hvnas.space import Space, load_space
+from hvnas.studies.rediscovery import rediscover_coatnet
+from hvnas.studies.rediscovery.coatnet import LayoutRanks
 
 
 def _make_torchvision_importable() -> torch.library.Library | None:
@@ -63,6 +68,37 @@ def surrogate() -> Surrogate:
     found = load_estimator("surrogate")
     assert isinstance(found, Surrogate)
     return found
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What `evaluate` says of the surrogate, and the estimates that it rests on: each family left out."""
+
+    report: dict[str, Any]
+    left_out: Estimate
+
+
+@pytest.fixture(scope="session")
+def evaluated() -> Evaluated:
+    """The surrogate, evaluated once: that takes a fit for every family and every study."""
+    estimates: list[Estimate] = []
+
+    def recorded(*args: Any) -> Estimate:
+        estimates.append(leave_one_family_out(*args))
+        return estimates[-1]
+
+    leave_one_family_out = evaluation.leave_one_family_out
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(evaluation, "leave_one_family_out", recorded)
+        report = evaluation.evaluate("surrogate")
+    (left_out,) = estimates
+    return Evaluated(report, left_out)
+
+
+@pytest.fixture(scope="session")
+def coatnet_ranks() -> LayoutRanks:
+    """CoAtNet's layouts, ranked once: that takes fits without CoAtNet."""
+    return rediscover_coatnet()
 
 
 @pytest.fixture(scope="session")

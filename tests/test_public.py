@@ -55,7 +55,7 @@ def test_search_can_be_replaced_and_restored(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_public_objects_are_shown_in_a_few_lines() -> None:
-    result = hvnas.search(budget_ms=2.0, evals=200)
+    result, hybrid = hvnas.search("efficientformer", budget_ms=2.0, evals=200), hvnas.load_space("hybrid")
     arch, problem = result.best.arch, result.problem
     program, rows = arch.lower(), result.archive.rows
     shown = [
@@ -71,6 +71,8 @@ def test_public_objects_are_shown_in_a_few_lines() -> None:
             problem,
             problem.space,
             problem.space.spec,
+            hybrid,
+            hybrid.spec,
             problem.device,
             problem.estimator,
             problem.screen(rows),
@@ -102,9 +104,12 @@ def test_every_public_name_says_what_it_is(name: str) -> None:
 
 
 def test_a_request_searches_as_the_function_does() -> None:
-    request = SearchRequest(device=("iphone12",), budget_ms=2.0, evals=200, constraints=("params<=6M",))
-    told = hvnas.search(budget_ms=2.0, evals=200, constraints=["params<=6e6"])
+    options = {"space": "efficientformer", "budget_ms": 2.0, "evals": 200}
+    request = SearchRequest(device=("iphone12",), constraints=("params<=6M",), **options)
+    told = hvnas.search(constraints=["params<=6e6"], **options)
     found = start(request)
+    parameters = inspect.signature(hvnas.search).parameters
+    assert SearchRequest(device=("iphone12",)).space == parameters["space"].default
     assert np.array_equal(found.archive.rows, told.archive.rows)
     assert found.problem.constraints == told.problem.constraints
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import hvnas.studies.rediscovery as studies
+from hvnas.studies.rediscovery.coatnet import LayoutRanks
 
 SMALL = ("--evals", "150", "--peers", "40")
 
@@ -28,7 +29,10 @@ def test_efficientformer_as_tables(hvnas, monkeypatch: pytest.MonkeyPatch) -> No
         assert said in result.stdout
 
 
-def test_coatnet_as_json_and_files(hvnas, tmp_path: Path) -> None:
+def test_coatnet_as_json_and_files(
+    hvnas, tmp_path: Path, coatnet_ranks: LayoutRanks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "rediscover_coatnet", lambda: coatnet_ranks)
     result = hvnas("rediscover", "coatnet", "--json", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     data = json.loads(result.stdout)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hvnas.studies.rediscovery import rediscover_coatnet, rediscover_efficientformer
+from hvnas.studies.rediscovery import rediscover_efficientformer
+from hvnas.studies.rediscovery.coatnet import LayoutRanks
 from hvnas.studies.rediscovery.patterns import PATTERNS
 
 README = (Path(__file__).parents[2] / "hvnas" / "studies" / "README.md").read_text(encoding="utf-8")
@@ -22,8 +23,8 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip().replace("−", "-") for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_places_of_coatnet_s_layouts() -> None:
-    modern = rediscover_coatnet().protocols[0]
+def test_places_of_coatnet_s_layouts(coatnet_ranks: LayoutRanks) -> None:
+    modern = coatnet_ranks.protocols[0]
     shown = rows("### CoAtNet")
     for i, name in enumerate(("imagenet1k", "capacity", "transfer", "combined"), start=1):
         column = modern.columns[name]

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hvnas.studies.rediscovery import rediscover_coatnet
 from hvnas.studies.rediscovery.coatnet import COLUMNS, LAYOUTS, PROTOCOLS, LayoutRanks, spread, verdict
 from hvnas.studies.rediscovery.output import check_out, to_csv, to_json, write
 
 
-@pytest.fixture(scope="module")
-def study() -> LayoutRanks:
-    return rediscover_coatnet()
+@pytest.fixture
+def study(coatnet_ranks: LayoutRanks) -> LayoutRanks:
+    return coatnet_ranks
 
 
 def test_the_five_layouts_agree_in_size(study: LayoutRanks) -> None:

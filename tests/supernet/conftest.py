@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -33,17 +35,31 @@ def tiny() -> Space:
     return load_space("hybrid-tiny")
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A supernet, what was drawn for it, and the state of the generator behind that."""
+
+    net: Supernet
+    state: dict[str, Tensor]
+    generator: Tensor
+
+
 @pytest.fixture(scope="session")
-def _shared(tiny: Space) -> Supernet:
-    return Supernet(tiny, classes=CLASSES)
+def drawn(tiny: Space) -> Drawn:
+    """A supernet of `hybrid-tiny`, its weights and statistics at random."""
+    net = Supernet(tiny, classes=CLASSES)
+    torch.manual_seed(0)
+    randomise(net)
+    return Drawn(net, copy.deepcopy(net.state_dict()), torch.get_rng_state())
 
 
 @pytest.fixture
-def net(_shared: Supernet) -> Supernet:
-    """A supernet of `hybrid-tiny`, its weights and statistics at random."""
-    randomise(_shared)
-    _shared.zero_grad()
-    return _shared.eval()
+def net(drawn: Drawn) -> Supernet:
+    """The supernet as it was drawn, whatever the tests before made of it."""
+    drawn.net.load_state_dict(drawn.state)
+    drawn.net.zero_grad()
+    torch.set_rng_state(drawn.generator)
+    return drawn.net.eval()
 
 
 def randomise(model: nn.Module) -> None:
