@@ -16,6 +16,7 @@ import torch
 
 from hvnas.accuracy import Estimate, Surrogate, load_estimator
 from hvnas.accuracy import evaluate as evaluation
+from hvnas.accuracy.evaluate import evaluate, leave_one_family_out
 from hvnas.arch import Arch, load_arch
 from hvnas.latency import Device, load_device
 from hvnas.space import Space, load_space
@@ -87,10 +88,9 @@ def evaluated() -> Evaluated:
         estimates.append(leave_one_family_out(*args))
         return estimates[-1]
 
-    leave_one_family_out = evaluation.leave_one_family_out
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(evaluation, "leave_one_family_out", recorded)
-        report = evaluation.evaluate("surrogate")
+        report = evaluate("surrogate")
     (left_out,) = estimates
     return Evaluated(report, left_out)
 

@@ -106,7 +106,8 @@ def less(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     [command for command in COMMANDS if command != MAIN_JOB],
     ids=lambda command: f"{COMMANDS[command]}: {command}",
 )
-def test_command_runs(command: str, less: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("less")
+def test_command_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hvnas.cli.app import app
 
     monkeypatch.chdir(tmp_path)

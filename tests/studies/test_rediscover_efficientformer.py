@@ -25,15 +25,6 @@ from hvnas.studies.rediscovery.patterns import (
     shares,
 )
 
-L1 = "efficientformer_l1"
-
-
-@pytest.fixture(scope="module")
-def study() -> Rediscovery:
-    return rediscover_efficientformer(
-        models=(L1,), gates=("on", "others", "off"), evals=200, peers=100, seeds=2
-    )
-
 
 def test_it_searches_at_the_model_s_latency_under_every_gate(study: Rediscovery) -> None:
     (model,) = study.models

@@ -10,7 +10,6 @@ import pytest
 
 from hvnas.accuracy.trained.inherited import InheritedEstimator
 from hvnas.arch import load_arch
-from hvnas.studies.rediscovery import rediscover_efficientformer
 from hvnas.studies.rediscovery.efficientformer import Rediscovery
 from hvnas.studies.rediscovery.output import to_json, write
 from hvnas.studies.rediscovery.patterns import PATTERNS
@@ -33,11 +32,6 @@ def supernet(tmp_path_factory: pytest.TempPathFactory) -> InheritedEstimator:
     folder = start(small("metaformer-tiny"), tmp_path_factory.mktemp("supernet") / "net")
     assert train_supernet(folder).result.finished
     return supernet_in(folder.path)
-
-
-@pytest.fixture(scope="module")
-def study() -> Rediscovery:
-    return rediscover_efficientformer(models=("efficientformer_l1",), gates=("off",), evals=100, peers=40)
 
 
 @pytest.fixture(scope="module")
