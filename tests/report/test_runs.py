@@ -112,7 +112,7 @@ def test_a_log_without_an_end_is_refused(folder: Path) -> None:
     [
         ("pareto.csv", "81.000", "high", "row 3: top1: must be a number, got 'high'"),
         ("pareto.csv", "81.000", "nan", "row 3: top1: must be a finite number, got nan"),
-        ("pareto.csv", "3,0 1", "3,0 one", "encoding: '0 one' is no row"),
+        ("pareto.csv", "3,0 1", "3,0 one", "encoding: '0 one' is not an encoding"),
         ("pareto.csv", "81.000,", "", "row 3: 11 fields where the header has 12"),
         ("pareto.csv", "latency_ms", "ms", "latency_ms: missing column"),
         ("history.csv", "140", "inf", "row 3: hypervolume: must be a finite number, got inf"),
