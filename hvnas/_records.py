@@ -71,11 +71,9 @@ class Row(NamedTuple):
         checked. Raises ValueError naming the first cell that is wrong.
         """
         values = dict(given or {})
-        values |= {
-            name: _value(self, name, *type_and_cell)
-            for name, type_and_cell in _cells_of(kind).items()  # type: ignore[arg-type]
-            if name not in values
-        }
+        for name, cell in _cells_of(kind).items():  # type: ignore[arg-type]
+            if name not in values:
+                values[name] = _value(self, name, *cell)
         return kind(**values)
 
     def text(self, column: str, advice: str = "fill it in") -> str:
@@ -136,37 +134,36 @@ class Row(NamedTuple):
 
 
 @cache
-def _cells_of(kind: Any) -> dict[str, tuple[Any, Cell]]:
-    """Type and Cell of each field of a dataclass."""
+def _cells_of(kind: Any) -> dict[str, tuple[Any, Cell, bool]]:
+    """Of each field of a dataclass its type, its Cell, and whether it may be None."""
     hints = get_type_hints(kind, include_extras=True)
-    return {field.name: _type_and_cell(hints[field.name]) for field in fields(kind)}
+    return {field.name: _cell_of(hints[field.name]) for field in fields(kind)}
 
 
-def _type_and_cell(hint: Any) -> tuple[Any, Cell]:
-    if get_origin(hint) is not Annotated:
-        return hint, Cell()
-    kind, cell = get_args(hint)
-    return kind, cell
+def _cell_of(hint: Any) -> tuple[Any, Cell, bool]:
+    kind, cell = get_args(hint) if get_origin(hint) is Annotated else (hint, Cell())
+    if NoneType not in get_args(kind):
+        return kind, cell, False
+    (kind,) = (each for each in get_args(kind) if each is not NoneType)
+    return kind, cell, True
 
 
-def _value(row: Row, name: str, kind: Any, cell: Cell) -> Any:
+def _value(row: Row, name: str, kind: Any, cell: Cell, may_be_none: bool) -> Any:
     """What a field of type `kind` is in a row."""
-    if NoneType in get_args(kind):
-        if not row.cells[name]:
-            return None
-        (kind,) = (each for each in get_args(kind) if each is not NoneType)
-    if kind is int:
-        return row.whole(name, least=int(cell.least), most=int(cell.most))
+    if may_be_none and not row.cells[name]:
+        return None
+    if kind is str:
+        return row.cells[name] if cell.optional else row.text(name, cell.advice)
     if kind is float:
         return row.number_of(name, least=cell.least, above=cell.above, most=cell.most, unit=cell.unit)
+    if kind is int:
+        return row.whole(name, least=int(cell.least), most=int(cell.most))
     if kind is bool:
         return row.one_of(name, _WORDS) == "true"
     if get_origin(kind) is Literal:
         return row.one_of(name, get_args(kind))
-    if get_origin(kind) is tuple:
-        return tuple(part for part in row.cells[name].split(";") if part)
-    assert kind is str, f"{name}: no cell holds a {kind}"
-    return row.cells[name] if cell.optional else row.text(name, cell.advice)
+    assert get_origin(kind) is tuple, f"{name}: no cell holds a {kind}"
+    return tuple(part for part in row.cells[name].split(";") if part)
 
 
 def field_names(kind: type[Any]) -> tuple[str, ...]:
