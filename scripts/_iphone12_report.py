@@ -42,7 +42,7 @@ def _print_choice(report: dict[str, Any], fitted: Calibration) -> None:
         print(f"  {count} {inside:6.2f} | {everywhere:6.2f}{'  taken' if count == len(entered) else ''}")
     print("what entered, one after another")
     _print_candidates(entered)
-    print("candidates, beside weights and activations alone")
+    print("candidates, beside what is in every fit")
     _print_candidates(report["candidates"])
     print("candidates, beside what entered")
     _print_candidates(candidate_errors(fitted, given=fitted.chosen))

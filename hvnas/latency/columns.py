@@ -31,6 +31,9 @@ LONG = 196
 SMALL_MAP, LARGE_MAP = 8 * 8, 40 * 40
 FEW_ROWS = 4
 HEADS, TOKENS = 8, 7 * 7
+# Weights of which each is used at most so often (a use a position, or a row) take longer to stream at 35 GB/s
+# than to multiply: at 5.95 TFLOPS in 1x1 convolutions and linear layers, at 11.56 in larger kernels.
+POINTWISE_USES, SPATIAL_USES = 170, 330
 
 Value = Callable[[Op], float | None]
 _COLUMNS: Registry[Column] = Registry("latency column")
@@ -103,6 +106,23 @@ def _positions(op: Op) -> int:
     return prod(op.shape_out[1:])
 
 
+def _is_depthwise(op: Op) -> bool:
+    return op.kind == "conv" and op.kernel != (1, 1) and op.groups == op.shape_in[0]
+
+
+def _is_streamed(op: Op) -> bool:
+    """Whether streaming the weights of `op` takes longer than its products."""
+    if op.kind == "matmul" or _is_depthwise(op):
+        return False
+    uses = _positions(op) if op.kind == "conv" else prod(op.shape_in[:-1])
+    return uses <= (POINTWISE_USES if op.kernel == (1, 1) else SPATIAL_USES)
+
+
+def _computed(op: Op) -> float | None:
+    """MACs of products other than depthwise ones whose weights are not streamed."""
+    return None if _is_streamed(op) or _is_depthwise(op) else op.macs
+
+
 def _attention_queries(op: Op) -> float | None:
     """Rows of the attention matrix; in ReLU linear attention, which has none, the positions summed over.
 
@@ -112,6 +132,10 @@ def _attention_queries(op: Op) -> float | None:
     if op.kind == "softmax":
         return op.shape_out[-2]
     return op.shape_in[-1] if op.shape_in[-2] == op.shape_out[-1] + 1 else None
+
+
+def _depthwise_beyond(megabytes: int) -> Value:
+    return lambda op: op.act_bytes() - megabytes * MEGABYTE if _is_depthwise(op) else None
 
 
 def _swish_on_maps(op: Op) -> float | None:
@@ -143,12 +167,35 @@ COLUMNS = (
     _sum(
         "depthwise_macs",
         ["conv"],
-        lambda op: op.macs if op.kernel != (1, 1) and op.groups == op.shape_in[0] else None,
+        lambda op: op.macs if _is_depthwise(op) else None,
+    ),
+    _sum(
+        "streamed_weight_bytes",
+        ["conv", "linear"],
+        lambda op: op.weight_bytes() if _is_streamed(op) else None,
+    ),
+    _sum(
+        "computed_pointwise_macs",
+        PRODUCTS,
+        lambda op: _computed(op) if op.kernel == (1, 1) else None,
+    ),
+    _sum("computed_spatial_macs", ["conv"], lambda op: _computed(op) if op.kernel != (1, 1) else None),
+    # Of kernels up to 5x5, which Core ML's cost model was read off for, and of larger ones.
+    _sum(
+        "small_depthwise_macs",
+        ["conv"],
+        lambda op: op.macs if _is_depthwise(op) and max(op.kernel) <= 5 else None,
+    ),
+    _sum(
+        "large_depthwise_macs",
+        ["conv"],
+        lambda op: op.macs if _is_depthwise(op) and max(op.kernel) > 5 else None,
     ),
     _sum("params", [], lambda op: op.params),
     _sum("weight_bytes", PRODUCTS, _weights),
     _sum("act_bytes", PRODUCTS, _bytes),
     *(_sum(f"act_bytes_over_{mb}mb", PRODUCTS, _bytes, above=mb * MEGABYTE) for mb in (1, 2, 4)),
+    *(_sum(f"depthwise_bytes_beyond_{mb}mb", ["conv"], _depthwise_beyond(mb), above=0) for mb in (1, 2, 4)),
     _sum("matmul_bytes", ["matmul", "softmax"], _bytes),
     _sum("pool_bytes", ["pool"], lambda op: op.act_bytes() if op.variant != "mean" else None),
     _sum("other_bytes", [], lambda op: None if op.kind in PRODUCTS else op.act_bytes()),

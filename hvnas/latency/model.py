@@ -65,7 +65,8 @@ class LinearModel:
 
     `floor` is a second set of terms, of what the hardware cannot beat: a network takes the fixed cost
     plus the larger of the two sums. What the terms were fitted on may not reach the floor; what a search
-    finds would otherwise go below it.
+    finds would otherwise go below it. Where every term of the floor is among the terms, at no lower cost, no
+    op takes less than its own share of the floor, whatever the rest of its network waits for.
     """
 
     fixed_ms: float

@@ -136,9 +136,9 @@ def test_truncated_csv(files: tuple[Path, Path]) -> None:
         ("fixed_ms: 0", "fixed_ms: .nan #", "parameters.fixed_ms: must be a finite number"),
         ("ms_per_mega: 0", "ms_per_mega: -0", "parameters.terms.0: ms_per_mega must be a finite number >= 0"),
         (
-            "column: act_bytes\n",
-            "column: act_byte\n",
-            "parameters.terms.1: unknown latency column 'act_byte'",
+            "column: pool_bytes\n",
+            "column: pool_byte\n",
+            "parameters.terms.8: unknown latency column 'pool_byte'",
         ),
         ("above: 256", "over: 256", "rules.5.over"),
         ("above: 256", "above: .inf", "rules.5.above: must be a finite number"),

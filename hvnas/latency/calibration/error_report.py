@@ -5,7 +5,8 @@ Which terms a calibrated device has: one at a time, judged with families left ou
 A candidate qualifies where it lowers the family-left-out error of all networks and, of those in the gate,
 raises it by no more than `ALLOWANCE` points: what only networks outside the gate contain cannot lower that
 one. Of those that qualify, the one that lowers the first error most enters, and so on. How many enter is
-judged with the choice inside the left-out family's fit: as many as keep lowering that error too.
+judged with the choice inside the left-out family's fit: as many as keep lowering that error too. Errors of
+families that are not counted (``Evidence.uncounted``) have no say in either.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from hvnas.latency.calibration.calibrate import (
     Evidence,
     Floats,
     Networks,
+    cost,
     errors,
     mape,
     network_name,
@@ -28,6 +30,7 @@ from hvnas.latency.calibration.calibrate import (
     noise_floor,
 )
 from hvnas.latency.device import Rule, StudentT, fit_student_t
+from hvnas.latency.model import Term
 from hvnas.latency.rows import Measurement
 
 ALLOWANCE = 0.1
@@ -67,7 +70,7 @@ def calibrate(
 ) -> Calibration:
     """Choose the terms of a device, and how many, as hvnas.latency.calibration.error_report says."""
     with_choice = left_out_with_choice(evidence, candidates)
-    count = how_many([score(evidence.nets, ms) for ms in with_choice])
+    count = how_many([_judged(evidence, ms) for ms in with_choice])
     chosen = choose(evidence, candidates, most=count)
     return Calibration(
         tuple(rows), tuple(rules), cohort, evidence, tuple(candidates), tuple(chosen), tuple(with_choice)
@@ -113,6 +116,8 @@ def _choice(fitted: Calibration) -> dict[str, Any]:
     """What the choice of terms rests on."""
     nets, chosen = fitted.evidence.nets, fitted.chosen
     return {
+        "given": [c.name for c in fitted.evidence.given],
+        "families_without_a_say": list(fitted.evidence.uncounted),
         "family_left_out_without_the_further_terms": _both(nets, fitted.evidence.family_left_out()),
         "family_left_out_choice_of_terms_included": _both(nets, fitted.with_choice[len(chosen)]),
         "choice_included_by_number_of_terms": [_pair(nets, ms) for ms in fitted.with_choice],
@@ -176,12 +181,13 @@ def _by_family(nets: Networks, predicted: Floats) -> dict[str, dict[str, Any]]:
 
 def _ranges(fitted: Calibration) -> dict[str, list[float]]:
     """The smallest and the largest value of each parameter as one family after another is left out."""
-    families = np.unique(fitted.evidence.nets.families)
-    found = np.stack([fitted.evidence.without(family).parameters(fitted.chosen) for family in families])
-    names = ["fixed_ms", *fitted.terms]
-    return {
-        name: [float(f"{v:.4g}") for v in (x.min(), x.max())] for name, x in zip(names, found.T, strict=True)
-    }
+    found: dict[str, list[float]] = {name: [] for name in ("fixed_ms", *fitted.terms)}
+    for family in np.unique(fitted.evidence.nets.families):
+        rest = fitted.evidence.without(family)
+        names = ["fixed_ms", *rest.terms(fitted.chosen)]
+        for name, value in zip(names, rest.parameters(fitted.chosen), strict=True):
+            found[name].append(value)
+    return {name: [float(f"{v:.4g}") for v in (min(x), max(x))] for name, x in found.items()}
 
 
 def candidate_errors(fitted: Calibration, *, given: Sequence[Candidate]) -> dict[str, list[float]]:
@@ -196,12 +202,9 @@ def candidate_errors(fitted: Calibration, *, given: Sequence[Candidate]) -> dict
 
 def published_and_predicted(fitted: Calibration) -> dict[str, list[float]]:
     """Milliseconds of every published difference, in the fit or not, and what the fit makes of them."""
-    costs = fitted.evidence.parameters(fitted.chosen)[1:]
-    predicted = {
-        d.name: float(np.array([d.values[name] / 1e6 for name in fitted.terms]) @ costs)
-        for d in fitted.evidence.differences
-    }
-    return {d.name: [d.ms, round(predicted[d.name], 3)] for d in fitted.evidence.differences}
+    costs = fitted.evidence.parameters(fitted.chosen)[1:].tolist()
+    terms = [*fitted.evidence.known, *map(Term, fitted.terms, costs)]
+    return {d.name: [d.ms, round(float(cost(terms, d.values)), 3)] for d in fitted.evidence.differences}
 
 
 def _other(fitted: Calibration, cohort: str) -> dict[str, Any]:
@@ -234,13 +237,19 @@ def score(nets: Networks, predicted: Floats) -> Score:
     return Score(mape(predicted[inside], nets.ms[inside]), mape(predicted, nets.ms))
 
 
+def _judged(evidence: Evidence, predicted: Floats) -> Score:
+    """The errors that decide: those of families that count."""
+    counted = ~np.isin(evidence.nets.families, evidence.uncounted)
+    return score(evidence.nets.where(counted), predicted[counted])
+
+
 def choose(evidence: Evidence, candidates: Sequence[Candidate], *, most: int = MOST) -> list[Candidate]:
     """Up to `most` candidates, in the order in which they enter."""
     chosen: list[Candidate] = []
-    reached = score(evidence.nets, evidence.family_left_out(chosen))
+    reached = _judged(evidence, evidence.family_left_out(chosen))
     while len(chosen) < most:
         rest = [c for c in candidates if c not in chosen]
-        found = {c: score(evidence.nets, evidence.family_left_out([*chosen, c])) for c in rest}
+        found = {c: _judged(evidence, evidence.family_left_out([*chosen, c])) for c in rest}
         better = [c for c, s in found.items() if s.improves(reached)]
         if not better:
             break

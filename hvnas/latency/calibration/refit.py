@@ -11,7 +11,8 @@ multipliers u (all >= 0), the refitted parameters b * u minimise
 The common factor is held far less than the proportions: that a whole device is twice as slow takes few
 measurements to see, that its memory alone is takes more. How strong the prior is, is chosen with networks
 left out: of the strengths that are no worse than one standard error from the best, the strongest. A term
-that costs nothing on the base device costs nothing after.
+that costs nothing on the base device costs nothing after; one that is part of the floor as well costs no
+less than there, so that where no op of the base device can take less than its floor, none can after.
 """
 
 from __future__ import annotations
@@ -127,7 +128,17 @@ def _refit(model: LinearModel, values: Floats, ms: Floats, strength: float) -> L
     if not model.floor:
         return refitted
     ratio = float(np.exp(np.mean(np.log(refitted.predict(values) / model.predict(values)))))
-    return dataclasses.replace(refitted, floor=tuple(_scaled(term, ratio) for term in model.floor))
+    return _above_floor(dataclasses.replace(refitted, floor=tuple(_scaled(t, ratio) for t in model.floor)))
+
+
+def _above_floor(model: LinearModel) -> LinearModel:
+    """`model` with no term that costs less than the floor has its column at."""
+    least = {term.column: term.ms_per_mega for term in model.floor}
+    terms = tuple(
+        dataclasses.replace(term, ms_per_mega=max(term.ms_per_mega, least.get(term.column, 0.0)))
+        for term in model.terms
+    )
+    return dataclasses.replace(model, terms=terms)
 
 
 def _times(model: LinearModel, factor: float) -> LinearModel:

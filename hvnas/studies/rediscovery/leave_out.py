@@ -22,7 +22,7 @@ from hvnas.latency.calibration.error_report import Calibration, calibrate, left_
 from hvnas.latency.device import Device
 from hvnas.latency.model import LinearModel, Term
 
-BASE = ("weight_bytes", "act_bytes")
+BASE = ("weight_bytes", "act_bytes")  # of devices whose file does not say what was given
 _ABOUT = "differences about "
 
 
@@ -113,7 +113,8 @@ def device_without(device: Device, families: Sequence[str], *, cited: Sequence[s
     fitted = _calibrated(device, families)
     fixed, *costs = fitted.evidence.parameters(fitted.chosen).tolist()
     inside, outside = left_out_students(fitted)
-    model = LinearModel(fixed, tuple(map(Term, fitted.terms, costs)), device.model.floor)
+    terms = (*fitted.evidence.known, *map(Term, fitted.terms, costs))
+    model = LinearModel(fixed, terms, device.model.floor)
     name = f"{device.name} without {' and '.join(families)}"
     return DeviceWithout(
         device=replace(
@@ -124,7 +125,7 @@ def device_without(device: Device, families: Sequence[str], *, cited: Sequence[s
             inside_error=inside,
             outside_error=outside,
         ),
-        terms=tuple(fitted.terms),
+        terms=tuple(term.column for term in terms),
         measurements=sum(row.family in families and row.cohort == fitted.cohort for row in device.rows),
         gate=tuple(rule.name for rule in device.rules if any(word in rule.evidence for word in cited)),
     )
@@ -133,12 +134,25 @@ def device_without(device: Device, families: Sequence[str], *, cited: Sequence[s
 def _calibrated(device: Device, families: Sequence[str]) -> Calibration:
     cohort = str(device.report["cohort"])
     told = read_differences(data_dir("latency_tables") / f"{device.name}_differences.csv")
-    evidence = Evidence(networks(device.rows, device.rules, cohort=cohort), BASE, told)
+    given = tuple(candidate_of(name) for name in device.report.get("given", ()))
+    evidence = Evidence(
+        networks(device.rows, device.rules, cohort=cohort),
+        () if given else BASE,
+        told,
+        given=given,
+        known=known_terms(device.model),
+    )
     for family in families:
         evidence = evidence.without(family)
     rows = [row for row in device.rows if row.family not in families]
     candidates = [candidate_of(name) for name in device.report["candidates"]]
     return calibrate(rows, device.rules, evidence, cohort=cohort, candidates=candidates)
+
+
+def known_terms(model: LinearModel) -> tuple[Term, ...]:
+    """The terms that no fit sets: those that are the model's floor as well."""
+    columns = {term.column for term in model.floor}
+    return tuple(term for term in model.terms if term.column in columns)
 
 
 def candidate_of(name: str) -> Candidate:
