@@ -20,7 +20,7 @@ from hvnas.accuracy.surrogate.surrogate import Surrogate
 from hvnas.latency.calibration.calibrate import Candidate, Evidence, networks, read_differences
 from hvnas.latency.calibration.error_report import Calibration, calibrate, left_out_students
 from hvnas.latency.device import Device
-from hvnas.latency.model import LinearModel, Term
+from hvnas.latency.model import LatencyModel, LinearModel, Term
 
 BASE = ("weight_bytes", "act_bytes")  # of devices whose file does not say what was given
 _ABOUT = "differences about "
@@ -149,8 +149,10 @@ def _calibrated(device: Device, families: Sequence[str]) -> Calibration:
     return calibrate(rows, device.rules, evidence, cohort=cohort, candidates=candidates)
 
 
-def known_terms(model: LinearModel) -> tuple[Term, ...]:
+def known_terms(model: LatencyModel) -> tuple[Term, ...]:
     """The terms that no fit sets: those that are the model's floor as well."""
+    if not isinstance(model, LinearModel):
+        return ()
     columns = {term.column for term in model.floor}
     return tuple(term for term in model.terms if term.column in columns)
 
