@@ -39,8 +39,6 @@ Accuracy = bool | Literal["allowed"]
 # Of milliseconds and points. Matrix products round a row differently in batches of other sizes, and a run
 # that was cut must break ties between equal networks as one that was not.
 _DECIMALS = 9
-# Relative; the fast path promises 1e-9.
-_ROUNDING = 1e-10
 
 # Of the deployed network, where batch norms are folded away.
 SIZE = replace(PARAMS, name="deployed_params", fused=True)
@@ -251,12 +249,8 @@ class Problem:
         return random_rows(self.space, n, rng=rng) if of_papers_size else self.space.sample(n, rng=rng)
 
     def values(self, rows: Rows) -> Floats:
-        """Return the values of `columns` for canonical rows. Shape [n, columns].
-
-        What is a whole number but for rounding is made one: counts then do not depend on the way, or the
-        order, in which the fast path came to know them.
-        """
-        return _settled(self._features(rows))
+        """Return the values of `columns` for canonical rows. Shape [n, columns]."""
+        return self._features(rows)
 
     def screen(self, rows: Rows) -> Screened:
         """Latencies and sizes of canonical rows and what they break, without the accuracy."""
@@ -377,10 +371,7 @@ class Problem:
         if self._reader is None:
             archs = [self.space.decode(row) for row in rows]
             return self.refusals.estimate(self.estimator, archs, recipe=self.recipe, scenario=self.scenario)
-        if self._headed is None:
-            read = values[:, self._places(self._reader.columns)]
-        else:
-            read = _settled(self._headed(rows))
+        read = values[:, self._places(self._reader.columns)] if self._headed is None else self._headed(rows)
         found = self._reader.estimate_columns(read, recipe=self.recipe, scenario=self.scenario)
         return found.mean, found.sd
 
@@ -424,15 +415,6 @@ class Problem:
             parts += [np.round(each.ms, _DECIMALS), each.low, each.high]
         parts += [screened.values[name] for name in self.sizes]
         return np.stack(parts, axis=1) if parts else np.empty((len(screened.broken), 0))
-
-
-def _settled(values: Floats) -> Floats:
-    """`values` of columns, what is a whole number but for rounding made one: see `Problem.values`."""
-    whole = np.rint(values)
-    with np.errstate(invalid="ignore"):  # a column to which no op contributed is infinite
-        away = np.subtract(values, whole)
-    np.abs(away, out=away)
-    return np.where(away <= _ROUNDING * np.abs(whole), whole, values)
 
 
 def _allowed(screened: Screened) -> Bools:

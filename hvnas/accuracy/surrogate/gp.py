@@ -18,8 +18,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
-from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
 Groups = tuple[tuple[int, ...], ...]
@@ -158,6 +156,8 @@ def condition(
     Of the explained variance the `rank` directions that matter most at the rows are kept; leaving out
     the others can only widen the variance.
     """
+    from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+
     z = x[pivots(kernel, x, inducing)]
     kzz = kernel(z, z)
     kzz[np.diag_indices_from(kzz)] += JITTER * np.mean(np.diag(kzz))
@@ -234,6 +234,7 @@ def maximise(
     Standardised `x` [n, features] and `y` [n]; `codes` as in `hvnas.accuracy.surrogate.gp.noise_covariance`.
     Deterministic; 0.1 to 0.2 s an iteration at 850 rows on one core.
     """
+    from scipy.optimize import minimize
 
     def objective(theta: Array) -> tuple[float, Array]:
         return _penalised(replace(kernel, theta=theta), x, y, codes)
@@ -260,6 +261,8 @@ def _penalised(kernel: Kernel, x: Array, y: Array, codes: Sequence[NDArray[np.in
 def _negative_log_likelihood(
     kernel: Kernel, x: Array, y: Array, codes: Sequence[NDArray[np.int64]]
 ) -> tuple[float, Array]:
+    from scipy.linalg import cho_factor, cho_solve
+
     variances = kernel.variances
     factor = cho_factor(kernel(x, x) + noise_covariance(variances, codes), lower=True)
     alpha = cho_solve(factor, y)

@@ -10,14 +10,15 @@ import zlib
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import Field, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from hvnas._files import dump_yaml, refuse_unknown, sync_folder, write_atomic
 from hvnas._names import WrongField, shown, validated
 from hvnas._numbers import took
-from hvnas._optuna import quiet_optuna
 from hvnas._records import csv_text
 from hvnas._request import default_of
 from hvnas._runs import LOG, RunFolder, RunKind, writing
@@ -264,54 +265,61 @@ def write_study(path: Path, *, name: str, problem: Problem, front: Sequence[Foun
     """Write `front` as the finished trials of a study called `name`, in one step.
 
     The objectives are those of `problem`; a trial's parameters are the values of its genes, its user
-    attributes params, macs, arch (hash), top1_sd and inside.
+    attributes params, macs, arch (hash), top1_sd and inside. The lines are those of Optuna's journal, which
+    reads them; loading Optuna to have them written would take longer than a short search.
     """
-    space, objectives = problem.space, problem.objectives
-    import optuna
-    from optuna.distributions import BaseDistribution, CategoricalDistribution
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import BaseJournalBackend
+    logs = [*_study_logs(name, problem), *(_trial_log(problem, found) for found in front)]
+    worker = {"worker_id": f"{uuid4()}-0"}
+    lines = [{"op_code": log["op_code"], **worker, **log} for log in logs]
+    write_atomic(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
 
-    distributions: dict[str, BaseDistribution] = {
-        g.name: CategoricalDistribution([_as_category(v) for v in g.values]) for g in space.genes
-    }
-    trials = [
-        optuna.trial.create_trial(
-            params={
-                g.name: _as_category(g.values[int(i)]) for g, i in zip(space.genes, found.row, strict=True)
-            },
-            distributions=distributions,
-            values=[_value(found, objective) for objective in objectives],
-            user_attrs={
-                "name": found.name,
-                "arch": found.arch.hash,
-                "params": found.params,
-                "macs": found.macs,
-                "top1_sd": found.top1_sd,
-                "inside": found.inside,
-            },
-        )
-        for found in front
+
+# Optuna's codes: of what a line of a journal does, of a direction, of a trial that is complete.
+_CREATE_STUDY, _SET_SYSTEM_ATTR, _CREATE_TRIAL = 0, 3, 4
+_MINIMIZE, _MAXIMIZE = 1, 2
+_COMPLETE = 1
+
+
+def _study_logs(name: str, problem: Problem) -> list[dict[str, Any]]:
+    objectives = problem.objectives
+    directions = [_MAXIMIZE if o.sign < 0 else _MINIMIZE for o in objectives]
+    names = {"study:metric_names": [str(o) for o in objectives]}
+    return [
+        {"op_code": _CREATE_STUDY, "study_name": name, "directions": directions},
+        {"op_code": _SET_SYSTEM_ATTR, "study_id": 0, "system_attr": names},
     ]
-    logs: list[dict[str, Any]] = []
 
-    class Buffer(BaseJournalBackend):
-        # Optuna's own backend syncs the disk once per trial.
-        def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
-            return logs[log_number_from:]
 
-        def append_logs(self, new: list[dict[str, Any]]) -> None:
-            logs.extend(new)
+def _trial_log(problem: Problem, found: Found) -> dict[str, Any]:
+    values = [_value(found, objective) for objective in problem.objectives]
+    choices = {gene.name: [_as_category(value) for value in gene.values] for gene in problem.space.genes}
+    taken = zip(choices.items(), found.row.tolist(), strict=True)
+    now = datetime.now(tz=UTC).isoformat(timespec="microseconds")
+    return {
+        "op_code": _CREATE_TRIAL,
+        "study_id": 0,
+        "datetime_start": now,
+        "state": _COMPLETE,
+        "value": values[0] if len(values) == 1 else None,
+        "values": values if len(values) > 1 else None,
+        "datetime_complete": now,
+        "distributions": {name: _categorical(listed) for name, listed in choices.items()},
+        "params": {name: listed.index(listed[place]) for (name, listed), place in taken},
+        "user_attrs": {
+            "name": found.name,
+            "arch": found.arch.hash,
+            "params": found.params,
+            "macs": found.macs,
+            "top1_sd": found.top1_sd,
+            "inside": found.inside,
+        },
+        "system_attrs": {},
+        "intermediate_values": {},
+    }
 
-    with quiet_optuna():
-        study = optuna.create_study(
-            study_name=name,
-            storage=JournalStorage(Buffer()),
-            directions=["maximize" if o.sign < 0 else "minimize" for o in objectives],
-        )
-        study.set_metric_names([str(o) for o in objectives])
-        study.add_trials(trials)
-    write_atomic(path, "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs))
+
+def _categorical(choices: list[Any]) -> str:
+    return json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": choices}})
 
 
 def _value(network: Found, objective: Objective) -> float:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from hvnas.blocks import Block
 from hvnas.ops import Column, Reader, State
@@ -103,7 +102,7 @@ class FastPath:
         # By network, and within each in the order of the chain.
         order = np.argsort(networks.astype(np.uint16), kind="stable")
         sizes = np.bincount(networks, minlength=len(rows))
-        return self.entries.combine(entry[order], often[order].astype(np.float64), np.cumsum(sizes) - sizes)
+        return self.entries.combine(entry[order], often[order].astype(np.float64), sizes)
 
     def _work_out(self) -> None:
         """Fill in the entries that were numbered in this pass, all together."""
@@ -306,23 +305,48 @@ class Entries:
         return index
 
     def fill(self, index: Ints, values: Array) -> None:
-        """Put `values` [n, columns] into the rows `index` [n]."""
+        """Put `values` [n, columns], made `exact`, into the rows `index` [n]."""
+        values = exact(values)
         self._sums[index] = values[:, : self._split]
         self._others[index] = values[:, self._split :]
 
-    def combine(self, index: Ints, often: Array, starts: Ints) -> Array:
+    def combine(self, index: Ints, often: Array, sizes: Ints) -> Array:
         """Values of n networks. Shape [n, columns].
 
-        Network i has the rows of `index` [m] from ``starts[i]`` up to the next one's start, at least one,
-        each as often as `often` [m] says.
+        The networks, one after the other, have `sizes` [n] rows each, at least one, of `index` [m]; each row
+        counts as often as `often` [m] says.
         """
-        found = np.empty((len(starts), self._split + self._others.shape[1]))
-        bounds = np.append(starts, len(index))
-        picked = csr_array((often, index, bounds), shape=(len(starts), self._used))
-        found[:, : self._split] = picked @ self._sums[: self._used]
+        n, starts = len(sizes), np.cumsum(sizes) - sizes
+        found = np.empty((n, self._split + self._others.shape[1]))
+        network = np.repeat(np.arange(n), sizes)
+        place = np.arange(len(index)) - starts[network]
+        # Networks with fewer rows than others have some row there, no times.
+        rows, times = np.zeros((n, sizes.max()), dtype=np.int64), np.zeros((n, 1, sizes.max()))
+        rows[network, place], times[network, 0, place] = index, often
+        for start in range(0, n, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            found[part, : self._split] = np.matmul(times[part], self._sums[rows[part]])[:, 0]
         if self._others.shape[1]:
             reduce_runs(self._others[index], starts, self._slices, out=found[:, self._split :])
         return found
+
+
+# Networks whose rows are summed together: few enough for what is gathered to stay in the nearest cache.
+_BLOCK = 64
+# Relative; what is nearer to a whole number is one.
+_ROUNDING = 1e-10
+_UNIT = 2.0**36
+
+
+def exact(values: Array) -> Array:
+    """`values` such that sums of them are the same in every order, and however they came to be known.
+
+    Nearly all are whole numbers but for rounding, and are made so; of the others 36 binary places stay.
+    """
+    whole = np.rint(values)
+    with np.errstate(invalid="ignore"):  # a column to which no op contributed is infinite
+        near = np.abs(values - whole) <= _ROUNDING * np.abs(whole)
+    return np.where(near, whole, np.rint(values * _UNIT) / _UNIT)
 
 
 def _grown(array: Array, used: int, end: int) -> Array:
