@@ -8,6 +8,7 @@ included. A line that begins with PASS or short has a bar; all figures are print
     python scripts/bench_search.py --only optimum   # one section
     python scripts/bench_search.py --quick          # whether it runs; the figures mean nothing
     python scripts/bench_search.py --only scale --large   # up to ten million evaluations
+    python scripts/bench_search.py --against 44a3fc0      # this checkout beside another commit
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+import _bench_against
 import _bench_optimum
 import _bench_rates
 import _bench_samplers
@@ -67,6 +69,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", help="iphone12 if not given")
     parser.add_argument("--budget-ms", type=float, help="2 if not given")
     parser.add_argument("--rounds", type=int, help="of `rates`: runs of each contender, taking turns")
+    parser.add_argument("--against", metavar="COMMIT", help="only this: times beside those of another commit")
+    parser.add_argument("--quality", action="store_true", help="with --against: the defaults' results too")
     parser.add_argument("--evals", type=int, help="of evolution in `rates`")
     parser.add_argument("--peer-evals", type=int, help="of Optuna in `rates`; pymoo gets four times as many")
     return parser.parse_args(argv)
@@ -78,7 +82,9 @@ def main(argv: list[str] | None = None) -> Report:
     settings = settings_of(arguments)
     logging.getLogger("optuna").setLevel(logging.WARNING)
     report = Report()
-    for name in arguments.only or SECTIONS:
+    if arguments.against:
+        _bench_against.compare(arguments.against, report, rounds=settings.rounds, quality=arguments.quality)
+    for name in () if arguments.against else arguments.only or SECTIONS:
         title, run = SECTIONS[name]
         report.section(title)
         run(settings, report)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib.util
+import os
 import resource
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +26,16 @@ from hvnas.latency import Device, load_device
 from hvnas.space import Space, load_space
 from hvnas.studies.rediscovery import rediscover_coatnet
 from hvnas.studies.rediscovery.coatnet import LayoutRanks
+
+
+def _use_own_cache() -> None:
+    """Let tests, and the processes that they start, leave the user's cache alone."""
+    folder = tempfile.mkdtemp(prefix="hvnas-cache-")
+    os.environ["HVNAS_CACHE"] = folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+_use_own_cache()
 
 
 def _make_torchvision_importable() -> torch.library.Library | None:

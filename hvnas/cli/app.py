@@ -13,6 +13,7 @@ from hvnas._names import plain
 from hvnas.cli import (
     ablate,
     accuracy,
+    cache,
     compare,
     devices,
     doctor,
@@ -169,6 +170,7 @@ for _module in (
     export,
     report,
     doctor,
+    cache,
 ):
     add_command(app, _module.__name__.rpartition(".")[2], _module.run, example=_module.EXAMPLE)
 for _group in (spaces, latency, accuracy, supernet, weights):

@@ -212,6 +212,20 @@ class Problem:
             return None
         return FastPath(self.space.at(classes=classes), self._reader.columns)
 
+    @property
+    def own_features(self) -> bool:
+        """Whether `features` is a function of its own and not the space's fast path."""
+        from hvnas.space import FastPath
+
+        return self.features is not None and not isinstance(self.features, FastPath)
+
+    def keep_tables(self) -> None:
+        """Leave what the fast path has worked out to later runs, in the user's cache folder."""
+        from hvnas.space import FastPath
+
+        if isinstance(self._features, FastPath):
+            self._features.keep()
+
     @cached_property
     def _features(self) -> Features:
         if self.features is not None:

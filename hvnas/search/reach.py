@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hvnas._cache import (
+    Arrays,
+    code_hash,
+    digest_of,
+    keep,
+    read_cached,
+    read_shipped,
+    text_array,
+    text_of,
+)
 from hvnas._numbers import plain
 from hvnas.arch import Arch, load_arch
 from hvnas.search.problem import Problem
@@ -71,6 +82,19 @@ def find_reach(problem: Problem, *, known: Rows | None = None) -> Reach:
     is allowed goes on from there. Accuracy plays no part. What this returns was found: there may be
     networks beyond it. `known` are the rows of the papers' models (see `known_rows`), where they are there.
     """
+    stored = stored_reach(problem)
+    if stored is not None:
+        return stored
+    found, low_ms = _searched(problem, known)
+    key = reach_key(problem)
+    if key is not None and low_ms is not None:
+        keep(f"{REACH}-{key}", reach_code(), pack_reach(key, found, low_ms))
+    return found
+
+
+def _searched(problem: Problem, known: Rows | None) -> tuple[Reach, float | None]:
+    """The reach, and the latency in ms that a budget must leave room for so that it is the same; None where
+    another budget could have another."""
     space = problem.space
     rng = np.random.default_rng(_SEED)
     corners = np.stack([np.zeros(len(space.genes)), np.asarray(space.cardinalities) - 1]).astype(np.int16)
@@ -92,11 +116,91 @@ def find_reach(problem: Problem, *, known: Rows | None = None) -> Reach:
         empty=bool(low_cost[0] > 0),
         excluded=dict(sorted(shares.items(), key=lambda item: -item[1])),
     )
-    return widened(reach, problem, known)
+    known_low = low_cost[0] == 0 and low_cost[1] * (1 + problem.margin) <= problem.budget_ms
+    return widened(reach, problem, known), float(low_cost[1]) if known_low else None
+
+
+REACH = "reach"
+# What decides a reach, beside the space and the devices.
+_CODE = (
+    *("ops", "blocks", "arch", "space", "space/canonical", "space/fastpath"),
+    *("latency/columns.py", "latency/device.py", "latency/model.py"),
+    *("search/reach.py", "search/problem.py", "search/rows.py"),
+)
+
+
+def reach_key(problem: Problem) -> str | None:
+    """A name for all that a reach depends on but the budget; None where a file could not know it again."""
+    from hvnas.latency import Device, LinearModel
+    from hvnas.space import Space
+
+    if problem.own_features or not isinstance(problem.space, Space):
+        return None
+    devices = [d for d in problem.devices if isinstance(d, Device) and isinstance(d.model, LinearModel)]
+    if len(devices) < len(problem.devices):
+        return None
+    margins = (problem.margin, *problem.other_margins)
+    return digest_of(
+        map(
+            repr,
+            (
+                problem.space.hash,
+                # Not by their hashes: those of devices made in Python may be anything.
+                [(d.name, d.model, d.rules) for d in devices],
+                margins,
+                [str(constraint) for constraint in problem.screening],
+                problem.outside,
+            ),
+        )
+    )
+
+
+def reach_code() -> str:
+    """The key of files of reaches: of the code that finds them."""
+    return code_hash(*_CODE)
+
+
+def packed_reach(problem: Problem) -> Arrays:
+    """The reach of `problem`, found anew, as arrays; none where it depends on the budget."""
+    key = reach_key(problem)
+    found, low_ms = _searched(problem, None)
+    return {} if key is None or low_ms is None else pack_reach(key, found, low_ms)
+
+
+def pack_reach(key: str, reach: Reach, low_ms: float) -> Arrays:
+    """Arrays of a reach; `low_ms` is the latency in ms that budgets must leave room for, with the margin."""
+    return {
+        f"{key}.rows": np.stack([reach.min_row, reach.max_row]).astype(np.int16),
+        f"{key}.ms": np.array([reach.min_ms, reach.max_ms, low_ms]),
+        f"{key}.excluded": text_array(json.dumps(reach.excluded)),
+    }
+
+
+def stored_reach(problem: Problem) -> Reach | None:
+    """The reach of `problem` from a file; None where there is none, or the budget asks for a search."""
+    key = reach_key(problem)
+    if key is None:
+        return None
+    code = reach_code()
+    stored = read_shipped(REACH, code)
+    if stored is None or f"{key}.ms" not in stored:
+        stored = read_cached(f"{REACH}-{key}", code)
+    if stored is None:
+        return None
+    least, most, low = stored[f"{key}.ms"].tolist()
+    if low * (1 + problem.margin) > problem.budget_ms:
+        return None
+    rows = stored[f"{key}.rows"].astype(np.int16)
+    excluded = json.loads(text_of(stored[f"{key}.excluded"]))
+    return Reach(least, most, rows[0], rows[1], empty=False, excluded=excluded)
 
 
 def known_rows(space: SpaceLike) -> Rows:
     """The fixed points in the space. Shape [k, genes]."""
+    from hvnas.space import Space
+
+    if isinstance(space, Space):
+        return space.fixed_rows()
     rows = [space.encode(load_arch(name)) for name in space.fixed_points()]
     return np.array(rows, dtype=np.int16).reshape(-1, len(space.genes))
 

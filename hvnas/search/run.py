@@ -318,7 +318,9 @@ def execute(
             parts=session.history.parts,
             stopped=stopped,
         )
-        return result if folder is None else folder.write(result)
+        result = result if folder is None else folder.write(result)
+    problem.keep_tables()
+    return result
 
 
 def _prepared(

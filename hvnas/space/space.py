@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas.arch import Arch, Stage, list_models, load_arch
+from hvnas._cache import Arrays, code_hash, keep, read_cached, read_shipped, text_array, text_of
+from hvnas.arch import Arch, Stage, list_models, load_arch, models_dir
 from hvnas.blocks.limits import check_number
 from hvnas.space.canonical.canonical import Canonicaliser, Rows
 from hvnas.space.canonical.counting import count_encodings
@@ -134,12 +137,16 @@ class Space:
         return {gene.name: gene.values[int(i)] for gene, i in zip(self.genes, row, strict=True)}
 
     @cached_property
-    def _fixed_points(self) -> tuple[str, ...]:
-        return tuple(name for name in list_models() if load_arch(name) in self)
+    def _fixed_points(self) -> tuple[tuple[str, ...], Rows]:
+        return fixed_rows(self)
 
     def fixed_points(self) -> tuple[str, ...]:
         """Return names of the papers' models that lie inside."""
-        return self._fixed_points
+        return self._fixed_points[0]
+
+    def fixed_rows(self) -> Rows:
+        """Return their rows, in the same order. Shape [k, genes]."""
+        return self._fixed_points[1].copy()
 
     def unused(self) -> dict[str, tuple[str, ...]]:
         """List the values that no member has, by field: what they would be part of cannot be built."""
@@ -201,6 +208,59 @@ class Space:
         Without `canonical` they come as they are: for `mutate`, which makes rows canonical anyway.
         """
         return self._sampler.crossover(a, b, rng=rng, canonical=canonical)
+
+
+FIXED = "fixed_points"
+# What decides which models lie inside, and their rows, beside the space and the models' files.
+_CODE = ("ops", "blocks", "arch", "space", "space/canonical")
+
+
+def fixed_key() -> str:
+    """The key of files of fixed points: of the models' files and the code that encodes them."""
+    models = sorted(models_dir().glob("*.yaml"))
+    whole = hashlib.blake2b(digest_size=8)
+    for path in models:
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return f"{whole.hexdigest()} {code_hash(*_CODE)}"
+
+
+def fixed_rows(space: Space) -> tuple[tuple[str, ...], Rows]:
+    """Names and rows [k, genes] of the papers' models in a space, from a file where there is one."""
+    key, name = fixed_key(), f"{FIXED}-{space.hash}"
+    stored = read_shipped(FIXED, key)
+    if stored is not None and f"{space.hash}.names" in stored:
+        return unpack_fixed(stored, space.hash)
+    stored = read_cached(name, key)
+    if stored is not None:
+        return unpack_fixed(stored, space.hash)
+    found = encode_models(space)
+    keep(name, key, pack_fixed({space.hash: found}))
+    return found
+
+
+def encode_models(space: Space) -> tuple[tuple[str, ...], Rows]:
+    """Names and rows [k, genes] of the papers' models in a space, worked out from their files."""
+    found: dict[str, Rows] = {}
+    for name in list_models():
+        with suppress(ValueError):
+            found[name] = space.encode(load_arch(name))
+    rows = np.array(list(found.values()), dtype=np.int16)
+    return tuple(found), rows.reshape(-1, len(space.genes))
+
+
+def pack_fixed(spaces: Mapping[str, tuple[tuple[str, ...], Rows]]) -> Arrays:
+    """Arrays of the fixed points of spaces by their hashes."""
+    arrays: Arrays = {}
+    for space, (names, rows) in spaces.items():
+        arrays[f"{space}.names"] = text_array("\n".join(names))
+        arrays[f"{space}.rows"] = rows
+    return arrays
+
+
+def unpack_fixed(arrays: Arrays, space: str) -> tuple[tuple[str, ...], Rows]:
+    """The reverse of `pack_fixed`, for one of the spaces."""
+    names = text_of(arrays[f"{space}.names"])
+    return tuple(names.split("\n")) if names else (), arrays[f"{space}.rows"].astype(np.int16)
 
 
 def load_space(name: str | Path) -> Space:

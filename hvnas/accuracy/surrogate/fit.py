@@ -32,6 +32,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from hvnas._cache import Arrays
 from hvnas.accuracy.estimator import Estimate
 from hvnas.accuracy.surrogate.evidence import RECIPE_FEATURES, Evidence
 from hvnas.accuracy.surrogate.features import COUNTS, FEATURES, MIXERS, SIZE, STRUCTURE, Array
@@ -44,6 +45,7 @@ CHANCE = 0.1
 INDUCING = 256
 RANK = 128
 BATCH = 1024
+_POSTERIOR = ("inducing", "smooth_loading", "linear_loading")
 EDGE = 0.005
 STRUCTURE_EDGE = 0.99
 
@@ -112,6 +114,20 @@ class Member:
         noise = float(kernel.variances[:-1].sum())
         return cls(view, posterior, noise, float(np.quantile(structure, STRUCTURE_EDGE)))
 
+    @classmethod
+    def stored(cls, view: View, theta: Array, arrays: Arrays) -> Member:
+        """The member of a view whose `arrays` these are."""
+        kernel = Kernel(theta, len(view.features), view.groups)
+        inducing, smooth, linear = (arrays[f"{view.name}.{name}"] for name in _POSTERIOR)
+        noise, limit = arrays[f"{view.name}.numbers"].tolist()
+        return cls(view, Posterior(kernel, inducing, smooth, linear), noise, limit)  # type: ignore[arg-type]
+
+    def arrays(self) -> Arrays:
+        """What takes time to find, to be stored."""
+        name = self.view.name
+        found: Arrays = {f"{name}.{field}": getattr(self.posterior, field) for field in _POSTERIOR}
+        return {**found, f"{name}.numbers": np.array([self.noise, self.structure_limit])}
+
     def predict(self, held: Array, cut: Array) -> tuple[Array, Array]:
         """Mean and variance, standardised, of a new training of a network of a new family."""
         size, structure, variance = self.posterior.predict(held[:, self.view.index])
@@ -164,6 +180,20 @@ class Fit:
             if view.name in thetas
         )
         return cls(scaling, guard, members, sd_scale)
+
+    @classmethod
+    def stored(
+        cls, evidence: Evidence, thetas: Mapping[str, Array], arrays: Arrays, *, sd_scale: float
+    ) -> Fit:
+        """The regression on `evidence` whose `arrays` these are."""
+        members = tuple(
+            Member.stored(view, thetas[view.name], arrays) for view in VIEWS if view.name in thetas
+        )
+        return cls(Scaling.of(evidence), Guard.of(evidence.features), members, sd_scale)
+
+    def arrays(self) -> Arrays:
+        """What takes time to find, to be stored."""
+        return {name: array for member in self.members for name, array in member.arrays().items()}
 
     def predict(self, features: Array) -> Estimate:
         """Estimates from features of network and recipe, ``[n, len(ALL_FEATURES)]``.

@@ -173,7 +173,9 @@ def condition(
     explained = vectors * np.sqrt(np.maximum(1.0 - 1.0 / values, 0.0))
     directions = np.linalg.svd(white.T @ explained, full_matrices=False)[2][:rank]
     loading = solve_triangular(lower.T, np.column_stack([weights, explained @ directions.T]), lower=False)
-    return Posterior(kernel, z, loading, (z * kernel.linear).T @ loading)
+    # Products round by the order in memory, and what comes from a file has this one.
+    loading = np.ascontiguousarray(loading)
+    return Posterior(kernel, z, loading, np.ascontiguousarray((z * kernel.linear).T @ loading))
 
 
 def pivots(kernel: Kernel, x: Array, count: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ Fitted when loaded, from the evidence and the hyperparameters that ship as text 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hvnas._cache import code_hash, keep, read_cached
 from hvnas._files import read_json, refusing
 from hvnas.accuracy.estimator import ColumnEstimator, Estimate, assumptions, check_scenario, values_of
 from hvnas.accuracy.surrogate.evidence import DATA, Evidence, covariates, large_data_shift, load_evidence
@@ -25,6 +27,8 @@ from hvnas.ops import Column, Program
 from hvnas.train.recipes import load_recipe
 
 CLASSES = 1000
+# What makes a regression of the evidence.
+_CODE = ("accuracy/surrogate",)
 # Hyperparameters by view.
 Thetas = Mapping[str, Array]
 
@@ -58,8 +62,25 @@ class Surrogate(ColumnEstimator):
 
     @cached_property
     def fit(self) -> Fit:
-        """The regression on all of the evidence."""
-        return self.refit(self.evidence)
+        """The regression on all of the evidence, made once for all runs that can share it."""
+        name, key = f"surrogate-{self._digest}", f"{code_hash(*_CODE)} {np.__version__}"
+        stored = read_cached(name, key)
+        if stored is not None:
+            return Fit.stored(self.evidence, self.thetas, stored, sd_scale=self.sd_scale)
+        found = self.refit(self.evidence)
+        keep(name, key, found.arrays())
+        return found
+
+    @property
+    def _digest(self) -> str:
+        """Of all that the regression is fitted on and with."""
+        evidence = self.evidence
+        whole = hashlib.blake2b(digest_size=8)
+        for array in (evidence.features, evidence.top1, *self.thetas.values()):
+            whole.update(np.ascontiguousarray(array).tobytes())
+        groups = (evidence.families, evidence.studies, evidence.networks, evidence.ablations)
+        whole.update(repr([*self.thetas, *(group.tolist() for group in groups)]).encode())
+        return whole.hexdigest()
 
     def refit(self, evidence: Evidence) -> Fit:
         """Refit on other evidence, such as this without a family; hyperparameters stay."""

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from hvnas._numbers import took
-from hvnas.arch import Arch, load_arch
+from hvnas.arch import Arch
 from hvnas.search.evaluations import STEP, Archive, Evaluations, best_place, guesses, shown_places
 from hvnas.search.limits import Limit, find_limit
 from hvnas.search.pareto import thin
 from hvnas.search.problem import Problem
-from hvnas.search.reach import Reach
+from hvnas.search.reach import Reach, known_rows
 from hvnas.search.rows import Floats, Rows, SpaceLike, row_keys
 from hvnas.search.runs.session import Moment
 
@@ -195,7 +195,7 @@ class SearchResult:
         names = tuple(space.fixed_points())
         if not names:
             return ()
-        rows = np.stack([space.encode(load_arch(name)) for name in names])
+        rows = known_rows(space)
         evaluations = self.problem.evaluate(rows, accuracy=self.problem.cheap)
         scored = describe(self.problem, rows, evaluations, names=names)
         distances = (rows != self.best.row).sum(axis=1).tolist()

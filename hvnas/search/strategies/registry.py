@@ -76,7 +76,7 @@ def strategy_entry(name: str) -> Entry:
 
 
 register_strategy(
-    "evolution", adaptive=True, default_evals=10_000, summary="vectorised NSGA-II, front refined"
+    "evolution", adaptive=True, default_evals=50_000, summary="vectorised NSGA-II, front refined"
 )(Late("hvnas.search.strategies.evolution:Evolution"))
 register_strategy(
     "grid", adaptive=False, default_evals=10_000_000, summary="every architecture of a small space, once"

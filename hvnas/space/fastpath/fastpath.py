@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hvnas.blocks import Block
 from hvnas.ops import Column, Reader, State
 from hvnas.ops.reader import ORDER, reduce_runs
+from hvnas.space.fastpath.compiled import keep_templates, open_compiled, template_key
 from hvnas.space.fastpath.parts import Part, make_parts
 from hvnas.space.fastpath.templates import MakeBlock, Pair, StateClass, Template, values_of
 
@@ -31,6 +32,8 @@ Ints = NDArray[np.int64]
 CHUNK = 2048
 IMAGE_CHANNELS = 3
 MAX_ENTRIES = 300_000
+# Fewer blocks are lowered again sooner than a file is written.
+WORTH_KEEPING = 500
 # Below as many keys a part looks its blocks up in an array, above it in a dictionary.
 DENSE = 1 << 20
 
@@ -68,6 +71,7 @@ class FastPath:
                 for r in layout.spec.resolution
             ]
         )
+        self.compiled = open_compiled(space.spec.hash, self.columns)
         self._forget()
 
     def _forget(self) -> None:
@@ -75,6 +79,9 @@ class FastPath:
         # Entries that have a number but no values yet.
         self.pending: list[tuple[Template, Pair, int]] = []
         self.templates: dict[object, Template] = {}
+        # Those that a file can hold, by the key that it holds them under; how many pairs were lowered.
+        self.keyed: dict[int, Template] = {}
+        self.lowered = 0
         self.parts = [_PartTable(self, part) for part in make_parts(self.space.layout)]
 
     def __call__(self, rows: NDArray[Any]) -> Array:
@@ -89,6 +96,18 @@ class FastPath:
         return found[:, self.restore]
 
     def _chunk(self, rows: NDArray[Any]) -> Array:
+        networks, entry, often = self.meet(rows)
+        self._work_out()
+        # By network, and within each in the order of the chain.
+        order = np.argsort(networks.astype(np.uint16), kind="stable")
+        sizes = np.bincount(networks, minlength=len(rows))
+        return self.entries.combine(entry[order], often[order].astype(np.float64), sizes)
+
+    def meet(self, rows: NDArray[Any]) -> tuple[Ints, Ints, Ints]:
+        """Number what is new in canonical rows, to be worked out.
+
+        Returns the network, the entry and the count of each part of each network. Shape [m] each.
+        """
         genes = np.ascontiguousarray(rows.T, dtype=np.int64)
         state = self.starts[genes[self.space.layout.resolution]]
         channels = np.full(len(rows), self.channel_index[IMAGE_CHANNELS])
@@ -97,12 +116,8 @@ class FastPath:
             here, often, key = table.part.occurrences(genes)
             if len(here):
                 found.append((here, table.lookup(genes, here, key, state, channels), often))
-        self._work_out()
         networks, entry, often = (np.concatenate(each) for each in zip(*found, strict=True))
-        # By network, and within each in the order of the chain.
-        order = np.argsort(networks.astype(np.uint16), kind="stable")
-        sizes = np.bincount(networks, minlength=len(rows))
-        return self.entries.combine(entry[order], often[order].astype(np.float64), sizes)
+        return networks, entry, often
 
     def _work_out(self) -> None:
         """Fill in the entries that were numbered in this pass, all together."""
@@ -112,6 +127,7 @@ class FastPath:
         for template, pair, _ in self.pending:
             wanted.setdefault(template, []).append(pair)
         todo = [(t, pair) for t, pairs in wanted.items() for pair in t.unknown(pairs)]
+        self.lowered += len(todo)
         values = self.reader.values([t.segment(pair) for t, pair in todo])
         for (t, pair), value in zip(todo, values, strict=True):
             t.known[pair] = value
@@ -134,8 +150,11 @@ class FastPath:
         passed = maker.block.two_branch or self.reader.reads_alive
         given = state if passed else state.without_tokens()
         key = (maker.block, given, equal)
-        if key not in self.templates:
-            self.templates[key] = Template(
+        template = self.templates.get(key)
+        if template is None:
+            stored_key = template_key(maker.block, given, equal=equal, fixed=part.is_fixed)
+            stored = (each.find(stored_key, self.widths) for each in self.compiled)
+            template = self.templates[key] = Template(
                 self.reader,
                 maker.make,
                 given,
@@ -144,10 +163,20 @@ class FastPath:
                 equal=equal,
                 first=first,
                 polynomial=not part.is_stem,
+                stored=next((each for each in stored if each is not None), None),
             )
-        template = self.templates[key]
+            if stored_key is not None:
+                self.keyed[stored_key] = template
         left = template.out_state if given is state else template.out_state.with_tokens_of(state)
         return template, self.class_id(left)
+
+    def keep(self) -> bool:
+        """Keep what was lowered for later runs over the same space and columns; whether there was enough."""
+        if self.lowered < WORTH_KEEPING:
+            return False
+        self.lowered = 0
+        changed = {key: template for key, template in self.keyed.items() if template.changed}
+        return keep_templates(self.space.spec.hash, self.columns, changed, self.widths)
 
     def class_id(self, state: StateClass) -> int:
         """Number of a state class, given out in order of appearance."""

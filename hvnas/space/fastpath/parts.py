@@ -23,6 +23,8 @@ class Part:
     """One link of the chain. Genes come transposed: ``genes[column]`` is a vector over networks."""
 
     is_stem = False
+    # Whether its block has a width of its own, whatever width it is asked for.
+    is_fixed = False
 
     def __init__(self, layout: Layout, reads: Sequence[int]) -> None:
         self.layout = layout
@@ -75,6 +77,8 @@ class _Stem(Part):
 
 
 class _Tokens(Part):
+    is_fixed = True
+
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, [layout.tokens])
         self.present = np.array([tokens is not None for tokens in layout.spec.tokens])
@@ -89,6 +93,8 @@ class _Tokens(Part):
 
 
 class _Head(Part):
+    is_fixed = True
+
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, [layout.head])
 

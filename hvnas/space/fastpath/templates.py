@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +65,11 @@ def monomials(pairs: NDArray[np.int64]) -> Array:
     return np.stack([np.ones_like(i), i, o, i * i, i * o, o * o], axis=1)
 
 
+MONOMIALS = 6
+
+
 @dataclass(frozen=True)
-class _Stepped:
+class Stepped:
     """A column that reduces polynomials, one per op: a sum of those above a threshold, or a maximum."""
 
     place: int
@@ -80,11 +84,26 @@ class _Stepped:
         return np.asarray(np.where(each > self.above, each, 0.0).sum(axis=1))
 
 
+class Stored(NamedTuple):
+    """What a file knows of a template: the state that it leaves, and its values as `Template` has them.
+
+    `coefficients` are [6, columns] where the template is `exact`.
+    """
+
+    out_state: StateClass
+    exact: bool
+    fitted: bool
+    coefficients: Array
+    steps: list[Stepped]
+    known: dict[Pair, Array]
+
+
 class Template:
     """Column values of ``block(out)`` on states of one class, for many channels at once.
 
     `equal` templates are for as many channels in as out, the others for all else. `first` is a pair of
-    channels that is wanted anyway. Without `polynomial` every pair is lowered.
+    channels that is wanted anyway. Without `polynomial` every pair is lowered. What is `stored` of it need
+    not be worked out.
     """
 
     def __init__(
@@ -98,17 +117,27 @@ class Template:
         equal: bool,
         first: Pair,
         polynomial: bool,
+        stored: Stored | None = None,
     ) -> None:
         self.reader, self.block, self.state = reader, block, state
         self.widths = channels_in, channels_out, equal
         self.known: dict[Pair, Array] = {}
         self.fitted, self.exact = not polynomial, False
-        self.coefficients: Array = np.empty((6, 0))
-        self.steps: list[_Stepped] = []
+        self.coefficients: Array = np.empty((MONOMIALS, 0))
+        self.steps: list[Stepped] = []
+        self._first: dict[Pair, Lowered] = {}
+        # Whether it knows more than was stored.
+        self.changed = stored is None
+        if stored is not None:
+            self.out_state, self.exact, self.steps = stored.out_state, stored.exact, stored.steps
+            self.fitted, self.known = self.fitted or stored.fitted, stored.known
+            self.coefficients = stored.coefficients
+            return
         self._first = {first: self._lower(first)}
         self.out_state = StateClass.split(self._first[first].state)[0]
 
     def _lower(self, pair: Pair) -> Lowered:
+        self.changed = True
         # Not remembered by `lower_block`: the values are, and ops take many times their memory.
         return lower_block.__wrapped__(self.block(pair[1]), self.state.join(pair[0]))
 
@@ -123,11 +152,18 @@ class Template:
             return []
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self.known]
         if not self.fitted and len(self.known) + len(new) > LOWER_AT_MOST:
-            self._learn()
+            self.learn()
             return self.unknown(new)
         return new
 
-    def _learn(self) -> None:
+    def know(self, pairs: Iterable[Pair]) -> None:
+        """Lower those of `pairs` that are not known."""
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self.known]
+        if new:
+            values = self.reader.values([self.segment(pair) for pair in new])
+            self.known.update(zip(new, values, strict=True))
+
+    def learn(self) -> None:
         """Fit the polynomials and find out whether they hold."""
         self.fitted = True
         fit, check = _sample_pairs(*self.widths, known=self.known)
@@ -152,7 +188,7 @@ class Template:
         constant = ((values == values[0]) | (np.isnan(values) & np.isnan(values[0]))).all(0)
         target = np.where(finite, values, 0.0)
         solved = np.linalg.lstsq(basis[:fitted], target[:fitted], rcond=1e-12)[0]
-        self.coefficients = np.asarray(solved, dtype=np.float64)
+        self.coefficients = _clean(np.asarray(solved, dtype=np.float64))
         holds = _close(basis @ self.coefficients, target) & (finite | constant)
         self.coefficients[:, constant] = 0.0
         self.coefficients[0, constant] = values[0, constant]
@@ -175,14 +211,15 @@ class Template:
 
     def _step(
         self, place: int, basis: Array, values: Array, segments: list[Segment], fitted: int
-    ) -> _Stepped | None:
+    ) -> Stepped | None:
         """The polynomials of a stepped column with these `values`, None where they do not hold."""
         rows = [self.reader.contributions(place, segment) for segment in segments]
         if len({len(row) for row in rows}) > 1:
             return None
         target, sampled = np.array(rows, dtype=np.float64).reshape(len(rows), -1), basis[: len(rows)]
-        coefficients = np.linalg.lstsq(sampled[:fitted], target[:fitted], rcond=1e-12)[0]
-        step = _Stepped(place, self.reader.columns[place].above, np.asarray(coefficients, dtype=np.float64))
+        solved = np.linalg.lstsq(sampled[:fitted], target[:fitted], rcond=1e-12)[0]
+        coefficients = _clean(np.asarray(solved, dtype=np.float64))
+        step = Stepped(place, self.reader.columns[place].above, coefficients)
         holds = _close(sampled @ coefficients, target).all() and _close(step.values(basis), values).all()
         return step if holds else None
 
@@ -210,6 +247,19 @@ def values_of(wanted: Sequence[tuple[Template, Pair]]) -> Array:
     return found
 
 
+# What a block does counts in quarters of channels at the finest; its polynomials have such coefficients.
+_FINEST = 64.0
+_SCALES = np.array([1, SCALE, SCALE, SCALE**2, SCALE**2, SCALE**2])[:, None]
+
+
+def _clean(coefficients: Array) -> Array:
+    """Coefficients [6, n] without the noise of the fit, where they are next to a multiple of 1 / 64."""
+    plain = coefficients / _SCALES
+    nearest = np.rint(plain * _FINEST) / _FINEST
+    close = np.abs(plain - nearest) <= 1e-8 * np.maximum(1.0, np.abs(nearest))
+    return np.where(close, nearest * _SCALES, coefficients)
+
+
 def _close(found: Array, target: Array) -> NDArray[np.bool_]:
     """For each column, whether all rows agree; a column without any number agrees with itself."""
     with np.errstate(invalid="ignore"):
@@ -229,9 +279,10 @@ def _sample_pairs(
 ) -> tuple[list[Pair], list[Pair]]:
     """Pairs to fit on, three values of either number where there are as many, and some to check on.
 
-    Residues of channels out that are among the `known` pairs need no further check.
+    Residues of channels in or out that are among the `known` pairs need no further check.
     """
-    checked = {o % MODULUS for _, o in known}
+    pairs = list(known)
+    checked_in, checked = {i % MODULUS for i, _ in pairs}, {o % MODULUS for _, o in pairs}
     if equal:
         shared = sorted(set(channels_in) & set(channels_out)) or _spread(channels_out, 1)
         fit = [(c, c) for c in _spread(shared, 3)]
@@ -241,6 +292,8 @@ def _sample_pairs(
         ins, outs = _spread(channels_in, 6)[1::2], _spread(channels_out, 6)[1::2]
         check = [(i, o) for i in ins for o in _without(outs, i)][:6:2]
         check += [(ins[-1] if ins else channels_in[0], o) for o in _residues(channels_out, checked)]
+        for i in _residues(channels_in, checked_in):
+            check += [(i, o) for o in _without(outs, i)[-1:]]
     return fit, [pair for pair in dict.fromkeys(check) if pair not in fit and (pair[0] == pair[1]) == equal]
 
 
