@@ -10,19 +10,21 @@ wherever they are made.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from dataclasses import replace
 
 import numpy as np
 
-from hvnas._cache import OFF, SUFFIX, VARIABLE, write_arrays
+from hvnas._cache import OFF, SUFFIX, VARIABLE, text_array, write_arrays
 
 # Nothing that ships or is cached already goes into what will ship.
 os.environ[VARIABLE] = OFF
 
 from hvnas._files import data_dir
 from hvnas.accuracy.surrogate.features import COLUMNS
+from hvnas.arch.files import FACTS, count_models, facts_key
 from hvnas.latency import list_devices, load_device
 from hvnas.ops import MACS, PARAMS, Column
 from hvnas.search import make_problem
@@ -105,8 +107,16 @@ def compile_fixed_points() -> None:
     """The rows of the papers' models in every space that ships."""
     spaces = [load_space(name) for name in list_spaces()]
     found = {space.hash: encode_models(space) for space in spaces}
-    write_arrays(FOLDER / f"{FIXED}{SUFFIX}", fixed_key(), pack_fixed(found), small=True)
+    sizes = {f"{space.hash}.size": text_array(str(space.size)) for space in spaces}
+    write_arrays(FOLDER / f"{FIXED}{SUFFIX}", fixed_key(), pack_fixed(found) | sizes, small=True)
     print(f"{sum(len(names) for names, _ in found.values())} fixed points in {len(found)} spaces")
+
+
+def compile_models() -> None:
+    """What is listed of the papers' models."""
+    text = json.dumps(count_models(), separators=(",", ":"))
+    write_arrays(FOLDER / f"{FACTS}{SUFFIX}", facts_key(), {FACTS: text_array(text)}, small=True)
+    print(f"{len(text):,} characters of facts of models")
 
 
 def compile_reach() -> None:
@@ -123,6 +133,7 @@ def compile_reach() -> None:
 PARTS = {
     "templates": lambda: compile_templates(networks_of_searches()),
     "fixed-points": compile_fixed_points,
+    "models": compile_models,
     "reach": compile_reach,
 }
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from hvnas._cache import code_hash, read_shipped, text_of
 from hvnas._files import data_dir, dump_yaml, read_yaml, refuse_unknown, refusing, write_atomic
 from hvnas._names import WrongField, shown, unknown_name, validated
 from hvnas.arch.arch import INNER, SCHEMA, Arch, Run, Stage, _shown, to_dict
@@ -41,6 +44,49 @@ def list_models() -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _models() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in models_dir().glob("*.yaml")))
+
+
+@cache
+def models_hash() -> str:
+    """16 hexadecimal digits of the files of all fixed points."""
+    whole = hashlib.blake2b(digest_size=8)
+    for path in sorted(models_dir().glob("*.yaml")):
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
+
+
+FACTS = "models"
+
+
+def facts_key() -> str:
+    """The key of files of `model_facts`."""
+    return f"{models_hash()} {code_hash('ops', 'blocks', 'arch')}"
+
+
+def model_facts() -> list[dict[str, Any]]:
+    """Name, family, resolution, params, MACs and what is published of every fixed point."""
+    stored = read_shipped(FACTS, facts_key())
+    if stored is None:
+        return count_models()
+    facts: list[dict[str, Any]] = json.loads(text_of(stored[FACTS]))
+    return facts
+
+
+def count_models() -> list[dict[str, Any]]:
+    """What `model_facts` returns, worked out from the models' files."""
+    return [_facts(load_arch(name)) for name in list_models()]
+
+
+def _facts(arch: Arch) -> dict[str, Any]:
+    program, published = arch.lower(), dict(arch.published or {})
+    return {
+        "name": arch.name,
+        "family": published.get("family"),
+        "resolution": arch.resolution,
+        "params": program.params,
+        "macs": program.macs,
+        "published": published,
+    }
 
 
 @lru_cache(maxsize=512)

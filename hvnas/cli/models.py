@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hvnas import _numbers as numbers
 from hvnas._records import Column
 from hvnas.cli._request import answers
 from hvnas.cli._screen import Answer, listing
-
-if TYPE_CHECKING:
-    from hvnas.arch import Arch
 
 EXAMPLE = "hvnas models --format csv"
 
@@ -31,19 +28,6 @@ def run() -> Answer:
 
     Each is a fixed point of a search space.
     """
-    from hvnas.arch import list_models, load_arch
+    from hvnas.arch.files import model_facts
 
-    return listing(_COLUMNS, [_row(load_arch(name)) for name in list_models()])
-
-
-def _row(arch: Arch) -> dict[str, Any]:
-    program = arch.lower()
-    published = dict(arch.published or {})
-    return {
-        "name": arch.name,
-        "family": published.get("family"),
-        "resolution": arch.resolution,
-        "params": program.params,
-        "macs": program.macs,
-        "published": published,
-    }
+    return listing(_COLUMNS, model_facts())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._cache import Arrays, code_hash, keep, read_cached, read_shipped, text_array, text_of
-from hvnas.arch import Arch, Stage, list_models, load_arch, models_dir
+from hvnas.arch import Arch, Stage, list_models, load_arch
+from hvnas.arch.files import models_hash
 from hvnas.blocks.limits import check_number
 from hvnas.space.canonical.canonical import Canonicaliser, Rows
 from hvnas.space.canonical.counting import count_encodings
@@ -67,7 +67,9 @@ class Space:
     @cached_property
     def size(self) -> int:
         """The exact number of canonical encodings, before `limits`."""
-        return count_encodings(self._canonicaliser)
+        stored = read_shipped(FIXED, fixed_key()) or {}
+        name = f"{self.hash}.size"
+        return int(text_of(stored[name])) if name in stored else count_encodings(self._canonicaliser)
 
     @property
     def limits(self) -> dict[str, float]:
@@ -217,11 +219,7 @@ _CODE = ("ops", "blocks", "arch", "space", "space/canonical")
 
 def fixed_key() -> str:
     """The key of files of fixed points: of the models' files and the code that encodes them."""
-    models = sorted(models_dir().glob("*.yaml"))
-    whole = hashlib.blake2b(digest_size=8)
-    for path in models:
-        whole.update(path.name.encode() + b"\0" + path.read_bytes())
-    return f"{whole.hexdigest()} {code_hash(*_CODE)}"
+    return f"{models_hash()} {code_hash(*_CODE)}"
 
 
 def fixed_rows(space: Space) -> tuple[tuple[str, ...], Rows]:

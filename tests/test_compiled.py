@@ -1,0 +1,111 @@
+"""What ships ready made is what the code works out now, and changes no result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hvnas import search
+from hvnas._cache import code_hash, read_shipped
+from hvnas.accuracy.surrogate.features import COLUMNS
+from hvnas.arch.files import FACTS, count_models, facts_key, model_facts
+from hvnas.latency import list_devices, load_device
+from hvnas.ops import MACS, PARAMS
+from hvnas.search import make_problem
+from hvnas.search.reach import REACH, UNBOUNDED_MS, packed_reach, reach_code, stored_reach
+from hvnas.space import FastPath, load_space
+from hvnas.space.fastpath import compiled, templates
+from hvnas.space.sampling import Sampler
+from hvnas.space.space import FIXED, encode_models, fixed_key, unpack_fixed
+
+STALE = "out of date: run scripts/compile_tables.py"
+
+
+@pytest.mark.parametrize("space", ["hybrid-mobile", "coatnet", "mobilevit"])
+def test_fixed_points_are_those_of_their_files(space: str) -> None:
+    stored = read_shipped(FIXED, fixed_key())
+    assert stored is not None, STALE
+    loaded = load_space(space)
+    names, rows = unpack_fixed(stored, loaded.hash)
+    wanted_names, wanted_rows = encode_models(loaded)
+    assert names == wanted_names == loaded.fixed_points()
+    np.testing.assert_array_equal(rows, wanted_rows)
+
+
+def test_sizes_are_those_that_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("hybrid-mobile", "coatnet"):
+        ready = load_space(name).size
+        with monkeypatch.context() as patch:
+            patch.setenv("HVNAS_CACHE", "off")
+            assert load_space(name).size == ready
+
+
+def test_facts_of_models_are_those_of_their_files() -> None:
+    assert read_shipped(FACTS, facts_key()) is not None, STALE
+    assert model_facts() == count_models()
+
+
+@pytest.mark.parametrize("device", list_devices())
+def test_reach_is_known_for_every_device(device: str) -> None:
+    assert read_shipped(REACH, reach_code()) is not None, STALE
+    problem = make_problem("hybrid-mobile", device, "surrogate", budget_ms=UNBOUNDED_MS)
+    assert stored_reach(problem) is not None, STALE
+
+
+def test_reach_is_what_is_found() -> None:
+    problem = make_problem("hybrid-mobile", "iphone12", "surrogate", budget_ms=UNBOUNDED_MS)
+    stored, found = read_shipped(REACH, reach_code()), packed_reach(problem)
+    assert stored is not None, STALE
+    for name, array in found.items():
+        np.testing.assert_array_equal(stored[name], array)
+
+
+def test_reach_is_searched_where_the_budget_asks_for_it() -> None:
+    problem = make_problem("hybrid-mobile", "iphone12", "surrogate", budget_ms=0.01)
+    assert stored_reach(problem) is None
+
+
+@pytest.mark.parametrize("device", list_devices())
+def test_templates_serve_every_device(device: str) -> None:
+    space = load_space("hybrid-mobile")
+    path = FastPath(space, [*load_device(device).columns, *COLUMNS, PARAMS, MACS])
+    assert path.compiled, STALE
+
+
+def test_templates_give_the_values_that_lowering_gives() -> None:
+    space = load_space("hybrid-mobile")
+    columns = [*load_device("iphone12").columns, *COLUMNS, PARAMS, MACS]
+    rows = Sampler(space).propose(300, rng=np.random.default_rng(3))
+    ready, lowered = FastPath(space, columns), FastPath(space, columns)
+    lowered.compiled = ()
+    np.testing.assert_array_equal(ready(rows), lowered(rows))
+    assert ready.lowered < lowered.lowered / 2
+
+
+def test_templates_of_other_widths_are_not_taken() -> None:
+    stored = read_shipped(compiled.SHIPPED, f"1 {code_hash(*compiled._CODE)}")
+    assert stored is not None, STALE
+    path = FastPath(load_space("hybrid-mobile"), [*COLUMNS, PARAMS, MACS])
+    (file, *_) = path.compiled
+    key = next(iter(file.index))
+    assert file.find(key, path.widths) is not None
+    assert file.find(key, [*path.widths, 10_000]) is None
+
+
+def test_widths_in_that_a_block_rounds_are_no_polynomial() -> None:
+    """A block may round what it makes of the channels in, too."""
+    _, check = templates._sample_pairs([8, 12, 16, 64], [8, 16, 24, 32, 64], False, known=[])
+    assert {i % templates.MODULUS for i, _ in check} >= {4}
+
+
+def test_a_search_is_the_same_with_and_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fronts = []
+    for name, cache in (("off", "off"), ("first", str(tmp_path / "c")), ("second", str(tmp_path / "c"))):
+        monkeypatch.setenv("HVNAS_CACHE", cache)
+        compiled.open_compiled.cache_clear()
+        out = tmp_path / name
+        search("hybrid-small", "iphone12", budget_ms=1.5, evals=400, seed=1, out=out)
+        fronts.append([(out / file).read_bytes() for file in ("pareto.csv", "best.yaml")])
+    assert fronts[0] == fronts[1] == fronts[2]
