@@ -13,7 +13,7 @@ import hvnas.latency.registry as registry
 from hvnas._registry import Registry
 from hvnas.arch import load_arch
 from hvnas.latency import Device, StudentT, list_devices, load_device, register_device
-from hvnas.latency.device import fit_student_t
+from hvnas.latency.device import fit_student_t, student_chance, student_quantile
 from hvnas.ops import evaluate_columns
 
 NAMES = "efficientformer_l1 efficientformer_l7 poolformer_s24 coatnet_0 mobilevit_xs efficientvit_b1".split()
@@ -167,3 +167,13 @@ def test_loading_needs_no_torch() -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hvnas.latency.device" in imported
     assert not {"torch", "timm", "scipy.stats", "pandas"} & imported
+
+
+@pytest.mark.parametrize("df", [0.5, 1.0, 3.3, 7.4, 11.0, 25.0, 100.0])
+def test_student_t_is_scipys(df: float) -> None:
+    from scipy.special import stdtr, stdtrit
+
+    t = np.concatenate([np.linspace(-12, 12, 401), [0.0, 1e-9, 1e5, -np.inf, np.inf]])
+    np.testing.assert_allclose(student_chance(df, t), stdtr(df, t), rtol=1e-11, atol=1e-15)
+    for p in (0.01, 0.05, 0.5, 0.9, 0.95, 0.999):
+        assert student_quantile(df, p) == pytest.approx(stdtrit(df, p), rel=1e-12, abs=1e-15)
