@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from hvnas._waiting import StopRequest
 from hvnas.cli._failure import INFEASIBLE, INTERRUPTED, Failure
-from hvnas.cli._progress import Watcher
+from hvnas.cli._progress import Watcher, stopping
 from hvnas.cli._screen import Screen, print_json
-from hvnas.cli._signals import stopping
 
 if TYPE_CHECKING:
     from hvnas.search import InfeasibleBudget, SearchResult

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hvnas import _numbers as numbers
 from hvnas.cli._failure import Failure
-from hvnas.cli._progress import Steps
-from hvnas.cli._signals import until_stopped
+from hvnas.cli._progress import Steps, until_stopped
 
 if TYPE_CHECKING:
     from hvnas.train.request import Workers

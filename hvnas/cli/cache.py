@@ -6,14 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
+from hvnas._records import Column
 from hvnas.cli._failure import Failure
-from hvnas.cli._screen import Screen, print_json
+from hvnas.cli._request import answers
+from hvnas.cli._screen import Answer, Screen, listing
+
+EXAMPLE = "hvnas cache --clear"
+
+_COLUMNS: tuple[Column[dict[str, Any]], ...] = (
+    Column("file", "file"),
+    Column(">kB", lambda row: row["bytes"] / 1e3, "{:,.0f}".format),
+)
 
 
-def run(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete the files.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+@answers
+def run(clear: Annotated[bool, typer.Option("--clear", help="Delete the files.")] = False) -> Answer:
     """Show the cache, or clear it.
 
     It makes searches start faster and changes no result. HVNAS_CACHE=DIR names another folder;
@@ -22,19 +29,16 @@ def run(
     from hvnas._cache import cache_folder, cached_files
 
     folder, files = cache_folder(), cached_files()
-    sizes = {path.name: path.stat().st_size for path in files}
-    if clear:
-        for path in files:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise Failure(f"{path}: cannot be deleted: {error.strerror}; check its folder") from None
-    facts: dict[str, Any] = {"folder": folder and str(folder), "files": sizes, "cleared": clear}
-    if as_json:
-        print_json(facts)
-        return
-    screen = Screen()
-    screen.fields([("folder", "none (HVNAS_CACHE=off, or no home)" if folder is None else str(folder))])
-    screen.table(("file", ">kB"), [(name, f"{size / 1e3:,.0f}") for name, size in sizes.items()])
-    total = f"{sum(sizes.values()) / 1e6:.1f} MB in {len(sizes)} files"
-    screen.line(f"  {total}, deleted" if clear else f"  {total}")
+    rows: list[dict[str, Any]] = [{"file": path.name, "bytes": path.stat().st_size} for path in files]
+    for path in files if clear else ():
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise Failure(f"{path}: cannot be deleted: {error.strerror}; check its folder") from None
+
+    def below(screen: Screen) -> None:
+        total = f"{sum(row['bytes'] for row in rows) / 1e6:.1f} MB in {len(rows)} files"
+        where = "no folder (HVNAS_CACHE=off, or no home)" if folder is None else str(folder)
+        screen.line(f"  {total}{', deleted' if clear else ''}: {where}")
+
+    return listing(_COLUMNS, rows, below=below)

@@ -363,7 +363,7 @@ class StudentT:
 def student_quantile(df: float, probability: float) -> float:
     """The quantile of a Student t with `df` degrees of freedom. -inf and inf at probabilities 0 and 1."""
     if not 0 < probability < 1:
-        return {0: -math.inf, 1: math.inf}.get(probability, math.nan)
+        return math.copysign(math.inf, probability - 0.5) if probability in (0, 1) else math.nan
     if probability < 0.5:
         return -student_quantile(df, 1 - probability)
     low, high = 0.0, 1.0

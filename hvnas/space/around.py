@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas.arch import Arch
+from hvnas.blocks.limits import Values
 from hvnas.space.layout import Layout, is_profile
-from hvnas.space.lists import Values
 from hvnas.space.spec import SpaceSpec, StageSpec
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hvnas.arch import INNER, Arch, Run
 from hvnas.blocks import Block
-from hvnas.space.lists import Values
+from hvnas.blocks.limits import Values
 from hvnas.space.spec import SAME, Preset, SpaceSpec
 
 SLOTS = ("local", "global")

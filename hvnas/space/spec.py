@@ -18,8 +18,7 @@ from hvnas._files import data_dir, read_yaml, refuse_unknown, refusing
 from hvnas._names import shown, unknown_name
 from hvnas.arch import INNER, block_from_dict, block_to_dict
 from hvnas.blocks import Block
-from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, MOST_VALUES, check_number
-from hvnas.space.lists import Values, read_ints, read_values
+from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, MOST_VALUES, Values, check_number, read_ints, read_values
 
 SCHEMA = "hvnas.space/1"
 SAME = "same"

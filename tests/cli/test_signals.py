@@ -15,7 +15,7 @@ import pytest
 
 import hvnas.search.runs.session
 from hvnas._waiting import StopRequest
-from hvnas.cli._signals import stopping
+from hvnas.cli._progress import stopping
 from hvnas.search.runs.checkpoint import Stopped
 
 OPTIONS = "--budget-ms 2 --space efficientformer --device iphone12 --strategy evolution --evals 15000".split()

@@ -17,8 +17,8 @@ from unreliable import Unreliable
 
 from hvnas.parallel import ray_cluster
 from hvnas.search import Archive, Checkpoint, Problem, State
-from hvnas.search.engines.failures import EvaluationsFailed
 from hvnas.search.engines.ray_batches import run_on_ray
+from hvnas.search.evaluations import EvaluationsFailed
 from hvnas.search.request import Engine
 from hvnas.search.rows import Rows
 from hvnas.search.runs.checkpoint import Stopped

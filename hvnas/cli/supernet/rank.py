@@ -12,10 +12,9 @@ import typer
 from hvnas import _numbers as numbers
 from hvnas._records import csv_text
 from hvnas._request import Option, Request
-from hvnas.cli._progress import Steps
+from hvnas.cli._progress import Steps, until_stopped
 from hvnas.cli._request import answers, takes
 from hvnas.cli._screen import Answer, Screen
-from hvnas.cli._signals import until_stopped
 
 if TYPE_CHECKING:
     from hvnas.studies.rank import Interval, Ranked, RankOptions, RankReport

@@ -25,9 +25,8 @@ from typing import Any
 import numpy as np
 
 from hvnas.parallel import Failure, Pool, actor_pool
-from hvnas.search.engines.failures import EvaluationsFailed, FailureCount
 from hvnas.search.engines.ray_tune import Answer, estimates_of, work_on
-from hvnas.search.evaluations import Archive, Evaluations
+from hvnas.search.evaluations import Archive, Evaluations, EvaluationsFailed, FailureCount
 from hvnas.search.problem import Accuracy, Problem
 from hvnas.search.request import Engine
 from hvnas.search.rows import Floats, Rows
@@ -155,8 +154,8 @@ def run_on_ray(
     one worker; EvaluationsFailed where every evaluation fails.
     """
     from hvnas.parallel import ray_cluster
-    from hvnas.search.engines.failures import FailureCount
     from hvnas.search.engines.ray_tune import run_trials
+    from hvnas.search.evaluations import FailureCount
 
     engine = engine or Engine(name="ray")
     _check_fits_here(engine)

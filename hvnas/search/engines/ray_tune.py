@@ -25,8 +25,7 @@ from hvnas.parallel import fitting, room
 from hvnas.parallel.actors import first_line
 from hvnas.parallel.cluster import environment, own_signals
 from hvnas.parallel.pool import reason_of
-from hvnas.search.engines.failures import FailureCount
-from hvnas.search.evaluations import Archive, Evaluations, RefusalLog
+from hvnas.search.evaluations import Archive, Evaluations, FailureCount, RefusalLog
 from hvnas.search.problem import Accuracy, Problem
 from hvnas.search.rows import Floats, Rows
 from hvnas.search.runs.checkpoint import Checkpoint, Stopped
