@@ -239,8 +239,8 @@ def test_devices_of_other_packages(install: Install, tmp_path: Path, repo_root: 
 
 def test_estimators_of_other_packages(install: Install, tmp_path: Path) -> None:
     code = (
-        "from hvnas.accuracy import register_estimator_family\n"
-        "class Mine:\n    def __init__(self, text=''): self.text = text\n"
+        "from hvnas.accuracy import AccuracyEstimator, register_estimator_family\n"
+        "class Mine(AccuracyEstimator):\n    def __init__(self, text=''): self.text = text\n"
         "def lacking(): return 1 / 0\n"
         "@register_estimator_family('family', argument='WORD')\n"
         "def family(text): return Mine(text)\n"

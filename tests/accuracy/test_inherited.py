@@ -129,7 +129,7 @@ def test_what_has_no_place_in_the_supernet_is_refused(
     with pytest.raises(ValueError, match="a bare Program has no place in a supernet"):
         estimator.estimate([members[0].lower()])
     with pytest.raises(
-        ValueError, match=r"efficientformer_l1: the supernet in .* does not hold it"
+        ValueError, match=r"efficientformer_l1: the supernet in .* does not contain it"
     ) as caught:
         estimator.estimate([load_arch("efficientformer_l1")])
     assert "\n" not in str(caught.value)

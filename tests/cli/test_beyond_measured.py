@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from hvnas.arch import load_arch, save_arch
 from hvnas.cli._outcome import print_outcome
 from hvnas.cli._screen import Screen
-from hvnas.latency import load_device
+from hvnas.latency import LatencyDevice, load_device
 from hvnas.latency.provenance import beyond_measured
 from hvnas.search import search
 from hvnas.space import load_space
-
-FAST, PLAIN = "efficientvit_l3@r384", "efficientformer_l1"
 
 
 def test_it_names_the_fastest_that_was_measured() -> None:
@@ -27,17 +26,18 @@ def test_it_names_the_fastest_that_was_measured() -> None:
 
 
 def test_a_device_that_knows_no_networks_says_nothing() -> None:
-    class Bare:
+    class Bare(LatencyDevice):
         name = "bare"
 
-    assert beyond_measured(Bare(), "found", macs=10**12, ms=1.0) is None  # type: ignore[arg-type]
+    assert beyond_measured(Bare(), "found", macs=10**12, ms=1.0) is None
 
 
-@pytest.mark.parametrize(("model", "is_named"), [(FAST, True), (PLAIN, False)])
-def test_show_and_report_say_it(hvnas, tmp_path: Path, model: str, is_named: bool) -> None:
-    shown = hvnas("show", model, "--device", "iphone12")
-    page = tmp_path / "report.html"
-    reported = hvnas("report", model, "--device", "iphone12", "--out", page)
+@pytest.mark.parametrize(("resolution", "is_named"), [(512, True), (224, False)])
+def test_show_and_report_say_it(hvnas, tmp_path: Path, resolution: int, is_named: bool) -> None:
+    model, path, page = "poolformer_s12_id", tmp_path / "network.yaml", tmp_path / "report.html"
+    save_arch(load_arch(model).with_(resolution=resolution), path)
+    shown = hvnas("show", path, "--device", "iphone12")
+    reported = hvnas("report", path, "--device", "iphone12", "--out", page)
     assert shown.exit_code == reported.exit_code == 0, reported.output
     for text in (shown.stdout, page.read_text()):
         assert (f"{model} would compute" in text) == is_named

@@ -154,5 +154,5 @@ def test_the_backend_of_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     device = dataclasses.replace(device, info=dataclasses.replace(device.info, **like))
     assert backend_of(device) == "compiled"
     half = dataclasses.replace(device, info=dataclasses.replace(device.info, precision="float16"))
-    with pytest.raises(ValueError, match=r"nothing on this host measures .*float16, 2 threads"):
+    with pytest.raises(ValueError, match=r"no backend of this host measures as .*float16, 2 threads"):
         backend_of(half)

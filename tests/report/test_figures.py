@@ -79,7 +79,7 @@ def test_where_nothing_can_be_drawn_nothing_is_written(tmp_path: Path) -> None:
     nan = float("nan")
     found = comparison(tmp_path, moments=(Moment(10, 1.0, nan, 0, nan),), objectives=("params",))
     assert history_panels(found) == ()
-    with pytest.raises(ValueError, match=r"there is nothing to draw; write a \.csv"):
+    with pytest.raises(ValueError, match=r"leave nothing to draw; write a \.csv"):
         write_comparison(found, tmp_path / "a.svg")
     assert not (tmp_path / "a.svg").exists()
 
