@@ -6,7 +6,8 @@ Reads hvnas/accuracy/data/published.csv (timm's results), recipe_tags.csv and re
 is known of the training behind each weight) and extra.yaml (results of papers), builds each network on
 the meta device, traces it with hvnas.ops.trace and writes hvnas/accuracy/data/evidence.csv. Networks
 whose branches merge for deployment (see MERGED) are traced merged. The networks of ablations.csv are
-lowered, or traced where they are timm's, into ablation_values.csv. Needs `pip install 'hvnas[peers]'`.
+lowered, or traced where they are timm's or of `_reference`, into ablation_values.csv. Needs
+`pip install 'hvnas[peers]'`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import csv
 import fnmatch
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from _reference import network
 from _timm import import_timm
 from torch import nn
 
@@ -132,8 +134,8 @@ def build(description: dict[str, Any], resolution: int) -> nn.Module:
 def _build(description: dict[str, Any], resolution: int) -> nn.Module:
     if vit := description.get("torchvision_vit"):
         return _vision_transformer(vit, resolution)
-    if "metaformer" in description:
-        return _metaformer_s12(description["metaformer"])
+    if name := description.get("reference"):
+        return network(name)
     timm = import_timm()
     name = description.pop("timm")
     kwargs = description
@@ -146,46 +148,6 @@ def _build(description: dict[str, Any], resolution: int) -> nn.Module:
 
         model = reparameterize_model(model)
     return model
-
-
-def _metaformer_s12(mixer: str) -> nn.Module:
-    """IdentityFormer-S12 or RandFormer-S12: PoolFormerV2-S12 with another mixer (arXiv 2210.13452)."""
-    import_timm()
-    from timm.models import metaformer
-
-    identity = [nn.Identity] * 4
-    # Frozen random matrices over the positions of the last two stages, identity before.
-    random = [nn.Identity, nn.Identity, _RandomMixing14, _RandomMixing7]
-    model: nn.Module = metaformer.MetaFormer(
-        depths=(2, 2, 6, 2),
-        dims=(64, 128, 320, 512),
-        token_mixers={"identity": identity, "random": random}[mixer],
-        norm_layers=metaformer.GroupNorm1NoBias,
-        use_mlp_head=False,
-    )
-    return model
-
-
-class _RandomMixing(nn.Module):
-    """Positions times a random matrix. timm hands a mixer its width alone, so the side is the class's."""
-
-    side: int
-
-    def __init__(self, dim: int, **_: Any) -> None:
-        super().__init__()
-        self.matrix = nn.Parameter(torch.empty(self.side**2, self.side**2))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = (x.flatten(2) @ self.matrix).reshape(x.shape)
-        return y
-
-
-class _RandomMixing14(_RandomMixing):
-    side = 14
-
-
-class _RandomMixing7(_RandomMixing):
-    side = 7
 
 
 def _vision_transformer(vit: dict[str, Any], resolution: int) -> nn.Module:
@@ -222,44 +184,52 @@ def read(program: Program) -> list[float]:
         raise ValueError("convolutions over other than two axes") from None
 
 
-def ablations() -> str:
-    """ablation_values.csv: the columns of every network of ablations.csv and theory.csv."""
+def ablations(known: Mapping[str, list[float]]) -> str:
+    """ablation_values.csv: the columns of every network of ablations.csv and theory.csv.
+
+    `known` holds what `table` has traced already.
+    """
     pairs = (*load_ablations(), *load_theory())
     networks = dict.fromkeys(name for row in pairs for name in (row.base, row.variant))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["network", *NAMES])
-    for network in networks:
-        writer.writerow([network, *map(number, read(program_of(network)))])
+    for name in networks:
+        writer.writerow([name, *map(number, _values(name, known))])
     return out.getvalue()
 
 
-def program_of(network: str) -> Program:
-    """A network of ablations.csv as a Program."""
+def _values(network: str, known: Mapping[str, list[float]]) -> list[float]:
+    """The columns of a network of ablations.csv."""
     if not network.startswith(TRACED):
-        return arch_of(network).lower()
+        return read(arch_of(network).lower())
     kind, _, rest = network.partition(":")
     name, _, resolution = rest.partition("@")
     size = int(resolution or 224)
-    return trace(build({kind: name}, size), resolution=size)
+    description = {kind: name}
+    found = known.get(_key(description, size))
+    return found or read(trace(build(description, size), resolution=size))
+
+
+def _key(description: Mapping[str, Any], resolution: int) -> str:
+    return f"{description}@{resolution}"
 
 
 def number(value: float) -> str:
     return str(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
 
 
-def table(results: list[Result]) -> tuple[str, dict[str, str]]:
-    """The CSV text, and the networks left out with the reason."""
+def table(results: list[Result], known: dict[str, list[float]]) -> tuple[str, dict[str, str]]:
+    """The CSV text, and the networks left out with the reason. What is traced is added to `known`."""
     fields = (
         "model,family,kind,study,resolution,top1,epochs,epochs_known,distilled,augmentation,origin".split(",")
     )
-    known: dict[str, list[float]] = {}
     failed: dict[str, str] = {}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*fields, *(f"x.{name}" for name in NAMES), "source"])
     for result in results:
-        key = f"{result.build}@{result.resolution}"
+        key = _key(result.build, result.resolution)
         if key not in known and key not in failed:
             try:
                 known[key] = features(result)
@@ -279,10 +249,11 @@ def _plain(value: object) -> str:
 
 def main() -> None:
     results = [*published(), *extra()]
-    text, failed = table(results)
+    known: dict[str, list[float]] = {}
+    text, failed = table(results, known)
     write_atomic(DATA / "evidence.csv", text)
     print(f"{text.count(chr(10)) - 1} of {len(results)} results written to evidence.csv")
-    write_atomic(DATA / "ablation_values.csv", ablations())
+    write_atomic(DATA / "ablation_values.csv", ablations(known))
     for reason in failed.values():
         print(f"left out  {reason}")
 

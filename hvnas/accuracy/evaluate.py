@@ -20,8 +20,8 @@ from scipy.stats import kendalltau, spearmanr
 from hvnas._names import unknown_name
 from hvnas.accuracy.estimator import AccuracyEstimator, ColumnEstimator, Estimate
 from hvnas.accuracy.loading import load_estimator
-from hvnas.accuracy.surrogate.ablations import Ablation, ablation_values, load_ablations
-from hvnas.accuracy.surrogate.evidence import Evidence, load_evidence, recipe_of
+from hvnas.accuracy.surrogate.ablations import CONTRASTS, Ablation, ablation_values, load_ablations
+from hvnas.accuracy.surrogate.evidence import Evidence, load_evidence, network_name, recipe_of
 from hvnas.accuracy.surrogate.features import NAMES, Array, derive
 
 # Edges of the bands of about equal MACs, in 1e9.
@@ -29,6 +29,8 @@ BANDS = (0.25, 0.5, 1.0, 2.0, 3.5, 5.5)
 DRAWS = 1000
 # Differences of ablations below half a point are near what two seeds of one training differ by.
 CLEAR = 0.5
+# How much a difference counts at most: beyond, a layout is broken, and by how much is of no use.
+MOST = 4.0
 
 
 # Hybrid, transformer, pooling and mobile families: what the search spaces are made of.
@@ -155,10 +157,15 @@ def _counted(name: str, estimator: ColumnEstimator) -> EvaluatedEstimator:
 
 
 def study_rows(evidence: Evidence, study: str) -> NDArray[np.bool_]:
-    """The rows that go when a study of the ablations is left out."""
-    gone = evidence.ablations == study
-    for row in load_ablations():
-        if row.study == study and row.leaves:
+    """The rows that go when a study of the ablations is left out, with all of its networks' families."""
+    rows = [row for row in load_ablations() if row.study == study]
+    networks = {network_name(network) for row in rows for network in (row.base, row.variant)}
+    families = {row.family for row in rows} | set(
+        evidence.families[np.isin(evidence.networks, list(networks))]
+    )
+    gone: NDArray[np.bool_] = (evidence.ablations == study) | np.isin(evidence.families, list(families))
+    for row in rows:
+        if row.leaves:
             known = zip(evidence.families, evidence.networks, strict=True)
             gone = gone | np.array([row.leaves_out(family, network) for family, network in known])
     return gone
@@ -184,6 +191,16 @@ def ablation_report(subject: EvaluatedEstimator) -> dict[str, Any]:
     clear = [(row, value) for row, value in found if abs(row.delta) > CLEAR]
     return {
         **_signs(clear),
+        "mae": _mae(clear) if subject.in_points else None,
+        "contrasts": {
+            contrast: _signs([(row, value) for row, value in clear if row.contrast == contrast])
+            | {
+                "mae": _mae([(r, v) for r, v in clear if r.contrast == contrast])
+                if subject.in_points
+                else None
+            }
+            for contrast in CONTRASTS
+        },
         "seen": _signs([(row, value) for row, value in clear if not row.blind]),
         "studies": {
             study: _signs([(row, value) for row, value in clear if row.study == study])
@@ -197,6 +214,14 @@ def _signs(pairs: Sequence[tuple[Ablation, float]]) -> dict[str, Any]:
     right = sum(value * row.delta > 0 for row, value in pairs)
     share = round(right / len(pairs), 3) if pairs else None
     return {"n": len(pairs), "right": right, "share": share}
+
+
+def _mae(pairs: Sequence[tuple[Ablation, float]]) -> float | None:
+    """Mean absolute error of differences, where one beyond `MOST` points counts as that."""
+    errors = [
+        abs(float(np.clip(row.delta, -MOST, MOST) - np.clip(value, -MOST, MOST))) for row, value in pairs
+    ]
+    return _rounded(float(np.mean(errors))) if errors else None
 
 
 def _shown(row: Ablation, value: float, in_points: bool) -> dict[str, Any]:

@@ -124,6 +124,7 @@ def _new(name: str) -> object:
 
 
 register_estimator("surrogate")(Late("hvnas.accuracy.surrogate.surrogate:load_surrogate"))
+register_estimator("surrogate-lowest")(Late("hvnas.accuracy.surrogate.surrogate:load_lowest"))
 register_estimator("train")(Late("hvnas.accuracy.trained.short_training:ShortTrainingEstimator"))
 register_estimator_family("train", argument="NAME=VALUE,…")(
     Late("hvnas.accuracy.trained.short_training:from_options")

@@ -63,6 +63,7 @@ def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], t
         *(">ms", ">5–95 %", f">P(≤ {problem.budget_ms:g} ms)"),
         *(f">ms {name}" for name in others),
         ">score" if problem.unit == "score" else ">top-1",
+        *((">cross-fitted",) if _crossed(result.front) else ()),
         *(">params M", ">MACs G"),
         *(f">{_SIZES[name][0]}" for name in problem.sizes),
         "name",
@@ -75,6 +76,7 @@ def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], t
             numbers.chance(network.p_within_budget),
             *(numbers.ms(network.more[f"latency_ms@{name}"]) for name in others),
             _accuracy(network),
+            *((numbers.points(network.cross_fitted),) if math.isfinite(network.cross_fitted) else ()),
             numbers.millions(network.params),
             numbers.billions(network.macs),
             *(f"{network.more[name] / _SIZES[name][1]:.2f}" for name in problem.sizes),
@@ -82,6 +84,11 @@ def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], t
         )
 
     return names, cells
+
+
+def _crossed(found: Sequence[Found]) -> bool:
+    """Whether the networks have a cross-fitted top-1."""
+    return bool(found) and all(math.isfinite(each.cross_fitted) for each in found)
 
 
 def _accuracy(network: Found) -> str | None:
@@ -112,6 +119,7 @@ def _print_best(screen: Screen, result: SearchResult) -> None:
             *(("latency", _latency_on(best, device.name)) for device in problem.others),
             ("gate", f"{gate} what {problem.device.name} is good for"),
             ("score" if problem.unit == "score" else "top-1", f"{_accuracy(best)}, {_trained(problem)}"),
+            ("cross-fitted", _cross_fitted(best)),
             ("assumed", "; ".join(problem.estimator.assumptions([best.arch])) or None),
             ("params", f"{best.params:,}"),
             ("MACs", f"{best.macs:,}"),
@@ -121,6 +129,13 @@ def _print_best(screen: Screen, result: SearchResult) -> None:
         ]
     )
     print_layout(screen, best.arch)
+
+
+def _cross_fitted(best: Found) -> str | None:
+    if not math.isfinite(best.cross_fitted):
+        return None
+    top1 = numbers.points(best.cross_fitted)
+    return f"{top1}, the lowest of the fits that each lack some families; a search flatters top-1, not this"
 
 
 def _latency_on(network: Found, device: str) -> str:
@@ -134,7 +149,11 @@ def _print_nearest(screen: Screen, nearest: Sequence[Nearest], problem: Problem)
     size = f", at {problem.image_size}" if problem.image_size else ""
     screen.heading(f"Nearest models of papers, under the same device, estimator and recipe{size}")
     screen.table(
-        ("model", ">genes apart", ">ms", "gate", ">top-1", ">published", "recipe", ">params M", ">MACs G"),
+        (
+            *("model", ">genes apart", ">ms", "gate", ">top-1"),
+            *((">cross-fitted",) if _crossed([near.found for near in nearest]) else ()),
+            *(">published", "recipe", ">params M", ">MACs G"),
+        ),
         [_nearest_cells(near) for near in nearest],
     )
 
@@ -156,6 +175,7 @@ def _nearest_cells(near: Nearest) -> tuple[object, ...]:
         numbers.ms(found.latency_ms),
         "inside" if found.inside else "outside",
         _accuracy(found),
+        *((numbers.points(found.cross_fitted),) if math.isfinite(found.cross_fitted) else ()),
         numbers.optional(published.get("top1")),
         published.get("recipe"),
         numbers.millions(found.params),

@@ -381,11 +381,26 @@ class Problem:
             sd = np.where(wanted, 0.0, np.nan)
         return np.round(mean, _DECIMALS), np.round(sd, _DECIMALS)
 
+    def cross_fitted(self, rows: Rows) -> Floats | None:
+        """Top-1 of canonical rows by fits that each lack some evidence, [n, fits]; None without such fits."""
+        if self._reader is None:
+            return None
+        read = self._read(self._reader, rows, self.values(rows))
+        found = self._reader.cross_fitted(read, recipe=self.recipe, scenario=self.scenario)
+        return np.round(found, _DECIMALS) if found.shape[1] else None
+
+    def _read(self, reader: ColumnEstimator, rows: Rows, values: Floats) -> Floats:
+        """What `reader` reads of canonical rows with these values."""
+        if self._headed is not None:
+            return self._headed(rows)
+        read: Floats = values[:, self._places(reader.columns)]
+        return read
+
     def _estimate(self, rows: Rows, values: Floats) -> tuple[Floats, Floats]:
         if self._reader is None:
             archs = [self.space.decode(row) for row in rows]
             return self.refusals.estimate(self.estimator, archs, recipe=self.recipe, scenario=self.scenario)
-        read = values[:, self._places(self._reader.columns)] if self._headed is None else self._headed(rows)
+        read = self._read(self._reader, rows, values)
         found = self._reader.estimate_columns(read, recipe=self.recipe, scenario=self.scenario)
         return found.mean, found.sd
 

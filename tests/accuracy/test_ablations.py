@@ -15,7 +15,7 @@ from hvnas.accuracy.surrogate.ablations import (
     load_ablations,
     load_theory,
 )
-from hvnas.accuracy.surrogate.evidence import ablation_rows, load_evidence
+from hvnas.accuracy.surrogate.evidence import ablation_rows, load_evidence, network_name
 from hvnas.accuracy.surrogate.features import COLUMNS
 from hvnas.accuracy.surrogate.fit import group_codes
 from hvnas.ops import evaluate_columns
@@ -46,7 +46,10 @@ def test_only_what_sets_networks_of_a_study_apart_is_fitted() -> None:
     assert (ablations[own] == -1).all()
     assert (ablations[~own] >= 0).all()
     assert len(set(ablations[~own])) == len(set(evidence.ablations[~own]))
-    assert min(families.min(), studies.min(), networks.min()) >= 0
+    assert min(families.min(), studies.min()) >= 0
+    # What is a network's own is the same on both sides of a pair.
+    assert (networks[own] >= 0).all()
+    assert (networks[~own] == -1).all()
 
 
 def test_variants_stand_at_their_distance_from_the_base() -> None:
@@ -62,6 +65,19 @@ def test_a_study_takes_along_what_states_the_same() -> None:
     stems = [row for row in load_ablations() if row.study == "stems"]
     assert all(row.leaves_out("early_convs", "vit_c_1gf") for row in stems)
     assert not any(row.leaves_out("vit", "vit_small_patch16_224") for row in stems)
+
+
+def test_pairs_of_one_training_alone_are_taken() -> None:
+    evidence = load_evidence(ablations=False)
+    known = {
+        (model.split(".")[0], round(float(top1), 3)): tuple(recipe)
+        for model, top1, recipe in zip(evidence.models, evidence.top1, evidence.recipes, strict=True)
+    }
+    for row in load_ablations():
+        both = [(row.base, row.base_top1), (row.variant, row.base_top1 + row.delta)]
+        if not row.likelihood and all(name.startswith("timm:") for name, _ in both):
+            base, variant = (known[network_name(name), round(top1, 3)] for name, top1 in both)
+            assert base == variant, row.variant
 
 
 def test_a_path_that_is_not_there_is_refused() -> None:
@@ -84,5 +100,8 @@ def test_rows_are_finite() -> None:
 def test_theory_is_in_the_regression_and_never_scored() -> None:
     theory = load_theory()
     assert all(row.delta > 0 and row.likelihood for row in theory)
+    # Depth saturates: two blocks more are worth less in a deeper network of the family.
+    first = {row.base: row.delta for row in reversed(theory)}
+    assert first["efficientformer_l1"] > first["efficientformer_l3"] > first["efficientformer_l7"]
     assert not {row.study for row in theory} & {row.study for row in load_ablations()}
     assert {row.study for row in theory} <= set(load_evidence().ablations)

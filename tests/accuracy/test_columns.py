@@ -66,6 +66,23 @@ def test_poolformer_has_a_patch_stem_and_group_norms() -> None:
     assert found["softmaxes"] == 0
 
 
+def test_features_name_what_attends_where_and_how_wide_the_end_is() -> None:
+    names = ["efficientformer_l1", "coatnet_0", "poolformer_s12", "poolformer_s24"]
+    columns = [read(name) for name in names]
+    l1, coatnet, s12, s24 = (
+        dict(zip(FEATURES, row, strict=True))
+        for row in derive(np.array([list(each.values()) for each in columns]))
+    )
+    # One attention beside three poolings and the convolution that strides; all transformer blocks; none.
+    assert [f["attend_s32"] for f in (l1, coatnet, s12)] == [0.2, 1.0, 0.0]
+    assert [f["attend_s16"] for f in (l1, coatnet, s12)] == [0.0, 1.0, 0.0]
+    assert [f["attend_fine"] for f in (l1, coatnet, s12)] == [0.0, 0.0, 0.0]
+    # Width says nothing of depth, but for the one layer between the stages.
+    assert s24["last_width"] == pytest.approx(s12["last_width"], abs=0.1)
+    assert l1["last_width"] == pytest.approx(np.log(columns[0]["params_s32"] / columns[0]["layers_s32"]))
+    assert 2.0 < s12["params_stride"] < 5.0
+
+
 def test_features_are_finite_and_one_row_at_a_time_gives_the_same() -> None:
     names = ["efficientformer_l1", "coatnet_0", "poolformer_s12"]
     values = np.array([list(read(name).values()) for name in names])

@@ -20,8 +20,8 @@ from hvnas.accuracy import (
     register_estimator,
 )
 from hvnas.accuracy.surrogate.features import NAMES
-from hvnas.accuracy.surrogate.fit import VIEWS
-from hvnas.accuracy.surrogate.surrogate import load_surrogate
+from hvnas.accuracy.surrogate.fit import VIEWS, Fit
+from hvnas.accuracy.surrogate.surrogate import Fold, load_surrogate
 from hvnas.ops import evaluate_columns
 
 # Published top-1 with the recipe it was reached with; sources in hvnas/accuracy/data.
@@ -82,6 +82,35 @@ def test_a_population_gets_the_answers_of_its_members(surrogate: Surrogate) -> N
     one = surrogate.estimate_columns(values[5:6])
     assert many.mean[5] == pytest.approx(one.mean[0], abs=1e-9)
     assert many.sd[5] == pytest.approx(one.sd[0], abs=1e-9)
+
+
+def test_folds_ship_what_fitting_without_their_families_gives(surrogate: Surrogate) -> None:
+    fold = surrogate.folds[-1]
+    found = Fold.of(fold.families, fold.rest(surrogate.evidence), fold.thetas)
+    for view in VIEWS:
+        np.testing.assert_allclose(fold.weights[view.name], found.weights[view.name], atol=2e-5)
+        assert fold.limits[view.name] == pytest.approx(found.limits[view.name], abs=2e-5)
+
+
+def test_cross_fitted_estimates_lack_a_fold_each_and_no_more(surrogate: Surrogate) -> None:
+    own = surrogate.evidence.ablations == ""
+    values = surrogate.evidence.values[own][::9]
+    found = surrogate.cross_fitted(values)
+    assert found.shape == (len(values), len(surrogate.folds))
+    # As the fit with inducing points without the fold says, but for what those leave out.
+    fold = surrogate.folds[0]
+    fit = Fit.of(fold.rest(surrogate.evidence), fold.thetas)
+    features = surrogate._features(values, "modern300")
+    assert np.abs(found[:, 0] - fit.predict(features).mean).mean() < 0.15
+    lowest = load_estimator("surrogate-lowest")
+    assert isinstance(lowest, Surrogate)
+    assert lowest.estimate_columns(values).mean.tolist() == found.min(axis=1).tolist()
+
+
+def test_folds_of_other_evidence_are_refused(surrogate: Surrogate) -> None:
+    fewer = replace(surrogate, evidence=surrogate.evidence.where(surrogate.evidence.families != "vit"))
+    with pytest.raises(ValueError, match="folds: are of other evidence"):
+        fewer.cross_fitted(surrogate.evidence.values[:2])
 
 
 def test_loading_twice_gives_the_same_estimator(surrogate: Surrogate) -> None:

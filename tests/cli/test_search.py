@@ -10,10 +10,15 @@ from shutil import copytree
 import pytest
 import yaml
 
+from hvnas.accuracy import Surrogate, load_estimator
+from hvnas.accuracy.estimator import values_of
 from hvnas.arch import load_arch
 
 OPTIONS = ("--space", "efficientformer", "--device", "iphone12", "--evals", "300", "--seed", "1")
-KEYS = "file name latency_ms latency_low latency_high p_within_budget inside top1 top1_sd params macs".split()
+KEYS = (
+    "file name latency_ms latency_low latency_high p_within_budget inside top1 top1_sd top1_cross_fitted "
+    "params macs"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,15 @@ def test_the_best_keeps_the_budget_and_its_file_loads(data: dict, folder: Path) 
     assert best["file"] == str(folder / "best.yaml")
     program = load_arch(best["file"]).lower()
     assert (program.params, program.macs) == (best["params"], best["macs"])
+
+
+def test_networks_that_were_searched_come_with_the_lowest_of_the_folds(data: dict, plain: str) -> None:
+    surrogate = load_estimator("surrogate")
+    assert isinstance(surrogate, Surrogate)
+    values = values_of(surrogate.columns, [load_arch(data["best"]["file"])])
+    lowest = surrogate.cross_fitted(values).min()
+    assert data["best"]["top1_cross_fitted"] == pytest.approx(lowest, abs=6e-4)
+    assert any(line.split()[:2] == ["cross-fitted", f"{lowest:.1f},"] for line in plain.splitlines())
 
 
 def test_the_reach_comes_first_and_the_sections_follow(plain: str) -> None:

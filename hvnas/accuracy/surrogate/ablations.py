@@ -2,12 +2,14 @@
 
 `data/ablations.csv` holds one pair a row. A network is written as the name of a fixed point with changes
 behind it, ``coatnet_2|stages.1.local.depth=2`` (paths into the architecture file, values in YAML), or as
-``timm:NAME@RESOLUTION`` or ``metaformer:MIXER`` for networks of timm's classes. What the surrogate reads of
-each is kept in `data/ablation_values.csv`, written by scripts/build_evidence.py.
+``timm:NAME@RESOLUTION`` for a network of timm's, or as ``reference:MODEL/CHANGE`` for one of
+scripts/_reference.py. What the surrogate reads of each is kept in `data/ablation_values.csv`, written by
+scripts/build_evidence.py. `contrast` is what the pair varies.
 
-A study is what is left out together. Rows with ``likelihood`` true enter the regression as differences: the
-networks of a study share an offset of their own, so that only what sets them apart is fitted. The others
-are in the evidence as results already; for them `leaves` names what else goes when the study is left out.
+A study is what is left out together, with all of its networks' families. Rows with ``likelihood`` true
+enter the regression as differences: the networks of a study share an offset of their own, so that only what
+sets them apart is fitted. The others are in the evidence as results already, or far from it; for them
+`leaves` names what else goes when the study is left out.
 `blind` says why no feature can tell the two networks apart as what they are; it is empty where one can.
 """
 
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +31,18 @@ from hvnas.train.recipes import MOST_EPOCHS, AugmentationClass
 
 Array = NDArray[np.float64]
 DATA = Path(__file__).resolve().parents[1] / "data"
-TRACED = ("timm:", "metaformer:")
+# What a pair varies, as the error report groups them.
+Contrast = Literal[
+    "late_attention",
+    "early_attention",
+    "mixers",
+    "norms",
+    "patches_stems",
+    "gates_kernels",
+    "depth_pyramid",
+]
+CONTRASTS: tuple[Contrast, ...] = get_args(Contrast)
+TRACED = ("timm:", "reference:")
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,7 @@ class Ablation:
 
     study: str
     family: str
+    contrast: Contrast
     base: str
     variant: str
     base_top1: Annotated[float, Cell(above=0, most=100)]
@@ -67,17 +81,27 @@ def load_ablations(path: Path = DATA / "ablations.csv") -> tuple[Ablation, ...]:
 
 @lru_cache(maxsize=4)
 def load_theory(path: Path = DATA / "theory.csv") -> tuple[Ablation, ...]:
-    """Differences that no paper prints and nobody doubts: two blocks more in one stage do not harm.
+    """Differences that no paper prints: what two blocks more in one stage are worth.
 
-    They stand for monotony in the regression, a fifth of a point each: from PoolFormer-S12 to -S24, twelve
-    blocks are worth 3.1 (arXiv 2111.11418, Table 2). They are never scored.
+    Their shape by stage is that of NAS-Bench-Macro, where 6,561 networks were trained on CIFAR-10 (arXiv
+    2103.11922): the error falls as a power of the stages' depths, weighted 1, 0.93 and 0.66 from the first to
+    the last, so that depth saturates and stages stand in for each other. Their size, the exponent 0.14, is
+    that of ImageNet networks which scale all stages together. Written by scripts/depth_shape.py. They are a
+    prior and never scored.
     """
     columns = ("family", "base", "variant", "base_top1", "delta", "epochs", "distilled")
     return tuple(_expected(row) for row in read_csv(path, columns))
 
 
 def _expected(row: Row) -> Ablation:
-    told = {"augmentation": "modern", "likelihood": True, "leaves": (), "blind": "", "source": "theory"}
+    told = {
+        "contrast": "depth_pyramid",
+        "augmentation": "modern",
+        "likelihood": True,
+        "leaves": (),
+        "blind": "",
+        "source": "theory",
+    }
     return row.record(Ablation, {"study": f"theory {row.text('base')}", **told})
 
 

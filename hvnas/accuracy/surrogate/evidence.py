@@ -171,13 +171,18 @@ def ablation_rows() -> Evidence:
         tuple(networks),
         np.array([pair.family for pair, _ in rows.values()]),
         np.array([f"ablation {study}" for study in studies]),
-        np.array([network.removeprefix("timm:").split("@")[0] for network in networks]),
+        np.array([network_name(network) for network in networks]),
         np.ones(len(rows), dtype=np.bool_),
         studies,
         np.array([top1 for _, top1 in rows.values()]),
         np.array([values[network] for network in networks]),
         np.array([recipe_of(pair) for pair, _ in rows.values()]),
     )
+
+
+def network_name(network: str) -> str:
+    """What the evidence calls a network of an ablation."""
+    return network.removeprefix("timm:").split("@")[0]
 
 
 def recipe_of(pair: Ablation) -> list[float]:

@@ -227,14 +227,18 @@ _ACTS = ("act_relu", "act_gelu", "act_silu", "act_hardswish")
 
 
 SIZE: tuple[str, ...] = ("log_params", "log_macs", "log_acts", "log_resolution", "log_depth")
+# Shares of the MACs add up to 1: what moves MACs to another stage is told twice, with opposite signs. The
+# range of the evidence is judged by all of them; the regression reads the others beside this one.
+RANGE_ONLY: frozenset[str] = frozenset({"macs_share_s16"})
 MIXERS: tuple[str, ...] = (
     *(f"{mixer}_s{s}" for s in _COARSE for mixer in _KINDS),
     *(f"macs_{kind}" for kind in ("depthwise", "grouped", "dense", "matmul")),
     *("acts_depthwise", "acts_matmul", "reach", "keys", "apart", "mixers"),
+    *("attend_s16", "attend_s32", "attend_fine"),
 )
 STRUCTURE: tuple[str, ...] = (
     *(f"macs_share_s{s}" for s in STRIDES),
-    *(f"params_share_s{s}" for s in _COARSE),
+    *("params_stride", "last_width"),
     *(f"depth_s{s}" for s in _COARSE),
     *MIXERS,
     *("depthwise_taps", "layer_norms", "group_norms", *_ACTS),
@@ -242,12 +246,12 @@ STRUCTURE: tuple[str, ...] = (
     "largest_stride",
 )
 FEATURES: tuple[str, ...] = SIZE + STRUCTURE
-# What counts or weighs a single stride.
+# What counts or measures a single stride.
 COUNTS: frozenset[str] = frozenset(
     {
         *(f"{mixer}_s{s}" for s in _COARSE for mixer in _KINDS),
-        *(f"params_share_s{s}" for s in _COARSE),
         *(f"depth_s{s}" for s in _COARSE),
+        "last_width",
     }
 )
 
@@ -280,10 +284,7 @@ def attending_share(values: Array) -> Array:
         row: Array = columns[_INDEX[name]]
         return row
 
-    attention = 0.5 * _total(c, (f"attention_s{s}" for s in _COARSE))
-    others = _total(c, (f"{kind}_s{s}" for s in _COARSE for kind in ("depthwise", "dense", "pool")))
-    share: Array = attention / np.maximum(attention + others, 1.0)
-    return share
+    return _attending(c, _COARSE)
 
 
 def _total(c: Read, names: Iterable[str]) -> Array:
@@ -302,14 +303,40 @@ def _sizes(c: Read, rows: Rows) -> None:
 
 
 def _levels(c: Read, rows: Rows) -> None:
-    macs, params = np.maximum(c("macs"), 1.0), np.maximum(c("params"), 1.0)
+    macs = np.maximum(c("macs"), 1.0)
     for s in STRIDES:
         np.sqrt(c(f"macs_s{s}") / macs, out=rows[f"macs_share_s{s}"])
     for s in _COARSE:
-        np.sqrt(c(f"params_s{s}") / params, out=rows[f"params_share_s{s}"])
         np.log1p(c(f"layers_s{s}"), out=rows[f"depth_s{s}"])
         for mixer in _KINDS:
             np.log1p(c(f"{mixer}_s{s}"), out=rows[f"{mixer}_s{s}"])
+    _params(c, rows)
+    for name, strides in (("attend_s16", (16,)), ("attend_s32", (32,)), ("attend_fine", (4, 8))):
+        rows[name][:] = _attending(c, strides)
+
+
+def _params(c: Read, rows: Rows) -> None:
+    """Where the params lie, as mean halvings of the image before them, and how wide the last stage is.
+
+    Width is the logarithm of params a layer, those of depthwise layers aside: of stride 32, or of stride 16
+    where nothing is coarser.
+    """
+    each = {s: c(f"params_s{s}") for s in _COARSE}
+    halvings = np.sum([log2(s) * params for s, params in each.items()], axis=0)
+    np.divide(halvings, np.maximum(np.sum(list(each.values()), axis=0), 1.0), out=rows["params_stride"])
+    coarse = np.maximum(c("layers_s32") - c("depthwise_s32"), 1.0)
+    fine = np.maximum(c("layers_s16") - c("depthwise_s16"), 1.0)
+    width = np.where(c("layers_s32") > 0, each[32] / coarse, each[16] / fine)
+    np.log(np.maximum(width, 1.0), out=rows["last_width"])
+
+
+def _attending(c: Read, strides: Iterable[int]) -> Array:
+    """Attentions among the token mixers at `strides`; they come as two products each."""
+    strides = tuple(strides)
+    attention = 0.5 * _total(c, (f"attention_s{s}" for s in strides))
+    others = _total(c, (f"{kind}_s{s}" for s in strides for kind in ("depthwise", "dense", "pool")))
+    share: Array = attention / np.maximum(attention + others, 1.0)
+    return share
 
 
 def _kinds(c: Read, rows: Rows) -> None:

@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from hvnas._cache import Arrays
 from hvnas.accuracy.estimator import Estimate
 from hvnas.accuracy.surrogate.evidence import RECIPE_FEATURES, Evidence
-from hvnas.accuracy.surrogate.features import COUNTS, FEATURES, MIXERS, SIZE, STRUCTURE, Array
-from hvnas.accuracy.surrogate.gp import Groups, Kernel, Posterior, condition
+from hvnas.accuracy.surrogate.features import COUNTS, FEATURES, MIXERS, RANGE_ONLY, SIZE, STRUCTURE, Array
+from hvnas.accuracy.surrogate.gp import Groups, Kernel, Posterior, condition, exact, exact_weights
 
 # Top-1 points of a guess among 1,000 classes: far below the evidence no network does worse.
 CHANCE = 0.1
@@ -63,9 +63,12 @@ def untransform(value: Array) -> Array:
 def group_codes(evidence: Evidence) -> tuple[NDArray[np.int64], ...]:
     """Which rows share an offset: those of a family, of a study (one training set-up), of a network.
 
-    Last come the ablations, whose offset is as wide as the target: they count as differences only.
+    Last come the ablations, whose offset is as wide as the target: they count as differences only. What is a
+    network's own and no feature tells is the same in base and variant, so that their difference has the noise
+    of two trainings.
     """
-    names = (evidence.families, evidence.studies, evidence.networks, evidence.ablations)
+    networks = np.where(evidence.ablations == "", evidence.networks, "")
+    names = (evidence.families, evidence.studies, networks, evidence.ablations)
     return tuple(np.where(name == "", -1, np.unique(name, return_inverse=True)[1]) for name in names)
 
 
@@ -128,6 +131,15 @@ class Member:
         found: Arrays = {f"{name}.{field}": getattr(self.posterior, field) for field in _POSTERIOR}
         return {**found, f"{name}.numbers": np.array([self.noise, self.structure_limit])}
 
+    @classmethod
+    def crossed(
+        cls, view: View, evidence: Evidence, scaling: Scaling, theta: Array, weights: Array, limit: float
+    ) -> Member:
+        """The mean alone, from what `weights_of` found on the same evidence."""
+        kernel = Kernel(theta, len(view.features), view.groups)
+        x, _ = standardised(view, evidence, scaling)
+        return cls(view, exact(kernel, x, weights).with_slopes(view.slopes), 0.0, limit)
+
     def predict(self, held: Array, cut: Array) -> tuple[Array, Array]:
         """Mean and variance, standardised, of a new training of a network of a new family."""
         size, structure, variance = self.posterior.predict(held[:, self.view.index])
@@ -143,6 +155,15 @@ class Member:
             apart = np.square(cut[:, group] / lengths).sum(axis=1)
             added += amplitude * (1.0 - np.exp(-0.5 * apart))
         return added
+
+
+def weights_of(view: View, evidence: Evidence, theta: Array) -> tuple[Array, float]:
+    """Weights of the rows of `evidence`, and the limit of what structure adds: see `Member.crossed`."""
+    scaling = Scaling.of(evidence)
+    x, y = standardised(view, evidence, scaling)
+    weights = exact_weights(Kernel(theta, len(view.features), view.groups), x, y, group_codes(evidence))
+    found = Member.crossed(view, evidence, scaling, theta, weights, np.inf)
+    return weights, float(np.quantile(found.posterior.predict(x)[1], STRUCTURE_EDGE))
 
 
 def standardised(view: View, evidence: Evidence, scaling: Scaling) -> tuple[Array, Array]:
@@ -293,8 +314,8 @@ class View:
 
 
 VIEWS: tuple[View, ...] = (
-    View("whole", ALL_FEATURES),
-    View("lean", tuple(name for name in ALL_FEATURES if name not in COUNTS)),
+    View("whole", tuple(name for name in ALL_FEATURES if name not in RANGE_ONLY)),
+    View("lean", tuple(name for name in ALL_FEATURES if name not in RANGE_ONLY | COUNTS)),
 )
 
 

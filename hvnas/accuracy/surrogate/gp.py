@@ -178,6 +178,19 @@ def condition(
     return Posterior(kernel, z, loading, np.ascontiguousarray((z * kernel.linear).T @ loading))
 
 
+def exact_weights(kernel: Kernel, x: Array, y: Array, codes: Sequence[NDArray[np.int64]]) -> Array:
+    """Weights of the rows in the posterior mean, without inducing points. Shapes as in `condition`; [n]."""
+    covariance = kernel(x, x) + noise_covariance(kernel.variances, codes)
+    weights: Array = np.linalg.solve(covariance, y)
+    return weights
+
+
+def exact(kernel: Kernel, x: Array, weights: Array) -> Posterior:
+    """The posterior mean that `weights` give; its variance is the prior's."""
+    loading = weights[:, None]
+    return Posterior(kernel, x, loading, (x * kernel.linear).T @ loading)
+
+
 def pivots(kernel: Kernel, x: Array, count: int) -> NDArray[np.int64]:
     """Rows that leave least prior variance unexplained, by pivoted Cholesky; at most `count`."""
     prior = kernel(x, x)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from hvnas._cache import code_hash, keep, read_cached
 from hvnas._files import read_json, refusing
 from hvnas.accuracy.estimator import ColumnEstimator, Estimate, assumptions, check_scenario, values_of
+from hvnas.accuracy.surrogate.ablations import load_ablations
 from hvnas.accuracy.surrogate.evidence import DATA, Evidence, covariates, large_data_shift, load_evidence
 from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, Array, derive
-from hvnas.accuracy.surrogate.fit import VIEWS, Fit
+from hvnas.accuracy.surrogate.fit import VIEWS, Fit, Member, Scaling, weights_of
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program
 from hvnas.train.recipes import load_recipe
@@ -38,6 +39,35 @@ DRAWS = 20_000
 
 
 @dataclass(frozen=True)
+class Fold:
+    """Families that are left out together, and the regression's mean without them.
+
+    `thetas` were found without the families as well. By view, `weights` [n] are those of the rows that are
+    left of the evidence, and `limits` what structure may add at most; see `hvnas.accuracy.surrogate.fit`.
+    """
+
+    families: frozenset[str]
+    thetas: Thetas
+    weights: Mapping[str, Array]
+    limits: Mapping[str, float]
+
+    @classmethod
+    def of(cls, families: frozenset[str], rest: Evidence, thetas: Thetas) -> Fold:
+        """The fold of `families`; `rest` is the evidence without them."""
+        found = {view.name: weights_of(view, rest, thetas[view.name]) for view in VIEWS}
+        return cls(
+            families,
+            thetas,
+            {name: weights for name, (weights, _) in found.items()},
+            {name: limit for name, (_, limit) in found.items()},
+        )
+
+    def rest(self, evidence: Evidence) -> Evidence:
+        """The evidence without the families."""
+        return evidence.where(~np.isin(evidence.families, list(self.families)))
+
+
+@dataclass(frozen=True)
 class Surrogate(ColumnEstimator):
     """Estimates ImageNet-1k top-1 from the Program alone."""
 
@@ -45,7 +75,7 @@ class Surrogate(ColumnEstimator):
     thetas: Thetas
     sd_scale: float
     error: dict[str, Any]
-    folds: Mapping[str, Thetas] = field(default_factory=dict)
+    folds: tuple[Fold, ...] = ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.evidence)} published results)"
@@ -89,10 +119,51 @@ class Surrogate(ColumnEstimator):
     def without(self, fold: str, rest: Evidence) -> Fit:
         """Return the regression on `rest`, with hyperparameters that were found without `fold` as well.
 
-        `fold` is ``family:NAME`` or ``study:NAME``; one whose hyperparameters do not ship, since it is not
-        among the families that are scored, gets those of all evidence.
+        `fold` is ``family:NAME`` or ``study:NAME``, which stands for the family of the study.
         """
-        return Fit.of(rest, self.folds.get(fold, self.thetas), sd_scale=self.sd_scale)
+        kind, _, name = fold.partition(":")
+        families = [name] if kind == "family" else [r.family for r in load_ablations() if r.study == name]
+        return Fit.of(rest, self.thetas_without(families), sd_scale=self.sd_scale)
+
+    def thetas_without(self, families: Sequence[str]) -> Thetas:
+        """Hyperparameters that were found without the first of `families` that the folds know."""
+        for family in families:
+            for fold in self.folds:
+                if family in fold.families:
+                    return fold.thetas
+        return self.thetas
+
+    @cached_property
+    def crossed(self) -> tuple[Fit, ...]:
+        """The regression's mean without each fold. Raises ValueError where the evidence is not the folds'."""
+        return tuple(self._without(fold) for fold in self.folds)
+
+    def _without(self, fold: Fold) -> Fit:
+        rest = fold.rest(self.evidence)
+        if any(len(weights) != len(rest) for weights in fold.weights.values()):
+            raise ValueError("folds: are of other evidence; run scripts/fit_surrogate.py")
+        scaling = Scaling.of(rest)
+        members = tuple(
+            Member.crossed(
+                view, rest, scaling, fold.thetas[view.name], fold.weights[view.name], fold.limits[view.name]
+            )
+            for view in VIEWS
+        )
+        return replace(self.fit, scaling=scaling, members=members)
+
+    def cross_fitted(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Array:
+        """Top-1 by each fit that lacks a fold of families. Shape [n, folds]; `values` is [n, columns].
+
+        What a search selects is what the fit on everything flatters; fits on parts flatter other networks.
+        """
+        check_scenario(scenario)
+        if not self.folds:
+            return np.empty((len(values), 0))
+        features = self._features(values, recipe)
+        found = np.stack([fit.predict(features).mean for fit in self.crossed], axis=1)
+        return found if scenario == "imagenet1k" else found + large_data_shift()(values)[0][:, None]
 
     def assumptions(self, archs: Sequence[Arch]) -> tuple[str, ...]:
         """Return what is taken for granted about networks unlike the evidence.
@@ -140,6 +211,25 @@ class Surrogate(ColumnEstimator):
         return np.hstack([features, np.broadcast_to(known, (len(features), len(known)))])
 
 
+@dataclass(frozen=True, repr=False)
+class LowestSurrogate(Surrogate):
+    """The surrogate with the lowest estimate of its folds in the place of its own: slower, less flattered."""
+
+    def estimate_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate:
+        """As the surrogate's, the mean the lowest of `cross_fitted`."""
+        found = super().estimate_columns(values, recipe=recipe, scenario=scenario)
+        lowest = self.cross_fitted(values, recipe=recipe, scenario=scenario).min(axis=1)
+        return Estimate(lowest, found.sd)
+
+
+def load_lowest(folder: Path = DATA) -> LowestSurrogate:
+    """The surrogate that ships, estimating by the lowest of its folds."""
+    found = load_surrogate(folder)
+    return LowestSurrogate(found.evidence, found.thetas, found.sd_scale, found.error, found.folds)
+
+
 def load_surrogate(folder: Path = DATA) -> Surrogate:
     """The surrogate that ships."""
     path = folder / "surrogate.json"
@@ -147,7 +237,7 @@ def load_surrogate(folder: Path = DATA) -> Surrogate:
         stored = read_json(path)
         try:
             thetas = read_thetas(stored["theta"])
-            folds = {fold: read_fold(found) for fold, found in stored["folds"].items()}
+            folds = tuple(map(read_fold, stored["folds"]))
             sd_scale, error = float(stored["sd_scale"]), dict(stored["error"])
         except (LookupError, TypeError, ValueError, AttributeError) as wrong:
             raise ValueError(f"{type(wrong).__name__}: {wrong}; run scripts/fit_surrogate.py") from None
@@ -162,18 +252,31 @@ def read_thetas(stored: Mapping[str, Mapping[str, float]]) -> Thetas:
     }
 
 
-def read_fold(stored: Mapping[str, Sequence[float]]) -> Thetas:
-    """Hyperparameters by view, in the order of their names. Raises ValueError where their number is off."""
-    found = {view.name: np.array(stored[view.name], dtype=np.float64) for view in VIEWS}
+def read_fold(stored: Mapping[str, Any]) -> Fold:
+    """A fold from plain data. Raises ValueError where the number of hyperparameters is off."""
+    thetas = _by_view(stored["theta"])
     for view in VIEWS:
-        if len(found[view.name]) != len(view.theta_names):
+        if len(thetas[view.name]) != len(view.theta_names):
             raise ValueError(f"folds: needs {len(view.theta_names)} numbers for the view {view.name}")
+    limits = {view.name: float(stored["limits"][view.name]) for view in VIEWS}
+    return Fold(frozenset(map(str, stored["families"])), thetas, _by_view(stored["weights"]), limits)
+
+
+def _by_view(stored: Mapping[str, Sequence[float]]) -> dict[str, Array]:
+    found = {view.name: np.array(stored[view.name], dtype=np.float64) for view in VIEWS}
+    if not all(array.ndim == 1 and np.isfinite(array).all() for array in found.values()):
+        raise ValueError("folds: must be lists of numbers")
     return found
 
 
-def write_fold(thetas: Thetas) -> dict[str, list[float]]:
+def write_fold(fold: Fold) -> dict[str, Any]:
     """The reverse of `read_fold`."""
-    return {name: np.round(theta, 4).tolist() for name, theta in thetas.items()}
+    return {
+        "families": sorted(fold.families),
+        "theta": {name: np.round(theta, 4).tolist() for name, theta in fold.thetas.items()},
+        "weights": {name: np.round(weights, 5).tolist() for name, weights in fold.weights.items()},
+        "limits": {name: round(limit, 5) for name, limit in fold.limits.items()},
+    }
 
 
 def write_thetas(thetas: Thetas) -> dict[str, dict[str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,8 +31,10 @@ class Found:
 
     Latency in ms with its 5-95 % interval and the chance of meeting the budget, `inside` the device's gate,
     `top1` and `top1_sd` in points (a score and 0 where `unit` is ``score``, nan where it was not estimated),
-    `params` and `macs` as counts, `more` the further metrics by name; `row` is its encoding in `space`,
-    `file` where it was written.
+    `cross_fitted` is top-1 by fits that each lack a part of the estimator's evidence, nan without such fits:
+    the lowest of them for a network that was searched, their mean for one that was given, whose estimate owes
+    nothing to being chosen. `params` and `macs` as counts, `more` the further metrics by name; `row` is its
+    encoding in `space`, `file` where it was written.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Found:
     unit: str = "points"
     more: Mapping[str, float] = field(default_factory=dict)
     file: Path | None = None
+    cross_fitted: float = math.nan
 
     @cached_property
     def arch(self) -> Arch:
@@ -72,6 +75,9 @@ class Found:
             "p_within_budget": round(self.p_within_budget, CHANCE_DECIMALS),
             "inside": self.inside,
             **self.accuracy_json(),
+            **(
+                {"top1_cross_fitted": _rounded(self.cross_fitted)} if math.isfinite(self.cross_fitted) else {}
+            ),
             "params": self.params,
             "macs": self.macs,
             **{name: round(value, MS_DECIMALS) for name, value in self.more.items()},
@@ -129,6 +135,7 @@ class SearchResult:
         best = best_place(archive.evaluations.sd)
         kept = thin(archive.evaluations.costs, share=STEP, always=best)
         front = describe(problem, archive.rows[kept], archive.evaluations.take(kept))
+        front = _cross_fitted(problem, front, np.min)
         return SearchResult(
             problem=problem,
             strategy=strategy,
@@ -198,6 +205,7 @@ class SearchResult:
         rows = known_rows(space)
         evaluations = self.problem.evaluate(rows, accuracy=self.problem.cheap)
         scored = describe(self.problem, rows, evaluations, names=names)
+        scored = _cross_fitted(self.problem, scored, np.mean)
         distances = (rows != self.best.row).sum(axis=1).tolist()
         pairs = [Nearest(distance=d, found=f) for d, f in zip(distances, scored, strict=True)]
         gap = {p.found.name: abs(p.found.latency_ms - self.best.latency_ms) for p in pairs}
@@ -266,6 +274,17 @@ def describe(
         )
         for i in range(len(rows))
     )
+
+
+def _cross_fitted(
+    problem: Problem, found: tuple[Found, ...], over: Callable[..., Floats]
+) -> tuple[Found, ...]:
+    """Networks with their cross-fitted top-1, one number of the fits' by `over`."""
+    fits = problem.cross_fitted(np.stack([each.row for each in found])) if found else None
+    if fits is None:
+        return found
+    numbers = over(fits, axis=1).tolist()
+    return tuple(replace(each, cross_fitted=top1) for each, top1 in zip(found, numbers, strict=True))
 
 
 def _size_json(problem: Problem, arch: Arch) -> dict[str, Any]:

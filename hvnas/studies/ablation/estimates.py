@@ -197,5 +197,6 @@ def without_studies(judge: Judge, studies: Sequence[str]) -> Judge | None:
         return None
     evidence = estimator.evidence
     gone = np.any([study_rows(evidence, study) for study in studies], axis=0)
-    thetas = estimator.folds.get(f"study:{studies[0]}", estimator.thetas)
-    return Estimating(replace(estimator, evidence=evidence.where(~gone), thetas=thetas))
+    families = [row.family for row in load_ablations() if row.study == studies[0]]
+    rest = evidence.where(~gone)
+    return Estimating(replace(estimator, evidence=rest, thetas=estimator.thetas_without(families), folds=()))

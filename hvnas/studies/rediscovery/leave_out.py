@@ -56,8 +56,8 @@ class SurrogateWithout(Surrogate):
 def surrogate_without(surrogate: Surrogate, families: Sequence[str]) -> SurrogateWithout:
     """`surrogate` on the evidence without `families`: results, ablations, theory, and large-data pairs.
 
-    The hyperparameters are those that were found without the first of `families`; those of the shipped
-    folds leave out one family at a time. Raises ValueError for a family that the evidence does not hold.
+    The hyperparameters are those of the fold that lacks the first of `families`, with its relatives. Raises
+    ValueError for a family that the evidence does not hold.
     """
     evidence = surrogate.evidence
     for family in families:
@@ -66,7 +66,7 @@ def surrogate_without(surrogate: Surrogate, families: Sequence[str]) -> Surrogat
     kept = ~np.isin(evidence.families, list(families))
     return SurrogateWithout(
         evidence=evidence.where(kept),
-        thetas=surrogate.folds.get(f"family:{families[0]}", surrogate.thetas),
+        thetas=surrogate.thetas_without(families),
         sd_scale=surrogate.sd_scale,
         error={},
         shift=_shift_without(surrogate, families),
