@@ -181,7 +181,7 @@ def condition(
 def exact_weights(kernel: Kernel, x: Array, y: Array, codes: Sequence[NDArray[np.int64]]) -> Array:
     """Weights of the rows in the posterior mean, without inducing points. Shapes as in `condition`; [n]."""
     covariance = kernel(x, x) + noise_covariance(kernel.variances, codes)
-    weights: Array = np.linalg.solve(covariance, y)
+    weights: Array = np.asarray(np.linalg.solve(covariance, y), dtype=np.float64)
     return weights
 
 
