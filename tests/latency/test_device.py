@@ -98,7 +98,7 @@ def test_outside_is_wider(device: Device) -> None:
     ms = np.array([2.0])
     inside = device.inside_error.factor(0.95) / device.inside_error.factor(0.05)
     outside = device.outside_error.factor(0.95) / device.outside_error.factor(0.05)
-    assert outside > 2.5 * inside
+    assert outside > 2 * inside
     assert device.p_within(ms, 2.2, inside=False)[0] < device.p_within(ms, 2.2)[0]
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from hvnas.arch import Arch, load_arch
 from hvnas.blocks import Block
@@ -143,3 +145,32 @@ def test_pixels_cost_what_they_compute(device: Device) -> None:
     arch = MEMBERS["like repvit"]
     ms = [device.latency(replace(arch, resolution=size).lower()).ms for size in (192, 224, 256)]
     assert all(after / before > 1.06 for before, after in pairwise(ms))
+
+
+# The parameters of the device in the form before: the larger of two sums over the whole network.
+OF_TWO_SUMS = {
+    "fixed_ms": 0.5233,
+    "terms": [
+        {"column": "weight_bytes", "ms_per_mega": 0.0315},
+        {"column": "act_bytes", "ms_per_mega": 0.002966},
+        {"column": "act_bytes_over_2mb", "ms_per_mega": 0.01719},
+        {"column": "long_attention_bytes", "ms_per_mega": 0.2644},
+        {"column": "matmul_bytes", "ms_per_mega": 0.04073},
+    ],
+    "floor": [
+        {"column": "pointwise_macs", "ms_per_mega": 0.000336},
+        {"column": "spatial_macs", "ms_per_mega": 0.000173},
+        {"column": "depthwise_macs", "ms_per_mega": 0.002787},
+    ],
+}
+
+
+def test_a_device_file_of_two_sums_answers_as_it_did(repo_root: Path, tmp_path: Path) -> None:
+    tables = repo_root / "latency_tables"
+    data = yaml.safe_load((tables / "iphone12.yaml").read_text(encoding="utf-8"))
+    data["parameters"] = OF_TWO_SUMS
+    (tmp_path / "iphone12.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    (tmp_path / "iphone12.csv").write_bytes((tables / "iphone12.csv").read_bytes())
+    device = load_device(tmp_path / "iphone12.yaml")
+    found = {name: device.latency(load_arch(name).lower()).ms for name in ("efficientformer_l1", "coatnet_0")}
+    assert found == pytest.approx({"efficientformer_l1": 1.376, "coatnet_0": 9.489}, abs=5.1e-4)
