@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hvnas._files import dump_yaml, read_json, write_atomic
+from hvnas._names import MOST_SEED, check_whole
 from hvnas._runs import RunFolder, RunKind
 from hvnas.arch import Arch, load_arch, to_dict
 from hvnas.blocks.limits import check_number
@@ -107,8 +108,11 @@ class TrainFolder(RunFolder[TrainRun]):
         self.claim(run, beside={ARCH: dump_yaml(to_dict(arch))})
 
     def from_plain(self, data: dict[str, Any]) -> TrainRun:
-        """Raises ValueError also for images that no network can take."""
+        """Raises ValueError also for numbers that no training takes."""
         run = super().from_plain(data)
+        check_whole("seed", run.seed, least=0, most=MOST_SEED)
+        for name, value in (("epochs", run.epochs), ("workers", run.workers)):
+            check_whole(name, value, least=1)
         for name in ("resolution", "classes"):
             check_number(name, data[name], name, str(self.file))
         return run

@@ -185,9 +185,10 @@ def test_a_folder_that_was_tampered_with_is_refused(place: Path, tmp_path: Path)
         evaluate(str(out))
     shutil.copy(place / "whole" / "arch.yaml", out / "arch.yaml")
     run = json.loads((out / "train.json").read_text(encoding="utf-8"))
-    (out / "train.json").write_text(json.dumps(run | {"epochs": "many"}), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"train.json: epochs: "):
-        evaluate(str(out))
+    for name, wrong in (("epochs", "many"), ("epochs", 0), ("seed", 10**30), ("seed", -1), ("workers", 0)):
+        (out / "train.json").write_text(json.dumps(run | {name: wrong}), encoding="utf-8")
+        with pytest.raises(ValueError, match=rf"train.json: {name}: "):
+            evaluate(str(out))
     shutil.copy(place / "whole" / "train.json", out / "train.json")
     weights = out / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
