@@ -137,3 +137,33 @@ else:
 def test_requests_need_no_numbers_and_names_win_over_modules() -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+# Each is for one extra alone, and is loaded where that is asked for, behind a refusal that names it.
+FOR_AN_EXTRA = {"hvnas.latency.measure.backend_onnx": "onnx", "hvnas.train.rand_augment": "kornia"}
+WITHOUT_EXTRAS = """
+import importlib, pkgutil, sys
+
+extras = {"ray", "psycopg", "pymysql", "onnx", "onnxruntime", "onnxscript", "coremltools", "executorch",
+    "matplotlib", "plotly", "jinja2", "datasets", "kornia", "PIL", "sklearn", "tensorboard"}
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in extras:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import hvnas
+for module in pkgutil.walk_packages(hvnas.__path__, "hvnas."):
+    if not module.name.endswith("__main__"):
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            print(module.name, error.name)
+"""
+
+
+def test_every_module_loads_without_the_extras() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_EXTRAS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert dict(line.split() for line in done.stdout.splitlines()) == FOR_AN_EXTRA

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def check_device(workers: Workers) -> None:
     """Raise ValueError, before anything is written, where a training here cannot use the device."""
     if workers.engine == "local":
-        from hvnas.train.randomness import device_of
+        from hvnas.train.state import device_of
 
         device_of(workers.device)
 

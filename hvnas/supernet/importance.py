@@ -35,7 +35,7 @@ from hvnas.supernet.supernet import Supernet
 from hvnas.supernet.weights.slots import place
 from hvnas.train.data.registry import Data
 from hvnas.train.evaluation import to_tensors
-from hvnas.train.randomness import Randomness
+from hvnas.train.state import Randomness
 
 WARM, COLD = 2.0, 0.2
 HEAD_START = 2.0

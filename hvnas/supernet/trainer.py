@@ -36,8 +36,8 @@ from hvnas.supernet.weights.variants import STRIDED, inner_of, on_meta
 from hvnas.train.data.registry import Data
 from hvnas.train.data.splits import Split
 from hvnas.train.process_group import ProcessGroup
-from hvnas.train.randomness import Randomness
 from hvnas.train.recipes import Recipe
+from hvnas.train.state import Randomness
 from hvnas.train.trainer import OnProgress, Trainer
 
 

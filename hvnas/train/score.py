@@ -15,8 +15,7 @@ from hvnas.train.data import Data, load_data
 from hvnas.train.evaluation import Scores, scores_of
 from hvnas.train.fitting import fit_arch
 from hvnas.train.folder import TrainFolder, TrainRun, find_training
-from hvnas.train.randomness import device_of
-from hvnas.train.state import read_model
+from hvnas.train.state import device_of, read_model
 from hvnas.train.teachers import read_weights
 
 

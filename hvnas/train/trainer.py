@@ -32,10 +32,9 @@ from hvnas.train.optim import (
     set_learning_rate,
 )
 from hvnas.train.process_group import ProcessGroup
-from hvnas.train.randomness import Randomness, device_of
 from hvnas.train.recipes import Recipe, training_of
 from hvnas.train.settings import training_to_json
-from hvnas.train.state import EpochResult, Parts, Position, load_state, save_state
+from hvnas.train.state import EpochResult, Parts, Position, Randomness, device_of, load_state, save_state
 
 RANK_SEEDS = 1_000_003  # between the seeds of two processes
 

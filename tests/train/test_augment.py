@@ -20,7 +20,7 @@ SHAPE = torch.Size((400, 3, 32, 32))
 
 def magnitudes(settings: RandAugment) -> dict[str, torch.Tensor]:
     """Of every operation by the name of what it varies."""
-    from hvnas.train.augment import Operations
+    from hvnas.train.rand_augment import Operations
 
     torch.manual_seed(0)
     operations = [module[0] for module in Operations(settings).children()]
@@ -30,7 +30,7 @@ def magnitudes(settings: RandAugment) -> dict[str, torch.Tensor]:
 
 
 def test_without_noise_it_is_kornias_own_draw_for_draw() -> None:
-    from hvnas.train.augment import Operations
+    from hvnas.train.rand_augment import Operations
 
     images = torch.rand(8, 3, 32, 32)
     for seed in range(5):
@@ -63,7 +63,7 @@ def test_severity_increases_with_the_magnitude_only_where_that_is_asked_for() ->
 
 
 def test_about_half_of_the_images_are_left_alone() -> None:
-    from hvnas.train.augment import Operations
+    from hvnas.train.rand_augment import Operations
 
     torch.manual_seed(0)
     images = torch.rand(*SHAPE)
