@@ -85,7 +85,7 @@ def _train(folder: TrainFolder, screen: Screen, workers: Workers) -> Outcome:
     arch, run = folder.arch, folder.config
     screen.remark(
         f"{arch.name}: {numbers.millions(arch.lower().params)} M params at {run.resolution} px, "
-        f"{run.classes} classes; recipe {run.recipe['name']}, {run.epochs} epochs"
+        f"{run.classes} classes; recipe {run.load_recipe().name}, {run.epochs} epochs"
     )
     train = partial(train_with, replace(workers, count=run.workers), train_in_folder, folder)
     return run_training(

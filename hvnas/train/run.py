@@ -176,7 +176,7 @@ def _metrics(
         "data_key": run.data_key,
         "resolution": run.resolution,
         "classes": run.classes,
-        "recipe": run.recipe["name"],
+        "recipe": run.load_recipe().name,
         "epochs": run.epochs,
         "epochs_trained": len(result.history),
         "stopped_early": result.finished and len(result.history) < run.epochs,

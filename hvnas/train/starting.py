@@ -140,8 +140,8 @@ def resume(request: TrainRequest, out: str | Path) -> TrainFolder:
 
 def _begun(run: TrainRun, request: TrainRequest) -> TrainRequest:
     """What `run` was asked for; what a run does not keep is as in `request`."""
-    training = training_of(run.load_recipe())
-    name = run.recipe["name"]
+    recipe = run.load_recipe()
+    training, name = training_of(recipe), recipe.name
     return replace(
         as_begun(request, run),
         recipe=request.recipe if Path(str(request.recipe)).stem == name else name,

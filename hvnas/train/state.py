@@ -201,7 +201,7 @@ def _check_identity(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) ->
         if theirs.get(key) != ours.get(key):
             was, now = shortened(theirs.get(key)), shortened(ours.get(key))
             raise ValueError(
-                f"{path}: a checkpoint of another run: {key} was {was}, is {now}; "
+                f"{path}: a checkpoint of another run: {shortened(key)} was {was}, is {now}; "
                 "continue that run, or choose another file"
             )
 

@@ -189,6 +189,10 @@ def test_a_folder_that_was_tampered_with_is_refused(place: Path, tmp_path: Path)
         (out / "train.json").write_text(json.dumps(run | {name: wrong}), encoding="utf-8")
         with pytest.raises(ValueError, match=rf"train.json: {name}: "):
             evaluate(str(out))
+    nameless = {key: value for key, value in run["recipe"].items() if key != "name"}
+    (out / "train.json").write_text(json.dumps(run | {"recipe": nameless}), encoding="utf-8")
+    with pytest.raises(ValueError, match="was begun with recipe, not tiny"):
+        resume(TrainRequest(recipe="tiny"), out)
     shutil.copy(place / "whole" / "train.json", out / "train.json")
     weights = out / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
