@@ -198,6 +198,8 @@ def _json_lines(data: bytes, rng: random.Random) -> bytes:
 
 
 def _csv(text: str, rng: random.Random) -> str:
+    if "\0" in text:  # thousands of them in a row end Python 3.11's own reader
+        return replace_token(text, rng)
     try:
         rows = list(csv.reader(io.StringIO(text)))
     except csv.Error:
