@@ -47,7 +47,11 @@ def cache_folder() -> Path | None:
 
 def shipped_folder() -> Path | None:
     """The folder of the files that ship; None where they are not to be read."""
-    return None if os.environ.get(VARIABLE) == OFF else data_dir("search_spaces") / "compiled"
+    return None if os.environ.get(VARIABLE) == OFF else _compiled()
+
+
+def _compiled() -> Path:
+    return data_dir("search_spaces") / "compiled"
 
 
 def cached_files() -> list[Path]:
@@ -93,6 +97,14 @@ def keep(name: str, key: str, arrays: Mapping[str, NDArray[np.generic]]) -> bool
     except OSError:
         return False
     return True
+
+
+def ship(name: str, key: str, arrays: Mapping[str, NDArray[np.generic]]) -> Path:
+    """Write the file `name` of those that ship, and return its path."""
+    path = _compiled() / f"{name}{SUFFIX}"
+    path.parent.mkdir(exist_ok=True)
+    write_arrays(path, key, arrays, small=True)
+    return path
 
 
 def write_arrays(

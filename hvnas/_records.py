@@ -182,20 +182,21 @@ def read_csv(
     *,
     optional: Sequence[str] | None = (),
     advice: Advice | None = None,
-    limit: int = 8 * 2**20,
+    limit: int | None = None,
     growing: bool = False,
 ) -> Iterator[Row]:
-    """The rows, one by one, of a CSV file of at most `limit` bytes.
+    """The rows, one by one, of a CSV file of at most `limit` bytes; None: as many as any text may have.
 
     It has all `columns`, and others if `optional` (None: any), in any order. `advice` says what to do about
     a column that is unknown. A file that is still `growing` may end in half a line, which is left out, and
     may hold no rows. Cells come as `to_cell` was given them. Raises ValueError, one line, naming file, row
     and column.
     """
-    from hvnas._files import read_text, refusing  # late: a command that only prints must not pay for YAML
+    # Late: a command that only prints must not pay for YAML.
+    from hvnas._files import MAX_BYTES, read_text, refusing
 
     with refusing(path):
-        text = read_text(path, limit=limit)
+        text = read_text(path, limit=MAX_BYTES if limit is None else limit)
         if growing:
             text = text[: text.rfind("\n") + 1]
         if growing and not text:

@@ -17,12 +17,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from hvnas._cache import OFF, SUFFIX, VARIABLE, text_array, write_arrays
+from hvnas._cache import OFF, VARIABLE, ship, text_array
 
 # Nothing that ships or is cached already goes into what will ship.
 os.environ[VARIABLE] = OFF
 
-from hvnas._files import data_dir
 from hvnas.accuracy.surrogate.features import COLUMNS
 from hvnas.arch.files import FACTS, count_models, facts_key
 from hvnas.latency import list_devices, load_device
@@ -42,7 +41,6 @@ from hvnas.space.sampling import Sampler
 from hvnas.space.space import FIXED, encode_models, fixed_key, pack_fixed
 
 SPACE = "hybrid-mobile"
-FOLDER = data_dir("search_spaces") / "compiled"
 DEVICE, BUDGETS, EVALS = "iphone12", (1.0, 2.0, 5.0), 10_000
 ROWS = 10_000
 # Of the pairs of channels of a block that is no polynomial, those that networks had most often.
@@ -108,14 +106,14 @@ def compile_fixed_points() -> None:
     spaces = [load_space(name) for name in list_spaces()]
     found = {space.hash: encode_models(space) for space in spaces}
     sizes = {f"{space.hash}.size": text_array(str(space.size)) for space in spaces}
-    write_arrays(FOLDER / f"{FIXED}{SUFFIX}", fixed_key(), pack_fixed(found) | sizes, small=True)
+    ship(FIXED, fixed_key(), pack_fixed(found) | sizes)
     print(f"{sum(len(names) for names, _ in found.values())} fixed points in {len(found)} spaces")
 
 
 def compile_models() -> None:
     """What is listed of the papers' models."""
     text = json.dumps(count_models(), separators=(",", ":"))
-    write_arrays(FOLDER / f"{FACTS}{SUFFIX}", facts_key(), {FACTS: text_array(text)}, small=True)
+    ship(FACTS, facts_key(), {FACTS: text_array(text)})
     print(f"{len(text):,} characters of facts of models")
 
 
@@ -127,7 +125,7 @@ def compile_reach() -> None:
         problem = make_problem(space, name, "surrogate", budget_ms=UNBOUNDED_MS)
         arrays |= packed_reach(problem)
         print(f"reach of {SPACE} on {name}", flush=True)
-    write_arrays(FOLDER / f"{REACH}{SUFFIX}", reach_code(), arrays, small=True)
+    ship(REACH, reach_code(), arrays)
 
 
 PARTS = {
@@ -144,7 +142,6 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="this part; may be repeated")
     arguments = parser.parse_args()
     started = time.perf_counter()
-    FOLDER.mkdir(exist_ok=True)
     for name in arguments.only or PARTS:
         PARTS[name]()
     print(f"{time.perf_counter() - started:.0f} s")

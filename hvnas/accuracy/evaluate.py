@@ -189,16 +189,14 @@ def ablation_report(subject: EvaluatedEstimator) -> dict[str, Any]:
         difference = subject.pair(study)
         found += [(row, difference(row)) for row in rows if row.study == study]
     clear = [(row, value) for row, value in found if abs(row.delta) > CLEAR]
+
+    def scored(pairs: Sequence[tuple[Ablation, float]]) -> dict[str, Any]:
+        return {**_signs(pairs), "mae": _mae(pairs) if subject.in_points else None}
+
     return {
-        **_signs(clear),
-        "mae": _mae(clear) if subject.in_points else None,
+        **scored(clear),
         "contrasts": {
-            contrast: _signs([(row, value) for row, value in clear if row.contrast == contrast])
-            | {
-                "mae": _mae([(r, v) for r, v in clear if r.contrast == contrast])
-                if subject.in_points
-                else None
-            }
+            contrast: scored([(row, value) for row, value in clear if row.contrast == contrast])
             for contrast in CONTRASTS
         },
         "seen": _signs([(row, value) for row, value in clear if not row.blind]),

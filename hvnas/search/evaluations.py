@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # So many networks refused and none taken: it is not the networks.
 _PATIENCE = 10
+# A mistake in the options of an estimator fails every network; so many are enough to tell.
+_GIVE_UP = 10
 # Standard deviation of top-1, in points, above which an accuracy is a guess. Among random members of
 # hybrid-mobile that the surrogate's guard takes for known, 99 % have at most 6.5 and hardly one has more.
 GUESS_SD = 7.0
@@ -271,10 +273,6 @@ def left_out_words(sd: Floats) -> list[str]:
 def networks(count: int) -> str:
     """``1 network``, ``12 networks``."""
     return f"{count:,} network" + ("" if count == 1 else "s")
-
-
-# A mistake in the options of an estimator fails every network; so many are enough to tell.
-_GIVE_UP = 10
 
 
 class EvaluationsFailed(ValueError):

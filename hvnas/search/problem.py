@@ -250,6 +250,10 @@ class Problem:
         return [self._places(device.columns) for device in self.devices]
 
     @cached_property
+    def _reader_places(self) -> list[int]:
+        return [] if self._reader is None else self._places(self._reader.columns)
+
+    @cached_property
     def _size_places(self) -> dict[str, int]:
         return dict(zip(("params", "macs"), self._places([PARAMS, MACS]), strict=True))
 
@@ -385,22 +389,22 @@ class Problem:
         """Top-1 of canonical rows by fits that each lack some evidence, [n, fits]; None without such fits."""
         if self._reader is None:
             return None
-        read = self._read(self._reader, rows, self.values(rows))
+        read = self._read(rows, self.values(rows))
         found = self._reader.cross_fitted(read, recipe=self.recipe, scenario=self.scenario)
         return np.round(found, _DECIMALS) if found.shape[1] else None
 
-    def _read(self, reader: ColumnEstimator, rows: Rows, values: Floats) -> Floats:
-        """What `reader` reads of canonical rows with these values."""
+    def _read(self, rows: Rows, values: Floats) -> Floats:
+        """What the estimator reads of canonical rows with these values."""
         if self._headed is not None:
             return self._headed(rows)
-        read: Floats = values[:, self._places(reader.columns)]
+        read: Floats = values[:, self._reader_places]
         return read
 
     def _estimate(self, rows: Rows, values: Floats) -> tuple[Floats, Floats]:
         if self._reader is None:
             archs = [self.space.decode(row) for row in rows]
             return self.refusals.estimate(self.estimator, archs, recipe=self.recipe, scenario=self.scenario)
-        read = self._read(self._reader, rows, values)
+        read = self._read(rows, values)
         found = self._reader.estimate_columns(read, recipe=self.recipe, scenario=self.scenario)
         return found.mean, found.sd
 

@@ -12,12 +12,12 @@ from typing import Any
 from hvnas._files import refusing
 from hvnas._names import shown
 from hvnas._runs import RunFolder, RunKind
-from hvnas.blocks.limits import check_number
 from hvnas.nn.weights import check_weights
 from hvnas.space import Space, load_space
 from hvnas.supernet.importance import NAME, attach
 from hvnas.supernet.supernet import Supernet
 from hvnas.train.data import Data, load_data
+from hvnas.train.folder import check_recorded
 from hvnas.train.state import read_model
 
 RUN, STATE = "supernet.json", "checkpoint.safetensors"
@@ -87,10 +87,9 @@ class SupernetFolder(RunFolder[SupernetRun]):
         self.state = self.path / STATE
 
     def from_plain(self, data: dict[str, Any]) -> SupernetRun:
-        """Raises ValueError also for images that no network can take."""
+        """Raises ValueError also for numbers that no training takes."""
         run = super().from_plain(data)
-        for name in ("resolution", "classes"):
-            check_number(name, data[name], name, str(self.file))
+        check_recorded(data, self.file)
         return run
 
     def space(self) -> Space:

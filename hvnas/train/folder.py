@@ -87,6 +87,14 @@ class TrainRun:
         return recipe_from_dict(self.recipe, where=RUN)
 
 
+def check_recorded(run: Mapping[str, Any], file: Path) -> None:
+    """Raise ValueError where the record of a training, in `file`, has numbers that no training takes."""
+    check_whole("seed", run["seed"], least=0, most=MOST_SEED)
+    check_whole("epochs", run["epochs"], least=1)
+    for name in ("resolution", "classes"):
+        check_number(name, run[name], name, str(file))
+
+
 class TrainFolder(RunFolder[TrainRun]):
     """A folder with a training."""
 
@@ -110,11 +118,8 @@ class TrainFolder(RunFolder[TrainRun]):
     def from_plain(self, data: dict[str, Any]) -> TrainRun:
         """Raises ValueError also for numbers that no training takes."""
         run = super().from_plain(data)
-        check_whole("seed", run.seed, least=0, most=MOST_SEED)
-        for name, value in (("epochs", run.epochs), ("workers", run.workers)):
-            check_whole(name, value, least=1)
-        for name in ("resolution", "classes"):
-            check_number(name, data[name], name, str(self.file))
+        check_recorded(data, self.file)
+        check_whole("workers", run.workers, least=1)
         return run
 
     @cached_property

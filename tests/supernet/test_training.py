@@ -330,7 +330,12 @@ def test_a_folder_that_was_tampered_with_names_the_field(asked: MakeRequest, tmp
     assert training_of(recipe_of(folder.config)).batch == 4
     path = folder.path / "supernet.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
-    for changes, message in (({"epochs": "many"}, "epochs: "), ({"schema": "x"}, "schema: must be")):
+    for changes, message in (
+        ({"epochs": "many"}, "epochs: "),
+        ({"epochs": 0}, "supernet.json: epochs: "),
+        ({"seed": 10**30}, "supernet.json: seed: "),
+        ({"schema": "x"}, "schema: must be"),
+    ):
         path.write_text(json.dumps(facts | changes), encoding="utf-8")
         with pytest.raises(ValueError, match=message):
             _ = SupernetFolder(folder.path).config

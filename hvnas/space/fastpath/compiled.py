@@ -21,18 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._cache import (
-    SUFFIX,
     Arrays,
     code_hash,
     digest_of,
     keep,
     read_cached,
     read_shipped,
+    ship,
     text_array,
     text_of,
-    write_arrays,
 )
-from hvnas._files import data_dir
 from hvnas.blocks import Block
 from hvnas.ops import Column, State
 from hvnas.ops.program import IDENTITY
@@ -280,7 +278,4 @@ def ship_templates(
     templates: Mapping[int, Template], columns: Sequence[Column], widths: Sequence[int]
 ) -> Path:
     """Write the file of templates, by their keys, that ships; returns its path."""
-    path = data_dir("search_spaces") / "compiled" / f"{SHIPPED}{SUFFIX}"
-    arrays = pack(templates, columns, tuple(map(column_text, columns)), widths)
-    write_arrays(path, _key(), arrays, small=True)
-    return path
+    return ship(SHIPPED, _key(), pack(templates, columns, tuple(map(column_text, columns)), widths))
