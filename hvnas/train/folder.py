@@ -90,7 +90,7 @@ class TrainRun:
 def check_recorded(run: Mapping[str, Any], file: Path) -> None:
     """Raise ValueError where the record of a training, in `file`, has numbers that no training takes."""
     check_whole("seed", run["seed"], least=0, most=MOST_SEED)
-    check_whole("epochs", run["epochs"], least=1)
+    check_whole("epochs", run["epochs"], least=0)
     for name in ("resolution", "classes"):
         check_number(name, run[name], name, str(file))
 
@@ -119,7 +119,7 @@ class TrainFolder(RunFolder[TrainRun]):
         """Raises ValueError also for numbers that no training takes."""
         run = super().from_plain(data)
         check_recorded(data, self.file)
-        check_whole("workers", run.workers, least=1)
+        check_whole("workers", run.workers, least=0)
         return run
 
     @cached_property

@@ -332,7 +332,7 @@ def test_a_folder_that_was_tampered_with_names_the_field(asked: MakeRequest, tmp
     facts = json.loads(path.read_text(encoding="utf-8"))
     for changes, message in (
         ({"epochs": "many"}, "epochs: "),
-        ({"epochs": 0}, "supernet.json: epochs: "),
+        ({"epochs": -1}, "supernet.json: epochs: "),
         ({"seed": 10**30}, "supernet.json: seed: "),
         ({"schema": "x"}, "schema: must be"),
     ):

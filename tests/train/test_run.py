@@ -185,7 +185,7 @@ def test_a_folder_that_was_tampered_with_is_refused(place: Path, tmp_path: Path)
         evaluate(str(out))
     shutil.copy(place / "whole" / "arch.yaml", out / "arch.yaml")
     run = json.loads((out / "train.json").read_text(encoding="utf-8"))
-    for name, wrong in (("epochs", "many"), ("epochs", 0), ("seed", 10**30), ("seed", -1), ("workers", 0)):
+    for name, wrong in (("epochs", "many"), ("epochs", -1), ("seed", 10**30), ("seed", -1), ("workers", -1)):
         (out / "train.json").write_text(json.dumps(run | {name: wrong}), encoding="utf-8")
         with pytest.raises(ValueError, match=rf"train.json: {name}: "):
             evaluate(str(out))
