@@ -209,7 +209,7 @@ def _resumed(
     """The result of the run in `folder`, of which `config` was read. Raises ValueError as `resume`."""
     with refusing(folder.path / CONFIG):
         problem = problem_of(config)
-        strategy_entry(config.strategy)
+        strategy_on(config.strategy, engine).check(problem)
         load_recipe(config.recipe)
         check_scenario(config.scenario)
     _check_unchanged(problem, config, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import optuna
@@ -16,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from hvnas._files import dump_yaml
 from hvnas.arch import load_arch
-from hvnas.search import Engine, resume
+from hvnas.search import Engine, resume, search
 from hvnas.search.runs import folder
 from hvnas.search.runs.folder import SearchFolder
 from hvnas.search.runs.result import SearchResult
@@ -206,3 +207,26 @@ def test_what_is_wrong_in_a_configuration_is_named_as_the_file_has_it(
     with pytest.raises(ValueError, match=says) as caught:
         _ = SearchFolder(tmp_path / "run").config
     assert f"{file}: {says}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("storage", "journal:shared.journal", "storage: evolution keeps no study"),
+        ("strategy", "slimming", "strategy: slimming "),
+        ("strategy", "annealing", "annealing"),
+        ("recipe", "magic", "unknown recipe"),
+    ],
+)
+def test_a_configuration_that_cannot_go_on_is_named(
+    tmp_path: Path, field: str, value: str, says: str
+) -> None:
+    asked = Event()
+    asked.set()
+    out = tmp_path / "run"
+    search("poolformer", "iphone12", budget_ms=3.0, strategy="evolution", evals=100, out=out, stop=asked)
+    file = out / "config.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {field: value}))
+    with pytest.raises(ValueError, match=says) as caught:
+        resume(out)
+    assert str(caught.value).startswith(f"{file}: ")
