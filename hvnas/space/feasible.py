@@ -7,7 +7,7 @@ from functools import cache
 from itertools import product
 from typing import NamedTuple
 
-from hvnas.space.canonical.stage import ABSENT, Combination, Effect, Situation, StageRules, side_after
+from hvnas.space.canonical.stage import ABSENT, Effect, Situation, StageRules, side_after
 from hvnas.space.canonical.traits import IDLE, KINDS, MAP
 from hvnas.space.layout import SLOTS, Layout
 
@@ -178,9 +178,8 @@ def unused(
         for key, values in lists.items():
             fields[f"stages.{i}.{key}"] = list(values)
             used[f"stages.{i}.{key}"] = set()
-    for i, rules, combination in _combinations(feasibility):
-        choice = {"downsample": (combination.down,), "width": rules.widths(combination)}
-        choice |= {"local": (combination.local,), "global": (combination.global_,)}
+    for i, down, local, global_, widths in _choices(feasibility):
+        choice = {"downsample": (down,), "width": widths, "local": (local,), "global": (global_,)}
         for key, indices in choice.items():
             used.get(f"stages.{i}.{key}", set()).update(indices)
     return {
@@ -190,12 +189,19 @@ def unused(
     }
 
 
-def _combinations(
-    feasibility: Feasibility,
-) -> Iterator[tuple[int, StageRules, Combination]]:
-    """Every combination that some network of the space has, with its stage."""
+def _choices(feasibility: Feasibility) -> Iterator[tuple[int, int, int, int, tuple[int, ...]]]:
+    """What some network of the space has: stage, downsample, both types and the widths that go with them."""
+    # Many maps arrive in one situation, and combinations hang on the situation alone.
+    alive: dict[tuple[int, Situation], set[Effect]] = {}
     for i, count, arriving in feasibility.reached():
-        rules, dead = feasibility.rules[i], feasibility.dead_ends(i, count, arriving)
-        for combination in rules.combinations(arriving.situation(last=i == count - 1)):
-            if rules.effect(combination) not in dead:
-                yield i, rules, combination
+        situation = arriving.situation(last=i == count - 1)
+        effects = feasibility.rules[i].effects(situation) - feasibility.dead_ends(i, count, arriving)
+        alive.setdefault((i, situation), set()).update(effects)
+    found: dict[tuple[int, int, int, int], tuple[int, ...]] = {}
+    for (i, situation), effects in alive.items():
+        rules = feasibility.rules[i]
+        for combination in rules.combinations(situation):
+            choice = (i, combination.down, combination.local, combination.global_)
+            if choice not in found and rules.effect(combination) in effects:
+                found[choice] = rules.widths(combination)
+    return ((*choice, widths) for choice, widths in found.items())

@@ -427,12 +427,16 @@ def _added(parent: SpaceSpec, data: Mapping[str, Any], where: str) -> dict[str, 
 
 
 def _subset(values: Values, wide: Values, at: str, where: str) -> Values:
+    """The parent's own values that equal `values`: 4.0 is its 4, true is not its 1."""
+    found = []
     for value in values:
-        if value not in wide:
+        own = [each for each in wide if each == value and isinstance(each, bool) == isinstance(value, bool)]
+        if not own:
             raise ValueError(
                 f"{at}: {shown(value)} is not in the parent space; a restriction narrows lists ({where})"
             )
-    return values
+        found.append(own[0])
+    return tuple(found)
 
 
 def _counts(data: Any, most: int, where: str) -> tuple[int, ...]:

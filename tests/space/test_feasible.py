@@ -115,7 +115,25 @@ def test_what_no_network_has_is_listed(tiny_data: dict[str, Any], write: Write) 
     assert space.unused()["stages.1.downsample"] == ("none",)
     tokens = changed(tiny_data, stages=({"global_depth": [0]}, {"global": ["mb3d"]}))
     assert load_space(write(tokens)).unused()["tokens"] == ("(3, 16)",)
-    assert load_space("hybrid-tiny").unused() == {}
+    for name in ("hybrid", "hybrid-tiny"):
+        assert load_space(name).unused() == {}
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"counts": [2]}, {"stages": ({}, NO_STRIDE_LAST), "counts": [2]}], ids=str
+)
+def test_what_is_listed_is_in_no_network(
+    tiny_data: dict[str, Any], write: Write, canonical_rows: RowsOf, fields: dict[str, Any]
+) -> None:
+    space = load_space(write(changed(tiny_data, **fields)))
+    seen: dict[str, set[str]] = {}
+    for row in canonical_rows(space):
+        for i, stage in enumerate(space.decode(row).stages):
+            seen.setdefault(f"stages.{i}.width", set()).add(str(stage.width))
+    listed = space.unused()
+    for i, stage in enumerate(space.spec.stages):
+        never = set(map(str, stage.width)) - seen.get(f"stages.{i}.width", set())
+        assert set(listed.get(f"stages.{i}.width", ())) == never
 
 
 def restriction(space: Space, rng: np.random.Generator) -> dict[str, Any]:

@@ -33,6 +33,22 @@ def test_nothing_narrower_is_the_parent(restrict: Callable[..., Space], tiny: Ca
     assert (child.hash, child.size, child.name) == (tiny().hash, tiny().size, "child")
 
 
+@pytest.mark.parametrize("field", ["counts", "stem_width", "resolution"])
+def test_a_whole_number_written_with_a_point_is_the_parents_own(
+    restrict: Callable[..., Space], tiny: Callable[..., Space], field: str
+) -> None:
+    values = [value for value in getattr(tiny().spec, field) if isinstance(value, int)][:1]
+    child = restrict(**{field: [float(value) for value in values]})
+    assert child.hash == restrict(**{field: values}).hash
+    assert all(type(value) is int for value in getattr(child.spec, field))
+    assert child.unused() is not None and child.sample(3, rng=np.random.default_rng(0)).shape[0] == 3
+
+
+def test_true_is_no_number_of_the_parent(restrict: Callable[..., Space]) -> None:
+    with pytest.raises(ValueError, match="counts: True is not in the parent space"):
+        restrict(counts=[True])
+
+
 def test_members_of_the_restriction_are_members_of_the_parent(
     restrict: Callable[..., Space], tiny: Callable[..., Space]
 ) -> None:

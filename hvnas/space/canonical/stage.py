@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,7 +92,9 @@ class StageRules:
         self.growing = "growing_widths" in layout.spec.rules
         self.global_widths = layout.genes[self.columns.global_width].values
         self.kinds_after = [[down.kind_after(kind) for kind in range(len(KINDS))] for down in self.downs]
+        self._heads_take = {k for k in range(len(KINDS)) if any(head.accepts[k] for head in abilities.heads)}
         self.sizing, self.leaves = cache(self._sizing), cache(self._leaves)
+        self.sizings = cache(self._sizings)
         self.combinations = cache(self._combinations)
         self._array = cache(self._as_array)
         # Combinations by situation and choice, filled in as they are asked for; one table for each set of
@@ -116,17 +119,34 @@ class StageRules:
 
     def _combinations(self, situation: Situation) -> tuple[Combination, ...]:
         found = []
-        for local in self.options("local"):
-            for global_ in self.options("global"):
-                if (local, global_) == (ABSENT, ABSENT) or not self.fits(local, global_):
+        arrive = [kinds_of[situation.kind] for kinds_of in self.kinds_after]
+        for local, global_ in self._pairs:
+            if self.ordered and situation.seen_3d and not (local == ABSENT and self.is_3d[global_]):
+                continue
+            left = {kind: self.leaves(kind, local, global_) for kind in set(arrive)}
+            if not any(self._may_leave(kind, situation) for kind in left.values()):
+                continue
+            slot, type_ = ("global", global_) if local == ABSENT else ("local", local)
+            sizings = self.sizings(slot, type_, situation.odd)
+            for down, (arriving, sizing) in enumerate(zip(arrive, sizings, strict=True)):
+                kind = left[arriving]
+                if sizing is None or not self._may_leave(kind, situation):
                     continue
-                if self.ordered and situation.seen_3d and not (local == ABSENT and self.is_3d[global_]):
-                    continue
-                for down in range(len(self.downs)):
-                    combination = self._check(local, global_, down, situation)
-                    if combination is not None and self.fits_stem(local, global_, down):
-                        found.append(combination)
+                if self.fits_stem(local, global_, down):
+                    found.append(Combination(local, global_, down, kind, sizing))
         return tuple(found)
+
+    @cached_property
+    def _pairs(self) -> list[tuple[int, int]]:
+        """The types of both runs that some width fits."""
+        pairs = product(self.options("local"), self.options("global"))
+        return [pair for pair in pairs if pair != (ABSENT, ABSENT) and self.fits(*pair)]
+
+    def _may_leave(self, kind: int, situation: Situation) -> bool:
+        """Whether the next stage, or a head behind the last one, takes this kind of state."""
+        if kind == NOTHING or (kind == CLASS and not situation.last):
+            return False
+        return not situation.last or kind in self._heads_take
 
     def blocked_by_order(self, situation: Situation) -> bool:
         """Whether MB3D blocks came before and the stage, where the rule wants such only, may have none."""
@@ -144,18 +164,6 @@ class StageRules:
         """Of all valid combinations."""
         return frozenset(map(self.effect, self.combinations(situation)))
 
-    def _check(self, local: int, global_: int, down: int, situation: Situation) -> Combination | None:
-        slot, type_ = ("global", global_) if local == ABSENT else ("local", local)
-        sizing = self.sizing(slot, type_, down, situation.odd)
-        if sizing is None:
-            return None
-        kind = self.leaves(self.kinds_after[down][situation.kind], local, global_)
-        if kind == NOTHING or (kind == CLASS and not situation.last):
-            return None
-        if situation.last and not any(head.accepts[kind] for head in self.abilities.heads):
-            return None
-        return Combination(local, global_, down, kind, sizing)
-
     def _leaves(self, kind: int, local: int, global_: int) -> int:
         """The kind of state behind both runs, NOTHING where one refuses what it gets."""
         for slot, type_ in zip(SLOTS, (local, global_), strict=True):
@@ -167,6 +175,10 @@ class StageRules:
     def _after_run(traits: Traits, kind: int) -> int:
         once = traits.kinds[kind]
         return once if once != NOTHING and traits.kinds[once] == once else NOTHING
+
+    def _sizings(self, slot: str, type_: int, odd: bool) -> list[int | None]:
+        """Those of each downsample."""
+        return [self.sizing(slot, type_, down, odd) for down in range(len(self.downs))]
 
     def _sizing(self, slot: str, type_: int, down: int, odd: bool) -> int | None:
         """How a downsample and the first block change the map's size, None where they do not fit."""
