@@ -195,8 +195,8 @@ def _choices(feasibility: Feasibility) -> Iterator[tuple[int, int, int, int, tup
     alive: dict[tuple[int, Situation], set[Effect]] = {}
     for i, count, arriving in feasibility.reached():
         situation = arriving.situation(last=i == count - 1)
-        effects = feasibility.rules[i].effects(situation) - feasibility.dead_ends(i, count, arriving)
-        alive.setdefault((i, situation), set()).update(effects)
+        able = feasibility.rules[i].effects(situation) - feasibility.dead_ends(i, count, arriving)
+        alive.setdefault((i, situation), set()).update(able)
     found: dict[tuple[int, int, int, int], tuple[int, ...]] = {}
     for (i, situation), effects in alive.items():
         rules = feasibility.rules[i]
