@@ -237,17 +237,18 @@ def _packed_steps(steps: Sequence[Stepped]) -> _Rows:
 
 @lru_cache(maxsize=16)
 def open_compiled(space_hash: str, columns: tuple[Column, ...]) -> tuple[Compiled, ...]:
-    """The files for a fast path over `columns`: what ships, and what earlier runs of the space left."""
+    """The files for a fast path over `columns`, in the order to be asked: what earlier runs of the space
+    left, which knows more of a block than what ships, and what ships."""
     texts = tuple(map(column_text, columns))
     if not all(texts):
         return ()
-    shipped = read_shipped(SHIPPED, _key())
     found = []
-    if shipped is not None and set(texts) <= set(text_of(shipped["columns"]).split("\n")):
-        found.append(Compiled(shipped, columns, texts))
     own = read_cached(*_own(space_hash, texts))
     if own is not None:
         found.append(Compiled(own, columns, texts))
+    shipped = read_shipped(SHIPPED, _key())
+    if shipped is not None and set(texts) <= set(text_of(shipped["columns"]).split("\n")):
+        found.append(Compiled(shipped, columns, texts))
     return tuple(found)
 
 
