@@ -96,9 +96,13 @@ def compile_templates(rows: np.ndarray) -> None:
             template.know(pairs[:PAIRS] if template.fitted else pairs)
         if number % 1000 == 0:
             print(f"{number:,} of {len(wanted):,} templates worked out", flush=True)
-    exact = sum(template.exact for template in path.templates.values())
-    file = ship_templates(path.keyed, path.columns, path.widths)
-    print(f"{exact:,} of {len(path.templates):,} templates are polynomials; {file.stat().st_size:,} bytes")
+    exact = sum(template.exact for template in path.keyed.values())
+    parts = path.part_tables()
+    file = ship_templates(path.space.spec.hash, path.columns, path.keyed, path.widths, parts)
+    print(
+        f"{exact:,} of {len(path.keyed):,} templates of {len(parts.place):,} parts are polynomials; "
+        f"{file.stat().st_size:,} bytes"
+    )
 
 
 def compile_fixed_points() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hvnas import search
-from hvnas._cache import code_hash, read_shipped
+from hvnas._cache import read_shipped
 from hvnas.accuracy.surrogate.features import COLUMNS
 from hvnas.arch.files import FACTS, count_models, facts_key, model_facts
 from hvnas.latency import list_devices, load_device
@@ -16,7 +16,7 @@ from hvnas.ops import MACS, PARAMS
 from hvnas.search import make_problem
 from hvnas.search.reach import REACH, UNBOUNDED_MS, packed_reach, reach_code, stored_reach
 from hvnas.space import FastPath, load_space
-from hvnas.space.fastpath import compiled, templates
+from hvnas.space.fastpath import compiled, fastpath, templates
 from hvnas.space.sampling import Sampler
 from hvnas.space.space import FIXED, encode_models, fixed_key, unpack_fixed
 
@@ -71,27 +71,28 @@ def test_reach_is_searched_where_the_budget_asks_for_it() -> None:
 def test_templates_serve_every_device(device: str) -> None:
     space = load_space("hybrid-mobile")
     path = FastPath(space, [*load_device(device).columns, *COLUMNS, PARAMS, MACS])
-    assert path.compiled, STALE
+    assert path.library.files, STALE
+    assert path.library.parts(space.hash) is not None, STALE
 
 
-def test_templates_give_the_values_that_lowering_gives() -> None:
+def test_templates_give_the_values_that_lowering_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     space = load_space("hybrid-mobile")
     columns = [*load_device("iphone12").columns, *COLUMNS, PARAMS, MACS]
     rows = Sampler(space).propose(300, rng=np.random.default_rng(3))
-    ready, lowered = FastPath(space, columns), FastPath(space, columns)
-    lowered.compiled = ()
+    ready = FastPath(space, columns)
+    monkeypatch.setattr(fastpath, "open_compiled", lambda *_: ())
+    lowered = FastPath(space, columns)
     np.testing.assert_array_equal(ready(rows), lowered(rows))
     assert ready.lowered < lowered.lowered / 2
 
 
 def test_templates_of_other_widths_are_not_taken() -> None:
-    stored = read_shipped(compiled.SHIPPED, f"1 {code_hash(*compiled._CODE)}")
-    assert stored is not None, STALE
     path = FastPath(load_space("hybrid-mobile"), [*COLUMNS, PARAMS, MACS])
-    (file, *_) = path.compiled
-    key = next(iter(file.index))
-    assert file.find(key, path.widths) is not None
-    assert file.find(key, [*path.widths, 10_000]) is None
+    files = path.library.files
+    assert files, STALE
+    key = next(iter(files[0].index))
+    assert compiled.Library(files, path.widths).place(key) >= 0
+    assert compiled.Library(files, [*path.widths, 10_000]).place(key) == -1
 
 
 def test_widths_in_that_a_block_rounds_are_no_polynomial() -> None:

@@ -3,7 +3,8 @@
 A network is a chain of parts: stem, and per stage a downsample, the first block and the further
 blocks of each run, then the head. What a part contributes depends on its own genes, on the state
 that it is given, and on channels in and out. Each distinct combination is worked out once
-(`templates`) and kept in a row of a table; a population is rows of indices into that table.
+(`templates`), or read from a file (`compiled`), and kept in a row of a table; a population is rows of
+indices into that table.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,10 +20,17 @@ from numpy.typing import NDArray
 
 from hvnas.blocks import Block
 from hvnas.ops import Column, Reader, State
-from hvnas.ops.reader import ORDER, reduce_runs
-from hvnas.space.fastpath.compiled import keep_templates, open_compiled, template_key
-from hvnas.space.fastpath.parts import Part, make_parts
-from hvnas.space.fastpath.templates import MakeBlock, Pair, StateClass, Template, values_of
+from hvnas.ops.reader import ORDER
+from hvnas.space.fastpath.compiled import (
+    Keys,
+    Library,
+    PartTables,
+    keep_templates,
+    open_compiled,
+    template_key,
+)
+from hvnas.space.fastpath.parts import Codes, Lookup, Matches, NamedMatches, Part, make_parts
+from hvnas.space.fastpath.templates import Entries, MakeBlock, Pair, StateClass, Stored, Template, values_of
 
 if TYPE_CHECKING:
     from hvnas.space.layout import Encoded
@@ -32,8 +41,9 @@ Ints = NDArray[np.int64]
 CHUNK = 2048
 IMAGE_CHANNELS = 3
 MAX_ENTRIES = 300_000
-# Fewer blocks are lowered again sooner than a file is written.
+# Fewer blocks are lowered, and fewer parts matched with their templates, again sooner than a file is written.
 WORTH_KEEPING = 500
+WORTH_MATCHING = 4000
 # Below as many keys a part looks its blocks up in an array, above it in a dictionary.
 DENSE = 1 << 20
 
@@ -44,6 +54,16 @@ class Maker(NamedTuple):
     make: MakeBlock
     widths: list[int]
     block: Block
+
+
+@dataclass
+class Link:
+    """A template: its key in files, its place in the library, -1 for none, and itself once it is needed."""
+
+    key: int | None
+    place: int
+    out_state: StateClass
+    template: Template | None = None
 
 
 class FastPath:
@@ -71,18 +91,44 @@ class FastPath:
                 for r in layout.spec.resolution
             ]
         )
-        self.compiled = open_compiled(space.spec.hash, self.columns)
+        self.library = Library(open_compiled(space.spec.hash, self.columns), self.widths)
         self._forget()
 
     def _forget(self) -> None:
         self.entries = Entries(self.columns)
-        # Entries that have a number but no values yet.
+        # Entries that have a number but no values yet: lowered here, and those that the library knows.
         self.pending: list[tuple[Template, Pair, int]] = []
-        self.templates: dict[object, Template] = {}
-        # Those that a file can hold, by the key that it holds them under; how many pairs were lowered.
+        self.stored: list[tuple[Ints, Ints, Ints]] = []
+        self.links: dict[object, Link] = {}
+        # Templates that a file can hold, by the key that it holds them under; how many pairs were lowered.
         self.keyed: dict[int, Template] = {}
         self.lowered = 0
+        self.codes = Codes(len(self.space.layout.genes))
         self.parts = [_PartTable(self, part) for part in make_parts(self.space.layout)]
+        self.codes.close(np.array([len(gene.values) for gene in self.space.layout.genes]))
+        self._read_parts()
+
+    def _read_parts(self) -> None:
+        """Take over what the library knows of this space's parts."""
+        known = self.library.parts(self.space.spec.hash)
+        if known is None:
+            return
+        number = np.array([self.class_id(state) for state in known.states()])
+        keys = known.names.astype(np.uint64)
+        places = self.library.places(keys)
+        start = key_start = 0
+        for table, key_end, end in zip(self.parts, known.key_end.tolist(), known.end.tolist(), strict=True):
+            part = slice(start, end)
+            name = known.name[part]
+            table.restore(
+                known.keys[key_start:key_end].astype(np.int64),
+                place=known.place[part].astype(np.int64),
+                state=number[known.state[part]],
+                out=number[known.out[part]],
+                stored=places[name],
+                key=keys.view(np.int64)[name],
+            )
+            start, key_start = end, key_end
 
     def __call__(self, rows: NDArray[Any]) -> Array:
         """Values of canonical rows. Shape [n, columns]."""
@@ -108,19 +154,23 @@ class FastPath:
 
         Returns the network, the entry and the count of each part of each network. Shape [m] each.
         """
-        genes = np.ascontiguousarray(rows.T, dtype=np.int64)
-        state = self.starts[genes[self.space.layout.resolution]]
+        codes = self.codes(rows)
+        state = self.starts[rows[:, self.space.layout.resolution]]
         channels = np.full(len(rows), self.channel_index[IMAGE_CHANNELS])
         found = []
         for table in self.parts:
-            here, often, key = table.part.occurrences(genes)
+            here, often, key = table.occurrences(codes)
             if len(here):
-                found.append((here, table.lookup(genes, here, key, state, channels), often))
+                found.append((here, table.lookup(rows, codes, here, key, state, channels), often))
         networks, entry, often = (np.concatenate(each) for each in zip(*found, strict=True))
         return networks, entry, often
 
     def _work_out(self) -> None:
         """Fill in the entries that were numbered in this pass, all together."""
+        if self.stored:
+            places, pairs, rows = (np.concatenate(each) for each in zip(*self.stored, strict=True))
+            self.entries.fill(rows, self.library.values(places, pairs))
+            self.stored = []
         if not self.pending:
             return
         wanted: dict[Template, list[Pair]] = {}
@@ -135,48 +185,92 @@ class FastPath:
         self.entries.fill(np.array([row for _, _, row in self.pending]), found)
         self.pending = []
 
-    def maker(self, part: Part, row: Ints, key: int) -> Maker:
+    def maker(self, part: Part, row: NDArray[Any], key: int) -> Maker:
         """Return the block of a part for one value of its key."""
         make, widths = part.block(row, key, self.widths)
         return Maker(make, widths, make(widths[0]))
 
-    def template(self, part: Part, maker: Maker, state: StateClass, first: Pair) -> tuple[Template, int]:
+    def link(self, part: Part, maker: Maker, state: StateClass, first: Pair) -> tuple[Link, int]:
         """Return the template of a part on a state, and the number of the state that it leaves.
 
         Parts of different stages share those that are the same work, whatever tokens pass by.
         """
-        equal = first[0] == first[1]
+        equal, given = first[0] == first[1], self._given(maker, state)
+        key = (maker.block, given, equal)
+        link = self.links.get(key)
+        if link is None:
+            stored_key = template_key(maker.block, given, equal=equal, fixed=part.is_fixed)
+            place = self.library.place(stored_key)
+            if place < 0:
+                template = self._new_template(part, maker, given, first, None)
+                link = Link(stored_key, place, template.out_state, template)
+                self._note(link)
+            else:
+                file, k = self.library.file_of(place)
+                link = Link(stored_key, place, file.out_state(k))
+            self.links[key] = link
+        left = link.out_state if given is state else link.out_state.with_tokens_of(state)
+        return link, self.class_id(left)
+
+    def template(self, part: Part, maker: Maker, state: StateClass, first: Pair) -> Template:
+        """Return the template of a part on a state itself, to lower what no file has."""
+        link, _ = self.link(part, maker, state, first)
+        if link.template is None:
+            file, k = self.library.file_of(link.place)
+            link.template = self._new_template(part, maker, self._given(maker, state), first, file.stored(k))
+            self._note(link)
+        return link.template
+
+    def _given(self, maker: Maker, state: StateClass) -> StateClass:
         # What is alive beside a block counts the tokens that pass it by.
         passed = maker.block.two_branch or self.reader.reads_alive
-        given = state if passed else state.without_tokens()
-        key = (maker.block, given, equal)
-        template = self.templates.get(key)
-        if template is None:
-            stored_key = template_key(maker.block, given, equal=equal, fixed=part.is_fixed)
-            stored = (each.find(stored_key, self.widths) for each in self.compiled)
-            template = self.templates[key] = Template(
-                self.reader,
-                maker.make,
-                given,
-                channels_in=[IMAGE_CHANNELS] if part.is_stem else self.widths,
-                channels_out=maker.widths,
-                equal=equal,
-                first=first,
-                polynomial=not part.is_stem,
-                stored=next((each for each in stored if each is not None), None),
-            )
-            if stored_key is not None:
-                self.keyed[stored_key] = template
-        left = template.out_state if given is state else template.out_state.with_tokens_of(state)
-        return template, self.class_id(left)
+        return state if passed else state.without_tokens()
+
+    def _note(self, link: Link) -> None:
+        if link.key is not None and link.template is not None:
+            self.keyed[link.key] = link.template
+
+    def _new_template(
+        self, part: Part, maker: Maker, given: StateClass, first: Pair, stored: Stored | None
+    ) -> Template:
+        return Template(
+            self.reader,
+            maker.make,
+            given,
+            channels_in=[IMAGE_CHANNELS] if part.is_stem else self.widths,
+            channels_out=maker.widths,
+            equal=first[0] == first[1],
+            first=first,
+            polynomial=not part.is_stem,
+            stored=stored,
+        )
 
     def keep(self) -> bool:
-        """Keep what was lowered for later runs over the same space and columns; whether there was enough."""
-        if self.lowered < WORTH_KEEPING:
+        """Keep what was worked out for later runs over the same space and columns; whether it was enough."""
+        matched = sum(table.matched for table in self.parts)
+        if self.lowered < WORTH_KEEPING and matched < WORTH_MATCHING:
             return False
         self.lowered = 0
+        for table in self.parts:
+            table.matched = 0
         changed = {key: template for key, template in self.keyed.items() if template.changed}
-        return keep_templates(self.space.spec.hash, self.columns, changed, self.widths)
+        return keep_templates(self.space.spec.hash, self.columns, changed, self.widths, self.part_tables())
+
+    def part_tables(self) -> PartTables:
+        """Which template each part has, as far as it is known."""
+        found = [table.known() for table in self.parts]
+        names, name = np.unique(np.concatenate([each.key for _, each in found]), return_inverse=True)
+        return PartTables(
+            classes=PartTables.numbers(self.classes),
+            keys=np.concatenate([keys for keys, _ in found]),
+            key_end=np.cumsum([len(keys) for keys, _ in found]),
+            place=np.concatenate([each.place for _, each in found]).astype(np.int32),
+            state=np.concatenate([each.state for _, each in found]).astype(np.int32),
+            out=np.concatenate([each.out for _, each in found]).astype(np.int32),
+            name=name.astype(np.int32),
+            end=np.cumsum([len(each.key) for _, each in found]),
+            names=names.view(np.uint64),
+        )
 
     def class_id(self, state: StateClass) -> int:
         """Number of a state class, given out in order of appearance."""
@@ -187,106 +281,188 @@ class FastPath:
 
 
 class _PartTable:
-    """The distinct combinations of one part that have been seen, and their values."""
+    """The distinct combinations of one part that have been seen, and their entries."""
 
     def __init__(self, path: FastPath, part: Part) -> None:
         self.path, self.part = path, part
-        self.templates: list[Template] = []
-        dense = part.span <= DENSE
-        self.number_of = np.full(part.span if dense else 0, -1, dtype=np.int64)
+        codes = path.codes
+        self.key_code = codes.add(part.reads, part.radix)
+        self.extras = [(codes.add(each.genes, each.radix), each.table) for each in part.extras]
+        self.repeats = _coded(codes, part.repeats)
+        self.out = _coded(codes, part.out)
+        if self.out is not None:
+            self.out = self.out[0], path.channel_index[self.out[1]]
+        # Keys are numbered from 1; 0 is one that was not met.
+        self.number_of = np.zeros(part.span if part.span <= DENSE else 0, dtype=np.int64)
         self.numbers: dict[int, int] = {}
         self.makers: dict[int, Maker] = {}
-        self.template_of = np.full((64, 64), -1, dtype=np.int64)
-        self.template_out = np.zeros(64, dtype=np.int64)
-        self.base = np.zeros(64, dtype=np.int64)
-        self.stride = np.zeros(64, dtype=np.int64)
-        self.slots = 0
-        self.entry_of = np.full(1024, -1, dtype=np.int64)
+        self.templates = Matches()
+        self.template_of = np.zeros((64, 64), dtype=np.int64)
+        # In front there is room for every template that has none of its own.
+        self.slots = len(path.channels)
+        self.entry_of = np.full(1024, -1, dtype=np.int32)
+        # Templates found since the table was read or kept.
+        self.matched = 0
 
-    def lookup(self, genes: Ints, here: Ints, key: Ints, state: Ints, channels: Ints) -> Ints:
+    def occurrences(self, codes: Ints) -> tuple[Ints, Ints, Ints]:
+        """Return the networks that have the part, how often each, and its key there. Shape [m] each."""
+        if self.repeats is None:
+            n = codes.shape[1]
+            return np.arange(n), np.ones(n, dtype=np.int64), codes[self.key_code]
+        code, table = self.repeats
+        repeats = table.take(codes[code], axis=0)
+        where = repeats.nonzero()
+        here, often = where[0], repeats[where]
+        key = codes[self.key_code].take(here)
+        if len(where) > 1:
+            key += where[1]
+        for extra, added in self.extras:
+            key += added.take(codes[extra].take(here))
+        return here, often, key
+
+    def lookup(
+        self, rows: NDArray[Any], codes: Ints, here: Ints, key: Ints, state: Ints, channels: Ints
+    ) -> Ints:
         """The entry of each occurrence of the part, in the networks `here`, with these keys. Shape [here].
 
         Moves their `state` and `channels` (by index) behind the part, in place.
         """
-        path = self.path
-        before, entering = state[here], channels[here]
-        out = self.part.out_channels(genes)
-        leaving = entering if out is None else path.channel_index[out[here]]
-        template = self._templates(genes, here, key, before, entering, leaving)
-        flat = self.base[template] + entering * self.stride[template] + leaving
-        entry = self.entry_of[flat]
+        given, entering = state.take(here), channels.take(here)
+        leaving = entering if self.out is None else self.out[1].take(codes[self.out[0]].take(here))
+        if len(self.path.classes) > self.template_of.shape[1]:
+            self._make_room(0, len(self.path.classes))
+        place = 2 * self._numbers(key) + (entering == leaving)
+        template = self.template_of[place, given]
+        entry = self._entries(template, entering, leaving)
         if entry.min() < 0:
-            self._enter(flat, template, entering, leaving)
-            entry = self.entry_of[flat]
-        state[here], channels[here] = self.template_out[template], leaving
+            template = self._met(rows, here, key, given, entering, leaving)
+            entry = self._entries(template, entering, leaving)
+        state[here], channels[here] = self.templates.out.take(template), leaving
         return entry
 
-    def _templates(
-        self, genes: Ints, here: Ints, key: Ints, state: Ints, entering: Ints, leaving: Ints
-    ) -> Ints:
-        place = 2 * self._numbers(key) + (entering == leaving)
-        rows, columns = self.template_of.shape
-        if (more := int(place.max())) >= rows or len(self.path.classes) > columns:
-            grown = np.full((2 * max(rows, more), 2 * max(columns, len(self.path.classes))), -1)
-            grown[:rows, :columns] = self.template_of
-            self.template_of = grown
-        found = self.template_of[place, state]
-        if found.min() >= 0:
-            return np.asarray(found)
-        missing = np.flatnonzero(found < 0)
-        _, first = np.unique(place[missing] * len(self.path.classes) + state[missing], return_index=True)
-        for k in missing[np.sort(first)].tolist():
-            pair = int(self.path.channels[entering[k]]), int(self.path.channels[leaving[k]])
-            maker = self._maker(genes[:, here[k]], int(key[k]))
-            self.template_of[place[k], state[k]] = self._new_template(maker, int(state[k]), pair)
-        return np.asarray(self.template_of[place, state])
+    def _entries(self, template: Ints, entering: Ints, leaving: Ints) -> NDArray[np.int32]:
+        """The entries, -1 for those that are not there. Shape [n]."""
+        known = self.templates
+        found = self.entry_of.take(
+            known.base.take(template) + entering * known.stride.take(template) + leaving
+        )
+        return np.asarray(found)
 
-    def _maker(self, row: Ints, key: int) -> Maker:
+    def _met(
+        self, rows: NDArray[Any], here: Ints, key: Ints, given: Ints, entering: Ints, leaving: Ints
+    ) -> Ints:
+        """Number what is new among occurrences of the part; the templates of all. Shape [here]."""
+        place = 2 * self._number(key) + (entering == leaving)
+        template = self.template_of[place, given]
+        missing = np.flatnonzero(template == 0)
+        if len(missing):
+            code = place[missing] * len(self.path.classes) + given[missing]
+            _, first = np.unique(code, return_index=True)
+            for k in missing[np.sort(first)].tolist():
+                pair = self._pair(int(entering[k]), int(leaving[k]))
+                maker = self._maker(rows[here[k]], int(key[k]))
+                self._match(int(place[k]), int(given[k]), maker, pair)
+            template = self.template_of[place, given]
+        self._place(template)
+        self._enter(rows, here, key, template, entering, leaving)
+        return template
+
+    def _pair(self, entering: int, leaving: int) -> Pair:
+        return int(self.path.channels[entering]), int(self.path.channels[leaving])
+
+    def _maker(self, row: NDArray[Any], key: int) -> Maker:
         if key not in self.makers:
             self.makers[key] = self.path.maker(self.part, row, key)
         return self.makers[key]
 
     def _numbers(self, keys: Ints) -> Ints:
-        """The keys numbered in order of appearance."""
+        """The numbers of the keys, 0 for those that have none. Shape [n]."""
         if len(self.number_of):
-            number = self.number_of[keys]
-            if number.min() >= 0:
-                return np.asarray(number)
+            return self.number_of.take(keys)
         unique, inverse = np.unique(keys, return_inverse=True)
-        found = np.array([self.numbers.setdefault(key, len(self.numbers)) for key in unique.tolist()])
-        if len(self.number_of):
-            self.number_of[unique] = found
-        return np.asarray(found[inverse])
+        return np.array([self.numbers.get(key, 0) for key in unique.tolist()])[inverse]
 
-    def _new_template(self, maker: Maker, state: int, pair: Pair) -> int:
-        path = self.path
-        template, left = path.template(self.part, maker, path.classes[state], pair)
-        t, n = len(self.templates), len(path.channels)
-        self.templates.append(template)
-        if t == len(self.base):
-            self.template_out, self.base, self.stride = (
-                np.resize(a, 2 * t) for a in (self.template_out, self.base, self.stride)
-            )
-        equal = pair[0] == pair[1]
-        self.template_out[t] = left
-        self.base[t], self.stride[t] = self.slots, 0 if equal else n
-        self.slots += n if equal else n * n
+    def _number(self, keys: Ints) -> Ints:
+        """The numbers of the keys, given out in order of appearance. Shape [n]."""
+        for key in np.unique(keys[self._numbers(keys) == 0]).tolist():
+            self.numbers[key] = len(self.numbers) + 1
+            if len(self.number_of):
+                self.number_of[key] = len(self.numbers)
+        self._make_room(2 * len(self.numbers) + 2, 0)
+        return self._numbers(keys)
+
+    def _make_room(self, rows: int, columns: int) -> None:
+        """Let `template_of` have as many rows and columns, or more."""
+        have, wide = self.template_of.shape
+        if rows <= have and columns <= wide:
+            return
+        shape = (2 * rows if rows > have else have, 2 * columns if columns > wide else wide)
+        grown = np.zeros(shape, dtype=np.int64)
+        grown[:have, :wide] = self.template_of
+        self.template_of = grown
+
+    def _match(self, place: int, state: int, maker: Maker, pair: Pair) -> None:
+        """Find the template for a key and a state."""
+        link, left = self.path.link(self.part, maker, self.path.classes[state], pair)
+        key = np.array([link.key or 0], dtype=np.uint64).view(np.int64)
+        at, given, out, stored = (np.array([each]) for each in (place, state, left, link.place))
+        self.template_of[place, state] = self.templates.add(at, given, out, stored, key)[0]
+        self.matched += 1
+
+    def _place(self, template: Ints) -> None:
+        """Give room for entries to those templates that have none."""
+        known, n = self.templates, len(self.path.channels)
+        new = np.unique(template[known.base.take(template) == 0])
+        equal = known.place[new] % 2 == 1
+        sizes = np.where(equal, n, n * n)
+        known.base[new] = self.slots + np.cumsum(sizes) - sizes
+        known.stride[new] = np.where(equal, 0, n)
+        self.slots += int(sizes.sum())
         if self.slots > len(self.entry_of):
-            self.entry_of = np.concatenate([self.entry_of, np.full(2 * self.slots, -1, dtype=np.int64)])
-        return t
+            more = np.full(2 * self.slots - len(self.entry_of), -1, dtype=np.int32)
+            self.entry_of = np.concatenate([self.entry_of, more])
 
-    def _enter(self, flat: Ints, template: Ints, entering: Ints, leaving: Ints) -> None:
+    def _enter(
+        self, rows: NDArray[Any], here: Ints, key: Ints, template: Ints, entering: Ints, leaving: Ints
+    ) -> None:
         """Number the entries that are missing; what they hold is worked out at the end of the pass."""
-        path = self.path
+        path, known = self.path, self.templates
+        flat = known.base[template] + entering * known.stride[template] + leaving
         missing = np.flatnonzero(self.entry_of[flat] < 0)
         _, first = np.unique(flat[missing], return_index=True)
         missing = missing[first]
-        rows = path.entries.reserve(len(missing))
-        self.entry_of[flat[missing]] = rows
-        templates = [self.templates[t] for t in template[missing].tolist()]
-        channels_in, channels_out = (path.channels[c[missing]].tolist() for c in (entering, leaving))
-        pairs = zip(channels_in, channels_out, strict=True)
-        path.pending += zip(templates, pairs, rows.tolist(), strict=True)
+        entries = path.entries.reserve(len(missing))
+        self.entry_of[flat[missing]] = entries
+        pairs = path.channels[np.stack([entering[missing], leaving[missing]], axis=1)]
+        stored = known.stored[template[missing]]
+        ready = path.library.knows(stored, pairs)
+        if ready.any():
+            path.stored.append((stored[ready], pairs[ready], entries[ready]))
+        for k, entry in zip(missing[~ready].tolist(), entries[~ready].tolist(), strict=True):
+            pair = self._pair(int(entering[k]), int(leaving[k]))
+            maker = self._maker(rows[here[k]], int(key[k]))
+            state = path.classes[known.state[template[k]]]
+            path.pending.append((path.template(self.part, maker, state, pair), pair, entry))
+
+    def known(self) -> tuple[Ints, NamedMatches]:
+        """What `restore` takes: the keys by number, and the templates that files can hold."""
+        return np.array(list(self.numbers), dtype=np.int64), self.templates.named()
+
+    def restore(
+        self, keys: Ints, *, place: Ints, state: Ints, out: Ints, stored: Ints, key: Keys | Ints
+    ) -> None:
+        """Take over what was known before anything is met. Shapes [numbers]; [n] each."""
+        self.numbers = {key: k for k, key in enumerate(keys.tolist(), 1)}
+        if len(self.number_of):
+            self.number_of[keys] = np.arange(1, len(keys) + 1)
+        self._make_room(2 * len(keys) + 2, len(self.path.classes))
+        there = stored >= 0
+        place, state, out, stored, key = (each[there] for each in (place, state, out, stored, key))
+        self.template_of[place, state] = self.templates.add(place, state, out, stored, key.view(np.int64))
+
+
+def _coded(codes: Codes, lookup: Lookup | None) -> tuple[int, Ints] | None:
+    return None if lookup is None else (codes.add(lookup.genes, lookup.radix), lookup.table)
 
 
 @contextmanager
@@ -305,80 +481,3 @@ def _all_widths(layout: Any) -> set[int]:
     spec = layout.spec
     lists = [spec.stem_width, *(s.width for s in spec.stages), *(s.global_width for s in spec.stages)]
     return {int(w) for widths in lists for w in widths if w != "same"}
-
-
-class Entries:
-    """Rows of column values, the columns in the order of their reducers."""
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        bounds = np.searchsorted([ORDER.index(c.reducer) for c in columns], range(5))
-        self._split = int(bounds[1])
-        self._slices = {
-            r: slice(bounds[k] - bounds[1], bounds[k + 1] - bounds[1]) for k, r in enumerate(ORDER) if k
-        }
-        # Apart, since the sums are taken by a product with a matrix, which wants them in one piece.
-        self._sums = np.empty((256, self._split))
-        self._others = np.empty((256, len(columns) - self._split))
-        self._used = 0
-
-    def __len__(self) -> int:
-        return self._used
-
-    def reserve(self, n: int) -> Ints:
-        """Append `n` rows, to be filled; their indices, [n]."""
-        end = self._used + n
-        if end > len(self._sums):
-            self._sums, self._others = (_grown(a, self._used, end) for a in (self._sums, self._others))
-        index = np.arange(self._used, end)
-        self._used = end
-        return index
-
-    def fill(self, index: Ints, values: Array) -> None:
-        """Put `values` [n, columns], made `exact`, into the rows `index` [n]."""
-        values = exact(values)
-        self._sums[index] = values[:, : self._split]
-        self._others[index] = values[:, self._split :]
-
-    def combine(self, index: Ints, often: Array, sizes: Ints) -> Array:
-        """Values of n networks. Shape [n, columns].
-
-        The networks, one after the other, have `sizes` [n] rows each, at least one, of `index` [m]; each row
-        counts as often as `often` [m] says.
-        """
-        n, starts = len(sizes), np.cumsum(sizes) - sizes
-        found = np.empty((n, self._split + self._others.shape[1]))
-        network = np.repeat(np.arange(n), sizes)
-        place = np.arange(len(index)) - starts[network]
-        # Networks with fewer rows than others have some row there, no times.
-        rows, times = np.zeros((n, sizes.max()), dtype=np.int64), np.zeros((n, 1, sizes.max()))
-        rows[network, place], times[network, 0, place] = index, often
-        for start in range(0, n, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            found[part, : self._split] = np.matmul(times[part], self._sums[rows[part]])[:, 0]
-        if self._others.shape[1]:
-            reduce_runs(self._others[index], starts, self._slices, out=found[:, self._split :])
-        return found
-
-
-# Networks whose rows are summed together: few enough for what is gathered to stay in the nearest cache.
-_BLOCK = 64
-# Relative; what is nearer to a whole number is one.
-_ROUNDING = 1e-10
-_UNIT = 2.0**36
-
-
-def exact(values: Array) -> Array:
-    """`values` such that sums of them are the same in every order, and however they came to be known.
-
-    Nearly all are whole numbers but for rounding, and are made so; of the others 36 binary places stay.
-    """
-    whole = np.rint(values)
-    with np.errstate(invalid="ignore"):  # a column to which no op contributed is infinite
-        near = np.abs(values - whole) <= _ROUNDING * np.abs(whole)
-    return np.where(near, whole, np.rint(values * _UNIT) / _UNIT)
-
-
-def _grown(array: Array, used: int, end: int) -> Array:
-    grown = np.empty((max(end, 2 * len(array)), array.shape[1]))
-    grown[:used] = array[:used]
-    return grown

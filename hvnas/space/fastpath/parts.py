@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hvnas.arch import INNER
 from hvnas.blocks import Block
@@ -17,42 +18,136 @@ from hvnas.space.layout import Layout, is_profile, per_block
 from hvnas.space.spec import SAME, Preset
 
 Ints = NDArray[np.int64]
+_EXACT = 2**53  # whole numbers up to here are exact as floats
+
+
+class Lookup(NamedTuple):
+    """A number, or several, for each combination of the values of some genes.
+
+    The combinations are numbered with the last gene fastest. Shape of `table`: [combinations] or
+    [combinations, numbers].
+    """
+
+    genes: tuple[int, ...]
+    sizes: tuple[int, ...]
+    table: Ints
+
+    @classmethod
+    def of(cls, genes: Sequence[int], table: ArrayLike) -> Lookup:
+        """Of a table with a dimension for each gene, and perhaps one more."""
+        array = np.asarray(table, dtype=np.int64)
+        sizes = array.shape[: len(genes)]
+        return cls(tuple(genes), sizes, array.reshape(-1, *array.shape[len(genes) :]))
+
+    @property
+    def radix(self) -> list[int]:
+        """What the index of each gene counts in the number of a combination."""
+        return [int(np.prod(self.sizes[k + 1 :], dtype=object)) for k in range(len(self.sizes))]
+
+    def at(self, row: Any) -> Any:
+        """What the table holds for one network."""
+        return self.table[sum(int(row[g]) * w for g, w in zip(self.genes, self.radix, strict=True))]
+
+
+class Codes:
+    """Numbers for combinations of genes, all of them for all networks by one product of matrices."""
+
+    def __init__(self, genes: int) -> None:
+        self._genes = genes
+        self._place: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+        self._weights: NDArray[Any] | None = None
+
+    def add(self, genes: Sequence[int], radix: Sequence[int]) -> int:
+        """The place of the numbers in which each of `genes` counts as `radix` says."""
+        return self._place.setdefault((tuple(genes), tuple(radix)), len(self._place))
+
+    def close(self, cardinalities: NDArray[np.int64]) -> None:
+        """Make the matrix, once all are added. `cardinalities` are those of all genes."""
+        weights = np.zeros((len(self._place), self._genes), dtype=object)
+        for (genes, radix), place in self._place.items():
+            weights[place, list(genes)] = radix
+        exact = all(int(most) < _EXACT for most in weights @ (cardinalities - 1).astype(object))
+        self._weights = weights.astype(np.float64 if exact else np.int64)
+
+    def __call__(self, rows: NDArray[Any]) -> Ints:
+        """The numbers of networks, rows [n, genes]. Shape [numbers, n]."""
+        assert self._weights is not None
+        found = self._weights @ rows.T.astype(self._weights.dtype)
+        return found.astype(np.int64, copy=False)
+
+
+class Matches:
+    """What is known of the templates of a part, an array for each, by their numbers; number 0 is none.
+
+    `place` and `state` are where the table of the part has the number; `out` is the state behind, `stored`
+    the place in the library, -1 for none, `key` that in files, 0 for none. The entry for channels i in and o
+    out, by index, is at ``base + i * stride + o``; where there is no room for it yet both are 0.
+    """
+
+    def __init__(self) -> None:
+        self._put(np.zeros((7, 64), dtype=np.int64))
+        self.count = 1
+
+    def _put(self, table: Ints) -> None:
+        self._table = table
+        self.place, self.state, self.out, self.stored, self.key, self.base, self.stride = table
+
+    def add(self, place: Ints, state: Ints, out: Ints, stored: Ints, key: Ints) -> Ints:
+        """Append n templates; their numbers. Shape [n] each."""
+        end = self.count + len(place)
+        if end > self._table.shape[1]:
+            more = np.zeros((7, max(end, 2 * self._table.shape[1])), dtype=np.int64)
+            more[:, : self.count] = self._table[:, : self.count]
+            self._put(more)
+        self._table[:5, self.count : end] = place, state, out, stored, key
+        numbers = np.arange(self.count, end)
+        self.count = end
+        return numbers
+
+    def named(self) -> NamedMatches:
+        """Those that files can hold."""
+        here = np.flatnonzero(self.key)
+        return NamedMatches(self.place[here], self.state[here], self.out[here], self.key[here])
+
+
+class NamedMatches(NamedTuple):
+    """Those of `Matches` that have a key in files, an array for each of what is known of them."""
+
+    place: Ints
+    state: Ints
+    out: Ints
+    key: Ints
 
 
 class Part:
-    """One link of the chain. Genes come transposed: ``genes[column]`` is a vector over networks."""
+    """One link of the chain."""
 
     is_stem = False
     # Whether its block has a width of its own, whatever width it is asked for.
     is_fixed = False
+    # How often each network has the part, 0 where it does not; None: once everywhere. Where several numbers
+    # belong to a combination, the part occurs once for each, and the key there counts them.
+    repeats: Lookup | None = None
+    # Channels behind the part; None where it leaves what it is given.
+    out: Lookup | None = None
 
-    def __init__(self, layout: Layout, reads: Sequence[int]) -> None:
+    def __init__(self, layout: Layout, reads: Sequence[int], *, unit: int = 1) -> None:
+        """`reads` are the genes that its key numbers, in steps of `unit`."""
         self.layout = layout
         self.reads = tuple(reads)
         sizes = [len(layout.genes[c].values) for c in self.reads]
-        self.radix = [int(np.prod(sizes[:k], dtype=object)) for k in range(len(sizes))]
-        self.span = int(np.prod(sizes, dtype=object))
+        self.radix = [unit * int(np.prod(sizes[:k], dtype=object)) for k in range(len(sizes))]
+        # Beyond every key.
+        self.span = unit * int(np.prod(sizes, dtype=object))
+        # What further combinations of genes add to the key.
+        self.extras: list[Lookup] = []
 
-    def key(self, genes: Ints) -> Ints:
-        """Return one number for the values of the genes that the part reads."""
-        key = np.zeros(genes.shape[1], dtype=np.int64)
-        for column, radix in zip(self.reads, self.radix, strict=True):
-            key += genes[column] * radix
-        return key
-
-    def repeats(self, genes: Ints) -> Ints:
-        """Return how often the part occurs in each network, 0 where it does not."""
-        return np.ones(genes.shape[1], dtype=np.int64)
-
-    def occurrences(self, genes: Ints) -> tuple[Ints, Ints, Ints]:
-        """Return the networks that have the part, how often each, and the `key` there. Shape [m] each."""
-        repeats = self.repeats(genes)
-        here = np.flatnonzero(repeats)
-        return here, repeats[here], self.key(genes)[here]
-
-    def out_channels(self, genes: Ints) -> Ints | None:
-        """Channels behind the part, None where it leaves what it is given."""
-        return None
+    def add_to_key(self, genes: Sequence[int], table: Ints) -> Lookup:
+        """Let the numbers in `table`, a dimension for each gene, count in the key."""
+        lookup = Lookup.of(genes, table)
+        self.extras.append(lookup._replace(table=lookup.table * self.span))
+        self.span *= int(table.max()) + 1
+        return lookup
 
     def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         """Return the block with this `key`, of any width, and those of `widths` that it can have."""
@@ -64,12 +159,9 @@ class _Stem(Part):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, [layout.stem])
-        self.first_width = np.array(layout.spec.stages[0].width)
-        self.own = np.array([0 if w == SAME else w for w in layout.spec.stem_width])
-
-    def out_channels(self, genes: Ints) -> Ints:
-        own = self.own[genes[self.layout.stem_width]]
-        return np.where(own == 0, self.first_width[genes[self.layout.stages[0].width]], own)
+        first = np.array(layout.spec.stages[0].width)
+        own = np.array([0 if w == SAME else w for w in layout.spec.stem_width])[:, None]
+        self.out = Lookup.of([layout.stem_width, layout.stages[0].width], np.where(own == 0, first, own))
 
     def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.layout.spec.stems[row[self.layout.stem]]
@@ -81,10 +173,7 @@ class _Tokens(Part):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, [layout.tokens])
-        self.present = np.array([tokens is not None for tokens in layout.spec.tokens])
-
-    def repeats(self, genes: Ints) -> Ints:
-        return self.present[genes[self.layout.tokens]].astype(np.int64)
+        self.repeats = Lookup.of([layout.tokens], [tokens is not None for tokens in layout.spec.tokens])
 
     def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         count, width = self.layout.value(row, self.layout.tokens)
@@ -104,27 +193,21 @@ class _Head(Part):
 
 
 class _InStage(Part):
-    def __init__(self, layout: Layout, i: int, reads: Sequence[int]) -> None:
-        super().__init__(layout, reads)
+    def __init__(self, layout: Layout, i: int, reads: Sequence[int], *, unit: int = 1) -> None:
+        super().__init__(layout, reads, unit=unit)
         self.i, self.columns = i, layout.stages[i]
-        self.counts = np.array(layout.spec.counts)
+        # Whether the stage is there, by the index of their count.
+        self.active = np.array(layout.spec.counts) > i
         self.widths = np.array(layout.spec.stages[i].width)
-
-    def active(self, genes: Ints) -> NDArray[np.bool_]:
-        return self.counts[genes[self.layout.count]] > self.i
-
-    def out_channels(self, genes: Ints) -> Ints:
-        return self.widths[genes[self.columns.width]]
 
 
 class _Down(_InStage):
     def __init__(self, layout: Layout, i: int) -> None:
         super().__init__(layout, i, [layout.stages[i].downsample])
         names = layout.spec.stages[i].downsample
-        self.is_block = np.array([isinstance(layout.spec.downsamples[n].block, Block) for n in names])
-
-    def repeats(self, genes: Ints) -> Ints:
-        return (self.active(genes) & self.is_block[genes[self.columns.downsample]]).astype(np.int64)
+        is_block = np.array([isinstance(layout.spec.downsamples[n].block, Block) for n in names])
+        self.repeats = Lookup.of([layout.count, self.columns.downsample], self.active[:, None] & is_block)
+        self.out = Lookup.of([self.columns.width], self.widths)
 
     def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.layout.spec.downsamples[self.layout.value(row, self.columns.downsample)]
@@ -134,23 +217,16 @@ class _Down(_InStage):
 class _Run(_InStage):
     """Blocks of one run of one stage."""
 
-    def __init__(self, layout: Layout, i: int, slot: str, reads: Sequence[int]) -> None:
-        super().__init__(layout, i, reads)
+    def __init__(self, layout: Layout, i: int, slot: str, reads: Sequence[int], *, unit: int = 1) -> None:
+        super().__init__(layout, i, reads, unit=unit)
         self.slot, self.run = slot, layout.stages[i].slots[slot]
         self.depths = np.array(self.run.depths)
-        own = layout.genes[layout.stages[i].global_width].values
-        self.own_width = np.array([0 if w == SAME else w for w in own])
-
-    def depth(self, genes: Ints) -> Ints:
-        """Blocks in the run, 0 where there is none."""
-        return np.where(self.active(genes), self.depths[genes[self.run.depth]], 0)
-
-    def out_channels(self, genes: Ints) -> Ints:
-        width = super().out_channels(genes)
-        if self.slot == "local":
-            return width
-        own = self.own_width[genes[self.columns.global_width]]
-        return np.where(own == 0, width, own)
+        if slot == "local":
+            self.out = Lookup.of([self.columns.width], self.widths)
+            return
+        own = [0 if w == SAME else w for w in layout.genes[self.columns.global_width].values]
+        table = np.where(np.array(own) == 0, self.widths[:, None], own)
+        self.out = Lookup.of([self.columns.width, self.columns.global_width], table)
 
     def widths_of(self, row: Ints, widths: list[int]) -> list[int]:
         """Those of `widths` that the run's type can have."""
@@ -162,14 +238,22 @@ class _First(_Run):
 
     def __init__(self, layout: Layout, i: int, slot: str) -> None:
         columns = layout.stages[i].slots[slot]
-        profiled = {c for c in columns.genes.values() if _varies(layout, c)}
+        profiled = [c for c in columns.genes.values() if _varies(layout, c)]
         uniform = [c for c in columns.genes.values() if c not in profiled]
         super().__init__(layout, i, slot, [columns.type, *uniform])
-        self.firsts = {column: self._first_values(column) for column in profiled}
+        present = self.active[:, None] & (self.depths > 0)
+        self.repeats = Lookup.of([layout.count, self.run.depth], present)
+        for column in profiled:
+            self.add_to_key([column, self.run.depth], self._first_values(column))
+        # Where the block is the first of its stage and strides by itself.
         names = layout.spec.stages[i].downsample
-        self.is_inner = np.array([layout.spec.downsamples[n].block == INNER for n in names])
-        self.local_depths = np.array(layout.stages[i].slots["local"].depths)
-        self.span *= 2 * int(np.prod([table.max() + 1 for table in self.firsts.values()], dtype=object))
+        inner = np.array([layout.spec.downsamples[n].block == INNER for n in names])
+        local = layout.stages[i].slots["local"]
+        alone = np.array(local.depths) == 0
+        if slot == "global":
+            self.strides = self.add_to_key([self.columns.downsample, local.depth], inner[:, None] & alone)
+        else:
+            self.strides = self.add_to_key([self.columns.downsample], inner)
 
     def _first_values(self, column: int) -> Ints:
         """Number of the first block's value of a gene. Shape [values, depths]."""
@@ -178,27 +262,11 @@ class _First(_Run):
         number = {value: k for k, value in enumerate(dict.fromkeys(v for row in first for v in row))}
         return np.array([[number[value] for value in row] for row in first], dtype=np.int64)
 
-    def _strides(self, genes: Ints) -> NDArray[np.bool_]:
-        """Where the block is the first of its stage and strides by itself."""
-        inner = self.is_inner[genes[self.columns.downsample]]
-        if self.slot == "global":
-            inner &= self.local_depths[genes[self.columns.slots["local"].depth]] == 0
-        return np.asarray(inner)
-
-    def key(self, genes: Ints) -> Ints:
-        key = super().key(genes)
-        for column, table in self.firsts.items():
-            key = key * (table.max() + 1) + table[genes[column], genes[self.run.depth]]
-        return key * 2 + self._strides(genes)
-
-    def repeats(self, genes: Ints) -> Ints:
-        return (self.depth(genes) > 0).astype(np.int64)
-
     def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.run.types[row[self.run.type]]
         depth = self.run.depths[row[self.run.depth]]
         fields = {g: per_block(self.layout.value(row, self.run.genes[g]), depth)[0] for g in preset.reads}
-        if self._strides(row[:, None])[0]:
+        if self.strides.at(row):
             fields["stride"] = 2
         return (lambda width: preset.make(width, **fields)), self.widths_of(row, widths)
 
@@ -214,34 +282,32 @@ class _Further(_Run):
         columns = layout.stages[i].slots[slot]
         self.varying = next((g for g, c in columns.genes.items() if _varies(layout, c)), None)
         own = [c for g, c in columns.genes.items() if g != self.varying]
-        super().__init__(layout, i, slot, [columns.type, *own])
-        self.values, self.counts_of = self._counts()
-        self.span *= len(self.values)
+        self.values = self._values(layout, columns.genes)
+        super().__init__(layout, i, slot, [columns.type, *own], unit=len(self.values))
+        genes, counts = self._counts()
+        counts = np.where(self.active.reshape(-1, *[1] * counts.ndim), counts, 0)
+        self.repeats = Lookup.of([layout.count, *genes], counts)
 
-    def _counts(self) -> tuple[list[object], Ints]:
-        """The values of the varying gene, and how many further blocks have each.
+    def _values(self, layout: Layout, genes: Any) -> list[Any]:
+        """The values of the varying gene."""
+        if self.varying is None:
+            return [None]
+        profiles = layout.genes[genes[self.varying]].values
+        return sorted({value for v in profiles for value in (v if is_profile(v) else (v,))})
+
+    def _counts(self) -> tuple[list[int], Ints]:
+        """How many further blocks have each of `values`, and the genes that decide it.
 
         Shape [profiles, depths, values], or [depths, 1] where no gene varies.
         """
         if self.varying is None:
-            return [None], np.maximum(self.depths - 1, 0)[:, None]
-        profiles = self.layout.genes[self.run.genes[self.varying]].values
-        values = sorted({value for v in profiles for value in (v if is_profile(v) else (v,))})
+            return [self.run.depth], np.maximum(self.depths - 1, 0)[:, None]
+        column = self.run.genes[self.varying]
         counts = [
-            [[per_block(v, d)[1:].count(value) for value in values] for d in self.run.depths]
-            for v in profiles
+            [[per_block(v, d)[1:].count(value) for value in self.values] for d in self.run.depths]
+            for v in self.layout.genes[column].values
         ]
-        return values, np.array(counts)
-
-    def occurrences(self, genes: Ints) -> tuple[Ints, Ints, Ints]:
-        depth = genes[self.run.depth]
-        if self.varying is None:
-            counts = self.counts_of[depth]
-        else:
-            counts = self.counts_of[genes[self.run.genes[self.varying]], depth]
-        counts[~self.active(genes)] = 0
-        here, value = np.nonzero(counts)
-        return here, counts[here, value], self.key(genes)[here] * len(self.values) + value
+        return [column, self.run.depth], np.array(counts)
 
     def block(self, row: Ints, key: int, widths: list[int]) -> tuple[MakeBlock, list[int]]:
         preset = self.run.types[row[self.run.type]]

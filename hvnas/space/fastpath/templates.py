@@ -3,7 +3,7 @@
 Params, MACs, bytes and counts of a block of fixed type and map size are polynomials of degree two
 in its channels. A template lowers the block at a handful of widths, fits the polynomial, and checks
 it at other widths; where a column is none (a threshold, a rounding), the template says so and
-every width is lowered.
+every width is lowered. What they give is kept in entries, which networks are made of.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas.blocks import Block, lower_block
-from hvnas.ops import Lowered, Reader, Segment, State
+from hvnas.ops import Column, Lowered, Reader, Segment, State
+from hvnas.ops.reader import ORDER, reduce_runs
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 MakeBlock = Callable[[int], Block]
 Pair = tuple[int, int]
 SCALE = 256.0
@@ -307,3 +309,80 @@ def _residues(values: Sequence[int], checked: set[int]) -> list[int]:
 
 def _without(values: Sequence[int], value: int) -> list[int]:
     return [v for v in values if v != value]
+
+
+class Entries:
+    """Rows of column values, the columns in the order of their reducers."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        bounds = np.searchsorted([ORDER.index(c.reducer) for c in columns], range(5))
+        self._split = int(bounds[1])
+        self._slices = {
+            r: slice(bounds[k] - bounds[1], bounds[k + 1] - bounds[1]) for k, r in enumerate(ORDER) if k
+        }
+        # Apart, since the sums are taken by a product with a matrix, which wants them in one piece.
+        self._sums = np.empty((256, self._split))
+        self._others = np.empty((256, len(columns) - self._split))
+        self._used = 0
+
+    def __len__(self) -> int:
+        return self._used
+
+    def reserve(self, n: int) -> Ints:
+        """Append `n` rows, to be filled; their indices, [n]."""
+        end = self._used + n
+        if end > len(self._sums):
+            self._sums, self._others = (_grown(a, self._used, end) for a in (self._sums, self._others))
+        index = np.arange(self._used, end)
+        self._used = end
+        return index
+
+    def fill(self, index: Ints, values: Array) -> None:
+        """Put `values` [n, columns], made `exact`, into the rows `index` [n]."""
+        values = exact(values)
+        self._sums[index] = values[:, : self._split]
+        self._others[index] = values[:, self._split :]
+
+    def combine(self, index: Ints, often: Array, sizes: Ints) -> Array:
+        """Values of n networks. Shape [n, columns].
+
+        The networks, one after the other, have `sizes` [n] rows each, at least one, of `index` [m]; each row
+        counts as often as `often` [m] says.
+        """
+        n, starts = len(sizes), np.cumsum(sizes) - sizes
+        found = np.empty((n, self._split + self._others.shape[1]))
+        network = np.repeat(np.arange(n), sizes)
+        place = np.arange(len(index)) - starts[network]
+        # Networks with fewer rows than others have some row there, no times.
+        rows, times = np.zeros((n, sizes.max()), dtype=np.int64), np.zeros((n, 1, sizes.max()))
+        rows[network, place], times[network, 0, place] = index, often
+        for start in range(0, n, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            found[part, : self._split] = np.matmul(times[part], self._sums[rows[part]])[:, 0]
+        if self._others.shape[1]:
+            reduce_runs(self._others[index], starts, self._slices, out=found[:, self._split :])
+        return found
+
+
+# Networks whose rows are summed together: few enough for what is gathered to stay in the nearest cache.
+_BLOCK = 64
+# Relative; what is nearer to a whole number is one.
+_ROUNDING = 1e-10
+_UNIT = 2.0**36
+
+
+def exact(values: Array) -> Array:
+    """`values` such that sums of them are the same in every order, and however they came to be known.
+
+    Nearly all are whole numbers but for rounding, and are made so; of the others 36 binary places stay.
+    """
+    whole = np.rint(values)
+    with np.errstate(invalid="ignore"):  # a column to which no op contributed is infinite
+        near = np.abs(values - whole) <= _ROUNDING * np.abs(whole)
+    return np.where(near, whole, np.rint(values * _UNIT) / _UNIT)
+
+
+def _grown(array: Array, used: int, end: int) -> Array:
+    grown = np.empty((max(end, 2 * len(array)), array.shape[1]))
+    grown[:used] = array[:used]
+    return grown
