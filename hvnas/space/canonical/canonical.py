@@ -49,7 +49,8 @@ class Canonicaliser:
         self.cardinalities = np.array([len(gene.values) for gene in layout.genes], dtype=np.int64)
         self.stem_sizes = self._stem_sizes()
         self.rules = self._rules()
-        self.stages = tuple(_StagePass(layout, rules, i) for i, rules in enumerate(self.rules))
+        tables = {rules: _StageTables(layout, rules) for rules in dict.fromkeys(self.rules)}
+        self.stages = tuple(_StagePass(layout, tables[rules], i) for i, rules in enumerate(self.rules))
         self.start_kind = np.array([MAP if tokens is None else IDLE for tokens in spec.tokens])
         self.explicit_stem = np.flatnonzero([w != SAME for w in spec.stem_width])
         self.same_stem = spec.stem_width.index(SAME) if SAME in spec.stem_width else None
@@ -153,15 +154,15 @@ class Canonicaliser:
             rows[column, wrong] = self.explicit_stem[nearest]
 
 
-class _StagePass:
-    """Applies the rules of one stage to rows, which come transposed: ``rows[column]`` is a gene of all."""
+class _StageTables:
+    """What the rules say of every choice of a stage."""
 
-    def __init__(self, layout: Layout, rules: StageRules, i: int) -> None:
-        self.i, self.rules, self.columns = i, rules, layout.stages[i]
-        self.slots = {slot: self.columns.slots[slot] for slot in SLOTS}
-        self.depths = {slot: np.array(self.slots[slot].depths) for slot in SLOTS}
+    def __init__(self, layout: Layout, rules: StageRules) -> None:
+        self.rules = rules
+        slots = {slot: rules.columns.slots[slot] for slot in SLOTS}
+        self.depths = {slot: np.array(slots[slot].depths) for slot in SLOTS}
         self.n_types = {slot: len(rules.types[slot]) for slot in SLOTS}
-        self.genes = {slot: gene_tables(layout, self.slots[slot]) for slot in SLOTS}
+        self.genes = {slot: gene_tables(layout, slots[slot]) for slot in SLOTS}
         self.width_fix = self._width_fix()
         self.stem_fix = self._stem_fix()
         self.width_up = self._width_up()
@@ -172,14 +173,8 @@ class _StagePass:
             # The last is for a run that is absent.
             **{s: np.array([*(not t.changes_width for t in rules.types[s]), False]) for s in SLOTS},
         }
-        # Where what arrives at the first stage must already have its width.
-        self.must_match = np.zeros(0, dtype=bool)
-        # Set where some choices cannot be completed.
-        self.feasibility: Feasibility | None = None
-        self.final_width = np.zeros(0, dtype=np.int64)
         self.widths = np.array(rules.spec.width)
         self.own_widths = np.array([0, *rules.global_widths[1:]])
-        self.growing = "growing_widths" in layout.spec.rules
 
     def _width_fix(self) -> Ints:
         """Nearest fitting width. Shape [local types + 1, global types + 1, widths]; last index: absent."""
@@ -229,6 +224,20 @@ class _StagePass:
                 table[b, w, explicit] = explicit
         return table
 
+
+class _StagePass:
+    """Applies the rules of one stage to rows, which come transposed: ``rows[column]`` is a gene of all."""
+
+    def __init__(self, layout: Layout, tables: _StageTables, i: int) -> None:
+        self.i, self.tables, self.rules, self.columns = i, tables, tables.rules, layout.stages[i]
+        self.slots = {slot: self.columns.slots[slot] for slot in SLOTS}
+        # Where what arrives at the first stage must already have its width.
+        self.must_match = np.zeros(0, dtype=bool)
+        # Set where some choices cannot be completed.
+        self.feasibility: Feasibility | None = None
+        self.final_width = np.zeros(0, dtype=np.int64)
+        self.growing = "growing_widths" in layout.spec.rules
+
     def __call__(
         self, rows: Ints, counts: Ints, size: Ints, kind: Ints, seen_3d: Mask, floor: Ints
     ) -> tuple[Ints, Ints, Mask]:
@@ -273,8 +282,8 @@ class _StagePass:
         wanted, last = [], counts == self.i + 1
         for slot in SLOTS:
             columns = self.slots[slot]
-            absent = self.depths[slot][rows[columns.depth]] == 0
-            wanted.append(np.where(absent, self.n_types[slot], rows[columns.type]))
+            absent = self.tables.depths[slot][rows[columns.depth]] == 0
+            wanted.append(np.where(absent, self.tables.n_types[slot], rows[columns.type]))
         down = rows[self.columns.downsample]
         chosen = np.zeros((rows.shape[1], 5), dtype=np.int64)
         numbers = situation_numbers(kind, last, size % 2, seen_3d)
@@ -287,7 +296,7 @@ class _StagePass:
 
     def _presence(self, rows: Ints, active: Mask, chosen: Ints) -> None:
         for slot, type_ in zip(SLOTS, (chosen[:, 0], chosen[:, 1]), strict=True):
-            columns, depths = self.slots[slot], self.depths[slot]
+            columns, depths = self.slots[slot], self.tables.depths[slot]
             present = active & (type_ != ABSENT)
             rows[columns.type] = np.where(present, type_, 0)
             empty = depths[rows[columns.depth]] == 0
@@ -298,40 +307,44 @@ class _StagePass:
 
     def _fix_genes(self, rows: Ints, slot: str) -> None:
         columns = self.slots[slot]
-        for gene, table in self.genes[slot].items():
+        for gene, table in self.tables.genes[slot].items():
             column = columns.genes[gene]
             rows[column] = table[rows[columns.type], rows[columns.depth], rows[column]]
 
     def _fix_widths(self, rows: Ints, active: Mask, chosen: Ints, floor: Ints) -> None:
         local, global_ = chosen[:, 0], chosen[:, 1]
-        lt = np.where(local == ABSENT, self.n_types["local"], local)
-        gt = np.where(global_ == ABSENT, self.n_types["global"], global_)
+        lt = np.where(local == ABSENT, self.tables.n_types["local"], local)
+        gt = np.where(global_ == ABSENT, self.tables.n_types["global"], global_)
         wanted = rows[self.columns.width]
         if self.growing:
-            wanted = np.maximum(wanted, np.searchsorted(self.widths, floor))
-            wanted = np.minimum(wanted, len(self.widths) - 1)
-        width = self.width_fix[lt, gt, wanted]
+            wanted = np.maximum(wanted, np.searchsorted(self.tables.widths, floor))
+            wanted = np.minimum(wanted, len(self.tables.widths) - 1)
+        width = self.tables.width_fix[lt, gt, wanted]
         if self.growing:
             width = self._at_least(lt, gt, width, floor)
-        if self.i == 0 and self.stem_fix is not None:
+        if self.i == 0 and self.tables.stem_fix is not None:
             kept = self.must_match
-            width[kept] = self.stem_fix[lt[kept], gt[kept], width[kept]]
+            width[kept] = self.tables.stem_fix[lt[kept], gt[kept], width[kept]]
         rows[self.columns.width] = np.where(active, width, 0)
         both = active & (local != ABSENT) & (global_ != ABSENT)
         column = self.columns.global_width
-        own = self.global_width_fix[np.maximum(global_, 0), rows[self.columns.width], rows[column]]
+        own = self.tables.global_width_fix[np.maximum(global_, 0), rows[self.columns.width], rows[column]]
         rows[column] = np.where(both, own, 0)
-        final = np.where(self.own_widths[rows[column]] > 0, self.own_widths[rows[column]], self.widths[width])
+        final = np.where(
+            self.tables.own_widths[rows[column]] > 0,
+            self.tables.own_widths[rows[column]],
+            self.tables.widths[width],
+        )
         self.final_width = np.where(active, final, floor)
 
     def _at_least(self, lt: Ints, gt: Ints, width: Ints, floor: Ints) -> Ints:
         """The next fitting width that is not below `floor`, where there is one."""
-        for _ in range(len(self.widths)):
-            low = (self.widths[width] < floor) & (width + 1 < len(self.widths))
+        for _ in range(len(self.tables.widths)):
+            low = (self.tables.widths[width] < floor) & (width + 1 < len(self.tables.widths))
             if not low.any():
                 return width
-            following = np.minimum(width[low] + 1, len(self.widths) - 1)
-            up = self.width_up[lt[low], gt[low], following]
+            following = np.minimum(width[low] + 1, len(self.tables.widths) - 1)
+            up = self.tables.width_up[lt[low], gt[low], following]
             width = width.copy()
             width[low] = up
         return width
@@ -339,5 +352,7 @@ class _StagePass:
     def _must_match(self, chosen: Ints) -> Mask:
         """Where what arrives must already have this stage's width."""
         down, local = chosen[:, 2], chosen[:, 0]
-        first = np.where(local != ABSENT, self.keeps["local"][local], self.keeps["global"][chosen[:, 1]])
-        return self.keeps["down"][down] | (self.no_down[down] & first)
+        first = np.where(
+            local != ABSENT, self.tables.keeps["local"][local], self.tables.keeps["global"][chosen[:, 1]]
+        )
+        return self.tables.keeps["down"][down] | (self.tables.no_down[down] & first)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,16 +91,14 @@ class StageRules:
         self.growing = "growing_widths" in layout.spec.rules
         self.global_widths = layout.genes[self.columns.global_width].values
         self.kinds_after = [[down.kind_after(kind) for kind in range(len(KINDS))] for down in self.downs]
-        self._heads_take = {k for k in range(len(KINDS)) if any(head.accepts[k] for head in abilities.heads)}
         self.sizing, self.leaves = cache(self._sizing), cache(self._leaves)
-        self.sizings = cache(self._sizings)
-        self.combinations = cache(self._combinations)
-        self._array = cache(self._as_array)
+        self.combinations, self._array = cache(self._combinations), cache(self._as_array)
+        self._costs = cache(self._costs_of)
         # Combinations by situation and choice, filled in as they are asked for; one table for each set of
         # effects that are not to be had.
         self._tables = cache(self._empty_table)
         self.fits, self.effects = cache(self._fits), cache(self._effects)
-        self.fits_stem = cache(self._fits_stem)
+        self.fits_stem, self.explicit_widths = cache(self._fits_stem), cache(self._explicit_widths)
         self._ways: dict[tuple[int, int], int] = {}
 
     def first(self, local: int, global_: int) -> Traits:
@@ -117,36 +114,50 @@ class StageRules:
         depths = self.columns.slots[slot].depths
         return ([ABSENT] if 0 in depths else []) + (list(range(len(self.types[slot]))) if any(depths) else [])
 
-    def _combinations(self, situation: Situation) -> tuple[Combination, ...]:
-        found = []
-        arrive = [kinds_of[situation.kind] for kinds_of in self.kinds_after]
-        for local, global_ in self._pairs:
-            if self.ordered and situation.seen_3d and not (local == ABSENT and self.is_3d[global_]):
-                continue
-            left = {kind: self.leaves(kind, local, global_) for kind in set(arrive)}
-            if not any(self._may_leave(kind, situation) for kind in left.values()):
-                continue
-            slot, type_ = ("global", global_) if local == ABSENT else ("local", local)
-            sizings = self.sizings(slot, type_, situation.odd)
-            for down, (arriving, sizing) in enumerate(zip(arrive, sizings, strict=True)):
-                kind = left[arriving]
-                if sizing is None or not self._may_leave(kind, situation):
-                    continue
-                if self.fits_stem(local, global_, down):
-                    found.append(Combination(local, global_, down, kind, sizing))
-        return tuple(found)
+    @cached_property
+    def _possible(self) -> NDArray[np.int64]:
+        """Both types and the downsample of what fits by widths, whatever arrives. Shape [n, 3]."""
+        found = [
+            (local, global_, down)
+            for local in self.options("local")
+            for global_ in self.options("global")
+            if (local, global_) != (ABSENT, ABSENT) and self.fits(local, global_)
+            for down in range(len(self.downs))
+            if self.fits_stem(local, global_, down)
+        ]
+        return np.array(found, dtype=np.int64).reshape(-1, 3)
 
     @cached_property
-    def _pairs(self) -> list[tuple[int, int]]:
-        """The types of both runs that some width fits."""
-        pairs = product(self.options("local"), self.options("global"))
-        return [pair for pair in pairs if pair != (ABSENT, ABSENT) and self.fits(*pair)]
+    def _after(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How each of `_possible` changes the map's size, UNKNOWN where it does not fit, and the kind that it
+        leaves of each kind. Shapes [even or odd, n], [kinds, n]."""
+        sizing, kinds = [], []
+        for local, global_, down in self._possible.tolist():
+            first = ("global", global_) if local == ABSENT else ("local", local)
+            sizes = [self.sizing(*first, down, odd) for odd in (False, True)]
+            sizing.append([UNKNOWN if each is None else each for each in sizes])
+            kinds.append([self.leaves(kind, local, global_) for kind in self.kinds_after[down]])
+        n = len(self._possible)
+        shaped = np.array(sizing, dtype=np.int64).reshape(n, 2), np.array(kinds, dtype=np.int64)
+        return shaped[0].T, shaped[1].reshape(n, len(KINDS)).T
 
-    def _may_leave(self, kind: int, situation: Situation) -> bool:
-        """Whether the next stage, or a head behind the last one, takes this kind of state."""
-        if kind == NOTHING or (kind == CLASS and not situation.last):
-            return False
-        return not situation.last or kind in self._heads_take
+    def _as_array(self, situation: Situation) -> NDArray[np.int64]:
+        """The valid combinations. Shape [n, 5]."""
+        local, global_ = self._possible[:, 0], self._possible[:, 1]
+        sizings, kinds = self._after
+        sizing, kind = sizings[int(situation.odd)], kinds[situation.kind]
+        valid = (sizing != UNKNOWN) & (kind != NOTHING)
+        if self.ordered and situation.seen_3d:
+            valid &= (local == ABSENT) & self.is_3d[global_]
+        if situation.last:
+            taken = [any(head.accepts[k] for head in self.abilities.heads) for k in range(len(KINDS))]
+            valid &= np.array(taken)[kind]
+        else:
+            valid &= kind != CLASS
+        return np.column_stack([self._possible, kind, sizing])[valid]
+
+    def _combinations(self, situation: Situation) -> tuple[Combination, ...]:
+        return tuple(Combination(*each) for each in self._array(situation).tolist())
 
     def blocked_by_order(self, situation: Situation) -> bool:
         """Whether MB3D blocks came before and the stage, where the rule wants such only, may have none."""
@@ -162,7 +173,14 @@ class StageRules:
 
     def _effects(self, situation: Situation) -> frozenset[Effect]:
         """Of all valid combinations."""
-        return frozenset(map(self.effect, self.combinations(situation)))
+        distinct = np.unique(self._codes(situation)).tolist()
+        return frozenset(Effect(code >> 3, code >> 1 & 3, bool(code & 1)) for code in distinct)
+
+    def _codes(self, situation: Situation) -> NDArray[np.int64]:
+        """The effect of each valid combination as a number. Shape [n]."""
+        found = self._array(situation)
+        is_3d = (found[:, 1] != ABSENT) & self.is_3d[found[:, 1]]
+        return np.asarray(found[:, 3] << 3 | found[:, 4] << 1 | is_3d)
 
     def _leaves(self, kind: int, local: int, global_: int) -> int:
         """The kind of state behind both runs, NOTHING where one refuses what it gets."""
@@ -175,10 +193,6 @@ class StageRules:
     def _after_run(traits: Traits, kind: int) -> int:
         once = traits.kinds[kind]
         return once if once != NOTHING and traits.kinds[once] == once else NOTHING
-
-    def _sizings(self, slot: str, type_: int, odd: bool) -> list[int | None]:
-        """Those of each downsample."""
-        return [self.sizing(slot, type_, down, odd) for down in range(len(self.downs))]
 
     def _sizing(self, slot: str, type_: int, down: int, odd: bool) -> int | None:
         """How a downsample and the first block change the map's size, None where they do not fit."""
@@ -210,41 +224,71 @@ class StageRules:
         found = table[situations, local, global_, down]
         unknown = found[:, 2] == UNKNOWN
         if unknown.any():
-            asked = np.stack([situations, local, global_, down], axis=1)[unknown]
-            for situation, *choice in np.unique(asked, axis=0).tolist():
-                table[situation, *choice] = self._nearest(Situation.numbered(situation), choice, banned)
+            choices = (situations[unknown], local[unknown], global_[unknown], down[unknown])
+            shape = table.shape[:-1]
+            asked = np.unravel_index(np.unique(np.ravel_multi_index(choices, shape)), shape)
+            for number in np.unique(asked[0]).tolist():
+                here = tuple(each[asked[0] == number] for each in asked[1:])
+                table[number][here] = self._nearest(Situation.numbered(number), here, banned)
             found = table[situations, local, global_, down]
         return found.astype(np.int64)
 
     def _nearest(
-        self, situation: Situation, choice: list[int], banned: frozenset[Effect]
+        self, situation: Situation, choices: tuple[NDArray[np.intp], ...], banned: frozenset[Effect]
     ) -> NDArray[np.int64]:
-        valid = self._array(situation, banned)
-        absent = [len(self.types["local"]), len(self.types["global"]), UNKNOWN]
-        wanted = np.array([ABSENT if c == a else c for c, a in zip(choice, absent, strict=True)])
-        differs = wanted != valid[:, :3]
-        presence = (wanted[:2] == ABSENT) != (valid[:, :2] == ABSENT)
-        cost = 2 * differs[:, :2].sum(1) + differs[:, 2] + 4 * presence.sum(1)
-        return np.asarray(valid[cost.argmin()])
+        """Of n choices in one situation. Shape [n, 5]."""
+        valid, costs = self._costs(situation, banned)
+        cost = sum(each[choice] for each, choice in zip(costs, choices, strict=True))
+        return valid[np.argmin(cost, axis=1)]
 
-    def _as_array(self, situation: Situation, banned: frozenset[Effect]) -> NDArray[np.int64]:
-        valid = [c for c in self.combinations(situation) if not banned or self.effect(c) not in banned]
-        assert valid, "what reaches a stage can be completed"
-        return np.array(valid, dtype=np.int64)
+    def _costs_of(
+        self, situation: Situation, banned: frozenset[Effect]
+    ) -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]]:
+        """The valid combinations, and how far from them each local and global type and downsample is.
+
+        Shapes [n, 5], [choices, n].
+        """
+        valid = self._array(situation)
+        if banned:
+            dead = [effect.kind << 3 | effect.sizing << 1 | effect.is_3d for effect in banned]
+            valid = valid[~np.isin(self._codes(situation), dead)]
+        assert len(valid), "what reaches a stage can be completed"
+        costs = []
+        for slot, types in zip(SLOTS, valid[:, :2].T, strict=True):
+            wanted = np.array([*range(len(self.types[slot])), ABSENT])[:, None]
+            costs.append(2 * (wanted != types) + 4 * ((wanted == ABSENT) != (types == ABSENT)))
+        downs = np.arange(len(self.downs))[:, None]
+        return valid, (*costs, (downs != valid[:, 2]).astype(np.int64))
 
     # widths and genes
 
+    @cached_property
+    def _fitting(self) -> dict[str, NDArray[np.bool_]]:
+        """Which widths each type of a run can have; all in the last row, for none. Shape [types, widths]."""
+        return {
+            slot: np.array([*([t.fits_width(w) for w in self.spec.width] for t in types), self._all_widths])
+            for slot, types in self.types.items()
+        }
+
+    @cached_property
+    def _all_widths(self) -> list[bool]:
+        return [True] * len(self.spec.width)
+
+    @cached_property
+    def _behind(self) -> NDArray[np.bool_]:
+        """Where a global run of a type can stand behind a local one of a width. Shape [types, widths]."""
+        found = [
+            [self.same_allowed(w) or bool(self.explicit_widths(t, w)) for w in range(len(self.spec.width))]
+            for t in range(len(self.types["global"]))
+        ]
+        return np.array(found, dtype=np.bool_).reshape(-1, len(self.spec.width))
+
     def _fits(self, local: int, global_: int) -> tuple[int, ...]:
         """Indices of the widths that fit both types."""
-        pairs = zip(SLOTS, (local, global_), strict=True)
-        present = [self.types[slot][t] for slot, t in pairs if t != ABSENT]
-        both = ABSENT not in (local, global_)
-        return tuple(
-            w
-            for w, width in enumerate(self.spec.width)
-            if all(t.fits_width(width) for t in present)
-            and (not both or self.same_allowed(w) or self.explicit_widths(global_, w))
-        )
+        fitting = self._fitting["local"][local] & self._fitting["global"][global_]
+        if ABSENT not in (local, global_):
+            fitting = fitting & self._behind[global_]
+        return tuple(np.flatnonzero(fitting).tolist())
 
     @cached_property
     def _stem_widths(self) -> frozenset[int] | None:
@@ -254,6 +298,8 @@ class StageRules:
 
     def _fits_stem(self, local: int, global_: int, down: int) -> bool:
         """Whether some fitting width can arrive, where it is kept."""
+        if self._stem_widths is None:
+            return bool(self.fits(local, global_))
         return bool(self.widths(Combination(local, global_, down, NOTHING, KEEP)))
 
     def widths(self, combination: Combination) -> tuple[int, ...]:
@@ -263,7 +309,7 @@ class StageRules:
             return fitting
         return tuple(w for w in fitting if self.spec.width[w] in self._stem_widths)
 
-    def explicit_widths(self, global_: int, width: int) -> list[int]:
+    def _explicit_widths(self, global_: int, width: int) -> list[int]:
         """Indices into `global_widths` that mean another width than `width` and fit the type.
 
         Where widths must grow, none below the stage's.
