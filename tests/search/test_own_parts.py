@@ -79,7 +79,7 @@ def test_what_only_estimates_has_defaults() -> None:
     assert made.against([]) is made and made.overall_error() == {}
     made.check()
     assert "states no error" in estimator_error(made)
-    found = made.estimate([LANDSCAPE.space.decode(LANDSCAPE.space.everything()[0])])
+    found = made.estimate([LANDSCAPE.space.decode(np.zeros(len(LANDSCAPE.space.genes), dtype=np.int16))])
     assert isinstance(found, Estimate) and found.unit == POINTS
 
 
