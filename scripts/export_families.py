@@ -16,7 +16,7 @@ from typing import Any
 from hvnas import export
 from hvnas.arch import load_arch, save_arch
 from hvnas.export.target import size_of
-from hvnas.testing.networks import lively
+from hvnas.testing.blocks import lively
 
 MODELS = {
     "efficientformer": "efficientformer_l1",

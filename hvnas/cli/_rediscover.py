@@ -10,10 +10,11 @@ from hvnas import _numbers as numbers
 from hvnas.cli._screen import Screen
 
 if TYPE_CHECKING:
-    from hvnas.studies.rediscovery.coatnet import LayoutRanks, Ranked
+    from hvnas.studies.ablation.matching import Match
+    from hvnas.studies.rediscovery.coatnet import LayoutRanks, PatternSearch, Ranked
     from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, PatternCost, Rediscovery
+    from hvnas.studies.rediscovery.members import Interval, NearOptimal, NetworkSummary
     from hvnas.studies.rediscovery.slimmed import Chance, Slimmed, WithSupernet
-
 
 _GATES = {
     "on": "the gate on",
@@ -46,6 +47,8 @@ def print_searches(screen: Screen, rediscovery: Rediscovery) -> None:
     for model in rediscovery.models:
         _print_model(screen, model)
     _print_patterns(screen, rediscovery)
+    _print_near(screen, rediscovery)
+    _print_paths(screen, rediscovery)
     _print_missing(screen, rediscovery)
 
 
@@ -129,6 +132,85 @@ def _pattern_cell(finding: Finding, name: str) -> str:
     return "; ".join([said, *(f"{100 * share:.0f} %" for share in shares)])
 
 
+def _print_near(screen: Screen, rediscovery: Rediscovery) -> None:
+    """The probability of each pattern, and each stage's posterior, over all that may be the best."""
+    from hvnas.studies.rediscovery.members import CHANCE
+    from hvnas.studies.rediscovery.patterns import PATTERNS
+
+    found = [(model, f, f.near) for model in rediscovery.models for f in model.findings if f.near]
+    if not found:
+        return
+    screen.heading(
+        "The probability that the best network has each pattern, over all networks within the budget that are"
+        f" better than the best one found with a chance of {CHANCE:g} or more"
+    )
+    rows = [
+        (model.name, finding.gate, len(near), *(numbers.chance(p) for p in near.patterns.values()))
+        for model, finding, near in found
+    ]
+    screen.table(("model", "gate", ">networks", *(f">{name}" for name in PATTERNS), ">all four"), rows)
+    screen.heading("The best network stage by stage: the paper's number; the median and the 80 % interval")
+    stages = [row for model, finding, near in found for row in _stage_rows(model, finding, near)]
+    columns = ("model", "gate", ">stage", ">attends", "without attention", "attending", "depth", "width")
+    screen.table(columns, stages)
+
+
+def _stage_rows(model: ModelResult, finding: Finding, near: NearOptimal) -> list[tuple[object, ...]]:
+    paper = model.paper.layout
+    rows: list[tuple[object, ...]] = []
+    for i, stage in enumerate(near.stages):
+        depth, attending = paper.depths[i], paper.attending[i]
+        cells = (
+            (depth - attending, stage.local),
+            (attending, stage.attending),
+            (depth, stage.depth),
+            (paper.widths[i], stage.width),
+        )
+        told = (_interval_cell(own, interval) for own, interval in cells)
+        rows.append((model.name, finding.gate, i + 1, numbers.chance(stage.attends), *told))
+    return rows
+
+
+def _interval_cell(own: int, found: Interval) -> str:
+    mark = "" if found.holds(own) else " !"
+    return f"{own}; {found.median} ({found.low}-{found.high}){mark}"
+
+
+def _print_paths(screen: Screen, rediscovery: Rediscovery) -> None:
+    """What slimming of the paper's own space ends in beside the paper's networks."""
+    from hvnas.studies.rediscovery.patterns import distance
+    from hvnas.studies.rediscovery.slimmed import LARGEST
+
+    if not rediscovery.paths:
+        return
+    screen.heading("The paper's own space slimmed as in the paper, by the estimate: where it ends")
+    screen.line(f"  from the widths and depths of {LARGEST}, by the top-1 lost per millisecond saved")
+    rows: list[tuple[object, ...]] = []
+    for model in rediscovery.models:
+        paper = model.paper
+        rows.append((model.name, "the paper's", None, *_slimmed_cells(paper), None, None))
+        for path in rediscovery.paths:
+            stops = [stop for stop in path.stops if stop.model == model.name]
+            if not stops:
+                rows.append((model.name, f"gate {path.gate}: not reached", *(None,) * 10))
+            for stop in stops:
+                apart = distance(paper.layout, stop.found.layout)
+                cells = (*_slimmed_cells(stop.found), apart.depth, f"x {apart.width:.2f}")
+                rows.append((model.name, f"gate {path.gate}", stop.steps, *cells))
+    stages = (f"stage {i}" for i in range(1, 5))
+    numbers_ = (">attending", ">ms", ">top-1", ">blocks apart", ">widths apart")
+    screen.table(("budget of", "", ">moves", *stages, *numbers_), rows)
+
+
+def _slimmed_cells(network: NetworkSummary) -> tuple[object, ...]:
+    return (
+        *network.layout.stage_texts,
+        sum(network.layout.attending),
+        numbers.ms(network.ms),
+        numbers.points(network.top1, network.sd),
+    )
+
+
 def _print_missing(screen: Screen, rediscovery: Rediscovery) -> None:
     from hvnas.studies.rediscovery.efficientformer import blamed
 
@@ -184,7 +266,7 @@ def print_ranks(screen: Screen, ranks: LayoutRanks) -> None:
         ]
     )
     screen.heading("Layouts")
-    screen.table(("layout", ">params M", ">MACs G", "scaled"), _size_rows(ranks))
+    screen.table(("layout", ">params M", ">MACs G", "scaled"), _size_rows(ranks.layouts))
     for each in ranks.protocols:
         screen.heading(
             f"Protocol {each.name} (recipe {each.recipe}): place, chance of it, chance to be above the next"
@@ -207,11 +289,37 @@ def print_ranks(screen: Screen, ranks: LayoutRanks) -> None:
     screen.line()
     for sentence in verdict(ranks):
         screen.line(sentence)
+    _print_search(screen, ranks.search)
 
 
-def _size_rows(ranks: LayoutRanks) -> list[tuple[object, ...]]:
+def _print_search(screen: Screen, search: PatternSearch) -> None:
+    """Every pattern of C and T: its size, and how it fares in each column."""
+    from hvnas.studies.rediscovery.coatnet import COLUMNS, pattern_verdict
+
+    screen.heading("All patterns of C and T in four stages, at the size of the five layouts")
+    screen.table(("pattern", ">params M", ">MACs G", "scaled"), _size_rows(search.layouts))
+    for name in search.missed:
+        screen.line(f"  left out, for no depths and widths near CoAtNet-0's make it of that size: {name}")
+    for each in search.protocols:
+        screen.heading(
+            f"Protocol {each.name} (recipe {each.recipe}): each pattern's place and its chance to be first"
+        )
+        order = each.columns["combined"].order
+        rows = [(name, *(_place_cell(each.columns[column], name) for column in COLUMNS)) for name in order]
+        screen.table(("pattern", *COLUMNS), rows)
+    screen.line()
+    for sentence in pattern_verdict(search):
+        screen.line(sentence)
+
+
+def _place_cell(ranked: Ranked, name: str) -> str:
+    place = ranked.order.index(name) + 1
+    return f"{place}, {_value(ranked.value, name)} (first: {numbers.chance(ranked.chances[name][0])})"
+
+
+def _size_rows(layouts: Mapping[str, Match]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for name, made in ranks.layouts.items():
+    for name, made in layouts.items():
         program = made.arch.lower()
         rows.append(
             (name, numbers.millions(program.params), numbers.billions(program.macs), made.did or None)

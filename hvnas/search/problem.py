@@ -393,6 +393,16 @@ class Problem:
         found = self._reader.cross_fitted(read, recipe=self.recipe, scenario=self.scenario)
         return np.round(found, _DECIMALS) if found.shape[1] else None
 
+    def joint(self, rows: Rows) -> tuple[Floats, Floats]:
+        """Means [n] and covariance [n, n] of top-1 of canonical rows, in points; of columns alone.
+
+        Raises ValueError where the estimator takes whole networks.
+        """
+        if self._reader is None:
+            raise ValueError("estimator: states no covariance of networks; take surrogate")
+        read = self._read(rows, self.values(rows))
+        return self._reader.joint_columns(read, recipe=self.recipe, scenario=self.scenario)
+
     def _read(self, rows: Rows, values: Floats) -> Floats:
         """What the estimator reads of canonical rows with these values."""
         if self._headed is not None:

@@ -28,6 +28,8 @@ from hvnas.ops.trace import trace
 from hvnas.space.canonical.traits import CLASS, MAP, PAIR, TOKENS, state_of
 
 if TYPE_CHECKING:
+    from hvnas.arch import Arch
+    from hvnas.nn import Network
     from hvnas.supernet.weights.slots import SlotPlan
 
 BATCH = 2  # BatchNorm over vectors cannot train on one
@@ -298,3 +300,25 @@ def assert_state(data: Data, state: State) -> None:
         shapes[0] = (1, *shapes[0])
     assert shapes == expected, f"returned {shapes}, lowered to {expected}"
     assert all(part.isfinite().all() for part in tensors(data))
+
+
+def lively(arch: Arch) -> Network:
+    """A network in eval with biases and layer scales as training may leave them, and statistics of images.
+
+    The same weights at each call; torch's generator is left elsewhere. Freshly initialised, a branch behind a
+    layer scale of 1e-5 could be wrong altogether without a trace; with statistics at random, activations grow
+    until attention turns over at a rounding error.
+    """
+    from hvnas.nn import build
+    from hvnas.supernet.scoring import recalibrate
+
+    torch.manual_seed(0)
+    network = build(arch).eval()
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if name.endswith("gamma"):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith(("bias", "table")):
+                tensor.normal_(std=0.1)
+    recalibrate(network, [torch.randn(4, 3, arch.resolution, arch.resolution)])
+    return network

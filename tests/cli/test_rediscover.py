@@ -25,6 +25,9 @@ def test_efficientformer_as_tables(hvnas, monkeypatch: pytest.MonkeyPatch) -> No
         "The four patterns",
         "rules that rest on the family's papers: attention",
         "paper's percentile",
+        "The probability that the best network has each pattern",
+        "The best network stage by stage",
+        "The paper's own space slimmed as in the paper",
     ):
         assert said in result.stdout
 
@@ -41,8 +44,19 @@ def test_coatnet_as_json_and_files(
     assert [Path(path).name for path in data["written"]] == [
         "rediscover-coatnet.csv",
         "rediscover-coatnet.png",
+        "rediscover-coatnet-patterns.csv",
     ]
     assert all(Path(path).is_file() for path in data["written"])
+
+
+def test_coatnet_as_tables(hvnas, coatnet_ranks: LayoutRanks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "rediscover_coatnet", lambda: coatnet_ranks)
+    result = hvnas("rediscover", "coatnet")
+    assert result.exit_code == 0, result.output
+    assert "All patterns of C and T in four stages" in result.stdout
+    assert "each pattern's place and its chance to be first" in result.stdout
+    for name in coatnet_ranks.search.layouts:
+        assert name in result.stdout
 
 
 def test_bad_input_is_refused_in_one_line(hvnas, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from hvnas.arch import Arch
 from hvnas.nn import Network
-from hvnas.testing.networks import lively
+from hvnas.testing.blocks import lively
 
 Need = Callable[..., None]
 
@@ -30,5 +30,5 @@ def need() -> Need:
 
 @pytest.fixture(name="lively")
 def _lively() -> Callable[[Arch], Network]:
-    """`hvnas.testing.networks.lively`."""
+    """`hvnas.testing.blocks.lively`."""
     return lively

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from hvnas.studies.rediscovery.coatnet import COLUMNS, LAYOUTS, PROTOCOLS, LayoutRanks, spread, verdict
+from hvnas.arch import load_arch
+from hvnas.studies.rediscovery.coatnet import (
+    COLUMNS,
+    LAYOUTS,
+    PROTOCOLS,
+    LayoutRanks,
+    every_pattern,
+    pattern_verdict,
+    size_of,
+    spread,
+    verdict,
+)
 from hvnas.studies.rediscovery.output import check_out, to_csv, to_json, write
 
 
@@ -74,8 +85,46 @@ def test_it_becomes_plain_data_a_table_and_a_figure(study: LayoutRanks, tmp_path
     assert data["verdict"] == verdict(study)
     rows = list(csv.DictReader(io.StringIO(to_csv(study))))
     assert len(rows) == len(PROTOCOLS) * len(COLUMNS) * len(LAYOUTS)
-    table, figure = write(study, tmp_path / "out")
+    assert len(data["patterns"]["layouts"]) == len(study.search.layouts)
+    assert data["patterns"]["verdict"] == pattern_verdict(study.search)
+    table, figure, patterns = write(study, tmp_path / "out")
     assert table.read_text() == to_csv(study) and figure.stat().st_size > 10_000
+    assert patterns.name == "rediscover-coatnet-patterns.csv"
+    rows = list(csv.DictReader(io.StringIO(patterns.read_text())))
+    assert len(rows) == len(PROTOCOLS) * len(COLUMNS) * len(study.search.layouts)
+
+
+def test_every_pattern_of_four_stages_is_made_of_the_same_parts() -> None:
+    made = every_pattern()
+    assert len(made) == 16 and len({arch.hash for arch in made.values()}) == 16
+    for name, base in LAYOUTS.items():
+        if name != "ViT_REL":
+            assert made[name] == load_arch(base)
+    assert [run.block.type for _, run in made["T-C-C-T"].stages[0].runs] == ["coat_transformer"]
+    assert [stage.width for stage in made["T-C-T-C"].stages] == [96, 192, 384, 768]
+
+
+def test_all_patterns_are_ranked_at_the_size_of_the_five(study: LayoutRanks) -> None:
+    search, size = study.search, size_of(study.layouts["C-C-T-T"])
+    assert {*search.layouts, *search.missed} == set(every_pattern())
+    assert len(search.layouts) > 12
+    for found in search.layouts.values():
+        program = found.arch.lower()
+        assert program.params == pytest.approx(size["params"], rel=0.05)
+        assert program.macs == pytest.approx(size["macs"], rel=0.05)
+    for each in search.protocols:
+        for ranked in each.columns.values():
+            assert sorted(ranked.order) == sorted(search.layouts)
+            assert sum(chances[0] for chances in ranked.chances.values()) == pytest.approx(1)
+
+
+def test_the_verdict_on_all_patterns_names_the_first(study: LayoutRanks) -> None:
+    said = pattern_verdict(study.search)
+    assert len(said) == len(PROTOCOLS)
+    for each, sentence in zip(study.search.protocols, said, strict=True):
+        first = each.columns["combined"].order[0]
+        assert f"{first} is first on capacity" in sentence and each.name in sentence
+        assert (", C-C-T-T number" in sentence) == (first != "C-C-T-T")
 
 
 def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:

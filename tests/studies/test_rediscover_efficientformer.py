@@ -13,17 +13,9 @@ import pytest
 from hvnas.space import load_space
 from hvnas.studies.rediscovery import rediscover_efficientformer
 from hvnas.studies.rediscovery.efficientformer import Rediscovery, RefitWithFamily, blamed
+from hvnas.studies.rediscovery.members import BAND, percentile, random_peers
 from hvnas.studies.rediscovery.output import to_csv, to_json, write
-from hvnas.studies.rediscovery.patterns import (
-    BAND,
-    PATTERNS,
-    LayoutOf,
-    forced,
-    patterns_of,
-    percentile,
-    random_peers,
-    shares,
-)
+from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, forced, patterns_of, shares
 
 
 def test_it_searches_at_the_model_s_latency_under_every_gate(study: Rediscovery) -> None:
@@ -86,7 +78,7 @@ def test_peers_lie_in_the_band_and_the_gate_each_once(study: Rediscovery) -> Non
 
 
 def test_no_member_that_slow_is_said(study: Rediscovery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hvnas.studies.rediscovery.patterns._WAIT", 5)
+    monkeypatch.setattr("hvnas.studies.rediscovery.members._WAIT", 5)
     with pytest.raises(ValueError, match=r"holds no network of 900\.000 ms"):
         random_peers(study.setting.problem(900.0, "on"), ms=900.0, n=5, seed=0)
 
@@ -102,8 +94,52 @@ def test_it_becomes_plain_data_a_table_and_a_figure(study: Rediscovery, tmp_path
     rows = list(csv.DictReader(io.StringIO(to_csv(study))))
     assert [row["network"] for row in rows] == ["paper", "found", "found", "found"]
     assert float(rows[1]["latency_ms"]) <= float(rows[0]["latency_ms"])
-    table, figure = write(study, tmp_path / "out")
+    table, figure, stages, slimming = write(study, tmp_path / "out")
     assert table.read_text() == to_csv(study) and figure.stat().st_size > 10_000
+    assert [stages.name, slimming.name] == [
+        "rediscover-efficientformer-stages.csv",
+        "rediscover-efficientformer-slimming.csv",
+    ]
+    told = list(csv.DictReader(io.StringIO(stages.read_text())))
+    assert [(row["gate"], row["stage"]) for row in told] == [
+        (g, str(i)) for g in ("on", "off") for i in range(1, 5)
+    ]
+    assert [row["depth paper"] for row in told[:4]] == ["3", "2", "6", "4"]
+    assert len(list(csv.DictReader(io.StringIO(slimming.read_text())))) == sum(
+        len(path.stops) for path in study.paths
+    )
+
+
+def test_every_pattern_has_a_probability_over_the_near_optimal(study: Rediscovery) -> None:
+    on, others, off = study.models[0].findings
+    assert others.near is None
+    data = to_json(study)["models"][0]["gates"]
+    for finding, written in ((on, data[0]), (off, data[2])):
+        near = finding.near
+        assert near is not None and len(near) > 10
+        assert set(near.patterns) == {*PATTERNS, "all four"}
+        assert all(0 <= p <= 1 for p in near.patterns.values())
+        assert near.patterns["all four"] <= min(near.patterns[name] for name in PATTERNS)
+        for stage, told in zip(near.stages, written["near_optimal"]["stages"], strict=True):
+            assert stage.depth.low <= stage.depth.median <= stage.depth.high
+            assert told["width"]["median"] == stage.width.median
+        assert written["near_optimal"]["networks"] == len(near)
+    assert on.near and on.near.patterns["stages 1-2 local"] == 1
+
+
+def test_the_paper_s_own_space_is_slimmed_to_the_model_s_latency(study: Rediscovery) -> None:
+    paper = study.models[0].paper
+    assert [path.gate for path in study.paths] == ["on", "off"]
+    for path, written in zip(study.paths, to_json(study)["paper_space"], strict=True):
+        (stop,) = path.stops
+        assert stop.model == "efficientformer_l1" and stop.found.ms <= paper.ms == stop.budget_ms
+        assert path.start.ms > stop.found.ms and stop.steps > 10
+        assert all(width % 16 == 0 for width in stop.found.layout.widths)
+        assert not any(stop.found.layout.attending[:2])
+        assert patterns_of(path.start.layout)["4D before 3D"]
+        assert written["found"][0]["stages"] == stop.found.layout.stage_texts
+    on, off = study.paths
+    assert on.start.layout.attending == (0, 0, 0, 8) and off.start.layout.attending == (0, 0, 24, 8)
 
 
 @pytest.mark.parametrize("field", ["evals", "peers", "seeds"])

@@ -1,4 +1,4 @@
-"""CoAtNet's five layouts at one size, ranked by a surrogate that never saw the family.
+"""CoAtNet's five layouts, and every pattern of its blocks, at one size, ranked without the family.
 
 Three columns, each with the chance of every place over what the evidence leaves open:
 
@@ -8,7 +8,9 @@ Three columns, each with the chance of every place over what the evidence leaves
   itself in it;
 * ``transfer``: top-1 after pre-training on large data and fine-tuning on ImageNet-1k, the sum of the two.
 
-``combined`` is the mean of a layout's places in capacity and in transfer, draw by draw. The protocols are
+``combined`` is the mean of a layout's places in capacity and in transfer, draw by draw. The same is done with
+all sixteen patterns of convolution (C) and transformer (T) in four stages, attention behind convolution and
+before it alike, of which the paper tries four. The protocols are
 ``modern`` (recipe modern300) and ``plain`` (basic300, crop and flip: in the evidence the nearest to Figure
 1's, which has no augmentation at all). CoAtNet is arXiv 2106.04803v2.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ from hvnas.accuracy import Surrogate, load_estimator
 from hvnas.accuracy.estimator import values_of
 from hvnas.accuracy.surrogate.evidence import large_data_shift
 from hvnas.accuracy.surrogate.features import Array
-from hvnas.arch import Arch, load_arch
+from hvnas.arch import Arch, Run, load_arch
 from hvnas.studies.ablation.matching import Match, match
 from hvnas.studies.rediscovery.leave_out import SurrogateWithout, surrogate_without
 
@@ -105,12 +107,12 @@ class Tau:
 
 @dataclass(frozen=True)
 class Protocol:
-    """The columns under one protocol."""
+    """The columns under one protocol; `taus` are of the five layouts alone."""
 
     name: str
     recipe: str
     columns: Mapping[str, Ranked]
-    taus: tuple[Tau, ...]
+    taus: tuple[Tau, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,18 @@ class FamilyRestored:
 
 
 @dataclass(frozen=True)
+class PatternSearch:
+    """All patterns of C and T in four stages, ranked like the five layouts.
+
+    `layouts` are those that scaling brings to the size of the five, `missed` the names of the others.
+    """
+
+    layouts: Mapping[str, Match]
+    missed: tuple[str, ...]
+    protocols: tuple[Protocol, ...]
+
+
+@dataclass(frozen=True)
 class LayoutRanks:
     """The whole study; `again` by protocol, where C-C-T-T is not first on capacity and transfer combined."""
 
@@ -132,15 +146,19 @@ class LayoutRanks:
     rows: int
     protocols: tuple[Protocol, ...]
     again: Mapping[str, tuple[FamilyRestored, ...]]
+    search: PatternSearch
 
 
 def rediscover_coatnet() -> LayoutRanks:
-    """Rank the five layouts. Raises ValueError where their sizes cannot be made to agree."""
+    """Rank the five layouts, and all patterns.
+
+    Raises ValueError where the sizes of the five cannot be made to agree.
+    """
     seen = load_estimator("surrogate")
     assert isinstance(seen, Surrogate)
     unseen = surrogate_without(seen, FAMILIES)
     layouts = matched()
-    values = values_of(unseen.columns, [found.arch for found in layouts.values()])
+    values = _values(unseen, layouts)
     protocols = tuple(_protocol(unseen, values, name, recipe) for name, recipe in PROTOCOLS.items())
     return LayoutRanks(
         layouts=layouts,
@@ -151,7 +169,53 @@ def rediscover_coatnet() -> LayoutRanks:
             for each in protocols
             if each.columns["combined"].order[0] != CHOSEN
         },
+        search=_search(unseen, size_of(layouts[CHOSEN])),
     )
+
+
+def _values(surrogate: SurrogateWithout, layouts: Mapping[str, Match]) -> Array:
+    return values_of(surrogate.columns, [found.arch for found in layouts.values()])
+
+
+def _search(surrogate: SurrogateWithout, size: Mapping[str, float]) -> PatternSearch:
+    """All patterns made of one `size`, and their ranks."""
+    found = {
+        name: match(arch, size, measure=_sizes, scale=("width", "depth"))
+        for name, arch in every_pattern().items()
+    }
+    layouts = {name: each for name, each in found.items() if each.ok}
+    values = _values(surrogate, layouts)
+    protocols = tuple(
+        Protocol(name, recipe, _columns(tuple(layouts), *_draws(surrogate, values, recipe)))
+        for name, recipe in PROTOCOLS.items()
+    )
+    return PatternSearch(layouts, tuple(name for name in found if name not in layouts), protocols)
+
+
+def every_pattern() -> dict[str, Arch]:
+    """CoAtNet-0 with every stage of convolutions or of transformers: sixteen networks, ``C-C-T-T`` and so on.
+
+    Depths and widths are CoAtNet-0's.
+    """
+    convolutions, base = load_arch(LAYOUTS["C-C-C-C"]), load_arch(LAYOUTS[CHOSEN])
+    last = base.stages[-1].global_
+    assert last is not None, "CoAtNet-0 ends in transformer blocks"
+    found = {}
+    for letters in product("CT", repeat=len(base.stages)):
+        stages = list(convolutions.stages)
+        for i, letter in enumerate(letters):
+            local = stages[i].local
+            if letter == "T" and local is not None:
+                run = Run(block=replace(last.block, out=local.width), depth=local.depth)
+                stages[i] = replace(stages[i], local=None, global_=run)
+        name = "-".join(letters)
+        found[name] = replace(convolutions, name=name, stages=tuple(stages), published=None)
+    return found
+
+
+def size_of(found: Match) -> dict[str, float]:
+    """The params and MACs that a layout was to be brought to."""
+    return {quantity: value / (1 + found.off[quantity]) for quantity, value in _sizes(found.arch).items()}
 
 
 def matched() -> dict[str, Match]:
@@ -188,15 +252,18 @@ def _sizes(arch: Arch) -> dict[str, float]:
 
 def _protocol(surrogate: SurrogateWithout, values: Array, name: str, recipe: str) -> Protocol:
     drawn, means, sds = _draws(surrogate, values, recipe)
-    columns = _columns(drawn, means, sds)
+    columns = _columns(tuple(LAYOUTS), drawn, means, sds)
     taus = tuple(_tau(what, drawn, means) for what in PUBLISHED)
     return Protocol(name, recipe, columns, taus)
 
 
 def _columns(
-    drawn: Mapping[str, Array], means: Mapping[str, Array], sds: Mapping[str, Array]
+    names: tuple[str, ...],
+    drawn: Mapping[str, Array],
+    means: Mapping[str, Array],
+    sds: Mapping[str, Array],
 ) -> dict[str, Ranked]:
-    return {column: _ranked(drawn[column], means[column], sds[column]) for column in COLUMNS}
+    return {column: _ranked(names, drawn[column], means[column], sds[column]) for column in COLUMNS}
 
 
 def _draws(
@@ -222,8 +289,7 @@ def _places(values: Array) -> Array:
     return np.asarray(rankdata(-values, axis=-1), dtype=np.float64)
 
 
-def _ranked(drawn: Array, mean: Array, sd: Array) -> Ranked:
-    names = list(LAYOUTS)
+def _ranked(names: tuple[str, ...], drawn: Array, mean: Array, sd: Array) -> Ranked:
     order: NDArray[np.int64] = np.argsort(-mean, kind="stable")
     # Combined places tie often: a tie counts half to either place.
     jitter = drawn + np.random.default_rng(1).uniform(0, 1e-9, drawn.shape)
@@ -257,7 +323,7 @@ def _family_restored(
     for regression, shift in ((True, False), (False, True), (True, True)):
         base = whole if regression else unseen
         made = replace(base, shift=whole.shift if shift else unseen.shift)
-        columns = _columns(*_draws(made, values, recipe))
+        columns = _columns(tuple(LAYOUTS), *_draws(made, values, recipe))
         combined = columns["combined"]
         place = combined.order.index(CHOSEN) + 1
         first = combined.chances[CHOSEN][0]
@@ -281,6 +347,25 @@ def verdict(study: LayoutRanks) -> list[str]:
             f"{each.name}: {CHOSEN} is not rediscovered: number {place} on capacity and transfer combined, "
             f"first with a chance of {first:.2f}; {_blamed(study.again[each.name])}"
         )
+    return said
+
+
+def pattern_verdict(search: PatternSearch) -> list[str]:
+    """What the search over all patterns comes to, a sentence for each protocol."""
+    said = []
+    for each in search.protocols:
+        combined = each.columns["combined"]
+        first = combined.order[0]
+        sentence = (
+            f"{each.name}: of all {len(search.layouts)} patterns {first} is first on capacity and transfer "
+            f"combined ({combined.chances[first][0]:.2f})"
+        )
+        if first != CHOSEN and CHOSEN in combined.order:
+            place = combined.order.index(CHOSEN) + 1
+            sentence += (
+                f", {CHOSEN} number {place} (first with a chance of {combined.chances[CHOSEN][0]:.2f})"
+            )
+        said.append(sentence)
     return said
 
 

@@ -12,24 +12,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from hvnas.accuracy import Surrogate, load_estimator
-from hvnas.arch import Arch, load_arch
-from hvnas.latency import Device, load_device
-from hvnas.search import SearchResult, search
-from hvnas.search.making import make_problem
+from hvnas.arch import load_arch
+from hvnas.latency import load_device
 from hvnas.search.problem import Problem
-from hvnas.search.rows import Floats
-from hvnas.space import Space, load_space
+from hvnas.search.rows import Floats, Rows
+from hvnas.space import load_space
 from hvnas.studies.ablation.estimates import UNDECIDED, Estimating
 from hvnas.studies.rediscovery.leave_out import (
-    DeviceWithout,
-    SurrogateWithout,
+    EVALS,
+    Gate,
+    Setting,
     device_without,
     surrogate_without,
+)
+from hvnas.studies.rediscovery.members import (
+    COUNTED,
+    NearOptimal,
+    NetworkSummary,
+    near_optimal,
+    percentile,
+    random_peers,
 )
 from hvnas.studies.rediscovery.patterns import (
     Distance,
@@ -37,49 +43,15 @@ from hvnas.studies.rediscovery.patterns import (
     distance,
     forced,
     patterns_of,
-    percentile,
-    random_peers,
     shares,
 )
+from hvnas.studies.rediscovery.slimmed import SlimmingPath, slim_by_estimate
 
 FAMILIES = ("efficientformer", "efficientformerv2")
 CITED = ("EfficientFormer",)
 MODELS = ("efficientformer_l1", "efficientformer_l3", "efficientformer_l7")
-# The patterns of so many random members of equal latency are counted.
-COUNTED = 500
-
-Gate = Literal["on", "others", "off"]
 GATES: tuple[Gate, ...] = ("on", "off")
-# Fewer do not reach the same network with every seed; whom to blame is a coarser question.
-EVALS, BLAME_EVALS = 30_000, 10_000
 OnStep = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class NetworkSummary:
-    """A network with its layout and what is predicted of it."""
-
-    arch: Arch
-    layout: LayoutOf
-    ms: float
-    top1: float
-    sd: float
-    params: int
-    macs: int
-
-    @classmethod
-    def of(cls, problem: Problem, arch: Arch) -> NetworkSummary:
-        """What `problem` says of a member of its space."""
-        found = problem.evaluate(problem.space.encode(arch)[None])
-        return cls(
-            arch=arch,
-            layout=LayoutOf.of(arch),
-            ms=float(found.ms[0]),
-            top1=float(found.top1[0]),
-            sd=float(found.sd[0]),
-            params=int(found.params[0]),
-            macs=int(found.macs[0]),
-        )
 
 
 @dataclass(frozen=True)
@@ -138,7 +110,8 @@ class Finding:
     """What a search at one model's latency came to, with the gate counting as `gate` says.
 
     `found` is the best of the searches with different seeds, `seeds` the patterns that each seed's best has.
-    `front_shares` is the share of the front with each pattern.
+    `front_shares` is the share of the front with each pattern. `near` are the members that may be the best,
+    reached from the fronts of all seeds and from `peers`.
     """
 
     gate: Gate
@@ -150,6 +123,7 @@ class Finding:
     front_top1: Floats
     front_ms: Floats
     peers: RandomMembers | None
+    near: NearOptimal | None = None
     blame: tuple[RefitWithFamily, ...] = ()
     price: PatternCost | None = None
     seeds: tuple[dict[str, bool], ...] = ()
@@ -171,66 +145,12 @@ class ModelResult:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What all searches share. `evals` networks each; `peers` random members; `seeds` searches."""
-
-    space: Space
-    device: DeviceWithout
-    surrogate: SurrogateWithout
-    seen_device: Device
-    seen_surrogate: Surrogate
-    recipe: str
-    evals: int
-    peers: int
-    seeds: int
-    gates: tuple[Gate, ...]
-    strategy: str = "evolution"
-
-    def at(self, device: Device, gate: Gate) -> Device:
-        """`device` with the rules that count under `gate`."""
-        kept = [rule for rule in device.rules if rule.name not in self.device.gate]
-        return replace(device, rules=tuple(kept)) if gate == "others" else device
-
-    def problem(self, ms: float, gate: Gate) -> Problem:
-        """The problem of staying below `ms`, predicted, whatever the interval."""
-        return make_problem(
-            self.space,
-            self.at(self.device.device, gate),
-            self.surrogate,
-            budget_ms=ms,
-            margin=0.0,
-            recipe=self.recipe,
-            outside=_outside(gate),
-        )
-
-    def search(
-        self, ms: float, gate: Gate, *, seed: int, device: Device | None = None, seen: bool = False
-    ) -> SearchResult:
-        """A search that begins from no model of any paper.
-
-        With a `device` it asks whom to blame, with fewer evaluations; `seen`: the surrogate knows the family.
-        """
-        return search(
-            self.space,
-            self.at(device or self.device.device, gate),
-            budget_ms=ms,
-            strategy=self.strategy,
-            recipe=self.recipe,
-            estimator=self.seen_surrogate if seen else self.surrogate,
-            evals=self.evals if device is None else min(self.evals, BLAME_EVALS),
-            seed=seed,
-            margin=0.0,
-            outside=_outside(gate),
-            fixed_points=False,
-        )
-
-
-@dataclass(frozen=True)
 class Rediscovery:
-    """The whole study."""
+    """The whole study; `paths` are slimming of the paper's own space, one for each gate but ``others``."""
 
     setting: Setting
     models: tuple[ModelResult, ...]
+    paths: tuple[SlimmingPath, ...] = ()
 
 
 def check_counts(**counts: int) -> None:
@@ -272,7 +192,14 @@ def rediscover_efficientformer(
         seeds=seeds,
         gates=tuple(gates),
     )
-    return Rediscovery(setting, tuple(_model(setting, name, on_step) for name in models))
+    found = tuple(_model(setting, name, on_step) for name in models)
+    budgets = {model.name: model.paper.ms for model in found}
+    paths = []
+    for gate in (gate for gate in setting.gates if gate != "others"):
+        if on_step:
+            on_step(f"slimming of the paper's own space, gate {gate}")
+        paths.append(slim_by_estimate(setting, budgets, gate))
+    return Rediscovery(setting, found, tuple(paths))
 
 
 def _model(setting: Setting, name: str, on_step: OnStep | None) -> ModelResult:
@@ -293,6 +220,11 @@ def _finding(setting: Setting, paper: NetworkSummary, gate: Gate) -> Finding:
     problem = result.problem
     found = NetworkSummary.of(problem, result.best.arch)
     front = [LayoutOf.of(setting.space.decode(row)) for row in result.archive.rows]
+    peers, near = None, None
+    if gate != "others":
+        rows = random_peers(problem, ms=paper.ms, n=setting.peers, seed=0)
+        peers = _peers(problem, rows, paper)
+        near = near_optimal(problem, np.concatenate([rows, *(r.archive.rows for r in results)]))
     finding = Finding(
         gate=gate,
         found=found,
@@ -302,7 +234,8 @@ def _finding(setting: Setting, paper: NetworkSummary, gate: Gate) -> Finding:
         front_shares=shares(front),
         front_top1=result.archive.evaluations.top1,
         front_ms=result.archive.evaluations.ms,
-        peers=None if gate == "others" else _peers(setting, paper, gate),
+        peers=peers,
+        near=near,
         seeds=tuple(patterns_of(LayoutOf.of(r.best.arch)) for r in results),
     )
     # Both gates that count admit the same networks: one of them tells whom to blame.
@@ -311,12 +244,10 @@ def _finding(setting: Setting, paper: NetworkSummary, gate: Gate) -> Finding:
     return finding
 
 
-def _peers(setting: Setting, paper: NetworkSummary, gate: Gate) -> RandomMembers:
-    problem = setting.problem(paper.ms, gate)
-    rows = random_peers(problem, ms=paper.ms, n=setting.peers, seed=0)
-    found = problem.evaluate(rows)
-    layouts = [LayoutOf.of(setting.space.decode(row)) for row in rows[:COUNTED]]
-    better = [LayoutOf.of(setting.space.decode(row)) for row in rows[found.top1 > paper.top1][:COUNTED]]
+def _peers(problem: Problem, rows: Rows, paper: NetworkSummary) -> RandomMembers:
+    found, decode = problem.evaluate(rows), problem.space.decode
+    layouts = [LayoutOf.of(decode(row)) for row in rows[:COUNTED]]
+    better = [LayoutOf.of(decode(row)) for row in rows[found.top1 > paper.top1][:COUNTED]]
     return RandomMembers(
         top1=found.top1,
         ms=found.ms,
@@ -360,10 +291,6 @@ def _price(setting: Setting, paper: NetworkSummary, gate: Gate, best: NetworkSum
     own = beliefs.judge(base=0, equal=np.array([True, True]))[1]
     assert own.delta_sd is not None and own.p_better is not None, "the surrogate states its sd"
     return PatternCost(held_, own.delta, own.delta_sd, own.p_better)
-
-
-def _outside(gate: Gate) -> Literal["forbid", "allow"]:
-    return "allow" if gate == "off" else "forbid"
 
 
 def blamed(finding: Finding) -> dict[str, str]:

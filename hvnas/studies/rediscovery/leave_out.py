@@ -1,4 +1,4 @@
-"""A surrogate and a device that have never seen the families under test.
+"""A surrogate and a device that have never seen the families under test, and searches with them.
 
 Nothing here is fitted in another way than for the shipped ones: the regression, the choice of a device's
 terms and the fit of its parameters are made again on what is left.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,14 @@ from hvnas.latency.calibration.calibrate import Candidate, Evidence, networks, r
 from hvnas.latency.calibration.error_report import Calibration, calibrate, left_out_students
 from hvnas.latency.device import Device
 from hvnas.latency.model import LatencyModel, LinearModel, Term
+from hvnas.search import SearchResult, search
+from hvnas.search.making import make_problem
+from hvnas.search.problem import Problem
+from hvnas.space import Space
+
+Gate = Literal["on", "others", "off"]
+# Fewer do not reach the same network with every seed; whom to blame is a coarser question.
+EVALS, BLAME_EVALS = 30_000, 10_000
 
 BASE = ("weight_bytes", "act_bytes")  # of devices whose file does not say what was given
 _ABOUT = "differences about "
@@ -161,3 +170,62 @@ def candidate_of(name: str) -> Candidate:
     """The reverse of ``Candidate.name``, under which a device's file lists its candidates."""
     column, found, about = name.partition(_ABOUT)
     return Candidate(column.rstrip(", "), tuple(about.split(" and ")) if found else ())
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all searches share. `evals` networks each; `peers` random members; `seeds` searches."""
+
+    space: Space
+    device: DeviceWithout
+    surrogate: SurrogateWithout
+    seen_device: Device
+    seen_surrogate: Surrogate
+    recipe: str
+    evals: int
+    peers: int
+    seeds: int
+    gates: tuple[Gate, ...]
+    strategy: str = "evolution"
+
+    def at(self, device: Device, gate: Gate) -> Device:
+        """`device` with the rules that count under `gate`."""
+        kept = [rule for rule in device.rules if rule.name not in self.device.gate]
+        return replace(device, rules=tuple(kept)) if gate == "others" else device
+
+    def problem(self, ms: float, gate: Gate) -> Problem:
+        """The problem of staying below `ms`, predicted, whatever the interval."""
+        return make_problem(
+            self.space,
+            self.at(self.device.device, gate),
+            self.surrogate,
+            budget_ms=ms,
+            margin=0.0,
+            recipe=self.recipe,
+            outside=_outside(gate),
+        )
+
+    def search(
+        self, ms: float, gate: Gate, *, seed: int, device: Device | None = None, seen: bool = False
+    ) -> SearchResult:
+        """A search that begins from no model of any paper.
+
+        With a `device` it asks whom to blame, with fewer evaluations; `seen`: the surrogate knows the family.
+        """
+        return search(
+            self.space,
+            self.at(device or self.device.device, gate),
+            budget_ms=ms,
+            strategy=self.strategy,
+            recipe=self.recipe,
+            estimator=self.seen_surrogate if seen else self.surrogate,
+            evals=self.evals if device is None else min(self.evals, BLAME_EVALS),
+            seed=seed,
+            margin=0.0,
+            outside=_outside(gate),
+            fixed_points=False,
+        )
+
+
+def _outside(gate: Gate) -> Literal["forbid", "allow"]:
+    return "allow" if gate == "off" else "forbid"

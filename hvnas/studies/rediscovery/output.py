@@ -11,17 +11,28 @@ from hvnas._files import write_atomic
 from hvnas._records import csv_text
 from hvnas.arch import save_arch
 from hvnas.latency.plots import check_folder, save_figure
-from hvnas.studies.rediscovery.coatnet import CHOSEN, COLUMNS, PUBLISHED, LayoutRanks, verdict
-from hvnas.studies.rediscovery.efficientformer import (
-    Finding,
-    Gate,
-    ModelResult,
-    NetworkSummary,
-    Rediscovery,
-    blamed,
+from hvnas.studies.ablation.matching import Match
+from hvnas.studies.rediscovery.coatnet import (
+    CHOSEN,
+    COLUMNS,
+    PUBLISHED,
+    LayoutRanks,
+    Protocol,
+    Ranked,
+    pattern_verdict,
+    verdict,
 )
-from hvnas.studies.rediscovery.patterns import PATTERNS
-from hvnas.studies.rediscovery.slimmed import BOTH, Slimmed, WithSupernet
+from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, Rediscovery, blamed
+from hvnas.studies.rediscovery.leave_out import Gate
+from hvnas.studies.rediscovery.members import Interval, NearOptimal, NetworkSummary, StagePosterior
+from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, distance
+from hvnas.studies.rediscovery.slimmed import (
+    SlimmingPath,
+    WithSupernet,
+    file_name,
+    slimmed_json,
+    slimmed_rows,
+)
 
 Result = Rediscovery | LayoutRanks
 _DIGITS = 4
@@ -40,6 +51,8 @@ def to_json(result: Result, slimmed: WithSupernet | None = None) -> dict[str, An
 def write(result: Result, out: Path, *, slimmed: WithSupernet | None = None) -> tuple[Path, ...]:
     """Write ``rediscover-FAMILY.csv`` and ``.png`` into the folder `out`, made if need be.
 
+    Beside them ``-stages.csv``, the posterior of every stage, and ``-slimming.csv``, slimming of the paper's
+    own space, for EfficientFormer, and ``-patterns.csv``, every pattern's places, for CoAtNet.
     And ``rediscover-FAMILY-supernet.csv`` where there is a supernet's part, with its networks in a folder of
     that name.
     """
@@ -53,15 +66,26 @@ def write(result: Result, out: Path, *, slimmed: WithSupernet | None = None) -> 
         save_figure(draw_ranks, result, figure, "CoAtNet's layouts at one size, the family left out")
     else:
         save_figure(draw_searches, result, figure, "EfficientFormer's models, the family left out")
+    more = []
+    for name, rows in _tables(result).items():
+        more.append(out / f"{stem.name}-{name}.csv")
+        write_atomic(more[-1], csv_text(_rounded(rows)))
     if slimmed is None:
-        return table, figure
+        return table, figure, *more
     added = out / f"{stem.name}-supernet.csv"
     write_atomic(added, csv_text(_rounded(slimmed_rows(slimmed))))
     networks = added.with_suffix("")
     networks.mkdir(exist_ok=True)
     for each in slimmed.found:
         save_arch(each.arch, networks / f"{file_name(each)}.yaml")
-    return table, figure, added, networks
+    return table, figure, *more, added, networks
+
+
+def _tables(result: Result) -> dict[str, list[dict[str, Any]]]:
+    """The further tables of a study, by what their files are called after it."""
+    if isinstance(result, LayoutRanks):
+        return {"patterns": _ranked_rows(result.search.protocols)}
+    return {"stages": stage_rows(result), "slimming": path_rows(result)}
 
 
 def check_out(out: Path) -> None:
@@ -88,42 +112,54 @@ def ranks_json(study: LayoutRanks) -> dict[str, Any]:
     return {
         "study": "coatnet",
         "left_out": {"results": study.rows},
-        "layouts": {
-            name: {
-                "params": found.arch.lower().params,
-                "macs": found.arch.lower().macs,
-                "scaled": found.did,
-            }
-            for name, found in study.layouts.items()
-        },
+        "layouts": _sizes_json(study.layouts),
         "published": {name: dict(known) for name, (_, known, _) in PUBLISHED.items()},
         "protocols": [
-            {
-                "protocol": each.name,
-                "recipe": each.recipe,
-                "columns": {
-                    column: {
-                        "order": list(ranked.order),
-                        "value": dict(ranked.value),
-                        "sd": dict(ranked.sd),
-                        "probabilities": {name: list(p) for name, p in ranked.chances.items()},
-                        "above_next": list(ranked.p_above_next),
-                        "supported": list(ranked.is_supported),
-                    }
-                    for column, ranked in each.columns.items()
-                },
-                "kendall_tau": [asdict(tau) for tau in each.taus],
-            }
+            _protocol_json(each) | {"kendall_tau": [asdict(tau) for tau in each.taus]}
             for each in study.protocols
         ],
         "chosen": CHOSEN,
         "with_the_family": {name: [asdict(a) for a in again] for name, again in study.again.items()},
         "verdict": verdict(study),
+        "patterns": {
+            "layouts": _sizes_json(study.search.layouts),
+            "not_of_that_size": list(study.search.missed),
+            "protocols": [_protocol_json(each) for each in study.search.protocols],
+            "verdict": pattern_verdict(study.search),
+        },
+    }
+
+
+def _sizes_json(layouts: Mapping[str, Match]) -> dict[str, Any]:
+    programs = {name: found.arch.lower() for name, found in layouts.items()}
+    return {
+        name: {"params": programs[name].params, "macs": programs[name].macs, "scaled": found.did}
+        for name, found in layouts.items()
+    }
+
+
+def _protocol_json(each: Protocol) -> dict[str, Any]:
+    columns = {column: _ranked_json(ranked) for column, ranked in each.columns.items()}
+    return {"protocol": each.name, "recipe": each.recipe, "columns": columns}
+
+
+def _ranked_json(ranked: Ranked) -> dict[str, Any]:
+    return {
+        "order": list(ranked.order),
+        "value": dict(ranked.value),
+        "sd": dict(ranked.sd),
+        "probabilities": {name: list(p) for name, p in ranked.chances.items()},
+        "above_next": list(ranked.p_above_next),
+        "supported": list(ranked.is_supported),
     }
 
 
 def ranks_rows(study: LayoutRanks) -> list[dict[str, Any]]:
     """One row per protocol, column and layout."""
+    return _ranked_rows(study.protocols)
+
+
+def _ranked_rows(protocols: Sequence[Protocol]) -> list[dict[str, Any]]:
     return [
         {
             "protocol": each.name,
@@ -136,7 +172,7 @@ def ranks_rows(study: LayoutRanks) -> list[dict[str, Any]]:
             "p_first": ranked.chances[name][0],
             "p_above_next": ranked.p_above_next[place] if place < len(ranked.p_above_next) else None,
         }
-        for each in study.protocols
+        for each in protocols
         for column, ranked in each.columns.items()
         for place, name in enumerate(ranked.order)
     ]
@@ -191,6 +227,23 @@ def searches_json(result: Rediscovery) -> dict[str, Any]:
             "gate_rules_of_the_family_s_papers": list(setting.device.gate),
         },
         "models": [_model_json(model) for model in result.models],
+        "paper_space": [_path_json(path) for path in result.paths],
+    }
+
+
+def _path_json(path: SlimmingPath) -> dict[str, Any]:
+    return {
+        "gate": path.gate,
+        "start": _network_json(path.start),
+        "found": [
+            {
+                "model": stop.model,
+                "budget_ms": stop.budget_ms,
+                "moves": stop.steps,
+                **_network_json(stop.found),
+            }
+            for stop in path.stops
+        ],
     }
 
 
@@ -220,6 +273,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
             "objective_percentile": peers.objective_percentile,
             "better": {"depths": list(peers.better_depths), "widths": list(peers.better_widths)},
         },
+        "near_optimal": finding.near and _near_json(finding.near),
         "seeds": list(finding.seeds),
         "with_the_family": [
             {
@@ -238,6 +292,27 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
             "sd": finding.price.sd,
             "chance_of_less": finding.price.chance,
         },
+    }
+
+
+def _near_json(near: NearOptimal) -> dict[str, Any]:
+    return {
+        "networks": len(near),
+        "probabilities": near.patterns,
+        "stages": [
+            {"attends": each.attends, **{name: asdict(value) for name, value in _intervals(each).items()}}
+            for each in near.stages
+        ],
+    }
+
+
+def _intervals(stage: StagePosterior) -> dict[str, Interval]:
+    """What the posterior of a stage tells, by name."""
+    return {
+        "local": stage.local,
+        "attending": stage.attending,
+        "depth": stage.depth,
+        "width": stage.width,
     }
 
 
@@ -272,6 +347,58 @@ def searches_rows(result: Rediscovery) -> list[dict[str, Any]]:
     return rows
 
 
+def stage_rows(result: Rediscovery) -> list[dict[str, Any]]:
+    """One row per model, gate and stage: the paper's numbers, and the posterior's quantiles beside them."""
+    return [
+        {
+            "model": model.name,
+            "gate": finding.gate,
+            "stage": i + 1,
+            "attends": stage.attends,
+            **{
+                f"{name} {what}": number
+                for name, value in _intervals(stage).items()
+                for what, number in ({"paper": own[name]} | asdict(value)).items()
+            },
+        }
+        for model in result.models
+        for finding in model.findings
+        if finding.near
+        for i, (stage, own) in enumerate(
+            zip(finding.near.stages, paper_numbers(model.paper.layout), strict=True)
+        )
+    ]
+
+
+def paper_numbers(layout: LayoutOf) -> list[dict[str, int]]:
+    """What `_intervals` tells of each stage, of one layout."""
+    return [
+        {"local": depth - attending, "attending": attending, "depth": depth, "width": width}
+        for depth, attending, width in zip(layout.depths, layout.attending, layout.widths, strict=True)
+    ]
+
+
+def path_rows(result: Rediscovery) -> list[dict[str, Any]]:
+    """One row per gate and budget: what slimming of the paper's own space ends in, and how far off."""
+    papers = {model.name: model.paper.layout for model in result.models}
+    return [
+        {
+            "gate": path.gate,
+            "model": stop.model,
+            "budget_ms": stop.budget_ms,
+            "moves": stop.steps,
+            **_numbers(stop.found),
+            **{f"stage{i + 1}": text for i, text in enumerate(stop.found.layout.stage_texts)},
+            **{
+                f"{name}_apart": n
+                for name, n in asdict(distance(papers[stop.model], stop.found.layout)).items()
+            },
+        }
+        for path in result.paths
+        for stop in path.stops
+    ]
+
+
 def _row(
     model: str,
     gate: str,
@@ -280,7 +407,7 @@ def _row(
     held: Mapping[str, bool],
     finding: Finding | None,
 ) -> dict[str, Any]:
-    told = finding.peers if finding else None
+    told, near = (finding.peers, finding.near) if finding else (None, None)
     return {
         "model": model,
         "gate": gate,
@@ -293,6 +420,7 @@ def _row(
         "front": finding.front if finding else None,
         **{f"front {name}": finding.front_shares[name] if finding else None for name in _shares()},
         "paper_percentile": told.top1_percentile if told else None,
+        **{f"p {name}": near.patterns[name] if near else None for name in _shares()},
     }
 
 
@@ -330,65 +458,3 @@ def _draw_finding(axis: Any, model: ModelResult, finding: Finding) -> None:
     axis.set_xlim(0.7 * model.paper.ms, 1.07 * model.paper.ms)
     low = model.paper.top1 - 5.0
     axis.set_ylim(low, max(finding.found.top1, model.paper.top1) + 1.0)
-
-
-def slimmed_json(slimmed: WithSupernet) -> dict[str, Any]:
-    """Plain data of the supernet's part."""
-    return {
-        "folder": slimmed.folder,
-        "space": slimmed.space,
-        "top1_of": slimmed.meaning,
-        "found": [
-            {
-                "way": each.way,
-                "share": each.share,
-                "budget_ms": each.budget_ms,
-                "latency_ms": each.ms,
-                "score" if each.way == BOTH else "top1": each.top1,
-                "stages": each.layout.stage_texts,
-                "patterns": each.held,
-                "evaluated": each.evaluated,
-            }
-            for each in slimmed.found
-        ],
-        "by_chance": [
-            {
-                "share": each.share,
-                "budget_ms": each.budget_ms,
-                "networks": each.members,
-                "shares": each.held,
-            }
-            for each in slimmed.chances
-        ],
-    }
-
-
-def slimmed_rows(slimmed: WithSupernet) -> list[dict[str, Any]]:
-    """One row per network, and one for chance at each budget."""
-    return [
-        {
-            "share": each.share,
-            "budget_ms": each.budget_ms,
-            "way": each.way,
-            "file": f"{file_name(each)}.yaml",
-            "latency_ms": each.ms,
-            "score" if each.way == BOTH else "top1": each.top1,
-            "stem": each.layout.stem,
-            **{f"stage{i + 1}": text for i, text in enumerate(each.layout.stage_texts)},
-            **each.held,
-        }
-        for each in slimmed.found
-    ] + [
-        {
-            "share": each.share,
-            "budget_ms": each.budget_ms,
-            "way": f"{each.members} random",
-            **each.held,
-        }
-        for each in slimmed.chances
-    ]
-
-
-def file_name(each: Slimmed) -> str:
-    """The name, without suffix, of the file of its network."""
-    return f"{100 * each.share:.0f}-{each.way.replace(' ', '-')}"

@@ -1,7 +1,19 @@
-"""Rediscovery with a supernet: slimming, and searches by the supernet and by it and the surrogate
-together.
+"""Rediscovery by latency-driven slimming: of the paper's own space by the estimate, and of a supernet.
 
-The supernet is that of `hvnas.studies.rediscovery.slimmed`, or another one of ``hvnas supernet train``. The
+**The paper's own space by the paper's own algorithm** (arXiv 2206.01191, section 4.2), a network's top-1
+being estimated by a surrogate that never saw the family. A block is MB4D or nothing in stages 1 and 2, MB4D,
+MB3D or nothing in stages 3 and 4, MB3D blocks being the last ones; widths are multiples of 16. From the
+largest network on, one thing at a time is taken away: a block, the first MB3D, which becomes an MB4D, or 16
+channels of a stage; always what loses least estimated top-1 per millisecond saved, a rise counting as no
+loss and, of moves that lose equally much per millisecond, the one that saves most being made. The paper takes
+its candidates by an importance that it learns, the least important block and the least important stage; here
+that loss per millisecond is the importance, so that every block and every stage is a candidate. How large the
+paper's supernet was is not known; this one has the widths and depths of PoolFormer-M48, the largest published
+network of the kind, and begins with MB3D alone in stages 3 and 4, or in as many of the last blocks as the
+gate admits.
+
+**A supernet.** Slimming, and searches by the supernet and by it and the surrogate together. The supernet is
+that of `hvnas.studies.rediscovery.slimmed`, or another one of ``hvnas supernet train``. The
 budgets are shares of the milliseconds between its fastest network and the one that slimming starts from, on
 the device that never saw the family; the gate is off, so that only costs are at work. Slimming starts from
 local blocks with attention behind them, as the paper's does, and only takes away: the order of blocks that it
@@ -11,27 +23,33 @@ told by the best of the random members that have them all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hvnas.accuracy.combine import RankMean
 from hvnas.accuracy.trained.inherited import Inherited, InheritedEstimator
-from hvnas.arch import Arch
+from hvnas.arch import Arch, load_arch
 from hvnas.search import SearchResult, search
 from hvnas.search.making import make_problem
 from hvnas.search.problem import Problem
 from hvnas.search.reach import UNBOUNDED_MS, find_reach
 from hvnas.search.rows import Floats, Rows
-from hvnas.studies.rediscovery.efficientformer import COUNTED, OnStep, Setting
-from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, Weights, patterns_of
+from hvnas.space import Space, load_space
+from hvnas.studies.rediscovery.leave_out import Gate, Setting
+from hvnas.studies.rediscovery.members import COUNTED, NetworkSummary, Weights
+from hvnas.studies.rediscovery.patterns import PATTERNS, LayoutOf, patterns_of
 from hvnas.studies.rediscovery.patterns import shares as shares_of
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.run import resume, start
-from hvnas.supernet.slimming import Moves
+from hvnas.supernet.slimming import CHANNELS, Moves
+
+# The network whose widths and depths slimming of the paper's own space starts from.
+LARGEST = "poolformer_m48"
 
 SHARES = (0.25, 0.5, 0.75)
 # An estimate of the study's own supernet takes seconds: half of the test images, and few estimates.
@@ -104,7 +122,7 @@ def with_supernet(
     *,
     shares: Sequence[float] = SHARES,
     evals: int = EVALS,
-    on_step: OnStep | None = None,
+    on_step: Callable[[str], None] | None = None,
 ) -> WithSupernet:
     """Slim `supernet`, and search by it, alone and with the surrogate, at each share of its latencies.
 
@@ -180,6 +198,164 @@ def _chance(problem: Problem, rows: Rows, share: float, budget_ms: float) -> Cha
     drawn = np.random.default_rng(0).choice(len(within), size=COUNTED, p=weights / weights.sum())
     layouts = [LayoutOf.of(problem.space.decode(within[i])) for i in drawn]
     return Chance(share, budget_ms, len(within), dict(shares_of(layouts)))
+
+
+@dataclass(frozen=True)
+class SlimmedTo:
+    """The first network of a path that keeps the budget of one of the paper's models, after `steps` moves."""
+
+    model: str
+    budget_ms: float
+    steps: int
+    found: NetworkSummary
+
+
+@dataclass(frozen=True)
+class SlimmingPath:
+    """Slimming of the paper's own space by the estimate, with the gate counting as `gate` says.
+
+    `start` is the network that it begins with; `stops` are in the order in which they are reached, and lack
+    the budgets that no move led to.
+    """
+
+    gate: Gate
+    start: NetworkSummary
+    stops: tuple[SlimmedTo, ...]
+
+
+def paper_space() -> Space:
+    """EfficientFormer's own space, as large as `LARGEST` in every width and depth."""
+    spec, largest = load_space("efficientformer").spec, LayoutOf.of(load_arch(LARGEST))
+    stages = tuple(
+        replace(
+            stage,
+            width=tuple(range(CHANNELS, width + 1, CHANNELS)),
+            local_depth=tuple(range(depth + 1)),
+            global_depth=tuple(range(depth + 1)) if max(stage.global_depth) else (0,),
+        )
+        for stage, width, depth in zip(spec.stages, largest.widths, largest.depths, strict=True)
+    )
+    return Space(replace(spec, name="efficientformer-slimming", stages=stages))
+
+
+def slim_by_estimate(setting: Setting, budgets: Mapping[str, float], gate: Gate) -> SlimmingPath:
+    """Slim the paper's own space down to `budgets`, milliseconds by model."""
+    problem = replace(setting, space=paper_space()).problem(UNBOUNDED_MS, gate)
+    start, stops = slim(problem, budgets)
+    return SlimmingPath(gate, start, stops)
+
+
+def slim(problem: Problem, budgets: Mapping[str, float]) -> tuple[NetworkSummary, tuple[SlimmedTo, ...]]:
+    """The largest network of `problem`'s space, and what one path from it comes to at each of `budgets`.
+
+    The largest budget comes first; those that no move leads to are left out.
+    """
+    space = problem.space
+    assert isinstance(space, Space), "the moves need a space's layout"
+    moves, steps = Moves(space, {}), 0
+    row = _largest(problem, moves)
+    start = NetworkSummary.of(problem, space.decode(row))
+    stops: list[SlimmedTo] = []
+    for model, budget in sorted(budgets.items(), key=lambda item: -item[1]):
+        while float(_ms(problem, row[None])[0]) > budget:
+            smaller = _smaller(problem, moves, row)
+            if smaller is None:
+                return start, tuple(stops)
+            row, steps = smaller, steps + 1
+        stops.append(SlimmedTo(model, budget, steps, NetworkSummary.of(problem, space.decode(row))))
+    return start, tuple(stops)
+
+
+def _largest(problem: Problem, moves: Moves) -> Rows:
+    """The largest member of the problem's space with as many MB3D as the gate admits. Shape [genes]."""
+    space = problem.space
+    row: Rows = np.zeros(len(space.genes), dtype=np.int16)
+    for i, stage in enumerate(moves.layout.spec.stages):
+        attends = max(stage.global_depth) > 0
+        row[moves.column[f"stages.{i}.width"]] = np.argmax(stage.width)
+        row[moves.column[f"stages.{i}.local.depth"]] = (
+            stage.local_depth.index(0) if attends else np.argmax(stage.local_depth)
+        )
+        row[moves.column[f"stages.{i}.global.depth"]] = np.argmax(stage.global_depth)
+    row = space.canonicalise(row[None])[0]
+    while not problem.allowed(row[None])[0] and (move := moves.convert(row)) is not None:
+        row = move.row
+    return row
+
+
+def _smaller(problem: Problem, moves: Moves, row: Rows) -> Rows | None:
+    """The network that loses least top-1 per millisecond saved; None where none is faster and allowed."""
+    rows = np.stack([row, *(move.row for move in moves.frontier(row))])
+    found = problem.evaluate(rows)
+    saved, lost = found.ms[0] - found.ms, np.maximum(found.top1[0] - found.top1, 0.0)
+    faster = np.flatnonzero((saved > 0) & problem.allowed(rows))
+    if not len(faster):
+        return None
+    order = np.lexsort((-saved[faster], lost[faster] / saved[faster]))
+    best: Rows = rows[faster[order[0]]]
+    return best
+
+
+def slimmed_json(slimmed: WithSupernet) -> dict[str, Any]:
+    """Plain data of the supernet's part."""
+    return {
+        "folder": slimmed.folder,
+        "space": slimmed.space,
+        "top1_of": slimmed.meaning,
+        "found": [
+            {
+                "way": each.way,
+                "share": each.share,
+                "budget_ms": each.budget_ms,
+                "latency_ms": each.ms,
+                "score" if each.way == BOTH else "top1": each.top1,
+                "stages": each.layout.stage_texts,
+                "patterns": each.held,
+                "evaluated": each.evaluated,
+            }
+            for each in slimmed.found
+        ],
+        "by_chance": [
+            {
+                "share": each.share,
+                "budget_ms": each.budget_ms,
+                "networks": each.members,
+                "shares": each.held,
+            }
+            for each in slimmed.chances
+        ],
+    }
+
+
+def slimmed_rows(slimmed: WithSupernet) -> list[dict[str, Any]]:
+    """One row per network, and one for chance at each budget."""
+    return [
+        {
+            "share": each.share,
+            "budget_ms": each.budget_ms,
+            "way": each.way,
+            "file": f"{file_name(each)}.yaml",
+            "latency_ms": each.ms,
+            "score" if each.way == BOTH else "top1": each.top1,
+            "stem": each.layout.stem,
+            **{f"stage{i + 1}": text for i, text in enumerate(each.layout.stage_texts)},
+            **each.held,
+        }
+        for each in slimmed.found
+    ] + [
+        {
+            "share": each.share,
+            "budget_ms": each.budget_ms,
+            "way": f"{each.members} random",
+            **each.held,
+        }
+        for each in slimmed.chances
+    ]
+
+
+def file_name(each: Slimmed) -> str:
+    """The name, without suffix, of the file of its network."""
+    return f"{100 * each.share:.0f}-{each.way.replace(' ', '-')}"
 
 
 # At 64 px the third stage has as many positions a side as the images have cells, which attention must relate.
