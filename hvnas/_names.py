@@ -46,10 +46,10 @@ def unknown_name(what: str, name: str, known: Sequence[str], alternative: str = 
     """``unknown model 'x'; did you mean 'y'? There are: ...``."""
     # How alike names are takes time in the square of their length, and a file may name anything.
     close = get_close_matches(name, known, n=1, cutoff=0.4) if len(name) <= 200 else []
-    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    hint = f"; did you mean {close[0]!r}? There" if close else "; there"
     names = listed(known) if known else "none"
     also = f" (or {alternative})" if alternative else ""
-    return f"unknown {what} {shown(name)}{hint} There are: {names}{also}"
+    return f"unknown {what} {shown(name)}{hint} are: {names}{also}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -42,10 +42,11 @@ def run(
     Latency comes with its 5-95 % interval, top-1 as estimated for a training recipe.
     """
     from hvnas.latency import load_device
+    from hvnas.train.recipes import found_recipe
 
     network = _load(arch)
     devices = [load_device(name) for name in device] if device else all_devices()
-    facts = _facts(network, devices, recipe or _found_recipe(network) or RECIPE)
+    facts = _facts(network, devices, recipe or found_recipe(network, arch) or RECIPE)
     return Answer(
         text=lambda screen: _print(screen, network, devices, facts),
         data=lambda: facts,
@@ -70,12 +71,6 @@ def _load(name: str) -> Arch:
             f"{folder}: holds no {_BEST} and no training; give a folder of hvnas search or hvnas train"
         )
     return training.arch
-
-
-def _found_recipe(arch: Arch) -> str | None:
-    """The recipe that a search assumed, so that its numbers appear again."""
-    recipe = (arch.found or {}).get("recipe")
-    return recipe if isinstance(recipe, str) else None
 
 
 def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:

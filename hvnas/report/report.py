@@ -25,6 +25,7 @@ from hvnas.report.network import (
 )
 from hvnas.report.runs import Run, Settings, load_runs, settings_of
 from hvnas.search.runs.folder import ARCHS, BEST
+from hvnas.train.recipes import found_recipe
 
 DEVICE = "iphone12"
 SURROGATE = "surrogate"
@@ -205,17 +206,12 @@ def _named_networks(
     networks = []
     for source in sources:
         arch, trained = trained_network(source) if is_training(source) else (load_arch(source), None)
-        wanted = recipe or _found_recipe(arch) or RECIPE
+        wanted = recipe or found_recipe(arch, source) or RECIPE
         (accuracy,) = estimated([arch], estimator, SURROGATE, recipe=wanted, scenario=SCENARIO)
         assumed = estimator.assumptions([arch])
         network = describe_network(arch, devices, accuracy=accuracy, assumed=assumed)
         networks.append(replace(network, trained=trained))
     return networks
-
-
-def _found_recipe(arch: Arch) -> str | None:
-    recipe = (arch.found or {}).get("recipe")
-    return recipe if isinstance(recipe, str) else None
 
 
 def _reference(

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from hvnas._files import read_yaml, refusing
 from hvnas._names import shown, unknown_name
+from hvnas.arch import Arch
 from hvnas.train.settings import Training, training_from_dict
 
 SCHEMA = "hvnas.recipe/1"
@@ -85,6 +86,20 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     if text not in list_recipes():
         raise ValueError(unknown_name("recipe", text, list_recipes(), "the path of a .yaml file"))
     return _shipped(text)
+
+
+def found_recipe(arch: Arch, source: str | Path) -> str | None:
+    """Return the recipe that the search assumed which found `arch`, so that its numbers appear again.
+
+    None where its ``found:`` names none. Raises ValueError naming `source`, what `arch` was read from, for
+    one that is not known.
+    """
+    recipe = (arch.found or {}).get("recipe")
+    if not isinstance(recipe, str):
+        return None
+    with refusing(source):
+        load_recipe(recipe)
+    return recipe
 
 
 @lru_cache(maxsize=64)

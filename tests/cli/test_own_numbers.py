@@ -11,6 +11,7 @@ from shutil import copytree
 from typing import Any
 
 import pytest
+import yaml
 
 from hvnas.arch import load_arch, save_arch
 from hvnas.latency import load_device
@@ -145,3 +146,14 @@ def test_a_device_of_a_file_is_found_through_the_run(run: Path, tmp_path: Path, 
     save_arch(smaller, tmp_path / "smaller.yaml")
     again = restated(smaller.with_(classes=3), load_arch(tmp_path / "smaller.yaml"))
     assert again.found is not None and again.found["budget_ms"] == 50
+
+
+def test_a_recipe_that_is_not_known_is_named_with_the_file(run: Path, hvnas, tmp_path: Path) -> None:
+    file = tmp_path / "net.yaml"
+    data = yaml.safe_load((run / "best.yaml").read_text())
+    data["found"]["recipe"] = "magic"
+    file.write_text(yaml.safe_dump(data))
+    for command in (("show", file), ("report", file, "--out", tmp_path / "page.html")):
+        done = hvnas(*command)
+        assert done.exit_code == 2 and f"{file}: unknown recipe 'magic'" in done.stderr
+    assert not (tmp_path / "page.html").exists()
