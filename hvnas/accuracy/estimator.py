@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeVar
@@ -177,6 +178,24 @@ class ColumnEstimator(AccuracyEstimator):
         """Return top-1 by fits that each lack some evidence, ``[n, fits]``; by default there are none."""
         return np.empty((len(values), 0))
 
+    def cross_fitted_estimate(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate | None:
+        """Return what those fits say together, which does not flatter a network for being chosen.
+
+        None, the default, where nothing is known beside the estimate.
+        """
+        return None
+
+    def chances_of_better(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Array:
+        """Return the chances that the first network is better than each of the others, trained alike.
+
+        From the means and covariance of `joint_columns` by default. Shape [n - 1].
+        """
+        return chances(*self.joint_columns(values, recipe=recipe, scenario=scenario))
+
     def estimate(
         self,
         archs_or_programs: Sequence[Arch | Program],
@@ -290,6 +309,17 @@ class _AdaptedColumns(_Adapted, ColumnEstimator):
 
 def _estimate_of(found: Any) -> Estimate:
     return found if isinstance(found, Estimate) else Estimate(found.mean, found.sd)
+
+
+def chances(mean: Array, covariance: Array) -> Array:
+    """Chances that the first of n normal variables is larger than each of the others. Shape [n - 1].
+
+    `mean` is [n], `covariance` [n, n].
+    """
+    variances = np.diag(covariance)
+    spread = np.sqrt(np.maximum(variances[0] + variances[1:] - 2.0 * covariance[0, 1:], 1e-12))
+    apart = (mean[0] - mean[1:]) / spread
+    return np.array([0.5 * math.erfc(-value / math.sqrt(2.0)) for value in apart.tolist()])
 
 
 def check_scenario(scenario: str) -> None:

@@ -249,7 +249,8 @@ class _Table:
         errors = ("mae", "mae_low", "mae_high", "bias", "rmse", "within")
         ranks = ("tau", "tau_low", "tau_high", "rho", "coverage80", "n")
         found |= {"mae_low": low[0], "mae_high": high[0], "tau_low": low[1], "tau_high": high[1]}
-        return {name: found[name] for name in (*errors, *ranks)}
+        shown = {name: found[name] for name in (*errors, *ranks)}
+        return shown | {"coverage80_low": low[2], "coverage80_high": high[2]}
 
     def of(self, keep: NDArray[np.bool_]) -> dict[str, Any]:
         """Scores over the rows that `keep` holds for; `within` has each family's offset removed."""
@@ -282,9 +283,12 @@ class _Table:
 
     def _bootstrap(self) -> tuple[list[float | None], list[float | None]]:
         error = np.abs(self.estimate.mean - self.evidence.top1)
-        drawn = np.array([[error[i].mean(), self.tau(self.estimate.mean, i)] for i in self.draws()])
+        within = error <= Z80 * self.estimate.sd
+        drawn = np.array(
+            [[error[i].mean(), self.tau(self.estimate.mean, i), within[i].mean()] for i in self.draws()]
+        )
         low, high = np.nanquantile(drawn, [0.05, 0.95], axis=0)
-        shown = [self.in_points, True]
+        shown = [self.in_points, True, self.in_points]
         return (
             [_rounded(v) if s else None for v, s in zip(low, shown, strict=True)],
             [_rounded(v) if s else None for v, s in zip(high, shown, strict=True)],
@@ -292,14 +296,19 @@ class _Table:
 
     def draws(self) -> list[NDArray[np.int64]]:
         """Rows of as many families as there are, drawn with replacement, many times over."""
-        rng = np.random.default_rng(0)
-        rows = [np.flatnonzero(self.evidence.families == f) for f in np.unique(self.evidence.families)]
-        picks = rng.integers(0, len(rows), (DRAWS, len(rows)))
-        return [np.concatenate([rows[i] for i in pick]) for pick in picks]
+        return families_drawn(self.evidence.families)
 
     def tau(self, values: Array, rows: NDArray[np.int64]) -> float:
         """Kendall tau of `values` with top-1 over `rows`."""
         return float(kendalltau(values[rows], self.evidence.top1[rows])[0])
+
+
+def families_drawn(families: NDArray[np.str_]) -> list[NDArray[np.int64]]:
+    """Rows of as many families as there are, drawn with replacement, many times over."""
+    rng = np.random.default_rng(0)
+    rows = [np.flatnonzero(families == family) for family in np.unique(families)]
+    picks = rng.integers(0, len(rows), (DRAWS, len(rows)))
+    return [np.concatenate([rows[i] for i in pick]) for pick in picks]
 
 
 def _baseline(table: _Table, values: Array) -> dict[str, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hvnas import _numbers as numbers
@@ -76,7 +76,7 @@ def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], t
             numbers.chance(network.p_within_budget),
             *(numbers.ms(network.more[f"latency_ms@{name}"]) for name in others),
             _accuracy(network),
-            *((numbers.points(network.cross_fitted),) if math.isfinite(network.cross_fitted) else ()),
+            *_crossed_cells(network),
             numbers.millions(network.params),
             numbers.billions(network.macs),
             *(f"{network.more[name] / _SIZES[name][1]:.2f}" for name in problem.sizes),
@@ -89,6 +89,13 @@ def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], t
 def _crossed(found: Sequence[Found]) -> bool:
     """Whether the networks have a cross-fitted top-1."""
     return bool(found) and all(math.isfinite(each.cross_fitted) for each in found)
+
+
+def _crossed_cells(network: Found) -> tuple[str, ...]:
+    """The cross-fitted top-1 with its standard deviation, where there is one."""
+    if not math.isfinite(network.cross_fitted):
+        return ()
+    return (numbers.points(network.cross_fitted, network.cross_fitted_sd),)
 
 
 def _accuracy(network: Found) -> str | None:
@@ -120,6 +127,7 @@ def _print_best(screen: Screen, result: SearchResult) -> None:
             ("gate", f"{gate} what {problem.device.name} is good for"),
             ("score" if problem.unit == "score" else "top-1", f"{_accuracy(best)}, {_trained(problem)}"),
             ("cross-fitted", _cross_fitted(best)),
+            *(("better than", _better_than(rival, which)) for rival, which in _rivals(result)),
             ("assumed", "; ".join(problem.estimator.assumptions([best.arch])) or None),
             ("params", f"{best.params:,}"),
             ("MACs", f"{best.macs:,}"),
@@ -134,8 +142,25 @@ def _print_best(screen: Screen, result: SearchResult) -> None:
 def _cross_fitted(best: Found) -> str | None:
     if not math.isfinite(best.cross_fitted):
         return None
-    top1 = numbers.points(best.cross_fitted)
-    return f"{top1}, the lowest of the fits that each lack some families; a search flatters top-1, not this"
+    top1 = numbers.points(best.cross_fitted, best.cross_fitted_sd)
+    return f"{top1}, by fits that lack the families they are judged by; a search flatters top-1, not this"
+
+
+def _rivals(result: SearchResult) -> list[tuple[Nearest, str]]:
+    """The papers' models within the budget that the best is weighed against, and which ones they are."""
+    if not result.rivals:
+        return []
+    nearest, *higher = result.rivals
+    which = "the nearest model of a paper within the budget" + ("" if higher else ", and the best one")
+    return [(nearest, which), *((rival, "the best one within the budget") for rival in higher)]
+
+
+def _better_than(rival: Nearest, which: str) -> str:
+    found, published = rival.found, rival.published
+    told = [f"{_accuracy(found)} estimated", *(f"{cell} cross-fitted" for cell in _crossed_cells(found))]
+    if (top1 := numbers.optional(published.get("top1"))) is not None:
+        told.append(f"{top1} published as {published.get('recipe')}")
+    return f"{found.name} with a chance of {numbers.chance(rival.chance)}: {which} ({', '.join(told)})"
 
 
 def _latency_on(network: Found, device: str) -> str:
@@ -152,32 +177,25 @@ def _print_nearest(screen: Screen, nearest: Sequence[Nearest], problem: Problem)
         (
             *("model", ">genes apart", ">ms", "gate", ">top-1"),
             *((">cross-fitted",) if _crossed([near.found for near in nearest]) else ()),
-            *(">published", "recipe", ">params M", ">MACs G"),
+            *(">published", "recipe", ">P(best is better)", ">params M", ">MACs G"),
         ),
         [_nearest_cells(near) for near in nearest],
     )
 
 
-def _published(network: Found) -> Mapping[str, Any]:
-    """What the paper says of a fixed point, which holds at its own resolution and classes only."""
-    from hvnas.arch import list_models, load_arch
-
-    model = load_arch(network.name) if network.name in list_models() else None
-    return (model.published or {}) if model == network.arch else {}
-
-
 def _nearest_cells(near: Nearest) -> tuple[object, ...]:
     found = near.found
-    published = _published(found)
+    published = near.published
     return (
         found.name,
         near.distance,
         numbers.ms(found.latency_ms),
         "inside" if found.inside else "outside",
         _accuracy(found),
-        *((numbers.points(found.cross_fitted),) if math.isfinite(found.cross_fitted) else ()),
+        *_crossed_cells(found),
         numbers.optional(published.get("top1")),
         published.get("recipe"),
+        numbers.chance(near.chance) if math.isfinite(near.chance) else None,
         numbers.millions(found.params),
         numbers.billions(found.macs),
     )

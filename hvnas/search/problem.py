@@ -385,13 +385,26 @@ class Problem:
             sd = np.where(wanted, 0.0, np.nan)
         return np.round(mean, _DECIMALS), np.round(sd, _DECIMALS)
 
-    def cross_fitted(self, rows: Rows) -> Floats | None:
-        """Top-1 of canonical rows by fits that each lack some evidence, [n, fits]; None without such fits."""
-        if self._reader is None:
+    def cross_fitted(self, rows: Rows) -> tuple[Floats, Floats] | None:
+        """Top-1 of canonical rows and its sd that choosing them does not flatter; None where not known.
+
+        Shape [n] each; see `ColumnEstimator.cross_fitted_estimate`.
+        """
+        if self._reader is None or self.unit == "score":
             return None
         read = self._read(rows, self.values(rows))
-        found = self._reader.cross_fitted(read, recipe=self.recipe, scenario=self.scenario)
-        return np.round(found, _DECIMALS) if found.shape[1] else None
+        found = self._reader.cross_fitted_estimate(read, recipe=self.recipe, scenario=self.scenario)
+        return None if found is None else (np.round(found.mean, _DECIMALS), np.round(found.sd, _DECIMALS))
+
+    def chances_of_better(self, rows: Rows) -> Floats | None:
+        """Chances that the first of n canonical rows has a higher top-1 than each other one. Shape [n - 1].
+
+        All are trained alike. None where the estimator does not know.
+        """
+        if self._reader is None or self.unit == "score":
+            return None
+        read = self._read(rows, self.values(rows))
+        return self._reader.chances_of_better(read, recipe=self.recipe, scenario=self.scenario)
 
     def joint(self, rows: Rows) -> tuple[Floats, Floats]:
         """Means [n] and covariance [n, n] of top-1 of canonical rows, in points; of columns alone.

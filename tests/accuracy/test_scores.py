@@ -44,7 +44,7 @@ def test_unseen_families_are_placed_as_well_as_claimed(recomputed: dict) -> None
     overall, space = recomputed["overall"], recomputed["space_families"]
     assert overall["mae"] <= 0.85
     assert overall["tau"] >= 0.78
-    assert 0.75 <= overall["coverage80"] <= 0.85
+    assert 0.76 <= overall["coverage80"] <= 0.84
     assert space["mae"] <= 0.75
 
 

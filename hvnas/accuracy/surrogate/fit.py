@@ -147,6 +147,11 @@ class Member:
         beyond = self._beyond(cut[:, self.view.index])
         return size + followed, variance + self.noise + beyond + np.square(structure - followed)
 
+    def mean(self, held: Array) -> Array:
+        """The mean of `predict` alone."""
+        size, structure = self.posterior.mean(held[:, self.view.index])
+        return size + np.minimum(structure, self.structure_limit)
+
     def _beyond(self, cut: Array) -> Array:
         """Variance for what lies beyond the evidence: slopes unknown, smooth parts drawn anew."""
         kernel = self.posterior.kernel
@@ -231,26 +236,87 @@ class Fit:
         held, cut = self.scaling.features(features)
         found = [member.predict(held, cut) for member in self.members]
         means, variances = (np.stack(side) for side in zip(*found, strict=True))
-        mean = means.mean(0) * self.scaling.target_scale + self.scaling.target_center
         unknown = self.guard.growth(features)
-        top1 = np.maximum(untransform(mean), CHANCE)
+        top1 = self._top1(means)
         spread = np.sqrt(variances.mean(0) + means.var(0)) * self.scaling.target_scale * self.sd_scale
         return top1, (100.0 - top1) * spread + unknown
 
+    def mean(self, features: Array) -> Array:
+        """The means of `predict` alone, in a fraction of its time. Shape [n]."""
+        held, _ = self.scaling.features(features)
+        return self._top1(np.stack([member.mean(held) for member in self.members]))
+
+    def _top1(self, means: Array) -> Array:
+        """Points from the members' means, standardised. Shape [members, n] to [n]."""
+        mean = means.mean(0) * self.scaling.target_scale + self.scaling.target_center
+        return np.maximum(untransform(mean), CHANCE)
+
     def joint(self, features: Array) -> tuple[Array, Array]:
         """Mean and covariance, in points, of what sets networks apart: offsets that they share left out."""
-        mean, _ = self.predict(features)
+        mean = self.mean(features)
+        # Of a run and of a network.
+        own = [member.posterior.kernel.variances[[0, 3]].sum() for member in self.members]
+        total = self._covariance(features) + float(np.mean(own)) * np.eye(len(features))
+        slope = self._slope(mean) * self.sd_scale
+        return mean, total * np.outer(slope, slope)
+
+    def covariance_across_families(self, features: Array) -> Array:
+        """Covariance, in points, of networks that are each of a family and in a study of their own.
+
+        The variances are as the evidence has them: `sd_scale` makes intervals of single networks cover what
+        they say, and differences between networks of two families are as wide as they are without it.
+        Shape [n, n].
+        """
+        found = replace(self, sd_scale=1.0).predict(features)
+        slope = self._slope(found.mean)
+        total = self._covariance(features) * np.outer(slope, slope)
+        np.fill_diagonal(total, np.square(found.sd))
+        return total
+
+    def _slope(self, mean: Array) -> Array:
+        """Points per unit of the standardised target, at these means."""
+        return (100.0 - mean) * self.scaling.target_scale
+
+    def _covariance(self, features: Array) -> Array:
+        """Covariance of what structure and training explain, standardised. Shape [n, n]."""
         held, _ = self.scaling.features(features)
-        total = np.zeros((len(features), len(features)))
-        for member in self.members:
-            kernel = member.posterior.kernel
-            own = kernel.variances[0] + kernel.variances[3]  # of a run and of a network
-            total += member.posterior.covariance(held[:, member.view.index]) + own * np.eye(len(total))
-        slope = (100.0 - mean) * self.scaling.target_scale * self.sd_scale
-        return mean, total / len(self.members) * np.outer(slope, slope)
+        parts = [member.posterior.covariance(held[:, member.view.index]) for member in self.members]
+        return np.asarray(np.mean(parts, axis=0))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How results go with the estimates of fits that have not seen their families.
+
+    Of networks with equal MACs those that are estimated high are overrated on average, and those that are
+    estimated low underrated: an estimate takes for the network's own what similar networks of the evidence
+    owe to their training. In the scale of the regression, -ln(100 - top-1),
+
+        result = intercept + slope estimate + log_macs ln(MACs), with a slope below 1.
+    """
+
+    intercept: float
+    slope: float
+    log_macs: float
+
+    @classmethod
+    def of(cls, estimate: Array, log_macs: Array, top1: Array, families: NDArray[np.str_]) -> Calibration:
+        """The one of least squares; a family weighs as the root of its number of networks. Shape [n] each."""
+        _, family, counts = np.unique(families, return_inverse=True, return_counts=True)
+        # The root of the weight of a row, which is that of its family over the number of its networks.
+        root = counts[family] ** -0.25
+        terms = np.stack([np.ones(len(top1)), transform(estimate), log_macs], axis=1)
+        found = np.linalg.lstsq(terms * root[:, None], transform(top1) * root, rcond=None)[0]
+        return cls(*map(float, found))
+
+    def __call__(self, estimate: Array, log_macs: Array) -> Array:
+        """Top-1 in points from that of fits without the family, and the feature of MACs. Shape [n] each."""
+        found = self.intercept + self.slope * transform(estimate) + self.log_macs * log_macs
+        return np.maximum(untransform(found), CHANCE)
 
 
 ALL_FEATURES: tuple[str, ...] = (*FEATURES, *RECIPE_FEATURES)
+LOG_MACS = ALL_FEATURES.index("log_macs")
 
 
 # What theory says of the sign of an effect. Size helps, and so does every map that is mixed; tokens that

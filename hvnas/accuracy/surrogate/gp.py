@@ -123,18 +123,27 @@ class Posterior:
         loading[:, 0] += slopes
         return replace(self, linear_loading=loading)
 
-    def predict(self, x: Array) -> tuple[Array, Array, Array]:
-        """Mean of f at rows of `x` in two shares, and the variance; group effects and noise left out.
+    def mean(self, x: Array) -> tuple[Array, Array]:
+        """Mean of f at rows of `x` in two shares, group effects and noise left out. Shape [n] each.
 
         The first share is what the first group of features contributes, smooth and linear, the second
         what all the others do.
         """
+        share, rest, _ = self._mean(x)
+        return share, rest
+
+    def _mean(self, x: Array) -> tuple[Array, Array, Array]:
+        """The shares, and the smooth parts of the kernel against the inducing points."""
         weights, slopes = self.smooth_loading[:, 0], self.linear_loading[:, 0]
         own = list(self.kernel.groups[0])
         first = self.kernel.smooth(x, self.inducing, groups=slice(1))
         share = first @ weights + x[:, own] @ slopes[own]
         first += self.kernel.smooth(x, self.inducing, groups=slice(1, None))
-        rest = first @ weights + x @ slopes - share
+        return share, first @ weights + x @ slopes - share, first
+
+    def predict(self, x: Array) -> tuple[Array, Array, Array]:
+        """The shares of `mean`, and the variance of f; group effects and noise left out. Shape [n] each."""
+        share, rest, first = self._mean(x)
         explained = first @ self.smooth_loading[:, 1:]
         explained += x @ self.linear_loading[:, 1:]
         variance = self.kernel.diagonal(x) - np.einsum("ij,ij->i", explained, explained)

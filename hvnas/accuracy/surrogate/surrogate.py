@@ -18,11 +18,18 @@ from numpy.typing import NDArray
 
 from hvnas._cache import code_hash, keep, read_cached
 from hvnas._files import read_json, refusing
-from hvnas.accuracy.estimator import ColumnEstimator, Estimate, assumptions, check_scenario, values_of
+from hvnas.accuracy.estimator import (
+    ColumnEstimator,
+    Estimate,
+    assumptions,
+    chances,
+    check_scenario,
+    values_of,
+)
 from hvnas.accuracy.surrogate.ablations import load_ablations
 from hvnas.accuracy.surrogate.evidence import DATA, Evidence, covariates, large_data_shift, load_evidence
 from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, Array, derive
-from hvnas.accuracy.surrogate.fit import VIEWS, Fit, Member, Scaling, weights_of
+from hvnas.accuracy.surrogate.fit import LOG_MACS, VIEWS, Calibration, Fit, Member, Scaling, weights_of
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program
 from hvnas.train.recipes import load_recipe
@@ -125,6 +132,16 @@ class Surrogate(ColumnEstimator):
         families = [name] if kind == "family" else [r.family for r in load_ablations() if r.study == name]
         return Fit.of(rest, self.thetas_without(families), sd_scale=self.sd_scale)
 
+    def of_rest(self, families: Sequence[str]) -> Surrogate:
+        """Return the surrogate of the evidence without `families`, its folds and calibration too.
+
+        Its own hyperparameters were found without the first of them as well, those of its folds without the
+        fold alone.
+        """
+        rest = self.evidence.where(~np.isin(self.evidence.families, list(families)))
+        folds = tuple(Fold.of(fold.families, fold.rest(rest), fold.thetas) for fold in self.folds)
+        return replace(self, evidence=rest, thetas=self.thetas_without(families), folds=folds)
+
     def thetas_without(self, families: Sequence[str]) -> Thetas:
         """Hyperparameters that were found without the first of `families` that the folds know."""
         for family in families:
@@ -162,8 +179,56 @@ class Surrogate(ColumnEstimator):
         if not self.folds:
             return np.empty((len(values), 0))
         features = self._features(values, recipe)
-        found = np.stack([fit.predict(features).mean for fit in self.crossed], axis=1)
+        found = self._by_fold(features)
         return found if scenario == "imagenet1k" else found + large_data_shift()(values)[0][:, None]
+
+    def _by_fold(self, features: Array) -> Array:
+        """Means of the fits that each lack a fold. Shape [n, folds]."""
+        return np.stack([fit.mean(features) for fit in self.crossed], axis=1)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """How results go with the estimates of fits that lack their families."""
+        evidence = self.evidence
+        own = evidence.ablations == ""
+        estimate = np.full(len(evidence), np.nan)
+        for fold, fit in zip(self.folds, self.crossed, strict=True):
+            judged = own & np.isin(evidence.families, list(fold.families))
+            estimate[judged] = fit.mean(evidence.features[judged])
+        judged = np.isfinite(estimate)
+        log_macs = evidence.features[judged, LOG_MACS]
+        return Calibration.of(estimate[judged], log_macs, evidence.top1[judged], evidence.families[judged])
+
+    def cross_fitted_estimate(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Estimate | None:
+        """Top-1 by the mean of `cross_fitted`, calibrated, with the estimate's sd; None without folds.
+
+        It is the same for networks that a search chose and for those that it did not.
+        """
+        check_scenario(scenario)
+        if not self.folds:
+            return None
+        found = self.cross_fit(self._features(values, recipe))
+        return found if scenario == "imagenet1k" else _shifted(found.mean, found.sd, values)
+
+    def cross_fit(self, features: Array) -> Estimate:
+        """As `cross_fitted_estimate`, from features of network and recipe. Shape [n, features]."""
+        mean = self._by_fold(features).mean(axis=1)
+        return Estimate(self.calibration(mean, features[:, LOG_MACS]), self.fit.predict(features).sd)
+
+    def chances_of_better(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> Array:
+        """As `ColumnEstimator` says, by cross-fitted means; each network is of a family of its own."""
+        check_scenario(scenario)
+        found = self.cross_fitted_estimate(values, recipe=recipe, scenario=scenario)
+        if found is None:
+            found = self.estimate_columns(values, recipe=recipe, scenario=scenario)
+        covariance = self.fit.covariance_across_families(self._features(values, recipe))
+        if scenario != "imagenet1k":
+            covariance = covariance + large_data_shift().joint(values)[1]
+        return chances(found.mean, covariance)
 
     def assumptions(self, archs: Sequence[Arch]) -> tuple[str, ...]:
         """Return what is taken for granted about networks unlike the evidence.
@@ -188,10 +253,7 @@ class Surrogate(ColumnEstimator):
         """
         check_scenario(scenario)
         found = self.fit.predict(self._features(values, recipe))
-        if scenario == "imagenet1k":
-            return found
-        shift, sd = large_data_shift()(values)
-        return Estimate(found.mean + shift, np.hypot(found.sd, sd))
+        return found if scenario == "imagenet1k" else _shifted(found.mean, found.sd, values)
 
     def joint_columns(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
@@ -209,6 +271,12 @@ class Surrogate(ColumnEstimator):
         known = covariates(load_recipe(recipe))
         features = derive(values)
         return np.hstack([features, np.broadcast_to(known, (len(features), len(known)))])
+
+
+def _shifted(mean: Array, sd: Array, values: Array) -> Estimate:
+    """Estimates of networks with these column values, pre-trained on large data."""
+    shift, spread = large_data_shift()(values)
+    return Estimate(mean + shift, np.hypot(sd, spread))
 
 
 @dataclass(frozen=True, repr=False)

@@ -59,7 +59,7 @@ def _print(screen: Screen, report: Mapping[str, Any]) -> None:
             ("root mean square", overall["rmse"]),
             ("Kendall tau", _between(overall, "tau")),
             ("Spearman rho", overall["rho"]),
-            ("80 % intervals cover", overall["coverage80"]),
+            ("80 % intervals cover", _between(overall, "coverage80")),
         )
     )
     screen.heading("Counts on the same networks")

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -195,9 +195,10 @@ class SearchFolder(RunFolder[RunConfig]):
         write_study(aside / STUDY, name=name, problem=result.problem, front=result.front)
         archive = result.archive
         members = describe(result.problem, archive.rows, archive.evaluations)
-        write_atomic(aside / FRONT, front_csv(members, written={found.name for found in result.front}))
+        write_atomic(aside / FRONT, front_csv(members, written={found.name: found for found in result.front}))
         write_atomic(aside / HISTORY, history_csv(result.history))
-        save_arch(with_origin(result.best, result.problem, seed=result.seed), aside / BEST)
+        best = with_origin(result.best, result.problem, seed=result.seed, rivals=result.rivals)
+        save_arch(best, aside / BEST)
 
     def _put_in_place(self, aside: Path) -> None:
         for name in (STUDY, FRONT, HISTORY, BEST):
@@ -235,14 +236,24 @@ def _write_archs(folder: Path, result: SearchResult) -> None:
     sync_folder(folder)
 
 
-def front_csv(front: Sequence[Found], *, written: Collection[str]) -> str:
-    """The exact front as CSV, a line per architecture, in fixed decimals; the last column is the encoding.
+def front_csv(front: Sequence[Found], *, written: Mapping[str, Found]) -> str:
+    """The exact front as CSV, a line per architecture, in fixed decimals.
 
-    `written` are the names of those that have a file.
+    `written` are those that have a file, by name. Behind the encoding stands their cross-fitted top-1, where
+    there is one.
     """
-    return csv_text(
-        {"file": f"{ARCHS}/{f.name}.yaml" if f.name in written else "", **_csv_row(f)} for f in front
-    )
+    names = tuple(dict.fromkeys(name for found in written.values() for name in found.cross_fitted_json()))
+
+    def row(network: Found) -> dict[str, Any]:
+        known = written.get(network.name)
+        numbers = {} if known is None else known.cross_fitted_json()
+        return {
+            "file": "" if known is None else f"{ARCHS}/{network.name}.yaml",
+            **_csv_row(network),
+            **{name: "" if numbers.get(name) is None else f"{numbers[name]:.3f}" for name in names},
+        }
+
+    return csv_text(map(row, front))
 
 
 def _csv_row(network: Found) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,11 +30,10 @@ class Found:
     """An architecture with its predicted numbers.
 
     Latency in ms with its 5-95 % interval and the chance of meeting the budget, `inside` the device's gate,
-    `top1` and `top1_sd` in points (a score and 0 where `unit` is ``score``, nan where it was not estimated),
-    `cross_fitted` is top-1 by fits that each lack a part of the estimator's evidence, nan without such fits:
-    the lowest of them for a network that was searched, their mean for one that was given, whose estimate owes
-    nothing to being chosen. `params` and `macs` as counts, `more` the further metrics by name; `row` is its
-    encoding in `space`, `file` where it was written.
+    `top1` and `top1_sd` in points (a score and 0 where `unit` is ``score``, nan where it was not estimated).
+    `cross_fitted` with `cross_fitted_sd` is top-1 by fits that each lack a part of the estimator's evidence,
+    which does not flatter a network for being chosen, nan without such fits. `params` and `macs` as counts,
+    `more` the further metrics by name; `row` is its encoding in `space`, `file` where it was written.
     """
 
     name: str
@@ -53,6 +52,7 @@ class Found:
     more: Mapping[str, float] = field(default_factory=dict)
     file: Path | None = None
     cross_fitted: float = math.nan
+    cross_fitted_sd: float = math.nan
 
     @cached_property
     def arch(self) -> Arch:
@@ -75,9 +75,7 @@ class Found:
             "p_within_budget": round(self.p_within_budget, CHANCE_DECIMALS),
             "inside": self.inside,
             **self.accuracy_json(),
-            **(
-                {"top1_cross_fitted": _rounded(self.cross_fitted)} if math.isfinite(self.cross_fitted) else {}
-            ),
+            **self.cross_fitted_json(),
             "params": self.params,
             "macs": self.macs,
             **{name: round(value, MS_DECIMALS) for name, value in self.more.items()},
@@ -89,13 +87,50 @@ class Found:
             return {"score": _rounded(self.top1)}
         return {"top1": _rounded(self.top1), "top1_sd": _rounded(self.top1_sd)}
 
+    def cross_fitted_json(self) -> dict[str, float | None]:
+        """The cross-fitted top-1 and its standard deviation; nothing without them."""
+        if not math.isfinite(self.cross_fitted):
+            return {}
+        return {
+            "top1_cross_fitted": _rounded(self.cross_fitted),
+            "top1_cross_fitted_sd": _rounded(self.cross_fitted_sd),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Nearest:
-    """A fixed point and the number of genes in which it differs from the best."""
+    """A fixed point, and how it stands to the best.
+
+    `distance` is the number of genes in which they differ, `feasible` whether it meets budget, gate and
+    constraints as well, `chance` that of the best being better, trained alike: nan where that is not known.
+    """
 
     distance: int
     found: Found
+    feasible: bool = False
+    chance: float = math.nan
+
+    @property
+    def published(self) -> Mapping[str, Any]:
+        """What the paper says, ``top1`` and ``recipe``: of its own resolution and classes only."""
+        from hvnas.arch import list_models, load_arch
+
+        name = self.found.name
+        model = load_arch(name) if name in list_models() else None
+        return (model.published or {}) if model == self.found.arch else {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, rounded to the decimals of the files."""
+        return {
+            "model": self.found.name,
+            "genes_apart": self.distance,
+            "latency_ms": round(self.found.latency_ms, MS_DECIMALS),
+            **self.found.accuracy_json(),
+            **self.found.cross_fitted_json(),
+            "published_top1": self.published.get("top1"),
+            "published_recipe": self.published.get("recipe"),
+            "p_better": round(self.chance, CHANCE_DECIMALS),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +141,10 @@ class SearchResult:
     members are closer than 1 % of the front's extent in every objective. `evaluated` counts distinct
     canonical architectures; `out` is the run folder if there is one. `history` is how the hypervolume grew,
     in `parts` where the run was cut and resumed; `stopped` says that it was asked to stop before its end.
+
+    `fixed_points` are those in the space, nearest to the best first, scored by the same device and estimator.
+    They need not meet the budget nor lie inside the gate. An estimator that takes seconds a network is not
+    asked about them.
     """
 
     problem: Problem
@@ -114,6 +153,7 @@ class SearchResult:
     reach: Reach
     archive: Archive
     front: tuple[Found, ...]
+    fixed_points: tuple[Nearest, ...] = field(repr=False)
     history: tuple[Moment, ...]
     parts: int = 1
     stopped: bool = False
@@ -134,8 +174,7 @@ class SearchResult:
         """Return the result that `archive`, not empty, holds."""
         best = best_place(archive.evaluations.sd)
         kept = thin(archive.evaluations.costs, share=STEP, always=best)
-        front = describe(problem, archive.rows[kept], archive.evaluations.take(kept))
-        front = _cross_fitted(problem, front, np.min)
+        front = _cross_fitted(problem, describe(problem, archive.rows[kept], archive.evaluations.take(kept)))
         return SearchResult(
             problem=problem,
             strategy=strategy,
@@ -143,6 +182,7 @@ class SearchResult:
             reach=reach,
             archive=archive,
             front=front,
+            fixed_points=_nearest(problem, front[best_place(np.array([each.top1_sd for each in front]))]),
             history=tuple(history),
             parts=parts,
             stopped=stopped,
@@ -191,25 +231,17 @@ class SearchResult:
     def _sd(self) -> Floats:
         return np.array([found.top1_sd for found in self.front])
 
-    @cached_property
-    def fixed_points(self) -> tuple[Nearest, ...]:
-        """The fixed points in the space, nearest to the best first, scored by the same device and estimator.
+    @property
+    def rivals(self) -> tuple[Nearest, ...]:
+        """Of the fixed points that meet the budget the nearest to the best, then the highest in top-1.
 
-        They need not meet the budget nor lie inside the gate. An estimator that takes seconds a network is
-        not asked about them.
+        One where both are the same; none where none meets it, or its chance is not known.
         """
-        space = self.problem.space
-        names = tuple(space.fixed_points())
-        if not names:
+        within = [near for near in self.fixed_points if near.feasible and math.isfinite(near.chance)]
+        if not within:
             return ()
-        rows = known_rows(space)
-        evaluations = self.problem.evaluate(rows, accuracy=self.problem.cheap)
-        scored = describe(self.problem, rows, evaluations, names=names)
-        scored = _cross_fitted(self.problem, scored, np.mean)
-        distances = (rows != self.best.row).sum(axis=1).tolist()
-        pairs = [Nearest(distance=d, found=f) for d, f in zip(distances, scored, strict=True)]
-        gap = {p.found.name: abs(p.found.latency_ms - self.best.latency_ms) for p in pairs}
-        return tuple(sorted(pairs, key=lambda p: (p.distance, gap[p.found.name])))
+        highest = max(within, key=lambda near: near.found.top1)
+        return (within[0],) if highest is within[0] else (within[0], highest)
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``hvnas search --json`` prints.
@@ -221,6 +253,7 @@ class SearchResult:
             best = best | {"file": str(self.out / "best.yaml")}
         return {
             "best": best,
+            **_rivals_json(self.rivals),
             "pareto": [found.to_json() for found in self.front],
             "front": [found.to_json() for found in self.shown],
             "counts": {
@@ -276,15 +309,36 @@ def describe(
     )
 
 
-def _cross_fitted(
-    problem: Problem, found: tuple[Found, ...], over: Callable[..., Floats]
-) -> tuple[Found, ...]:
-    """Networks with their cross-fitted top-1, one number of the fits' by `over`."""
-    fits = problem.cross_fitted(np.stack([each.row for each in found])) if found else None
-    if fits is None:
+def _cross_fitted(problem: Problem, found: tuple[Found, ...]) -> tuple[Found, ...]:
+    """Networks with their cross-fitted top-1, where there is one."""
+    numbers = problem.cross_fitted(np.stack([each.row for each in found])) if found else None
+    if numbers is None:
         return found
-    numbers = over(fits, axis=1).tolist()
-    return tuple(replace(each, cross_fitted=top1) for each, top1 in zip(found, numbers, strict=True))
+    told = zip(found, *(each.tolist() for each in numbers), strict=True)
+    return tuple(replace(each, cross_fitted=top1, cross_fitted_sd=sd) for each, top1, sd in told)
+
+
+def _nearest(problem: Problem, best: Found) -> tuple[Nearest, ...]:
+    """The fixed points of the space: see `SearchResult`."""
+    names = tuple(problem.space.fixed_points())
+    if not names:
+        return ()
+    rows = known_rows(problem.space)
+    evaluations = problem.evaluate(rows, accuracy=problem.cheap)
+    found = _cross_fitted(problem, describe(problem, rows, evaluations, names=names))
+    chances = problem.chances_of_better(np.concatenate([best.row[None], rows]))
+    told = [math.nan] * len(rows) if chances is None else chances.tolist()
+    near = [
+        Nearest(distance=distance, found=each, feasible=feasible, chance=chance)
+        for distance, each, feasible, chance in zip(
+            (rows != best.row).sum(axis=1).tolist(), found, evaluations.feasible.tolist(), told, strict=True
+        )
+    ]
+    return tuple(sorted(near, key=lambda n: (n.distance, abs(n.found.latency_ms - best.latency_ms))))
+
+
+def _rivals_json(rivals: Sequence[Nearest]) -> dict[str, Any]:
+    return {"better_than": [rival.to_json() for rival in rivals]} if rivals else {}
 
 
 def _size_json(problem: Problem, arch: Arch) -> dict[str, Any]:
@@ -301,7 +355,7 @@ def _rounded(value: float) -> float | None:
     return round(value, POINT_DECIMALS) if math.isfinite(value) else None
 
 
-def with_origin(network: Found, problem: Problem, *, seed: int) -> Arch:
+def with_origin(network: Found, problem: Problem, *, seed: int, rivals: Sequence[Nearest] = ()) -> Arch:
     """The architecture with ``found:``, how it was found and what was predicted of it."""
     from hvnas._version import __version__
 
@@ -319,6 +373,8 @@ def with_origin(network: Found, problem: Problem, *, seed: int) -> Arch:
         "budget_ms": problem.budget_ms,
         "p_within_budget": numbers["p_within_budget"],
         **network.accuracy_json(),
+        **network.cross_fitted_json(),
+        **_rivals_json(rivals),
         **({"accuracy": meaning} if meaning else {}),
         **({"assumed": assumed} if assumed else {}),
         **{name: numbers[name] for name in network.more},

@@ -10,7 +10,8 @@ import pytest
 from hvnas.accuracy import evaluate as evaluation
 from hvnas.accuracy.evaluate import SPACE_FAMILIES
 
-OVERALL = {"mae", "mae_low", "mae_high", "rmse", "tau", "tau_low", "tau_high", "rho", "coverage80", "n"}
+OVERALL = {"mae", "mae_low", "mae_high", "rmse", "tau", "tau_low", "tau_high", "rho", "n"}
+OVERALL |= {"coverage80", "coverage80_low", "coverage80_high"}
 BASELINES = {"params", "macs", "acts", "log params + log acts"}
 COMMAND = ("accuracy", "evaluate", "--estimator", "params", "--families", "space")
 STUDIES = ("stems", "poolformer_mixer")
