@@ -53,24 +53,35 @@ def _fitted(view: View, evidence: Evidence, iterations: int) -> np.ndarray:
 
 
 def folds_of(evidence: Evidence) -> tuple[frozenset[str], ...]:
-    """The families in FOLDS parts of about as many rows, relatives (a second version) in the same one."""
+    """The families in FOLDS parts; see `families_apart`."""
+    return families_apart(evidence, FOLDS)
+
+
+def families_apart(
+    evidence: Evidence, count: int, *, rng: np.random.Generator | None = None
+) -> tuple[frozenset[str], ...]:
+    """The families in `count` parts of about as many rows, relatives (a second version) in the same one.
+
+    The largest come first, or, with `rng`, in a random order.
+    """
     kin: dict[str, set[str]] = {}
     for family in np.unique(evidence.families):
         kin.setdefault(family.split("_")[0].removesuffix("v2"), set()).add(str(family))
     rows = {name: int(np.isin(evidence.families, list(found)).sum()) for name, found in kin.items()}
-    parts: list[set[str]] = [set() for _ in range(FOLDS)]
-    filled = [0] * FOLDS
-    for name in sorted(rows, key=lambda name: (-rows[name], name)):
+    parts: list[set[str]] = [set() for _ in range(count)]
+    filled = [0] * count
+    order = sorted(rows, key=lambda name: (-rows[name], name))
+    for name in order if rng is None else rng.permutation(order).tolist():
         least = filled.index(min(filled))
         parts[least] |= kin[name]
         filled[least] += rows[name]
     return tuple(map(frozenset, parts))
 
 
-def fold_without(evidence: Evidence, families: frozenset[str]) -> Fold:
+def fold_without(evidence: Evidence, families: frozenset[str], iterations: int = ITERATIONS) -> Fold:
     """The fold of `families`, its hyperparameters found without them."""
     rest = evidence.where(~np.isin(evidence.families, list(families)))
-    return Fold.of(families, rest, fitted(rest))
+    return Fold.of(families, rest, fitted(rest, iterations))
 
 
 def calibrated(evidence: Evidence, folds: Sequence[Fold]) -> float:
