@@ -12,13 +12,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas.blocks import Block
 from hvnas.ops import Column, Reader, State
 from hvnas.ops.reader import ORDER
 from hvnas.space.fastpath.compiled import (
@@ -29,8 +27,17 @@ from hvnas.space.fastpath.compiled import (
     open_compiled,
     template_key,
 )
-from hvnas.space.fastpath.parts import Codes, Lookup, Matches, NamedMatches, Part, make_parts
-from hvnas.space.fastpath.templates import Entries, MakeBlock, Pair, StateClass, Stored, Template, values_of
+from hvnas.space.fastpath.parts import Codes, Lookup, Matches, NamedMatches, Part, all_widths, make_parts
+from hvnas.space.fastpath.templates import (
+    Entries,
+    Link,
+    Maker,
+    Pair,
+    StateClass,
+    Stored,
+    Template,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from hvnas.space.layout import Encoded
@@ -48,24 +55,6 @@ WORTH_MATCHING = 4000
 DENSE = 1 << 20
 
 
-class Maker(NamedTuple):
-    """A block as a function of its width, the widths that it can have, and one that stands for all."""
-
-    make: MakeBlock
-    widths: list[int]
-    block: Block
-
-
-@dataclass
-class Link:
-    """A template: its key in files, its place in the library, -1 for none, and itself once it is needed."""
-
-    key: int | None
-    place: int
-    out_state: StateClass
-    template: Template | None = None
-
-
 class FastPath:
     """``FastPath(space, columns)(rows)``: column values of every row. Shape [n, columns].
 
@@ -79,7 +68,7 @@ class FastPath:
         self.restore = np.argsort(order)
         self.reader = Reader(self.columns)
         layout = space.layout
-        self.channels = np.array(sorted({IMAGE_CHANNELS, *_all_widths(layout)}))
+        self.channels = np.array(sorted({IMAGE_CHANNELS, *all_widths(layout)}))
         self.widths = [c for c in self.channels.tolist() if c != IMAGE_CHANNELS]
         self.channel_index = np.zeros(self.channels[-1] + 1, dtype=np.int64)
         self.channel_index[self.channels] = np.arange(len(self.channels))
@@ -96,9 +85,9 @@ class FastPath:
 
     def _forget(self) -> None:
         self.entries = Entries(self.columns)
-        # Entries that have a number but no values yet: lowered here, and those that the library knows.
+        # Entries that have a number but no values yet: those to be lowered, and those that may be in files.
         self.pending: list[tuple[Template, Pair, int]] = []
-        self.stored: list[tuple[Ints, Ints, Ints]] = []
+        self.stored: list[_Entered] = []
         self.links: dict[object, Link] = {}
         # Templates that a file can hold, by the key that it holds them under; how many pairs were lowered.
         self.keyed: dict[int, Template] = {}
@@ -162,15 +151,12 @@ class FastPath:
             here, often, key = table.occurrences(codes)
             if len(here):
                 found.append((here, table.lookup(rows, codes, here, key, state, channels), often))
+        self._read_stored()
         networks, entry, often = (np.concatenate(each) for each in zip(*found, strict=True))
         return networks, entry, often
 
     def _work_out(self) -> None:
         """Fill in the entries that were numbered in this pass, all together."""
-        if self.stored:
-            places, pairs, rows = (np.concatenate(each) for each in zip(*self.stored, strict=True))
-            self.entries.fill(rows, self.library.values(places, pairs))
-            self.stored = []
         if not self.pending:
             return
         wanted: dict[Template, list[Pair]] = {}
@@ -184,6 +170,26 @@ class FastPath:
         found = values_of([(t, pair) for t, pair, _ in self.pending])
         self.entries.fill(np.array([row for _, _, row in self.pending]), found)
         self.pending = []
+
+    def _read_stored(self) -> None:
+        """Fill in what files know of the entries of this pass; what they do not is to be lowered."""
+        if not self.stored:
+            return
+        places = np.concatenate([each.table.templates.stored[each.template] for each in self.stored])
+        channels = [np.concatenate(each) for each in zip(*(e.channels for e in self.stored), strict=True)]
+        pairs = self.channels[np.stack(channels, axis=1)]
+        entries = np.concatenate([each.entries for each in self.stored])
+        ready = self.library.knows(places, pairs)
+        if ready.any():
+            self.entries.fill(entries[ready], self.library.values(places[ready], pairs[ready]))
+        start = 0
+        for each in self.stored if not ready.all() else ():
+            end = start + len(each.entries)
+            for k in np.flatnonzero(~ready[start:end]).tolist():
+                pair = int(pairs[start + k, 0]), int(pairs[start + k, 1])
+                self.pending.append((each.table.lowered(each, k, pair), pair, int(each.entries[k])))
+            start = end
+        self.stored = []
 
     def maker(self, part: Part, row: NDArray[Any], key: int) -> Maker:
         """Return the block of a part for one value of its key."""
@@ -278,6 +284,20 @@ class FastPath:
             self.class_ids[state] = len(self.classes)
             self.classes.append(state)
         return self.class_ids[state]
+
+
+class _Entered(NamedTuple):
+    """New entries of a part: their templates, channels in and out by index, and where they were met.
+
+    `rows` [n, genes] are networks, `key` [n] what the part has there.
+    """
+
+    table: _PartTable
+    template: Ints
+    channels: tuple[Ints, Ints]
+    entries: Ints
+    rows: NDArray[Any]
+    key: Ints
 
 
 class _PartTable:
@@ -433,16 +453,16 @@ class _PartTable:
         missing = missing[first]
         entries = path.entries.reserve(len(missing))
         self.entry_of[flat[missing]] = entries
-        pairs = path.channels[np.stack([entering[missing], leaving[missing]], axis=1)]
-        stored = known.stored[template[missing]]
-        ready = path.library.knows(stored, pairs)
-        if ready.any():
-            path.stored.append((stored[ready], pairs[ready], entries[ready]))
-        for k, entry in zip(missing[~ready].tolist(), entries[~ready].tolist(), strict=True):
-            pair = self._pair(int(entering[k]), int(leaving[k]))
-            maker = self._maker(rows[here[k]], int(key[k]))
-            state = path.classes[known.state[template[k]]]
-            path.pending.append((path.template(self.part, maker, state, pair), pair, entry))
+        channels = entering[missing], leaving[missing]
+        path.stored.append(
+            _Entered(self, template[missing], channels, entries, rows[here[missing]], key[missing])
+        )
+
+    def lowered(self, entered: _Entered, k: int, pair: Pair) -> Template:
+        """The template itself of one of the entries."""
+        maker = self._maker(entered.rows[k], int(entered.key[k]))
+        state = self.path.classes[self.templates.state[entered.template[k]]]
+        return self.path.template(self.part, maker, state, pair)
 
     def known(self) -> tuple[Ints, NamedMatches]:
         """What `restore` takes: the keys by number, and the templates that files can hold."""
@@ -475,9 +495,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
-
-
-def _all_widths(layout: Any) -> set[int]:
-    spec = layout.spec
-    lists = [spec.stem_width, *(s.width for s in spec.stages), *(s.global_width for s in spec.stages)]
-    return {int(w) for widths in lists for w in widths if w != "same"}

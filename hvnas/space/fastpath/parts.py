@@ -337,3 +337,10 @@ def make_parts(layout: Layout) -> list[Part]:
         for slot in ("local", "global"):
             parts += [_First(layout, i, slot), _Further(layout, i, slot)]
     return [*parts, _Head(layout)]
+
+
+def all_widths(layout: Layout) -> set[int]:
+    """Every width that some part of a network can have."""
+    spec = layout.spec
+    lists = [spec.stem_width, *(s.width for s in spec.stages), *(s.global_width for s in spec.stages)]
+    return {int(w) for widths in lists for w in widths if w != "same"}

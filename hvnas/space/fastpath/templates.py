@@ -226,6 +226,24 @@ class Template:
         return step if holds else None
 
 
+class Maker(NamedTuple):
+    """A block as a function of its width, the widths that it can have, and one that stands for all."""
+
+    make: MakeBlock
+    widths: list[int]
+    block: Block
+
+
+@dataclass
+class Link:
+    """A template: its key in files, its place in the library, -1 for none, and itself once it is needed."""
+
+    key: int | None
+    place: int
+    out_state: StateClass
+    template: Template | None = None
+
+
 def values_of(wanted: Sequence[tuple[Template, Pair]]) -> Array:
     """Column values of templates at pairs of channels that none calls `unknown`. Shape [n, columns]."""
     found = np.empty((len(wanted), len(wanted[0][0].reader.columns)))
