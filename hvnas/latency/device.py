@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -203,6 +203,13 @@ class Device(LatencyDevice):
         own = {c.name: c for c in self.model.columns}
         return unique([*own.values(), *(own.get(rule.column) or column(rule.column) for rule in self.rules)])
 
+    @cached_property
+    def _places(self) -> tuple[list[str], list[int], list[int]]:
+        """Names of the columns, and where those of the model and of each rule stand among them."""
+        names = [c.name for c in self.columns]
+        of_model = [names.index(c.name) for c in self.model.columns]
+        return names, of_model, [names.index(rule.column) for rule in self.rules]
+
     def latency(self, program: Program) -> LatencyEstimate:
         """Return the latency of one network."""
         values = evaluate_columns(self.columns, program)
@@ -224,14 +231,16 @@ class Device(LatencyDevice):
 
     def latency_columns(self, values: NDArray[np.float64]) -> LatencyArrays:
         """Return the latency of n networks from their column values ``[n, columns]``."""
-        names = [c.name for c in self.columns]
+        names, of_model, of_rules = self._places
         if values.ndim != 2 or values.shape[1] != len(names):
             raise ValueError(
                 f"values must be [n, {len(names)}], a column each for {', '.join(names)}; got {values.shape}"
             )
         values = clean(values)
-        ms = self.model.predict(values[:, [names.index(c.name) for c in self.model.columns]])
-        excluded = {rule.name: rule.excludes(values[:, names.index(rule.column)]) for rule in self.rules}
+        ms = self.model.predict(values[:, of_model])
+        excluded = {
+            rule.name: rule.excludes(values[:, k]) for rule, k in zip(self.rules, of_rules, strict=True)
+        }
         inside = ~np.any([np.zeros(len(values), bool), *excluded.values()], axis=0)
         return LatencyArrays(
             ms=ms,

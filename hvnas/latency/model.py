@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -80,9 +81,8 @@ class LinearModel:
 
     def predict(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return milliseconds ``[n]`` from column values ``[n, columns]``."""
-        return self.fixed_ms + np.maximum(
-            values @ self._weights(self.terms), values @ self._weights(self.floor)
-        )
+        terms, floor = _weights(self)
+        return self.fixed_ms + np.maximum(values @ terms, values @ floor)
 
     def parts(self, program: Program) -> tuple[float, list[tuple[str, Op, float]]]:
         """Return the fixed cost, and of every fused op its label and its milliseconds."""
@@ -92,12 +92,18 @@ class LinearModel:
         )
         return self.fixed_ms, list(zip(deployed.labels, deployed.ops, costs, strict=True))
 
-    def _weights(self, terms: Sequence[Term]) -> NDArray[np.float64]:
-        names = [c.name for c in self.columns]
+
+@lru_cache(maxsize=64)
+def _weights(model: LinearModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Milliseconds for a unit of each column, by the terms and by the floor. Shape [columns] each."""
+    names = [c.name for c in model.columns]
+    found = []
+    for terms in (model.terms, model.floor):
         weights = np.zeros(len(names))
         for term in terms:
             weights[names.index(term.column)] += term.ms_per_mega / 1e6
-        return weights
+        found.append(weights)
+    return found[0], found[1]
 
 
 def _op_ms(terms: Sequence[Term], op: Op) -> float:

@@ -83,8 +83,6 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")):
         return _checked(Path(text))
-    if text not in list_recipes():
-        raise ValueError(unknown_name("recipe", text, list_recipes(), "the path of a .yaml file"))
     return _shipped(text)
 
 
@@ -105,6 +103,8 @@ def found_recipe(arch: Arch, source: str | Path) -> str | None:
 @lru_cache(maxsize=64)
 def _shipped(name: str) -> Recipe:
     """A shipped recipe, read once: estimates of every batch ask for it."""
+    if name not in list_recipes():
+        raise ValueError(unknown_name("recipe", name, list_recipes(), "the path of a .yaml file"))
     return _checked(FOLDER / f"{name}.yaml")
 
 

@@ -44,7 +44,8 @@ CHANCE = 0.1
 
 INDUCING = 256
 RANK = 128
-BATCH = 1024
+# Rows at once: few enough for what they are multiplied with to stay in a cache near the processor.
+BATCH = 256
 _POSTERIOR = ("inducing", "smooth_loading", "linear_loading")
 EDGE = 0.005
 STRUCTURE_EDGE = 0.99
@@ -156,7 +157,7 @@ class Member:
         """Variance for what lies beyond the evidence: slopes unknown, smooth parts drawn anew."""
         kernel = self.posterior.kernel
         added: Array = cut**2 @ kernel.linear
-        for group, amplitude, lengths in kernel.parts():
+        for group, amplitude, lengths in kernel.parts:
             apart = np.square(cut[:, group] / lengths).sum(axis=1)
             added += amplitude * (1.0 - np.exp(-0.5 * apart))
         return added

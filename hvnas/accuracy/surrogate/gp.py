@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +39,12 @@ class Kernel:
     features: int
     groups: Groups
 
-    @property
+    @cached_property
     def linear(self) -> Array:
         """Prior variance of each feature's slope. Shape [features]."""
         return np.exp(self.theta[: self.features])
 
+    @cached_property
     def parts(self) -> list[tuple[tuple[int, ...], float, Array]]:
         """Features, amplitude and lengths of each smooth part."""
         found, at = [], self.features
@@ -64,16 +66,27 @@ class Kernel:
         total += (a * self.linear) @ b.T
         return total
 
-    def smooth(self, a: Array, b: Array, *, groups: slice = slice(None)) -> Array:
-        """The smooth parts (or some of them), rows of `a` against rows of `b`."""
-        total = np.zeros((len(a), len(b)))
-        for group, amplitude, lengths in self.parts()[groups]:
-            total += smooth(a[:, group] / lengths, b[:, group] / lengths, amplitude)
+    def smooth(self, a: Array, b: Array) -> Array:
+        """The smooth parts, rows of `a` against rows of `b`."""
+        return self.against(a, [self.prepared(b, part) for part in range(len(self.groups))], slice(None))
+
+    def prepared(self, b: Array, part: int) -> Array:
+        """What rows of `b` are for one smooth part in `against`. Shape [features of the part + 2, len(b)]."""
+        group, amplitude, lengths = self.parts[part]
+        return _right(b[:, group] / lengths, amplitude)
+
+    def against(self, a: Array, prepared: Sequence[Array], parts: slice) -> Array:
+        """Some of the smooth parts, rows of `a` against rows that were `prepared` for each of all parts."""
+        total: Array | None = None
+        for (group, _, lengths), right in zip(self.parts[parts], prepared[parts], strict=True):
+            each = _exponential(a[:, group] / lengths, right)
+            total = each if total is None else np.add(total, each, out=total)
+        assert total is not None, "a kernel has smooth parts"
         return total
 
     def diagonal(self, a: Array) -> Array:
         """k(x, x) of each row."""
-        total: Array = (a**2) @ self.linear + sum(amplitude for _, amplitude, _ in self.parts())
+        total: Array = (a**2) @ self.linear + sum(amplitude for _, amplitude, _ in self.parts)
         return total
 
 
@@ -83,10 +96,19 @@ def smooth(a: Array, b: Array, amplitude: float) -> Array:
     The squares and the amplitude go into the product of the matrices, as two further columns of each: a
     pass over the result would take as long as the product.
     """
-    squares_a, squares_b = (np.einsum("ij,ij->i", x, x) for x in (a, b))
-    left = np.column_stack((a, -0.5 * squares_a, np.ones(len(a))))
-    right = np.column_stack((b, np.ones(len(b)), np.log(amplitude) - 0.5 * squares_b))
-    product: Array = left @ right.T
+    return _exponential(a, _right(b, amplitude))
+
+
+def _right(b: Array, amplitude: float) -> Array:
+    squares = np.einsum("ij,ij->i", b, b)
+    return np.column_stack((b, np.ones(len(b)), np.log(amplitude) - 0.5 * squares)).T
+
+
+def _exponential(a: Array, right: Array) -> Array:
+    left = np.empty((len(a), a.shape[1] + 2))
+    left[:, :-2], left[:, -1] = a, 1.0
+    np.multiply(np.einsum("ij,ij->i", a, a), -0.5, out=left[:, -2])
+    product: Array = left @ right
     return np.exp(product, out=product)
 
 
@@ -123,6 +145,10 @@ class Posterior:
         loading[:, 0] += slopes
         return replace(self, linear_loading=loading)
 
+    @cached_property
+    def _prepared(self) -> list[Array]:
+        return [self.kernel.prepared(self.inducing, part) for part in range(len(self.kernel.groups))]
+
     def mean(self, x: Array) -> tuple[Array, Array]:
         """Mean of f at rows of `x` in two shares, group effects and noise left out. Shape [n] each.
 
@@ -136,9 +162,9 @@ class Posterior:
         """The shares, and the smooth parts of the kernel against the inducing points."""
         weights, slopes = self.smooth_loading[:, 0], self.linear_loading[:, 0]
         own = list(self.kernel.groups[0])
-        first = self.kernel.smooth(x, self.inducing, groups=slice(1))
+        first = self.kernel.against(x, self._prepared, slice(1))
         share = first @ weights + x[:, own] @ slopes[own]
-        first += self.kernel.smooth(x, self.inducing, groups=slice(1, None))
+        first += self.kernel.against(x, self._prepared, slice(1, None))
         return share, first @ weights + x @ slopes - share, first
 
     def predict(self, x: Array) -> tuple[Array, Array, Array]:
@@ -151,7 +177,7 @@ class Posterior:
 
     def covariance(self, x: Array) -> Array:
         """Covariance of f at rows of `x`. Shape [n, n]."""
-        loaded = self.kernel.smooth(x, self.inducing) @ self.smooth_loading[:, 1:]
+        loaded = self.kernel.against(x, self._prepared, slice(None)) @ self.smooth_loading[:, 1:]
         loaded += x @ self.linear_loading[:, 1:]
         found: Array = self.kernel(x, x) - loaded @ loaded.T
         return found
@@ -294,7 +320,7 @@ def _negative_log_likelihood(
     # d value / d theta = 1/2 tr(s dK / d theta)
     s = cho_solve(factor, np.eye(len(y))) - np.outer(alpha, alpha)
     pieces = [0.5 * kernel.linear * np.einsum("ij,ij->j", x, s @ x)]
-    for group, amplitude, lengths in kernel.parts():
+    for group, amplitude, lengths in kernel.parts:
         u = x[:, group] / lengths
         weighted = s * smooth(u, u, amplitude)
         sums = weighted.sum(axis=1)

@@ -120,7 +120,7 @@ class OwnEstimator(ColumnEstimator):
         member = fit.members[-1]
         left, right = (fit.scaling.features(x)[0][:, member.view.index] for x in (a, b))
         kernel = member.posterior.kernel
-        total = sum(amplitude for _, amplitude, _ in kernel.parts())
+        total = sum(amplitude for _, amplitude, _ in kernel.parts)
         return np.asarray(kernel.smooth(left, right) / total)
 
     def left_out(self) -> Estimate:
