@@ -11,7 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -153,7 +153,19 @@ def dump_yaml(data: dict[str, Any]) -> str:
 def _dumper() -> Any:
     """One that repeats what stands in several places: `read_yaml` takes no aliases."""
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return type("Dumper", (base,), {"ignore_aliases": lambda self, data: True})
+    return type("Dumper", (base,), {"ignore_aliases": lambda self, data: True, "resolve": _resolve})
+
+
+@lru_cache(maxsize=4096)
+def _tag(kind: Any, value: Any, plain: bool) -> Any:
+    return yaml.resolver.Resolver().resolve(kind, value, (plain, not plain))
+
+
+def _resolve(dumper: Any, kind: Any, value: Any, implicit: Any) -> Any:
+    """As `yaml.resolver.BaseResolver.resolve` where no tags are given by path; plain text is tried once."""
+    if kind is not yaml.ScalarNode:
+        return dumper.DEFAULT_MAPPING_TAG if kind is yaml.MappingNode else dumper.DEFAULT_SEQUENCE_TAG
+    return _tag(kind, value, bool(implicit[0]))
 
 
 def check_parent(path: Path) -> None:

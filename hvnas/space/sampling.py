@@ -81,14 +81,16 @@ class Sampler:
 
     def mutate(self, rows: NDArray[Any], *, rng: np.random.Generator, rate: float) -> Rows:
         """See `Space.mutate`."""
-        rows = np.asarray(rows, dtype=np.int64)
-        cardinalities = self.space.cardinalities
-        hit = rng.random(rows.shape) < rate
-        fresh = (rng.random(rows.shape) * cardinalities).astype(np.int64)
-        steps = np.where(rng.random(rows.shape) < 0.5, 1, -1) * (1 + (rng.random(rows.shape) < 0.25))
-        near = np.clip(rows + steps, 0, cardinalities - 1)
-        local = self.ordered & (rng.random(rows.shape) < 0.7)
-        return self.space.canonicalise(np.where(hit, np.where(local, near, fresh), rows))
+        mutated = np.array(rows, dtype=np.int64)
+        drawn = rng.random((5, mutated.size))
+        hit = np.flatnonzero(drawn[0] < rate)
+        gene, (where, direction, far, kind) = hit % mutated.shape[1], drawn[1:, hit]
+        cardinalities = self.space.cardinalities[gene]
+        fresh = (where * cardinalities).astype(np.int64)
+        steps = np.where(direction < 0.5, 1, -1) * (1 + (far < 0.25))
+        near = np.clip(mutated.ravel()[hit] + steps, 0, cardinalities - 1)
+        mutated.put(hit, np.where(self.ordered[gene] & (kind < 0.7), near, fresh))
+        return self.space.canonicalise(mutated)
 
     def crossover(
         self, a: NDArray[Any], b: NDArray[Any], *, rng: np.random.Generator, canonical: bool = True

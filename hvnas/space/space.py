@@ -83,7 +83,10 @@ class Space:
 
     def decode(self, row: NDArray[Any]) -> Arch:
         """Return the architecture of a row; the row is made canonical first."""
-        row = self.canonicalise(np.asarray(row)[None])[0]
+        return self.decode_canonical(self.canonicalise(np.asarray(row)[None])[0])
+
+    def decode_canonical(self, row: NDArray[Any]) -> Arch:
+        """As `decode`, of a row that is canonical."""
         layout = self.layout
         stages = tuple(
             Stage(
@@ -113,7 +116,7 @@ class Space:
             arch = arch.with_(resolution=resolution, classes=classes)
         row = encode_arch(self.layout, arch)
         canonical = self.canonicalise(row[None])[0]
-        if self.decode(canonical).with_(classes=arch.head.out) != arch:
+        if self.decode_canonical(canonical).with_(classes=arch.head.out) != arch:
             changed = [g.name for g, a, b in zip(self.genes, row, canonical, strict=True) if a != b]
             raise ValueError(
                 f"not in space {self.name}: its rules move {', '.join(changed) or 'the encoding'} elsewhere"

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -279,7 +279,8 @@ def write_study(path: Path, *, name: str, problem: Problem, front: Sequence[Foun
     attributes params, macs, arch (hash), top1_sd and inside. The lines are those of Optuna's journal, which
     reads them; loading Optuna to have them written would take longer than a short search.
     """
-    logs = [*_study_logs(name, problem), *(_trial_log(problem, found) for found in front)]
+    choices = {gene.name: [_as_category(value) for value in gene.values] for gene in problem.space.genes}
+    logs = [*_study_logs(name, problem), *_trial_logs(problem, choices, front)]
     worker = {"worker_id": f"{uuid4()}-0"}
     lines = [{"op_code": log["op_code"], **worker, **log} for log in logs]
     write_atomic(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
@@ -301,10 +302,21 @@ def _study_logs(name: str, problem: Problem) -> list[dict[str, Any]]:
     ]
 
 
-def _trial_log(problem: Problem, found: Found) -> dict[str, Any]:
+def _trial_logs(
+    problem: Problem, choices: Mapping[str, list[Any]], front: Sequence[Found]
+) -> Iterator[dict[str, Any]]:
+    """A line for each network; `choices` are the values of each gene, the first of equal ones to count."""
+    distributions = {name: _categorical(listed) for name, listed in choices.items()}
+    firsts = {name: [listed.index(value) for value in listed] for name, listed in choices.items()}
+    for found in front:
+        params = {name: first[k] for (name, first), k in zip(firsts.items(), found.row.tolist(), strict=True)}
+        yield _trial_log(problem, found, distributions=distributions, params=params)
+
+
+def _trial_log(
+    problem: Problem, found: Found, *, distributions: Mapping[str, str], params: Mapping[str, int]
+) -> dict[str, Any]:
     values = [_value(found, objective) for objective in problem.objectives]
-    choices = {gene.name: [_as_category(value) for value in gene.values] for gene in problem.space.genes}
-    taken = zip(choices.items(), found.row.tolist(), strict=True)
     now = datetime.now(tz=UTC).isoformat(timespec="microseconds")
     return {
         "op_code": _CREATE_TRIAL,
@@ -314,8 +326,8 @@ def _trial_log(problem: Problem, found: Found) -> dict[str, Any]:
         "value": values[0] if len(values) == 1 else None,
         "values": values if len(values) > 1 else None,
         "datetime_complete": now,
-        "distributions": {name: _categorical(listed) for name, listed in choices.items()},
-        "params": {name: listed.index(listed[place]) for (name, listed), place in taken},
+        "distributions": distributions,
+        "params": params,
         "user_attrs": {
             "name": found.name,
             "arch": found.arch.hash,

@@ -33,7 +33,8 @@ class Found:
     `top1` and `top1_sd` in points (a score and 0 where `unit` is ``score``, nan where it was not estimated).
     `cross_fitted` with `cross_fitted_sd` is top-1 by fits that each lack a part of the estimator's evidence,
     which does not flatter a network for being chosen, nan without such fits. `params` and `macs` as counts,
-    `more` the further metrics by name; `row` is its encoding in `space`, `file` where it was written.
+    `more` the further metrics by name; `row` is its
+    canonical encoding in `space`, `file` where it was written.
     """
 
     name: str
@@ -57,7 +58,10 @@ class Found:
     @cached_property
     def arch(self) -> Arch:
         """The architecture itself, under its name."""
-        return replace(self.space.decode(self.row), name=self.name)
+        from hvnas.space import Space
+
+        decode = self.space.decode_canonical if isinstance(self.space, Space) else self.space.decode
+        return replace(decode(self.row), name=self.name)
 
     @property
     def objective(self) -> float:
