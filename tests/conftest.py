@@ -17,13 +17,19 @@ from typing import Any
 
 import pytest
 import torch
+import typer.main
+import typer.testing
 
 from hvnas.accuracy import Estimate, Surrogate, load_estimator
 from hvnas.accuracy import evaluate as evaluation
 from hvnas.accuracy.evaluate import evaluate, leave_one_family_out
 from hvnas.arch import Arch, load_arch
+from hvnas.cli.app import app as hvnas_app
 from hvnas.latency import Device, load_device
-from hvnas.space import Space, load_space
+from hvnas.space import Space, list_spaces, load_space
+from hvnas.space.canonical.canonical import Canonicaliser
+from hvnas.space.layout import Layout
+from hvnas.space.spec import SpaceSpec
 from hvnas.studies.rediscovery import rediscover_coatnet
 from hvnas.studies.rediscovery.coatnet import LayoutRanks
 
@@ -66,6 +72,46 @@ def pytest_collection_finish() -> None:
     """Keep the collector of garbage from looking through modules and tests again and again."""
     gc.collect()
     gc.freeze()
+    # What tests make is small: the collector need not run as often as it does by default.
+    gc.set_threshold(50_000, 10, 10)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_of_spaces() -> Iterator[None]:
+    """Make the tables of a shipped space once, however often it is loaded; nothing writes to them."""
+    shipped = list_spaces()
+    made: list[tuple[SpaceSpec, Canonicaliser]] = []
+
+    def canonicaliser(layout: Layout) -> Canonicaliser:
+        for spec, known in made:
+            if spec == layout.spec:
+                return known
+        fresh = Canonicaliser(layout)
+        if layout.spec.name in shipped:
+            made.append((layout.spec, fresh))
+        return fresh
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("hvnas.space.space.Canonicaliser", canonicaliser)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_put_together_once() -> Iterator[None]:
+    """Read the signatures of all commands once, not at each command that a test runs."""
+    real, made = typer.main.get_command, {}
+
+    def command(app: typer.Typer) -> Any:
+        if app is not hvnas_app:
+            return real(app)
+        if app not in made:
+            made[app] = real(app)
+        return made[app]
+
+    with pytest.MonkeyPatch.context() as patched:
+        # Where typer's runner has another name for it, it is slower and no less right.
+        patched.setattr("typer.testing._get_command", command, raising=False)
+        yield
 
 
 @pytest.fixture
