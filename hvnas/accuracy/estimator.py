@@ -207,10 +207,16 @@ class ColumnEstimator(AccuracyEstimator):
 
         An Arch is read with a head of `read_classes`; a Program is read as it is.
         """
-        networks: Sequence[Arch | Program] = archs_or_programs
-        if (classes := self.read_classes) is not None:
-            networks = [each.with_(classes=classes) if isinstance(each, Arch) else each for each in networks]
-        return self.estimate_columns(values_of(self.columns, networks), recipe=recipe, scenario=scenario)
+        values = values_of(self.columns, self.with_read_classes(archs_or_programs))
+        return self.estimate_columns(values, recipe=recipe, scenario=scenario)
+
+    def with_read_classes(self, networks: Sequence[Arch | Program]) -> list[Arch | Program]:
+        """Return `networks`, each Arch with a head of `read_classes`."""
+        classes = self.read_classes
+        return [
+            each.with_(classes=classes) if classes is not None and isinstance(each, Arch) else each
+            for each in networks
+        ]
 
 
 def as_estimator(thing: object) -> AccuracyEstimator:

@@ -81,7 +81,7 @@ def _print_runs(screen: Screen, found: Comparison) -> None:
     from hvnas.report.tables import run_columns
 
     first = found.runs[0]
-    of_run = run_columns(first)
+    of_run = run_columns(found.runs)
     told = [of_run[name] for name in ("run", "strategy", ">seed", ">evaluated", ">s")]
     told += [of_run[name] for name in (">front", ">files", ">guesses")]
     what = first.objectives[0]

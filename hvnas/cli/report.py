@@ -98,6 +98,7 @@ def _print(screen: Screen, report: Report, written: list[Path]) -> None:
         Column("network", "name"),
         *time_columns(report.devices),
         Column(">top-1", "accuracy"),
+        Column(">cross-fitted", "accuracy", lambda accuracy: accuracy and accuracy.cross_fitted_text),
         Column("from", "run"),
     ]
     screen.show(Table.of(columns, report.side_by_side))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +16,9 @@ from hvnas.search import Evaluations, Problem
 from hvnas.search.making import problem_of
 from hvnas.search.objectives import LATENCY, TOP1, Constraint, Objective, parse_constraint
 from hvnas.search.pareto import dominated, front, hypervolume
-from hvnas.search.rows import Bools, Floats
+from hvnas.search.rows import Bools, Floats, Rows
 from hvnas.search.runs.folder import RunConfig
-from hvnas.search.runs.result import MS_DECIMALS, POINT_DECIMALS
+from hvnas.search.runs.result import MS_DECIMALS, POINT_DECIMALS, nearest_and_highest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +293,9 @@ _AGREES = 2e-3
 class FixedPoint:
     """A paper's model: its costs [k], rounded as in ``pareto.csv``, its latency on the first device in ms,
     its top-1 in points with standard deviation, and whether it lies inside every device's gate and keeps
-    the constraints and a budget of `limit` ms (which is the tightest of the runs).
+    the constraints and a budget of `limit` ms (which is the tightest of the runs). `cross_fitted` is nan
+    where the estimator has none; `published` is what its paper says, nothing at another size; `against` says
+    by a run's name how its best network stands to this one, where that is known.
     """
 
     name: str
@@ -301,6 +305,27 @@ class FixedPoint:
     sd: float
     inside: bool
     feasible: bool
+    cross_fitted: float = math.nan
+    cross_fitted_sd: float = math.nan
+    published: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    against: Mapping[str, Against] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Against:
+    """How the best network of a run stands to a paper's model: genes apart, the chance of being better."""
+
+    distance: int
+    chance: float
+
+
+def rivals(found: Comparison, run: Run) -> tuple[FixedPoint, ...]:
+    """Of the papers' models within the limits the nearest to the run's best, then the highest in top-1."""
+    within = [point for point in found.fixed_points if point.feasible and run.name in point.against]
+    near = sorted(
+        within, key=lambda point: (point.against[run.name].distance, abs(point.ms - run.ms[run.best]))
+    )
+    return nearest_and_highest(near, top1=lambda point: point.top1)
 
 
 def fixed_points(runs: Sequence[Run]) -> tuple[tuple[FixedPoint, ...], str | None]:
@@ -319,7 +344,9 @@ def fixed_points(runs: Sequence[Run]) -> tuple[tuple[FixedPoint, ...], str | Non
                 _check_estimates(problem, run)
         except ValueError as error:
             return (), str(error)
-        found |= {point.name: point for point in _scored(problem, known=set(found))}
+        for point in _scored(problem, here):
+            known = found.get(point.name, point)
+            found[point.name] = replace(known, against={**known.against, **point.against})
     return tuple(sorted(found.values(), key=lambda point: point.ms)), None
 
 
@@ -353,15 +380,20 @@ def _check_estimates(problem: Problem, run: Run) -> None:
         )
 
 
-def _scored(problem: Problem, *, known: set[str]) -> list[FixedPoint]:
+def _scored(problem: Problem, runs: Sequence[Run]) -> list[FixedPoint]:
+    """The fixed points of a space, and how the best of its `runs` stand to them."""
     from hvnas.arch import load_arch
 
-    names = [name for name in problem.space.fixed_points() if name not in known]
+    names = problem.space.fixed_points()
     if not names:
         return []
-    rows = np.stack([problem.space.encode(load_arch(name)) for name in names])
+    models = [load_arch(name) for name in names]
+    rows = np.stack([problem.space.encode(model) for model in models])
     evaluations = problem.evaluate(rows)
     costs = _rounded(problem.objectives, evaluations)
+    unknown = np.full(len(rows), np.nan)
+    crossed, crossed_sd = problem.cross_fitted(rows) or (unknown, unknown)
+    against = {run.name: _against(problem, run, rows) for run in runs}
     return [
         FixedPoint(
             name=name,
@@ -371,9 +403,22 @@ def _scored(problem: Problem, *, known: set[str]) -> list[FixedPoint]:
             sd=float(evaluations.sd[i]),
             inside=bool(evaluations.inside[i]),
             feasible=bool(evaluations.feasible[i]),
+            cross_fitted=float(crossed[i]),
+            cross_fitted_sd=float(crossed_sd[i]),
+            published=(models[i].published or {}) if problem.image_size is None else {},
+            against={run: told[i] for run, told in against.items() if told},
         )
         for i, name in enumerate(names)
     ]
+
+
+def _against(problem: Problem, run: Run, rows: Rows) -> list[Against]:
+    """How the best of `run` stands to the networks of canonical `rows`; nothing where that is not known."""
+    chances = problem.chances_of_better(np.concatenate([run.best_row[None], rows]))
+    if chances is None:
+        return []
+    distances = (rows != run.best_row).sum(axis=1).tolist()
+    return [Against(*both) for both in zip(distances, chances.tolist(), strict=True)]
 
 
 def _rounded(objectives: Sequence[Objective], evaluations: Evaluations) -> Floats:

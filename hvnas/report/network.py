@@ -55,13 +55,25 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 in points with its standard deviation, trained as `recipe`; or a score, where `unit` says so."""
+    """Top-1 in points with its standard deviation, trained as `recipe`; or a score, where `unit` says so.
+
+    `cross_fitted` is the number that choosing a network does not flatter, nan where there is none.
+    """
 
     mean: float
     sd: float
     unit: str
     estimator: str
     recipe: str
+    cross_fitted: float = math.nan
+    cross_fitted_sd: float = math.nan
+
+    @property
+    def cross_fitted_text(self) -> str | None:
+        """The cross-fitted top-1 with its standard deviation; None where there is none."""
+        if not math.isfinite(self.cross_fitted):
+            return None
+        return numbers.points(self.cross_fitted, self.cross_fitted_sd)
 
     def __str__(self) -> str:
         return f"{self.mean:.4g}" if self.unit == "score" else f"{self.mean:.1f} ± {self.sd:.1f}"
@@ -117,8 +129,22 @@ def estimated(
     if not archs:
         return []
     found = estimator.estimate(archs, recipe=recipe, scenario=scenario)
-    pairs = zip(found.mean.tolist(), found.sd.tolist(), strict=True)
-    return [Accuracy(mean, sd, "points", name, recipe) for mean, sd in pairs]
+    crossed = _cross_fitted(archs, estimator, recipe=recipe, scenario=scenario)
+    told = zip(found.mean.tolist(), found.sd.tolist(), crossed, strict=True)
+    return [Accuracy(mean, sd, "points", name, recipe, *both) for mean, sd, both in told]
+
+
+def _cross_fitted(
+    archs: Sequence[Arch], estimator: AccuracyEstimator, *, recipe: str, scenario: str
+) -> list[tuple[float, ...]]:
+    """The cross-fitted top-1 and its standard deviation of each network, nothing where there is none."""
+    from hvnas.accuracy.estimator import ColumnEstimator, values_of
+
+    if not isinstance(estimator, ColumnEstimator):
+        return [()] * len(archs)
+    values = values_of(estimator.columns, estimator.with_read_classes(archs))
+    found = estimator.cross_fitted_estimate(values, recipe=recipe, scenario=scenario)
+    return [()] * len(archs) if found is None else list(zip(*(x.tolist() for x in found), strict=True))
 
 
 def stage_name(label: str) -> str:

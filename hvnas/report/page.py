@@ -21,7 +21,7 @@ from hvnas._numbers import clean
 from hvnas.latency.plots import check_target
 from hvnas.latency.provenance import label, method
 from hvnas.report import tables
-from hvnas.report.compare import Comparison
+from hvnas.report.compare import Comparison, FixedPoint, rivals
 from hvnas.report.figures import add_panel, plotly_text, style
 from hvnas.report.figures import title as comparison_title
 from hvnas.report.network import STYLE, Network, aligned, by_kind, by_stage, draw_network
@@ -173,6 +173,7 @@ def _cards(report: Report) -> list[dict[str, str | None]]:
         "latency": (f"latency on {run.config.device[0]}", f"{run.ms[i]:.{MS_DECIMALS}f} ms", told),
         "chance": ("chance of the budget", tables.chance(chosen.chance), f"of {run.config.budget_ms:g} ms"),
         "accuracy": (tables.accuracy_name(run), str(chosen.accuracy), _trained(chosen)),
+        **_cross_fitted_card(chosen),
         "params": ("params", f"{numbers.millions(chosen.params)} M", None),
         "macs": ("MACs", f"{numbers.billions(chosen.macs)} G", None),
         "evaluated": (
@@ -183,6 +184,32 @@ def _cards(report: Report) -> list[dict[str, str | None]]:
         "hypervolume": ("hypervolume", f"{volume:.5g}", volume_unit(run)),
     }
     return [{"id": id, "name": n, "value": value, "more": more} for id, (n, value, more) in said.items()]
+
+
+def _cross_fitted_card(network: Network) -> dict[str, tuple[str, str, str | None]]:
+    text = network.accuracy and network.accuracy.cross_fitted_text
+    return {"cross-fitted": ("cross-fitted top-1", text, "not flattered by the search")} if text else {}
+
+
+def _better_than(network: Network, report: Report) -> list[tuple[str, str | None]]:
+    """How the best network of a run stands to the papers' models within the limits."""
+    found = report.comparison
+    run = next((run for run in report.runs if run.name == network.run), None)
+    if found is None or run is None or network.arch.name != run.members[run.best]:
+        return []
+    return [
+        ("better than", f"{point.name}, with a chance of {_weighed(point, run)}")
+        for point in rivals(found, run)
+    ]
+
+
+def _weighed(point: FixedPoint, run: Run) -> str:
+    told = [f"{numbers.points(point.top1, point.sd)} estimated"]
+    if (crossed := tables.crossed(point.cross_fitted, point.cross_fitted_sd)) is not None:
+        told.append(f"{crossed} cross-fitted")
+    if (top1 := numbers.optional(point.published.get("top1"))) is not None:
+        told.append(f"{top1} published as {point.published.get('recipe')}")
+    return f"{numbers.chance(point.against[run.name].chance)} ({', '.join(told)})"
 
 
 def _trained(network: Network) -> str | None:
@@ -291,6 +318,8 @@ def _facts(network: Network, report: Report) -> list[tuple[str, str | None]]:
     return [
         *facts,
         (f"{unit}, estimated", trained),
+        ("cross-fitted", None if network.accuracy is None else network.accuracy.cross_fitted_text),
+        *_better_than(network, report),
         ("trained", network.trained),
         ("published", None if network.published is None else f"top-1 {network.published:g}"),
         ("assumed", "; ".join(network.assumed) or None),

@@ -171,7 +171,15 @@ def _chosen(run: Run, devices: Sequence[Device], choose: str | None) -> Network:
         raise ValueError(f"{run.folder / BEST}: {arch.name!r} is not on the run's front; it is damaged")
     i = run.members.index(arch.name)
     config = run.config
-    accuracy = Accuracy(float(run.top1[i]), float(run.sd[i]), run.unit, config.estimator, config.recipe)
+    accuracy = Accuracy(
+        mean=float(run.top1[i]),
+        sd=float(run.sd[i]),
+        unit=run.unit,
+        estimator=config.estimator,
+        recipe=config.recipe,
+        cross_fitted=float(run.cross_fitted[i]),
+        cross_fitted_sd=float(run.cross_fitted_sd[i]),
+    )
     network = describe_network(arch, devices, accuracy=accuracy)
     return replace(
         network,

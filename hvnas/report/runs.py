@@ -23,6 +23,7 @@ from hvnas.search.objectives import TOP1, Objective, parse_objective
 from hvnas.search.request import SearchRequest
 from hvnas.search.rows import Bools, Floats, Rows
 from hvnas.search.runs.folder import CONFIG, FRONT, HISTORY, RunConfig, SearchFolder
+from hvnas.search.runs.result import CROSS_FITTED
 from hvnas.search.runs.session import FIELDS, Moment
 
 # Of a front of many costs, some hundred bytes a member.
@@ -39,10 +40,11 @@ class Run:
 
     `costs` [n, k] holds the objectives, all minimised, top-1 as mean minus one standard deviation, at the
     decimals of ``pareto.csv``. `ms` with `low` and `high` (5-95 %) is on the first device, `chance` that of
-    the budget; `top1` and `sd` are points, or a score and 0 where `unit` is ``score``; `params` and `macs`
-    are counts; `written` is who has a file. `best` is the place of the best, `best_row` [genes] its encoding.
-    `limit` says what kept the search from better networks, where its log does. `parts` counts the times that
-    the run was begun or resumed, `stopped` says that it did not come to its end.
+    the budget; `top1` and `sd` are points, or a score and 0 where `unit` is ``score``; `cross_fitted` and
+    `cross_fitted_sd` are nan where the file does not have both; `params` and `macs` are counts; `written` is
+    who has a file. `best` is the place of the best, `best_row` [genes] its encoding. `limit` says what kept
+    the search from better networks, where its log does. `parts` counts the times that the run was begun or
+    resumed, `stopped` says that it did not come to its end.
     """
 
     folder: Path
@@ -57,6 +59,8 @@ class Run:
     high: Floats = field(repr=False)
     top1: Floats = field(repr=False)
     sd: Floats = field(repr=False)
+    cross_fitted: Floats = field(repr=False)
+    cross_fitted_sd: Floats = field(repr=False)
     params: Floats = field(repr=False)
     macs: Floats = field(repr=False)
     chance: Floats = field(repr=False)
@@ -127,6 +131,7 @@ def _load(folder: Path) -> Run:
     unit = "score" if "score" in rows[0].cells else "points"
     top1 = _column(rows, "score", most=_SCORE) if unit == "score" else _column(rows, TOP1)
     sd = np.zeros(len(top1)) if unit == "score" else _column(rows, "top1_sd")
+    crossed = np.array([_crossed(row) for row in rows])
     found = {TOP1: top1 - sd}
     keys = [str(objective) for objective in objectives]
     values = [found[key] if key in found else _column(rows, key) for key in keys]
@@ -146,6 +151,8 @@ def _load(folder: Path) -> Run:
         high=_column(rows, "latency_high"),
         top1=top1,
         sd=sd,
+        cross_fitted=crossed[:, 0],
+        cross_fitted_sd=crossed[:, 1],
         params=_column(rows, "params"),
         macs=_column(rows, "macs"),
         chance=_column(rows, "p_within_budget"),
@@ -177,6 +184,14 @@ def _column(rows: Sequence[Row], name: str, *, most: float = LARGEST) -> Floats:
     """A column of finite numbers."""
     _cells(rows, name)
     return np.array([row.number_of(name, least=-most, most=most) for row in rows])
+
+
+def _crossed(row: Row) -> tuple[float, float]:
+    """The cross-fitted top-1 of a line and its standard deviation, nan where it does not have both."""
+    if not all(map(row.cells.get, CROSS_FITTED)):
+        return math.nan, math.nan
+    mean, sd = CROSS_FITTED
+    return row.number_of(mean), row.number_of(sd, least=0)
 
 
 def _encoding(rows: Sequence[Row], place: int) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from hvnas._records import Column, Table
 from hvnas.accuracy import AccuracyEstimator
 from hvnas.latency import Device, LatencyEstimate
 from hvnas.latency.provenance import label, method
-from hvnas.report.compare import Comparison, Measures
+from hvnas.report.compare import Comparison, FixedPoint, Measures
 from hvnas.report.network import Network, aligned, by_kind, by_stage
 from hvnas.report.report import Report
 from hvnas.report.runs import Run
@@ -37,8 +38,23 @@ def chance(p: float) -> str:
     return numbers.chance(min(max(p, 0.0001), 0.9999))
 
 
-def run_columns(first: Run) -> dict[str, Column[Measures]]:
+def crossed(mean: float, sd: float) -> str | None:
+    """A cross-fitted top-1 with its standard deviation; None where there is none."""
+    return numbers.points(mean, sd) if math.isfinite(mean) else None
+
+
+def _crossed(run: Run, i: int) -> str | None:
+    return crossed(float(run.cross_fitted[i]), float(run.cross_fitted_sd[i]))
+
+
+def any_crossed(runs: Sequence[Run]) -> bool:
+    """Whether the best network of a run has a cross-fitted top-1."""
+    return any(math.isfinite(run.cross_fitted[run.best]) for run in runs)
+
+
+def run_columns(runs: Sequence[Run]) -> dict[str, Column[Measures]]:
     """What is told of a run, by name: how it was asked, and what came of it."""
+    cross_fitted: Column[Measures] = Column(">best cross-fitted", "run", lambda run: _crossed(run, run.best))
     columns: tuple[Column[Measures], ...] = (
         Column("run", "run.name"),
         Column("strategy", "run.config.strategy"),
@@ -50,7 +66,8 @@ def run_columns(first: Run) -> dict[str, Column[Measures]]:
         Column(">files", "run.written", lambda written: int(written.sum())),
         Column(">guesses", "run.sd", lambda sd: int(guesses(sd).sum())),
         Column(">hypervolume", "hypervolume", "{:.6g}".format),
-        Column(f">best {accuracy_name(first)}", "run", lambda run: _accuracy(run, run.best)),
+        Column(f">best {accuracy_name(runs[0])}", "run", lambda run: _accuracy(run, run.best)),
+        *((cross_fitted,) if any_crossed(runs) else ()),
         Column(">ms", "run", lambda run: f"{run.ms[run.best]:{_MS}}"),
     )
     return {column.heading: column for column in columns}
@@ -58,7 +75,7 @@ def run_columns(first: Run) -> dict[str, Column[Measures]]:
 
 def runs_table(found: Comparison, *, timed: str) -> Table:
     """How each search was asked and what came of it. `timed` says what the milliseconds are."""
-    columns = list(run_columns(found.runs[0]).values())
+    columns = list(run_columns(found.runs).values())
     return Table.of(columns, found.measures, title=f"Searches; {timed}", id="runs")
 
 
@@ -74,6 +91,8 @@ def front_table(found: Comparison, *, timed: str) -> Table:
         Column(">MACs G", lambda at: numbers.billions(float(at[0].macs[at[1]]))),
         Column("name", lambda at: at[0].members[at[1]]),
     ]
+    if any_crossed(found.runs):
+        columns.insert(4, Column(">cross-fitted", lambda at: _crossed(*at)))
     if len(found.runs) > 1:
         columns.insert(0, Column("run", lambda at: at[0].name))
     words = front_words(sum(len(run.members) for run in found.runs), len(members))
@@ -99,7 +118,28 @@ def model_columns(found: Comparison) -> list[Column[int]]:
             f">{accuracy_name(found.runs[0])}",
             lambda i: numbers.accuracy(points[i].top1, points[i].sd, unit=unit),
         ),
+        *_crossed_columns(points),
+        Column(">published", lambda i: numbers.optional(points[i].published.get("top1"))),
+        *(_chance_column(found, run) for run in found.runs if any(run.name in p.against for p in points)),
     ]
+
+
+def _crossed_columns(points: Sequence[FixedPoint]) -> list[Column[int]]:
+    if not any(math.isfinite(point.cross_fitted) for point in points):
+        return []
+    return [Column(">cross-fitted", lambda i: crossed(points[i].cross_fitted, points[i].cross_fitted_sd))]
+
+
+def _chance_column(found: Comparison, run: Run) -> Column[int]:
+    """The chance that the best network of a run is better than a model."""
+    points = found.fixed_points
+    whose = f"{run.name}'s best" if len(found.runs) > 1 else "best"
+
+    def chance_of(i: int) -> str | None:
+        known = points[i].against.get(run.name)
+        return None if known is None else numbers.chance(known.chance)
+
+    return Column(f">P({whose} is better)", chance_of)
 
 
 def models_table(found: Comparison, *, timed: str) -> Table | None:
@@ -135,6 +175,7 @@ def networks_table(report: Report) -> Table:
         Column("network", "name"),
         *time_columns(report.devices),
         Column(">top-1", "accuracy", str),
+        Column(">cross-fitted", "accuracy", lambda accuracy: accuracy and accuracy.cross_fitted_text),
         Column(">published", "published", "{:g}".format),
         Column(">params M", "params", numbers.millions),
         Column(">MACs G", "macs", numbers.billions),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hvnas.arch import load_arch
+
 SHARED = ("--space", "efficientformer", "--device", "iphone12", "--strategy", "evolution", "--evals", "300")
 
 
@@ -62,6 +64,39 @@ def test_models_of_papers_are_scored_alike(hvnas, data: dict) -> None:
     for point in data["fixed_points"]:
         if point["feasible"]:
             assert set(point["dominated_by"]) | set(point["held_by"]) == {"seed-1", "seed-2"}
+
+
+def test_cross_fitted_numbers_and_chances_are_those_of_the_runs(hvnas, runs: list[Path], data: dict) -> None:
+    points = {point["model"]: point for point in data["fixed_points"]}
+    for run, folder in zip(data["runs"], runs, strict=True):
+        found = load_arch(folder / "best.yaml").found or {}
+        for name in ("top1_cross_fitted", "top1_cross_fitted_sd"):
+            assert run["best"][name] == found[name]
+        for rival in found["better_than"]:
+            point = points[rival["model"]]
+            assert point["p_better"][run["run"]] == pytest.approx(rival["p_better"], abs=2e-4)
+            assert point["top1_cross_fitted"] == pytest.approx(rival["top1_cross_fitted"], abs=2e-3)
+            assert point["published_top1"] == rival["published_top1"]
+    text = hvnas("compare", *runs).stdout
+    best = data["runs"][0]["best"]
+    shown = f"{best['top1_cross_fitted']:.1f} ± {best['top1_cross_fitted_sd']:.1f}"
+    heading, row = text.split("Searches, and the best network of each\n")[1].splitlines()[:2]
+    assert "best cross-fitted" in heading and shown in row
+    assert "P(seed-1's best is better)" in text
+
+
+def test_runs_of_before_compare_without_cross_fitted_numbers(hvnas, runs: list[Path], tmp_path: Path) -> None:
+    import shutil
+
+    for folder in runs:
+        shutil.copytree(folder, tmp_path / folder.name)
+        front = tmp_path / folder.name / "pareto.csv"
+        front.write_text("\n".join(line.rsplit(",", 2)[0] for line in front.read_text().splitlines()) + "\n")
+    olds = [tmp_path / folder.name for folder in runs]
+    result = hvnas("compare", *olds, "--json")
+    assert result.exit_code == 0, result.output
+    assert "top1_cross_fitted" not in json.loads(result.stdout)["runs"][0]["best"]
+    assert "best cross-fitted" not in hvnas("compare", *olds).stdout
 
 
 def test_the_table_says_what_the_json_says(hvnas, runs: list[Path], data: dict) -> None:

@@ -40,6 +40,12 @@ def test_one_run_gets_its_page_beside_it(run: Path, told: dict) -> None:
     assert network["latency"]["iphone12"]["ms"] == best["found"]["latency_ms"]
     assert network["p_within_budget"] == best["found"]["p_within_budget"]
     assert network["accuracy"]["mean"] == best["found"]["top1"]
+    crossed = {name: best["found"][name] for name in ("top1_cross_fitted", "top1_cross_fitted_sd")}
+    assert {name: network["accuracy"][name] for name in crossed} == crossed
+    shown = "{top1_cross_fitted:.1f} ± {top1_cross_fitted_sd:.1f}".format(**crossed)
+    assert f"<dt>cross-fitted</dt><dd>{shown}</dd>" in page
+    for rival in best["found"]["better_than"]:
+        assert f"<dt>better than</dt><dd>{rival['model']}, with a chance of" in page
     assert told["reference"]["name"] == "efficientformer_l1"
     assert told["devices"][0]["said"] == "calibrated, not measured"
 
@@ -57,7 +63,7 @@ def test_networks_are_told_on_the_screen_too(hvnas, tmp_path: Path) -> None:
     result = hvnas("report", "coatnet_0", "--out", page, "--figures", figures)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert "ms iphone12 (calibrated)" in lines[0]
+    assert "ms iphone12 (calibrated)" in lines[0] and "cross-fitted" in lines[0]
     assert [line.split()[0] for line in lines[1:3]] == ["coatnet_0", "efficientformer_l1"]
     assert lines[-1].startswith(f"Written: {page}, {figures}/latency-1.png, ")
     assert any(line.startswith("iphone12 is calibrated, not measured") for line in lines)

@@ -37,6 +37,36 @@ def test_objectives_are_read_from_their_columns(tmp_path: Path) -> None:
     assert np.array_equal(run.costs, [[1, 1.0, -70.0], [2, 2.0, -80.0]])
 
 
+def with_crossed(folder: Path, *cells: str) -> Path:
+    """The folder's front with cross-fitted numbers at the end of its lines."""
+    header, *lines = (folder / "pareto.csv").read_text().splitlines()
+    names = ",top1_cross_fitted,top1_cross_fitted_sd"
+    whole = [header + names, *(f"{line},{cell}" for line, cell in zip(lines, cells, strict=True))]
+    (folder / "pareto.csv").write_text("\n".join(whole) + "\n")
+    return folder
+
+
+def test_cross_fitted_numbers_are_read_where_there_are_both(folder: Path) -> None:
+    earlier = load_run(folder)
+    assert np.isnan(earlier.cross_fitted).all() and np.isnan(earlier.cross_fitted_sd).all()
+    run = load_run(with_crossed(folder, "70.250,", "80.125,0.500"))
+    assert np.isnan(run.cross_fitted[0]) and np.isnan(run.cross_fitted_sd[0])
+    assert (run.cross_fitted[1], run.cross_fitted_sd[1]) == (80.125, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ("high,0.5", "row 3: top1_cross_fitted: must be a number, got 'high'"),
+        ("nan,0.5", "row 3: top1_cross_fitted: must be a finite number, got nan"),
+        ("80,-1", "row 3: top1_cross_fitted_sd: must be"),
+    ],
+)
+def test_damaged_cross_fitted_numbers_are_refused(folder: Path, cells: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_run(with_crossed(folder, ",", cells))
+
+
 def test_a_score_is_no_top1(folder: Path) -> None:
     front = folder / "pareto.csv"
     front.write_text(front.read_text().replace("top1,top1_sd", "score,spare"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from hvnas.search.reach import Reach, known_rows
 from hvnas.search.rows import Floats, Rows, SpaceLike, row_keys
 from hvnas.search.runs.session import Moment
 
+T = TypeVar("T")
+
+# A cross-fitted top-1 and its standard deviation, in files and in JSON.
+CROSS_FITTED = ("top1_cross_fitted", "top1_cross_fitted_sd")
 # Decimals in files and in JSON: a tenth of a microsecond, a thousandth of a point.
 MS_DECIMALS, POINT_DECIMALS, CHANCE_DECIMALS = 4, 3, 4
 
@@ -95,10 +99,7 @@ class Found:
         """The cross-fitted top-1 and its standard deviation; nothing without them."""
         if not math.isfinite(self.cross_fitted):
             return {}
-        return {
-            "top1_cross_fitted": _rounded(self.cross_fitted),
-            "top1_cross_fitted_sd": _rounded(self.cross_fitted_sd),
-        }
+        return dict(zip(CROSS_FITTED, map(_rounded, (self.cross_fitted, self.cross_fitted_sd)), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,10 +243,7 @@ class SearchResult:
         One where both are the same; none where none meets it, or its chance is not known.
         """
         within = [near for near in self.fixed_points if near.feasible and math.isfinite(near.chance)]
-        if not within:
-            return ()
-        highest = max(within, key=lambda near: near.found.top1)
-        return (within[0],) if highest is within[0] else (within[0], highest)
+        return nearest_and_highest(within, top1=lambda near: near.found.top1)
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``hvnas search --json`` prints.
@@ -339,6 +337,14 @@ def _nearest(problem: Problem, best: Found) -> tuple[Nearest, ...]:
         )
     ]
     return tuple(sorted(near, key=lambda n: (n.distance, abs(n.found.latency_ms - best.latency_ms))))
+
+
+def nearest_and_highest(near: Sequence[T], *, top1: Callable[[T], float]) -> tuple[T, ...]:
+    """The first of `near`, then that with the highest `top1`; one where both are the same."""
+    if not near:
+        return ()
+    highest = max(near, key=top1)
+    return (near[0],) if highest is near[0] else (near[0], highest)
 
 
 def _rivals_json(rivals: Sequence[Nearest]) -> dict[str, Any]:
