@@ -45,6 +45,14 @@ class Believer(ColumnEstimator):
         return values[:, 0], np.outer(shared, shared) + 0.01 * np.eye(len(values))
 
 
+def numbers(space: Space, rows: Rows, gene: str) -> Floats:
+    """The values of a gene by stage. Shape [n, stages]."""
+    names = [each.name for each in space.genes]
+    places = [names.index(f"stages.{i}.{gene}") for i in range(len(space.spec.stages))]
+    values = [np.array(space.genes[place].values, dtype=np.float64)[rows[:, place]] for place in places]
+    return np.stack(values, axis=1)
+
+
 @dataclass(frozen=True)
 class Worth:
     """Latency of a millisecond a block; top-1 by depth, and the worth of attending in the last stage."""
@@ -53,9 +61,8 @@ class Worth:
     attending: float
 
     def __call__(self, rows: Rows) -> Floats:
-        layouts = [LayoutOf.of(self.space.decode(row)) for row in rows]
-        depth = np.array([sum(layout.depths) for layout in layouts], dtype=np.float64)
-        last = np.array([layout.attending[-1] > 0 for layout in layouts], dtype=np.float64)
+        local, attending = (numbers(self.space, rows, f"{run}.depth") for run in ("local", "global"))
+        depth, last = (local + attending).sum(axis=1), (attending[:, -1] > 0).astype(np.float64)
         return np.stack([depth, 60 + 0.1 * depth + self.attending * last, last, depth, depth], axis=1)
 
 
@@ -138,19 +145,13 @@ class Priced:
     outside: bool = False
 
     def __call__(self, rows: Rows) -> Floats:
-        numbers = []
-        for row in rows:
-            layout = LayoutOf.of(self.space.decode(row))
-            ms, top1 = 0.0, 0.0
-            for i, (depth, attending, width) in enumerate(
-                zip(layout.depths, layout.attending, layout.widths, strict=True)
-            ):
-                ms += self.cost[i] * (depth + width / 16 + self.cost_of_attention * attending)
-                top1 += self.worth[i] * (depth + width / 16 + self.worth_of_attention * attending)
-            early = sum(layout.attending[:3])
-            # The toy device's gate shuts out latencies that end in the upper half of a tenth.
-            numbers.append([ms + 0.05 * (self.outside and early > 0), top1, 0.0, ms, ms])
-        return np.array(numbers)
+        local, attending = (numbers(self.space, rows, f"{run}.depth") for run in ("local", "global"))
+        plain = local + attending + numbers(self.space, rows, "width") / 16
+        ms = (plain + self.cost_of_attention * attending) @ np.array(self.cost)
+        top1 = (plain + self.worth_of_attention * attending) @ np.array(self.worth)
+        # The toy device's gate shuts out latencies that end in the upper half of a tenth.
+        outside = self.outside & (attending[:, :3].sum(axis=1) > 0)
+        return np.stack([ms + 0.05 * outside, top1, np.zeros(len(rows)), ms, ms], axis=1)
 
 
 @pytest.fixture(scope="module")
