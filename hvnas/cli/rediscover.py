@@ -43,14 +43,16 @@ def run(
     evals: Annotated[int, typer.Option(help="Networks evaluated in each search.")] = 30_000,
     peers: Annotated[int, typer.Option(help="Random members of equal latency.")] = 10_000,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write a table (.csv) and a figure (.png) there.")
+        Path | None, typer.Option(metavar="FOLDER", help="Write tables (.csv) and a figure (.png) there.")
     ] = None,
 ) -> Answer:
     """Search for the layouts of a family left out of all fits.
 
     efficientformer: the space is searched at the latency of L1, L3 and L7 by a surrogate and a device fitted
-    without EfficientFormer and EfficientFormerV2. coatnet: the five layouts of the paper at one size, ranked
-    by a surrogate fitted without CoAtNet.
+    without EfficientFormer and EfficientFormerV2; how likely the best network has each pattern of the paper's
+    is told over all that may be the best, and the paper's own space is slimmed as in the paper. coatnet: the
+    five layouts of the paper, and all patterns of its blocks, at one size, ranked by a surrogate fitted
+    without CoAtNet.
     """
     from hvnas._names import unknown_name
     from hvnas.studies.rediscovery import rediscover_coatnet, rediscover_efficientformer

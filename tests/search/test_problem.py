@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
+from hvnas.accuracy import Estimate
+from hvnas.arch import Arch
 from hvnas.ops.program import MACS, PARAMS
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.making import make_problem
@@ -100,3 +103,23 @@ def test_bounds_from_both_sides_that_leave_something_are_kept() -> None:
         "hybrid-mobile", "iphone12", "surrogate", budget_ms=2.0, margin=0.15, constraints=bounds
     )
     assert len(problem.constraints) == 5
+
+
+def test_means_and_covariance_of_networks() -> None:
+    problem = LANDSCAPE.problem()
+    mean, covariance = problem.joint(rows(20))
+    assert np.allclose(mean, problem.evaluate(rows(20)).top1, rtol=0, atol=1e-8)
+    assert np.array_equal(covariance, 0.25 * np.eye(20))
+
+
+class WholeNetworks:
+    """Estimates networks, not columns."""
+
+    def estimate(self, archs: Sequence[Arch], *, recipe: str, scenario: str) -> Estimate:
+        return Estimate(np.full(len(archs), 70.0), np.full(len(archs), 0.5))
+
+
+def test_an_estimator_of_whole_networks_states_no_covariance() -> None:
+    problem = replace(LANDSCAPE.problem(), estimator=WholeNetworks())
+    with pytest.raises(ValueError, match="estimator: states no covariance of networks; take surrogate"):
+        problem.joint(rows(2))
