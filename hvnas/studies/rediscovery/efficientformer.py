@@ -2,7 +2,9 @@
 
 At the latency that the device gives each of the paper's models, the space is searched for the highest top-1;
 what is found, and what lies on the front, is held against four patterns of the paper's layouts
-(`hvnas.studies.rediscovery.patterns`). The gate counts as it ships (``on``); not at all, so that only costs
+(`hvnas.studies.rediscovery.patterns`), and so is everything that the evidence does not tell from it
+(`hvnas.studies.rediscovery.members`). The paper's own algorithm is followed in the paper's own space beside
+(`hvnas.studies.rediscovery.slimmed`). The gate counts as it ships (``on``); not at all, so that only costs
 are at work (``off``); or without the rules whose evidence is the family's own papers (``others``: on an
 iPhone 12 those that are left admit the same networks of MB4D and MB3D, so that it is left out unless asked
 for).
