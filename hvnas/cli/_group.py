@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 RECIPE = "modern300"
+# Of `hvnas search`, and of the program.
+MAIN_EXAMPLE = "hvnas search --device iphone12 --budget-ms 2 --out runs/phone"
 _WIDEST = 30  # columns of an option's name; a longer one has a line of its own
 
 

@@ -4,44 +4,76 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections import UserDict
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command, get_group
 
 from hvnas._names import plain
-from hvnas.cli import (
-    ablate,
-    accuracy,
-    cache,
-    compare,
-    devices,
-    doctor,
-    evaluate,
-    export,
-    latency,
-    models,
-    rediscover,
-    report,
-    resume,
-    search,
-    show,
-    spaces,
-    supernet,
-    train,
-    verify,
-    weights,
-)
 from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, TERMINATED, Failure, one_line
-from hvnas.cli._group import Group, add_command
+from hvnas.cli._group import MAIN_EXAMPLE, Group, add_command
 from hvnas.cli._screen import JsonOption, hoisted, is_verbose, print_json, set_verbosity
 
 # typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
 
+# In the order of the help; each is a module beside this one.
+COMMANDS = (
+    "search",
+    "resume",
+    "compare",
+    "show",
+    "models",
+    "devices",
+    "verify",
+    "ablate",
+    "rediscover",
+    "train",
+    "evaluate",
+    "export",
+    "report",
+    "doctor",
+    "cache",
+)
+GROUPS = ("spaces", "latency", "accuracy", "supernet", "weights")
+
+
+class OnDemand(UserDict[str, Any]):
+    """Commands by name, each loaded when it is first looked at: most runs need one of them."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys((*COMMANDS, "version", *GROUPS)))
+
+    def __getitem__(self, name: str) -> Any:
+        if self.data[name] is None:
+            self.data[name] = _loaded(name)
+        return self.data[name]
+
+
+def _loaded(name: str) -> Any:
+    if name in GROUPS:
+        group = get_group(import_module(f"hvnas.cli.{name}").app)
+        group.name = name
+        return group
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    if name == "version":
+        add_command(single, name, version, example="hvnas version")
+    else:
+        module = import_module(f"hvnas.cli.{name}")
+        add_command(single, name, module.run, example=module.EXAMPLE)
+    return get_command(single)
+
+
 class Commands(Group):
     """A group whose expected errors end in one line on standard error; bugs keep their traceback."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = OnDemand()
 
     def main(
         self,
@@ -114,7 +146,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     # Of every command below, too.
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=search.EXAMPLE,
+    epilog=MAIN_EXAMPLE,
     help="Search for convolution/attention image networks that meet a latency budget on a named device.",
 )
 
@@ -153,26 +185,3 @@ def _root(
     set_verbosity(quiet=quiet, verbose=verbose)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-for _module in (
-    search,
-    resume,
-    compare,
-    show,
-    models,
-    devices,
-    verify,
-    ablate,
-    rediscover,
-    train,
-    evaluate,
-    export,
-    report,
-    doctor,
-    cache,
-):
-    add_command(app, _module.__name__.rpartition(".")[2], _module.run, example=_module.EXAMPLE)
-for _group in (spaces, latency, accuracy, supernet, weights):
-    app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])
-add_command(app, "version", version, example="hvnas version")

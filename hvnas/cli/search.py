@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from hvnas.cli._failure import Failure
+from hvnas.cli._group import MAIN_EXAMPLE
 from hvnas.cli._request import takes
 from hvnas.cli._screen import JsonOption
 from hvnas.cli._searching import run_search
 from hvnas.search.request import SearchRequest
 
-EXAMPLE = "hvnas search --device iphone12 --budget-ms 2 --out runs/phone"
+EXAMPLE = MAIN_EXAMPLE
 
 _RUNS = Path("runs")
 

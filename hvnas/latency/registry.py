@@ -12,7 +12,7 @@ from hvnas._registry import Registry
 from hvnas.latency.device import Device
 from hvnas.latency.files import SCHEMA, _CalibratedFile, hash_of, parse_fields, table_of
 from hvnas.latency.model import LinearModel
-from hvnas.latency.rows import read_rows
+from hvnas.latency.rows import RowsOfFile, read_rows
 
 Source = Callable[[], Device | str | Path]
 _DEVICES: Registry[Source] = Registry("device", group="hvnas.devices")
@@ -72,11 +72,11 @@ def read_device(path: str | Path) -> Device:
 def _calibrated(path: Path, data: dict[str, Any]) -> Device:
     parsed = parse_fields(_CalibratedFile, data, path)
     table = table_of(path, parsed.rows)
-    rows = read_rows(table)
+    rows = RowsOfFile(table) if path in _shipped().values() else read_rows(table)
     parameters = parsed.parameters
     needed = [term.column for term in (*parameters.terms, *parameters.floor)]
     needed += [rule.column for rule in parsed.rules]
-    for name in needed:
+    for name in () if isinstance(rows, RowsOfFile) else needed:
         if name not in rows[0].values:
             raise ValueError(f"{table}: row 1: {name}: this column is missing; {path.name} uses it")
     return Device(

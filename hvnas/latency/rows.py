@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, overload
 
 from hvnas._numbers import LARGEST
 from hvnas._records import Cell, Row, csv_text, read_csv
@@ -53,6 +54,32 @@ def read_rows(path: str | Path) -> tuple[Measurement, ...]:
     rows = tuple(map(_row, lines))
     _check_agreement(rows, [line.number for line in lines], path)
     return rows
+
+
+class RowsOfFile(Sequence[Measurement]):
+    """The rows of a file that ships, and so was checked: read when they are first looked at."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def _rows(self) -> tuple[Measurement, ...]:
+        return read_rows(self.path)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Measurement: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Measurement, ...]: ...
+    def __getitem__(self, index: int | slice) -> Measurement | tuple[Measurement, ...]:
+        return self._rows[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._rows == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def write_rows(rows: Sequence[Measurement]) -> str:

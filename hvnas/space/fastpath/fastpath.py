@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from hvnas.ops import Column, Reader, State
 from hvnas.ops.reader import ORDER
 from hvnas.space.fastpath.compiled import (
-    Keys,
     Library,
     PartTables,
     keep_templates,
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Numbers = NDArray[np.int32]
 CHUNK = 2048
 IMAGE_CHANNELS = 3
 MAX_ENTRIES = 300_000
@@ -138,7 +138,7 @@ class FastPath:
         sizes = np.bincount(networks, minlength=len(rows))
         return self.entries.combine(entry[order], often[order].astype(np.float64), sizes)
 
-    def meet(self, rows: NDArray[Any]) -> tuple[Ints, Ints, Ints]:
+    def meet(self, rows: NDArray[Any]) -> tuple[Ints, Numbers, Ints]:
         """Number what is new in canonical rows, to be worked out.
 
         Returns the network, the entry and the count of each part of each network. Shape [m] each.
@@ -342,7 +342,7 @@ class _PartTable:
 
     def lookup(
         self, rows: NDArray[Any], codes: Ints, here: Ints, key: Ints, state: Ints, channels: Ints
-    ) -> Ints:
+    ) -> Numbers:
         """The entry of each occurrence of the part, in the networks `here`, with these keys. Shape [here].
 
         Moves their `state` and `channels` (by index) behind the part, in place.
@@ -360,7 +360,7 @@ class _PartTable:
         state[here], channels[here] = self.templates.out.take(template), leaving
         return entry
 
-    def _entries(self, template: Ints, entering: Ints, leaving: Ints) -> NDArray[np.int32]:
+    def _entries(self, template: Ints, entering: Ints, leaving: Ints) -> Numbers:
         """The entries, -1 for those that are not there. Shape [n]."""
         known = self.templates
         found = self.entry_of.take(
@@ -468,9 +468,7 @@ class _PartTable:
         """What `restore` takes: the keys by number, and the templates that files can hold."""
         return np.array(list(self.numbers), dtype=np.int64), self.templates.named()
 
-    def restore(
-        self, keys: Ints, *, place: Ints, state: Ints, out: Ints, stored: Ints, key: Keys | Ints
-    ) -> None:
+    def restore(self, keys: Ints, *, place: Ints, state: Ints, out: Ints, stored: Ints, key: Ints) -> None:
         """Take over what was known before anything is met. Shapes [numbers]; [n] each."""
         self.numbers = {key: k for k, key in enumerate(keys.tolist(), 1)}
         if len(self.number_of):
@@ -478,7 +476,7 @@ class _PartTable:
         self._make_room(2 * len(keys) + 2, len(self.path.classes))
         there = stored >= 0
         place, state, out, stored, key = (each[there] for each in (place, state, out, stored, key))
-        self.template_of[place, state] = self.templates.add(place, state, out, stored, key.view(np.int64))
+        self.template_of[place, state] = self.templates.add(place, state, out, stored, key)
 
 
 def _coded(codes: Codes, lookup: Lookup | None) -> tuple[int, Ints] | None:

@@ -361,7 +361,7 @@ class Entries:
         self._sums[index] = values[:, : self._split]
         self._others[index] = values[:, self._split :]
 
-    def combine(self, index: Ints, often: Array, sizes: Ints) -> Array:
+    def combine(self, index: NDArray[np.integer], often: Array, sizes: Ints) -> Array:
         """Values of n networks. Shape [n, columns].
 
         The networks, one after the other, have `sizes` [n] rows each, at least one, of `index` [m]; each row
