@@ -30,8 +30,9 @@ from hvnas.space import Space, list_spaces, load_space
 from hvnas.space.canonical.canonical import Canonicaliser
 from hvnas.space.layout import Layout
 from hvnas.space.spec import SpaceSpec
-from hvnas.studies.rediscovery import rediscover_coatnet
+from hvnas.studies.rediscovery import rediscover_coatnet, rediscover_efficientformer
 from hvnas.studies.rediscovery.coatnet import LayoutRanks
+from hvnas.studies.rediscovery.efficientformer import Rediscovery
 
 
 def _use_own_cache() -> None:
@@ -159,6 +160,14 @@ def evaluated() -> Evaluated:
 def coatnet_ranks() -> LayoutRanks:
     """CoAtNet's layouts, ranked once: that takes fits without CoAtNet."""
     return rediscover_coatnet()
+
+
+@pytest.fixture(scope="session")
+def study() -> Rediscovery:
+    """EfficientFormer-L1 searched for under every gate, with two seeds."""
+    return rediscover_efficientformer(
+        models=("efficientformer_l1",), gates=("on", "others", "off"), evals=200, peers=100, seeds=2
+    )
 
 
 @pytest.fixture(scope="session")

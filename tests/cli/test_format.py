@@ -10,7 +10,10 @@ import typing
 import pytest
 import typer.main
 
+from hvnas import space
+from hvnas.cli import _checks
 from hvnas.cli.app import app
+from hvnas.studies import verify
 
 # What makes something says what it made; there, --format is a file's.
 MAKING = {
@@ -65,6 +68,28 @@ def test_every_command_prints_json_and_listings_csv() -> None:
     }
 
 
+@pytest.fixture
+def computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long is computed for the first form; the others print it again."""
+    for owner, name in ((_checks, "run_checks"), (verify, "verify"), (space, "load_space")):
+        monkeypatch.setattr(owner, name, remembering(getattr(owner, name)))
+
+
+def remembering(compute: typing.Callable[..., typing.Any]) -> typing.Callable[..., typing.Any]:
+    """`compute`, once for the same arguments; what it yields is listed."""
+    answers: dict[str, typing.Any] = {}
+
+    def answer(*asked: typing.Any, **options: typing.Any) -> typing.Any:
+        key = repr(asked)
+        if key not in answers:
+            found = compute(*asked, **options)
+            answers[key] = list(found) if isinstance(found, typing.Iterator) else found
+        return answers[key]
+
+    return answer
+
+
+@pytest.mark.usefixtures("computed_once")
 @pytest.mark.parametrize("command", LISTINGS, ids=" ".join)
 def test_one_answer_in_each_form(hvnas, command: tuple[str, ...]) -> None:
     text, as_text, as_json, again, table = (

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import hvnas.studies.rediscovery as studies
 from hvnas.studies.rediscovery.coatnet import LayoutRanks
+from hvnas.studies.rediscovery.efficientformer import Rediscovery
 
-SMALL = ("--evals", "150", "--peers", "40")
+SMALL = ("--evals", "60", "--peers", "20")
 
 
-def test_efficientformer_as_tables(hvnas, monkeypatch: pytest.MonkeyPatch) -> None:
-    two = partial(studies.rediscover_efficientformer, models=("efficientformer_l1", "efficientformer_l7"))
+def test_efficientformer_as_tables(hvnas, study: Rediscovery, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = studies.rediscover_efficientformer
+
+    def two(**asked: Any) -> Rediscovery:
+        largest = real(models=("efficientformer_l7",), **asked)
+        return replace(largest, models=(*study.models, *largest.models))
+
     monkeypatch.setattr(studies, "rediscover_efficientformer", two)
     result = hvnas("rediscover", "efficientformer", *SMALL)
     assert result.exit_code == 0, result.output
