@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hvnas.search.reach import Reach
 
 _SECONDS_BETWEEN_LINES = 5.0
+# Whoever waits for a search hears of it this soon.
+_SECONDS_TO_FIRST_LINE = 0.5
 
 
 class _Bar:
@@ -64,29 +66,52 @@ class _Bar:
 
 
 class Watcher(_Bar):
-    """Shows a search's progress; the range of reachable latencies goes to `report` before it starts."""
+    """Shows a search's progress; the range of reachable latencies goes to `report` before it starts.
+
+    On a terminal it says at once that the search is being prepared.
+    """
 
     def __init__(self, report: Screen) -> None:
         super().__init__("searching", with_time=True)
         self._report = report
+        self._preparing: Any = None
+
+    def __enter__(self) -> Self:
+        if self._screen.is_terminal and not is_quiet():
+            self._preparing = self._screen.console.status("preparing the search")
+            self._preparing.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._prepared()
+        super().__exit__()
+
+    def _prepared(self) -> None:
+        if self._preparing is not None:
+            self._preparing.stop()
+            self._preparing = None
 
     def chosen(self, strategy: str, reason: str) -> None:
         """Say which strategy the search is left to, and why."""
+        self._prepared()
         self._report.remark(f"Strategy: {strategy} ({reason})")
 
     def reachable(self, reach: Reach) -> None:
         """Say what latencies are to be had at all, and start the clock."""
+        self._prepared()
         self._report.remark(
             f"Latencies within reach: {numbers.ms(reach.min_ms)} to {numbers.ms(reach.max_ms)} ms"
         )
-        self._last = time.monotonic()
+        self._last = time.monotonic() - max(_SECONDS_BETWEEN_LINES - _SECONDS_TO_FIRST_LINE, 0.0)
 
     def failed(self, row: object, reason: str) -> None:
         """Say it at once: a failure is not to be found in a log only."""
+        self._prepared()
         self._screen.line(f"a network could not be evaluated: {reason}")
 
     def advanced(self, archive: Archive, *, evals: int) -> None:
         """Show how many of `evals` networks are evaluated, and the best so far."""
+        self._prepared()
         if is_quiet():
             return
         done, best = archive.evaluated, _best(archive)
