@@ -35,6 +35,13 @@ def tiny() -> Space:
     return load_space("hybrid-tiny")
 
 
+@pytest.fixture(scope="session")
+def tiny_at_32(tiny: Space) -> Supernet:
+    """A supernet of `hybrid-tiny` for 16 classes and images of 32 pixels a side; who writes copies it."""
+    torch.manual_seed(0)
+    return Supernet(tiny, classes=16, resolution=32)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A supernet, what was drawn for it, and the state of the generator behind that."""

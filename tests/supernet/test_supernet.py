@@ -20,6 +20,12 @@ from hvnas.supernet import Supernet
 BATCH = 4
 
 
+@pytest.fixture(scope="module")
+def another(tiny: Space) -> Supernet:
+    """A second supernet of the same space, hardly any of whose members is built yet."""
+    return Supernet(tiny, classes=10).eval()
+
+
 def images() -> torch.Tensor:
     return torch.randn(BATCH, 3, 64, 64)
 
@@ -96,17 +102,16 @@ def test_running_statistics_are_written_to_the_shared_buffers(net: Supernet, tin
     assert set(wanted.tolist()) <= set(shared.tolist())
 
 
-def test_weights_travel_by_readable_names(net: Supernet, tiny: Space, tmp_path: Path) -> None:
+def test_weights_travel_by_readable_names(net: Supernet, another: Supernet, tmp_path: Path) -> None:
     file = tmp_path / "supernet.safetensors"
     save_weights(net.state_dict(), file)
-    other = Supernet(tiny, classes=10).eval()
-    other.load_state_dict(read_safetensors(file))
-    assert "stages.0.local.0.mb4d.mlp.fc1.weight" in other.state_dict()
+    another.load_state_dict(read_safetensors(file))
+    assert "stages.0.local.0.mb4d.mlp.fc1.weight" in another.state_dict()
     x = images()
     net.set(net.smallest)
-    other.set(other.smallest)
+    another.set(another.smallest)
     with torch.no_grad():
-        assert torch.equal(net(x), other(x))
+        assert torch.equal(net(x), another(x))
 
 
 def test_a_deep_copy_is_apart(net: Supernet) -> None:
@@ -172,9 +177,8 @@ def test_draws_are_uniform_over_types(net: Supernet) -> None:
     assert max(counts.values()) < 2 * min(counts.values())
 
 
-def test_new_modules_draw_no_numbers(tiny: Space, rng: np.random.Generator) -> None:
-    net = Supernet(tiny, classes=10)
+def test_new_modules_draw_no_numbers(another: Supernet, rng: np.random.Generator) -> None:
     before = torch.random.get_rng_state()
     for _ in range(20):
-        net.set(net.sample(rng))
+        another.set(another.sample(rng))
     assert torch.equal(torch.random.get_rng_state(), before)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
 
-from hvnas.space import load_space
 from hvnas.supernet import Supernet
 from hvnas.supernet.trainer import ends_residual, quieten
 from hvnas.supernet.weights.variants import inner_of
@@ -16,9 +17,8 @@ NEAR_NOTHING = 1e-3  # layer scales start at 1e-5
 WITHOUT_SHORTCUT = ("mobilevit", "mobileformer")
 
 
-def test_blocks_behind_others_leave_their_input_as_it_is() -> None:
-    torch.manual_seed(0)
-    net = Supernet(load_space("hybrid-tiny"), classes=16, resolution=32).train()
+def test_blocks_behind_others_leave_their_input_as_it_is(tiny_at_32: Supernet) -> None:
+    net = copy.deepcopy(tiny_at_32).train()
     quieten(net)
     rng, seen = np.random.default_rng(0), set()
     for _ in range(16):

@@ -93,8 +93,8 @@ def test_widening_leaves_the_types_of_the_largest_one_by_one(net: Supernet) -> N
     assert len(sizes) > 4, "sizes are free from the first step"
 
 
-def test_spreading_leaves_the_types_of_a_cheap_member_one_by_one(repo_root: Path) -> None:
-    net = Supernet(load_space("hybrid-tiny"), classes=16, resolution=32)
+def test_spreading_leaves_the_types_of_a_cheap_member_one_by_one(tiny_at_32: Supernet) -> None:
+    net = tiny_at_32
     scheme = make_scheme("spreading", net, paths=96)
     genes = net.space.genes
     centre = net.encode(scheme.shown)
@@ -102,16 +102,18 @@ def test_spreading_leaves_the_types_of_a_cheap_member_one_by_one(repo_root: Path
     is_block = np.array([gene.name.endswith("local.type") for gene in genes])
     assert {genes[i].values[centre[i]] for i in np.flatnonzero(is_down)} == {"conv_bn"}
 
+    drawn = {step: scheme.draw(step, steps=100) for step in (0, 15, 99)}
+
     def others(step: int) -> tuple[float, float]:
         """Share of downsamplings and of types of blocks that are not the centre's."""
-        rows = np.array([net.encode(arch) for arch in scheme.draw(step, steps=100).members])
+        rows = np.array([net.encode(arch) for arch in drawn[step].members])
         return float((rows != centre)[:, is_down].mean()), float((rows != centre)[:, is_block].mean())
 
     (down, block), (more_down, more_block), (all_down, all_block) = others(0), others(15), others(99)
     assert (down, block) == (0.0, 0.0)
     assert more_down > 0.5 * all_down
     assert more_block < 0.5 * all_block
-    assert all(not scheme.draw(step, steps=100).taught for step in (0, 99))
+    assert not any(draw.taught for draw in drawn.values())
 
 
 def test_shrinking_opens_sizes_in_turn(net: Supernet) -> None:
