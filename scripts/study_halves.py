@@ -14,13 +14,16 @@ and how much of the gain over the best published network within the budget is le
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from fit_surrogate import families_apart, fitted, fold_without, folds_of
 from numpy.typing import NDArray
 
+from hvnas._cache import VARIABLE
 from hvnas.accuracy import Surrogate, load_estimator
 from hvnas.accuracy.evaluate import Z80
 from hvnas.accuracy.surrogate.evidence import Evidence
@@ -124,6 +127,13 @@ def main() -> None:
     parser.add_argument("--evals", type=int, default=10_000)
     parser.add_argument("--iterations", type=int, default=12, help="of the search for hyperparameters")
     options = parser.parse_args()
+    with TemporaryDirectory() as cache:
+        # The fits of halves are of no use to anybody else.
+        os.environ[VARIABLE] = cache
+        print("\n".join(lines(_cases(options))))
+
+
+def _cases(options: argparse.Namespace) -> list[Case]:
     whole = load_estimator("surrogate")
     assert isinstance(whole, Surrogate)
     found: list[Case] = []
@@ -136,7 +146,7 @@ def main() -> None:
             for case in cases(chooser, judge, options.evals):
                 found.append(case)
                 print(f"split {seed}, {case}", flush=True)
-    print("\n".join(lines(found)))
+    return found
 
 
 if __name__ == "__main__":

@@ -142,6 +142,16 @@ class AccuracyEstimator:
         """Return one estimate per network, in order. Raises ValueError for a network that it cannot take."""
         raise NotImplementedError
 
+    def estimate_cross_fitted(
+        self,
+        archs_or_programs: Sequence[Arch | Program],
+        *,
+        recipe: str = "modern300",
+        scenario: str = "imagenet1k",
+    ) -> Estimate | None:
+        """Return estimates that flatter a network less for being chosen; None, the default, without them."""
+        return None
+
 
 class ColumnEstimator(AccuracyEstimator):
     """An estimator that needs numbers of the Program only, and so serves whole populations at once.
@@ -181,7 +191,7 @@ class ColumnEstimator(AccuracyEstimator):
     def cross_fitted_estimate(
         self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
     ) -> Estimate | None:
-        """Return what those fits say together, which does not flatter a network for being chosen.
+        """Return what those fits say together, which flatters a network less for being chosen.
 
         None, the default, where nothing is known beside the estimate.
         """
@@ -207,16 +217,26 @@ class ColumnEstimator(AccuracyEstimator):
 
         An Arch is read with a head of `read_classes`; a Program is read as it is.
         """
-        values = values_of(self.columns, self.with_read_classes(archs_or_programs))
-        return self.estimate_columns(values, recipe=recipe, scenario=scenario)
+        return self.estimate_columns(self._values(archs_or_programs), recipe=recipe, scenario=scenario)
 
-    def with_read_classes(self, networks: Sequence[Arch | Program]) -> list[Arch | Program]:
-        """Return `networks`, each Arch with a head of `read_classes`."""
+    def estimate_cross_fitted(
+        self,
+        archs_or_programs: Sequence[Arch | Program],
+        *,
+        recipe: str = "modern300",
+        scenario: str = "imagenet1k",
+    ) -> Estimate | None:
+        """As `cross_fitted_estimate`, of networks. Raises ValueError as `estimate`."""
+        return self.cross_fitted_estimate(self._values(archs_or_programs), recipe=recipe, scenario=scenario)
+
+    def _values(self, networks: Sequence[Arch | Program]) -> Array:
+        """The columns of networks, each Arch with a head of `read_classes`. Shape [n, len(columns)]."""
         classes = self.read_classes
-        return [
+        headed = (
             each.with_(classes=classes) if classes is not None and isinstance(each, Arch) else each
             for each in networks
-        ]
+        )
+        return values_of(self.columns, headed)
 
 
 def as_estimator(thing: object) -> AccuracyEstimator:

@@ -143,7 +143,7 @@ def _cross_fitted(best: Found) -> str | None:
     if not math.isfinite(best.cross_fitted):
         return None
     top1 = numbers.points(best.cross_fitted, best.cross_fitted_sd)
-    return f"{top1}, by fits that lack the families they are judged by; a search flatters top-1, not this"
+    return f"{top1}, by fits that each lack some families, corrected; a search flatters this less than top-1"
 
 
 def _rivals(result: SearchResult) -> list[tuple[Nearest, str]]:
@@ -151,16 +151,16 @@ def _rivals(result: SearchResult) -> list[tuple[Nearest, str]]:
     if not result.rivals:
         return []
     nearest, *higher = result.rivals
-    which = "the nearest model of a paper within the budget" + ("" if higher else ", and the best one")
-    return [(nearest, which), *((rival, "the best one within the budget") for rival in higher)]
+    which = "the nearest model of a paper within the budget" + ("" if higher else " and the best")
+    return [(nearest, which), *((rival, "the best model of a paper within the budget") for rival in higher)]
 
 
 def _better_than(rival: Nearest, which: str) -> str:
     found, published = rival.found, rival.published
-    told = [f"{_accuracy(found)} estimated", *(f"{cell} cross-fitted" for cell in _crossed_cells(found))]
+    told = [f"estimated {_accuracy(found)}", *(f"cross-fitted {cell}" for cell in _crossed_cells(found))]
     if (top1 := numbers.optional(published.get("top1"))) is not None:
-        told.append(f"{top1} published as {published.get('recipe')}")
-    return f"{found.name} with a chance of {numbers.chance(rival.chance)}: {which} ({', '.join(told)})"
+        told.append(f"published {top1} as {published.get('recipe')}")
+    return f"{found.name}, {which}: chance {numbers.chance(rival.chance)} ({', '.join(told)})"
 
 
 def _latency_on(network: Found, device: str) -> str:

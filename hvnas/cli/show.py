@@ -80,6 +80,7 @@ def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
     program = arch.lower()
     estimator = load_estimator("surrogate")
     estimate = estimator.estimate([arch], recipe=recipe)
+    crossed = estimator.estimate_cross_fitted([arch], recipe=recipe)
     return {
         "name": arch.name,
         "params": program.params,
@@ -92,6 +93,8 @@ def _facts(arch: Arch, devices: list[Device], recipe: str) -> dict[str, Any]:
         "latency": {d.name: d.latency(program).to_json() for d in devices},
         "top1": float(estimate.mean[0]),
         "top1_sd": float(estimate.sd[0]),
+        "top1_cross_fitted": None if crossed is None else float(crossed.mean[0]),
+        "top1_cross_fitted_sd": None if crossed is None else float(crossed.sd[0]),
         "recipe": recipe,
         "assumed": list(estimator.assumptions([arch])),
         "published": _published(arch),
@@ -111,7 +114,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     names = ("name", "params", "macs", "resolution", "classes", "top1", "top1_sd", "recipe")
     for device, latency in facts["latency"].items():
         reasons = "; ".join(latency["reasons"])
-        yield {name: facts[name] for name in names} | {"device": device, **latency, "reasons": reasons}
+        told = {name: facts[name] for name in names} | {"device": device, **latency, "reasons": reasons}
+        yield told | {name: facts[name] for name in ("top1_cross_fitted", "top1_cross_fitted_sd")}
 
 
 def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, Any]) -> None:
@@ -125,6 +129,7 @@ def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, A
             ("params", f"{facts['params']:,}"),
             ("MACs", f"{facts['macs']:,}"),
             ("top-1", f"{numbers.points(facts['top1'], facts['top1_sd'])} (estimated for {facts['recipe']})"),
+            ("cross-fitted", _cross_fitted_line(facts)),
             ("assumed", "; ".join(facts["assumed"]) or None),
             ("published", _published_line(published)),
             ("source", published.get("source")),
@@ -143,6 +148,12 @@ def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, A
         ms = facts["latency"][device.name]["ms"]
         if said := beyond_measured(device, arch.name, macs=facts["macs"], ms=ms):
             screen.line(said)
+
+
+def _cross_fitted_line(told: Mapping[str, Any]) -> str | None:
+    """The cross-fitted top-1 with its standard deviation; a file of one's own may say anything there."""
+    top1, sd = (numbers.optional(told.get(name)) for name in ("top1_cross_fitted", "top1_cross_fitted_sd"))
+    return None if top1 is None or sd is None else f"{top1} ± {sd}"
 
 
 def _published_line(published: dict[str, Any]) -> str | None:
@@ -166,6 +177,7 @@ def _found_line(found: Mapping[str, Any]) -> str | None:
     meaning = found.get("accuracy") or (f"trained as {found['recipe']}" if found.get("recipe") else None)
     shown = (
         (top1, f"top-1 {top1}" + (f" ± {sd}" if sd else "") + (f" {meaning}" if meaning else "")),
+        (crossed := _cross_fitted_line(found), f"cross-fitted {crossed}"),
         (score, f"score {score}"),
         (ms, f"{ms} ms on {found.get('device')}"),
         (budget := numbers.optional(found.get("budget_ms"), digits=3), f"budget {budget} ms"),

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
+
 from hvnas import _numbers as numbers
 from hvnas._numbers import clean
 from hvnas.arch import Arch, Stage
@@ -57,7 +59,7 @@ STYLE = """
 class Accuracy:
     """Top-1 in points with its standard deviation, trained as `recipe`; or a score, where `unit` says so.
 
-    `cross_fitted` is the number that choosing a network does not flatter, nan where there is none.
+    `cross_fitted` is the number that choosing a network flatters less, nan where there is none.
     """
 
     mean: float
@@ -129,22 +131,12 @@ def estimated(
     if not archs:
         return []
     found = estimator.estimate(archs, recipe=recipe, scenario=scenario)
-    crossed = _cross_fitted(archs, estimator, recipe=recipe, scenario=scenario)
-    told = zip(found.mean.tolist(), found.sd.tolist(), crossed, strict=True)
-    return [Accuracy(mean, sd, "points", name, recipe, *both) for mean, sd, both in told]
-
-
-def _cross_fitted(
-    archs: Sequence[Arch], estimator: AccuracyEstimator, *, recipe: str, scenario: str
-) -> list[tuple[float, ...]]:
-    """The cross-fitted top-1 and its standard deviation of each network, nothing where there is none."""
-    from hvnas.accuracy.estimator import ColumnEstimator, values_of
-
-    if not isinstance(estimator, ColumnEstimator):
-        return [()] * len(archs)
-    values = values_of(estimator.columns, estimator.with_read_classes(archs))
-    found = estimator.cross_fitted_estimate(values, recipe=recipe, scenario=scenario)
-    return [()] * len(archs) if found is None else list(zip(*(x.tolist() for x in found), strict=True))
+    crossed = estimator.estimate_cross_fitted(archs, recipe=recipe, scenario=scenario)
+    told = [*found, *(crossed or [np.full(len(archs), np.nan)] * 2)]
+    return [
+        Accuracy(mean, sd, "points", name, recipe, cross_fitted, cross_fitted_sd)
+        for mean, sd, cross_fitted, cross_fitted_sd in np.stack(told, axis=1).tolist()
+    ]
 
 
 def stage_name(label: str) -> str:

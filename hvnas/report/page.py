@@ -188,7 +188,7 @@ def _cards(report: Report) -> list[dict[str, str | None]]:
 
 def _cross_fitted_card(network: Network) -> dict[str, tuple[str, str, str | None]]:
     text = network.accuracy and network.accuracy.cross_fitted_text
-    return {"cross-fitted": ("cross-fitted top-1", text, "not flattered by the search")} if text else {}
+    return {"cross-fitted": ("cross-fitted top-1", text, "a search flatters this less")} if text else {}
 
 
 def _better_than(network: Network, report: Report) -> list[tuple[str, str | None]]:
@@ -204,11 +204,11 @@ def _better_than(network: Network, report: Report) -> list[tuple[str, str | None
 
 
 def _weighed(point: FixedPoint, run: Run) -> str:
-    told = [f"{numbers.points(point.top1, point.sd)} estimated"]
+    told = [f"estimated {numbers.points(point.top1, point.sd)}"]
     if (crossed := tables.crossed(point.cross_fitted, point.cross_fitted_sd)) is not None:
-        told.append(f"{crossed} cross-fitted")
+        told.append(f"cross-fitted {crossed}")
     if (top1 := numbers.optional(point.published.get("top1"))) is not None:
-        told.append(f"{top1} published as {point.published.get('recipe')}")
+        told.append(f"published {top1} as {point.published.get('recipe')}")
     return f"{numbers.chance(point.against[run.name].chance)} ({', '.join(told)})"
 
 

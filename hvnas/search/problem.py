@@ -386,7 +386,7 @@ class Problem:
         return np.round(mean, _DECIMALS), np.round(sd, _DECIMALS)
 
     def cross_fitted(self, rows: Rows) -> tuple[Floats, Floats] | None:
-        """Top-1 of canonical rows and its sd that choosing them does not flatter; None where not known.
+        """Top-1 of canonical rows and its sd, which choosing them flatters less; None where not known.
 
         Shape [n] each; see `ColumnEstimator.cross_fitted_estimate`.
         """

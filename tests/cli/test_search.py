@@ -83,6 +83,16 @@ def test_the_cross_fitted_number_is_shown_wherever_the_estimate_is(
     assert f"  {shown}  " in next(line for line in of_the_front(plain) if line.endswith(best.name))
 
 
+def test_show_tells_both_numbers_of_a_network_that_was_found(hvnas, data: dict, folder: Path) -> None:
+    best = data["best"]
+    shown = "{top1_cross_fitted:.1f} ± {top1_cross_fitted_sd:.1f}".format(**best)
+    lines = hvnas("show", folder).stdout.splitlines()
+    assert f"  cross-fitted  {shown}" in lines
+    assert any(line.startswith("  found ") and f"cross-fitted {shown}," in line for line in lines)
+    told = json.loads(hvnas("show", folder, "--json").stdout)
+    assert told["top1_cross_fitted"] == pytest.approx(best["top1_cross_fitted"], abs=6e-4)
+
+
 def test_the_front_ends_in_the_cross_fitted_numbers_of_those_that_have_a_file(folder: Path) -> None:
     with (folder / "pareto.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -104,8 +114,8 @@ def test_the_best_is_weighed_against_published_networks_within_the_budget(
         assert rival["p_better"] == pytest.approx(chance, abs=2e-4)
         estimate = surrogate.estimate([model])
         assert rival["top1"] == pytest.approx(estimate.mean[0], abs=6e-4)
-        line = next(x for x in plain.splitlines() if x.startswith(f"  better than    {rival['model']} "))
-        assert f"{rival['published_top1']:.1f} published as {rival['published_recipe']}" in line
+        line = next(x for x in plain.splitlines() if x.startswith(f"  better than    {rival['model']}, "))
+        assert f"published {rival['published_top1']:.1f} as {rival['published_recipe']}" in line
 
 
 def test_the_reach_comes_first_and_the_sections_follow(plain: str) -> None:

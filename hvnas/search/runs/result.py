@@ -36,9 +36,9 @@ class Found:
     Latency in ms with its 5-95 % interval and the chance of meeting the budget, `inside` the device's gate,
     `top1` and `top1_sd` in points (a score and 0 where `unit` is ``score``, nan where it was not estimated).
     `cross_fitted` with `cross_fitted_sd` is top-1 by fits that each lack a part of the estimator's evidence,
-    which does not flatter a network for being chosen, nan without such fits. `params` and `macs` as counts,
-    `more` the further metrics by name; `row` is its
-    canonical encoding in `space`, `file` where it was written.
+    which flatters a network less for being chosen, nan without such fits. `params` and `macs` as counts,
+    `more` the further metrics by name; `row` is its canonical encoding in `space`, `file` where it was
+    written.
     """
 
     name: str
