@@ -1,4 +1,4 @@
-"""The MobileNet lineage: MBConv in its post-activation form, fused MBConv, residual convolutions, head."""
+"""The MobileNet lineage: MBConv in its post-activation form, fused, residual convolutions, identity, head."""
 
 from __future__ import annotations
 
@@ -167,6 +167,26 @@ class ConvResidual(Block):
         y = conv_norm_act(tape, x, x.shape[0], act=self.act, kernel=self.kernel, stride=self.stride)
         y = conv_norm_act(tape, y, self.out, kernel=self.kernel)
         return tape.finish(map=close_branch(tape, x, y, stride=self.stride))
+
+
+@register_block("identity")
+@dataclass(frozen=True, kw_only=True)
+class Identity(Block):
+    """A layer that is left out: nothing, or where the stride or the width changes ``BN(1x1(x))``.
+
+    The identity of NAS-Bench-Macro (2103.11922, the authors' ``train/model.py``), with which a space
+    searches the depth layer by layer. `eps` is BatchNorm's.
+    """
+
+    stride: int = 1
+    eps: float = 1e-5
+
+    def lower(self, state: State) -> Lowered:
+        tape = Tape(state)
+        x = tape.map
+        if self.stride != 1 or x.shape[0] != self.out:
+            x = conv_norm_act(tape, x, self.out, stride=self.stride)
+        return tape.finish(map=x)
 
 
 @register_block("conv_classifier", role="head")

@@ -1,4 +1,4 @@
-"""The MobileNet lineage: MBConv, fused MBConv, residual convolutions, head."""
+"""The MobileNet lineage: MBConv, fused MBConv, residual convolutions, identity, head."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hvnas.blocks.mbconv import (
     ConvResidual,
     FusedMBConv,
     FusedMBConvDown,
+    Identity,
     MBConv,
     MBConvDown,
     make_divisible,
@@ -112,6 +113,18 @@ class ConvResidualModule(Branch):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(self.to_map(x))
+
+
+@module_for(Identity)
+class IdentityModule(nn.Sequential):
+    """Nothing, or a linear 1x1 where the stride or the width changes."""
+
+    def __init__(self, block: Identity, state: State, *, drop_path: float = 0.0) -> None:
+        super().__init__()
+        channels = map_channels(state)
+        if block.stride != 1 or channels != block.out:
+            shortcut = ConvNormAct(channels, block.out, stride=block.stride, eps=block.eps)
+            self.add_module("project", shortcut)
 
 
 @module_for(ConvClassifier)

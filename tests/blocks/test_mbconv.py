@@ -9,6 +9,7 @@ from hvnas.blocks.mbconv import (
     ConvResidual,
     FusedMBConv,
     FusedMBConvDown,
+    Identity,
     MBConv,
     MBConvDown,
     make_divisible,
@@ -50,6 +51,15 @@ def test_residual_where_neither_size_nor_width_changes(block: type[MBConv]) -> N
     assert "add" in kinds(block(out=32).lower(STATE))
     assert "add" not in kinds(block(out=64).lower(STATE))
     assert "add" not in kinds(block(out=32, stride=2).lower(STATE))
+
+
+def test_identity_is_nothing_where_nothing_changes() -> None:
+    lowered = Identity(out=32).lower(STATE)
+    assert lowered.ops == () and lowered.state == STATE
+    for changed in (Identity(out=64), Identity(out=32, stride=2)):
+        found = changed.lower(STATE)
+        assert kinds(found) == ["conv", "norm"]
+        assert params(found) == 32 * changed.out + 2 * changed.out
 
 
 @pytest.mark.parametrize("block", [MBConvDown, FusedMBConvDown])
