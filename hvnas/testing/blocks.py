@@ -17,19 +17,19 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from hvnas.arch import Arch
 from hvnas.blocks import Block, block_class, has_stride, lower_block
 from hvnas.blocks.mobileformer import GlobalTokens, MobileFormer
 from hvnas.blocks.stem import PatchStem
 from hvnas.blocks.vit import TokenEmbed
-from hvnas.nn import build_block
+from hvnas.nn import Network, build, build_block
 from hvnas.nn.base import init_weights
 from hvnas.ops import Program, State
 from hvnas.ops.trace import trace
 from hvnas.space.canonical.traits import CLASS, MAP, PAIR, TOKENS, state_of
+from hvnas.supernet.scoring import recalibrate
 
 if TYPE_CHECKING:
-    from hvnas.arch import Arch
-    from hvnas.nn import Network
     from hvnas.supernet.weights.slots import SlotPlan
 
 BATCH = 2  # BatchNorm over vectors cannot train on one
@@ -309,9 +309,6 @@ def lively(arch: Arch) -> Network:
     layer scale of 1e-5 could be wrong altogether without a trace; with statistics at random, activations grow
     until attention turns over at a rounding error.
     """
-    from hvnas.nn import build
-    from hvnas.supernet.scoring import recalibrate
-
     torch.manual_seed(0)
     network = build(arch).eval()
     with torch.no_grad():

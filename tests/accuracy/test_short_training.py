@@ -14,8 +14,15 @@ import numpy as np
 import pytest
 
 from hvnas.accuracy import AccuracyEstimator, ShortTraining, ShortTrainingEstimator, load_estimator
-from hvnas.accuracy.trained.short_results import FILE, Curve, ResultFile, make_key
-from hvnas.accuracy.trained.short_training import SEED_SD, parse_options, run_all
+from hvnas.accuracy.trained.short_training import (
+    FILE,
+    SEED_SD,
+    Curve,
+    ResultFile,
+    make_key,
+    parse_options,
+    run_all,
+)
 from hvnas.arch import Arch
 
 NO_AUGMENT = """schema: hvnas.recipe/1

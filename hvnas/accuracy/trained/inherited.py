@@ -16,8 +16,7 @@ import numpy as np
 
 from hvnas.accuracy.estimator import AccuracyEstimator, Estimate, ImageSize, read_options
 from hvnas.accuracy.loading import Located
-from hvnas.accuracy.trained.short_results import Curve, ResultFile, make_key
-from hvnas.accuracy.trained.short_training import NO_CACHE, binomial_sd
+from hvnas.accuracy.trained.short_training import NO_CACHE, Curve, ResultFile, binomial_sd, make_key
 from hvnas.arch import Arch
 from hvnas.ops import Program
 

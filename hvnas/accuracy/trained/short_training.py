@@ -8,11 +8,17 @@ Successive halving of training runs, by Optuna's pruners.
 The runs come one after the other. At epochs 1, r, r^2, ... a run goes on only if it is among the best 1 of r
 of those that have come so far as well (asynchronous successive halving, 1810.05934): the first ones therefore
 always go on. Hyperband (1603.06560) divides the runs among several first epochs.
+
+Results are kept in a file, a line of JSON for each run. Processes may share it: a line is appended in one
+write, so that lines never mix; a line that was cut off (a full disk, a machine that went down) is passed
+over, and its run is trained again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import json
+import os
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +26,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from hvnas._files import append_line
+from hvnas._json import parse_json
 from hvnas._names import MOST_SEED, check_whole
 from hvnas._optuna import quiet_optuna
 from hvnas.accuracy.estimator import AccuracyEstimator, Array, Estimate, ImageSize, read_options
-from hvnas.accuracy.trained.short_results import Curve, Key, ResultFile, default_folder, make_key
 from hvnas.arch import Arch
 from hvnas.ops import Program
 from hvnas.train.recipes import Recipe, load_recipe, training_of
@@ -37,6 +44,8 @@ if TYPE_CHECKING:
 
 
 NAME = "train"
+Key = tuple[tuple[str, str | int], ...]
+FILE = "results.jsonl"
 NO_CACHE = "none"
 
 
@@ -316,3 +325,85 @@ def _pruned(run: Generator[Curve, None, None], study: optuna.Study, epochs: int)
             return curve
     study.tell(trial, curve.top1[-1])
     return curve
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Top-1 on the validation split after each epoch trained so far, in points.
+
+    `diverged` where the loss stopped being finite after these epochs.
+    """
+
+    top1: tuple[float, ...] = ()
+    diverged: bool = False
+
+
+def make_key(fields: Mapping[str, str | int]) -> Key:
+    """What tells runs apart; equal for equal fields in any order."""
+    return tuple(sorted(fields.items()))
+
+
+def default_folder() -> Path:
+    """``hvnas/short_training`` in the user's cache folder (XDG_CACHE_HOME, else ``~/.cache``)."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "hvnas" / "short_training"
+
+
+class ResultFile:
+    """Curves by key; in memory alone where `folder` is None. Raises ValueError where it cannot be written."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.path = None if folder is None else folder / FILE
+        self._curves: dict[Key, Curve] = {}
+        self._read = 0  # bytes of the file that are in _curves
+
+    def get(self, key: Key) -> Curve:
+        """The longest curve known, other processes' included; an empty one where there is none."""
+        self._refresh()
+        return self._curves.get(key, Curve())
+
+    def put(self, key: Key, curve: Curve) -> None:
+        """Keep a curve."""
+        self._learn(key, curve)
+        if self.path is None:
+            return
+        line = json.dumps({**dict(key), "top1": list(curve.top1), "diverged": curve.diverged})
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            append_line(self.path, line)
+        except OSError as error:
+            raise ValueError(
+                f"{self.path}: cannot be written ({error.strerror}); choose another folder with cache=DIR"
+            ) from None
+
+    def _learn(self, key: Key, curve: Curve) -> None:
+        if len(curve.top1) >= len(self._curves.get(key, Curve()).top1):
+            self._curves[key] = curve
+
+    def _refresh(self) -> None:
+        """Take in the whole lines that were appended since the last look."""
+        if self.path is None or not self.path.exists() or self.path.stat().st_size <= self._read:
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            entry = _parsed(line)
+            if entry is not None:
+                self._learn(*entry)
+
+
+def _parsed(line: bytes) -> tuple[Key, Curve] | None:
+    """The run and its curve, None where the line is none that `put` wrote."""
+    try:
+        fields = parse_json(line.decode())
+        top1, diverged = fields.pop("top1"), fields.pop("diverged")
+        known = all(isinstance(value, str | int) for value in fields.values()) and isinstance(diverged, bool)
+        percentages = [float(value) for value in top1]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return None
+    if not known or not all(0.0 <= value <= 100.0 for value in percentages):
+        return None
+    return make_key(fields), Curve(tuple(percentages), diverged)

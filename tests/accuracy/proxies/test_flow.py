@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from hvnas.accuracy.proxies.flow import dss, flows, synflow
+from hvnas.accuracy.proxies.gradients import dss, flows, synflow
 from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hvnas.accuracy.proxies import zico as module
+from hvnas.accuracy.proxies import gradients as module
 from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 

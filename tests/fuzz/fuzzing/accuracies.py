@@ -12,7 +12,7 @@ from hvnas.accuracy.surrogate.ablations import DATA, load_ablations, load_theory
 from hvnas.accuracy.surrogate.evidence import load_evidence
 from hvnas.accuracy.surrogate.own import fit_own, load_own, read_results, save_own
 from hvnas.accuracy.surrogate.surrogate import load_surrogate
-from hvnas.accuracy.trained.short_results import Curve, ResultFile, make_key
+from hvnas.accuracy.trained.short_training import Curve, ResultFile, make_key
 from hvnas.arch import load_arch
 from hvnas.studies.alone import Alone, Standalone
 
