@@ -41,13 +41,13 @@ def _randomise() -> Callable[[nn.Module], None]:
 
 @pytest.fixture
 def parity() -> Callable[..., None]:
-    """`check(theirs, arch, dtype)`: same weights, same logits to 1e-5 (float64: 1e-10) of the largest.
+    """`check(theirs, arch, *dtypes)`: same weights, same logits to 1e-5 (float64: 1e-10) of the largest.
 
     The image has `size` pixels a side, the architecture's own resolution unless given. Statistics are those
     of random images: drawn at random, activations grow to 1e10 in a deep network, and rounding errors more.
     """
 
-    def check(theirs: nn.Module, arch: Arch, dtype: torch.dtype, *, size: int | None = None) -> None:
+    def check(theirs: nn.Module, arch: Arch, *dtypes: torch.dtype, size: int | None = None) -> None:
         size = size or arch.resolution
         generator = torch.Generator().manual_seed(1)
         randomise(theirs)
@@ -56,11 +56,12 @@ def parity() -> Callable[..., None]:
         weights = converter("timm", arch.published["family"])(theirs.state_dict(), arch)
         ours = build(arch)
         ours.load_state_dict(weights)
-        image = torch.randn(1, 3, size, size, dtype=dtype, generator=generator)
-        with torch.no_grad():
-            wanted: Tensor = theirs.to(dtype).eval()(image)
-            got: Tensor = ours.to(dtype).eval()(image)
-        assert wanted.std() > 1e-2
-        assert (got - wanted).abs().max() <= TOLERANCE[dtype] * wanted.abs().max()
+        for dtype in dtypes:
+            image = torch.randn(1, 3, size, size, dtype=dtype, generator=generator)
+            with torch.no_grad():
+                wanted: Tensor = theirs.to(dtype).eval()(image)
+                got: Tensor = ours.to(dtype).eval()(image)
+            assert wanted.std() > 1e-2
+            assert (got - wanted).abs().max() <= TOLERANCE[dtype] * wanted.abs().max(), dtype
 
     return check

@@ -23,16 +23,15 @@ def ours(name: str) -> Arch:
     return replace(load_arch(name), resolution=SIDE)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("size", SIZES)
-def test_parity_of_the_strided_depthwise_form(size: int, dtype: torch.dtype, parity) -> None:
-    parity(timm.create_model(f"coatnet_{size}_224", img_size=SIDE), ours(f"coatnet_{size}_dws"), dtype)
+def test_parity_of_the_strided_depthwise_form(size: int, parity) -> None:
+    parity(timm.create_model(f"coatnet_{size}_224", img_size=SIDE), ours(f"coatnet_{size}_dws"), *DTYPES)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("size", SIZES)
-def test_parity_of_the_papers_form(size: int, dtype: torch.dtype, parity) -> None:
-    parity(timm.create_model(f"coatnet_{size}_224", img_size=SIDE, **PAPER), ours(f"coatnet_{size}"), dtype)
+def test_parity_of_the_papers_form(size: int, parity) -> None:
+    theirs = timm.create_model(f"coatnet_{size}_224", img_size=SIDE, **PAPER)
+    parity(theirs, ours(f"coatnet_{size}"), *DTYPES)
 
 
 @pytest.mark.parametrize("layout", ["CCCC", "CCCT", "CTTT"])

@@ -24,17 +24,15 @@ def twin(name: str, *, depth: int) -> Arch:
     return replace(arch, stages=(replace(stage, global_=run),))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_parity_at_two_blocks(dtype: torch.dtype, parity) -> None:
+def test_parity_at_two_blocks(parity) -> None:
     name = "vit_small_patch16_224"
-    parity(timm.create_model(name, depth=2), twin(name, depth=2), dtype)
+    parity(timm.create_model(name, depth=2), twin(name, depth=2), torch.float32, torch.float64)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("name", ["vit_small_patch16_224", "vit_base_patch16_224"])
-def test_parity_at_full_depth(name: str, dtype: torch.dtype, parity) -> None:
-    parity(timm.create_model(name), twin(name, depth=12), dtype)
+def test_parity_at_full_depth(name: str, parity) -> None:
+    parity(timm.create_model(name), twin(name, depth=12), torch.float32, torch.float64)
 
 
 def test_parity_of_the_tokens_before_the_classifier() -> None:
