@@ -128,8 +128,7 @@ def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, A
             ("resolution", f"{arch.resolution}×{arch.resolution}"),
             ("params", f"{facts['params']:,}"),
             ("MACs", f"{facts['macs']:,}"),
-            ("top-1", f"{numbers.points(facts['top1'], facts['top1_sd'])} (estimated for {facts['recipe']})"),
-            ("cross-fitted", _cross_fitted_line(facts)),
+            ("top-1", _top1_line(facts)),
             ("assumed", "; ".join(facts["assumed"]) or None),
             ("published", _published_line(published)),
             ("source", published.get("source")),
@@ -148,6 +147,12 @@ def _print(screen: Screen, arch: Arch, devices: list[Device], facts: dict[str, A
         ms = facts["latency"][device.name]["ms"]
         if said := beyond_measured(device, arch.name, macs=facts["macs"], ms=ms):
             screen.line(said)
+
+
+def _top1_line(facts: Mapping[str, Any]) -> str:
+    crossed = _cross_fitted_line(facts)
+    estimate = f"{numbers.points(facts['top1'], facts['top1_sd'])} (estimated for {facts['recipe']})"
+    return estimate if crossed is None else f"{estimate}, cross-fitted {crossed}"
 
 
 def _cross_fitted_line(told: Mapping[str, Any]) -> str | None:

@@ -87,7 +87,7 @@ def test_show_tells_both_numbers_of_a_network_that_was_found(hvnas, data: dict, 
     best = data["best"]
     shown = "{top1_cross_fitted:.1f} ± {top1_cross_fitted_sd:.1f}".format(**best)
     lines = hvnas("show", folder).stdout.splitlines()
-    assert f"  cross-fitted  {shown}" in lines
+    assert any(line.startswith("  top-1 ") and line.endswith(f", cross-fitted {shown}") for line in lines)
     assert any(line.startswith("  found ") and f"cross-fitted {shown}," in line for line in lines)
     told = json.loads(hvnas("show", folder, "--json").stdout)
     assert told["top1_cross_fitted"] == pytest.approx(best["top1_cross_fitted"], abs=6e-4)
