@@ -12,9 +12,9 @@ Then, for pairs of published networks of about equal MACs that were trained alik
 unknown to the fit: how often it was the better one where that chance was stated, and how often the difference
 lay within its 80 % interval.
 
-Last, the same selection from families that are not among the scored ones, each judged by fits without its fold
-and calibrated on the other folds: the form of the calibration was chosen there, before the scored ones were
-looked at, as the one with the smallest largest error that moves all networks by at most 0.1 points.
+Last, the same selection from families that are not among the scored ones, each judged by fits without its
+fold and calibrated on the other folds. The form of the calibration is the one whose largest error is smallest
+there, of those that move all networks by at most 0.1 points.
 """
 
 from __future__ import annotations

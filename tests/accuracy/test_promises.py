@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -119,6 +121,61 @@ def test_estimators_that_say_no_more_have_independent_errors() -> None:
     values = np.array([[80.0, 1.0], [79.0, 1.0]])
     assert plain.cross_fitted_estimate(values) is None
     assert plain.chances_of_better(values) == pytest.approx([0.7602499])
+
+
+@pytest.fixture
+def scripts(repo_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(repo_root / "scripts"))
+
+
+@pytest.mark.usefixtures("scripts")
+def test_halves_share_no_family_and_no_relatives(surrogate: Surrogate) -> None:
+    from study_halves import halves
+
+    one, other = (set(half.families) for half in halves(surrogate.evidence, seed=0))
+    assert not one & other and one | other == set(surrogate.evidence.families)
+    for families in (one, other):
+        assert {"poolformer", "poolformerv2"} & families in (set(), {"poolformer", "poolformerv2"})
+    sizes = [len(half) for half in halves(surrogate.evidence, seed=1)]
+    assert abs(sizes[0] - sizes[1]) < 0.2 * len(surrogate.evidence)
+    assert {*halves(surrogate.evidence, seed=1)[0].families} != one
+
+
+@pytest.mark.usefixtures("scripts")
+def test_what_halves_say_of_each_other_by_hand() -> None:
+    from study_halves import Case, lines
+
+    inside = Case(2.0, 82.0, 81.5, 0.5, 81.0, 80.0, 79.9, 79.8)
+    outside = Case(3.0, 83.0, 82.5, 0.5, 81.5, 80.0, 79.9, 79.8)
+    assert (inside.within, outside.within) == (True, False)
+    said = "\n".join(lines([inside, outside]))
+    assert "+1.25 (rms" in said and "+0.75 (rms" in said and "number: 50 %" in said
+    assert "2.50 by the estimate, 2.10 cross-fitted, 1.45 by the other half" in said
+
+
+@pytest.mark.usefixtures("scripts")
+def test_the_network_that_is_picked_is_the_one_with_the_highest_estimate(surrogate: Surrogate) -> None:
+    """An estimate that is the result itself is never off, and one that is a point too high by just that."""
+    from study_selection import biases
+
+    evidence = surrogate.evidence
+    rows = np.flatnonzero((evidence.ablations == "") & ~evidence.papers)[::8]
+    top1 = evidence.top1[rows]
+    found = biases(evidence, rows, {"estimate": top1, "above": top1 + 1.0})
+    assert set(found) == {5, 10, 20, 40}
+    assert all(told == pytest.approx({"estimate": 0.0, "above": 1.0}) for told in found.values())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("scripts")
+def test_what_is_picked_is_hardly_overrated_by_its_cross_fitted_number(surrogate: Surrogate) -> None:
+    from study_selection import biases, numbers_of
+
+    rows, numbers = numbers_of(surrogate)
+    found = biases(surrogate.evidence, rows, numbers)
+    assert all(abs(told["cross-fitted"]) <= 0.2 for told in found.values())
+    assert max(told["estimate"] for told in found.values()) > 0.4
+    assert abs((numbers["cross-fitted"] - numbers["estimate"]).mean()) <= 0.1
 
 
 def test_intervals_of_left_out_families_keep_what_they_say(surrogate: Surrogate) -> None:
