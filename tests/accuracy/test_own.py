@@ -12,6 +12,7 @@ import pytest
 
 import hvnas
 from hvnas.accuracy import load_estimator
+from hvnas.accuracy.estimator import chances, values_of
 from hvnas.accuracy.surrogate.own import fit_own, load_own, read_results, save_own
 from hvnas.arch import save_arch
 
@@ -67,6 +68,22 @@ def test_sd_is_larger_away_from_the_results(results: Path) -> None:
     estimator = fit_own(results, "mine")
     found = estimator.estimate([hvnas.load_arch("coatnet_0"), hvnas.load_arch("mobileformer_26m")])
     assert found.sd[1] > found.sd[0] > 0
+
+
+def test_what_networks_share_goes_together(results: Path) -> None:
+    """Joint means and deviations are those of single networks; two of a kind are known apart better."""
+    estimator = fit_own(results, "mine")
+    archs = [hvnas.load_arch(name) for name in ("efficientformer_l7", "efficientformer_l3", "coatnet_0")]
+    values = values_of(estimator.columns, archs)
+    mean, covariance = estimator.joint_columns(values)
+    alone = estimator.estimate_columns(values)
+    assert mean.tolist() == alone.mean.tolist()
+    assert np.sqrt(np.diag(covariance)) == pytest.approx(alone.sd, rel=1e-4)
+    assert covariance == pytest.approx(covariance.T, rel=1e-3)
+    forth, back = (estimator.chances_of_better(values[order])[0] for order in ([0, 1], [1, 0]))
+    assert forth + back == pytest.approx(1.0, abs=1e-3)
+    assert forth == pytest.approx(chances(mean, covariance)[0])
+    assert covariance[0, 1] > 0 and forth > chances(mean, np.diag(np.diag(covariance)))[0]
 
 
 def test_it_says_what_it_assumed(results: Path) -> None:

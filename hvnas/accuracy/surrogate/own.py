@@ -157,15 +157,36 @@ class OwnEstimator(ColumnEstimator):
         `scenario` is that of the results, whatever it is called.
         """
         check_scenario(scenario)
-        covariate = covariates(load_recipe(recipe))
-        x = np.hstack([derive(values), np.broadcast_to(covariate, (len(values), len(covariate)))])
-        known, known_prior, inverse, weights = self._known
-        prior = self._prior(x)
-        across = self._covariance(x, known, prior, known_prior, known_prior)
+        x = self._features(values, recipe)
+        _, known_prior, inverse, weights = self._known
+        prior, across = self._across(x)
         explained = np.einsum("ij,jk,ik->i", across, inverse, across)
         own = OFFSET + SLOPE * np.square(prior - known_prior.mean()) + self.spread**2
         mean = untransform(prior + across @ weights)
         return Estimate(mean, (100.0 - mean) * np.sqrt(np.maximum(own - explained, 0.0) + self.noise**2))
+
+    def joint_columns(
+        self, values: Array, *, recipe: str = "modern300", scenario: str = "imagenet1k"
+    ) -> tuple[Array, Array]:
+        """Return means and covariance, ``[n]`` and ``[n, n]``: what networks have in common goes together."""
+        check_scenario(scenario)
+        x = self._features(values, recipe)
+        _, known_prior, inverse, weights = self._known
+        prior, across = self._across(x)
+        covariance = self._covariance(x, x, prior, prior, known_prior) - across @ inverse @ across.T
+        mean = untransform(prior + across @ weights)
+        slope = 100.0 - mean
+        return mean, (covariance + self._noise(len(x))) * np.outer(slope, slope)
+
+    def _features(self, values: Array, recipe: str) -> Array:
+        covariate = covariates(load_recipe(recipe))
+        return np.hstack([derive(values), np.broadcast_to(covariate, (len(values), len(covariate)))])
+
+    def _across(self, x: Array) -> tuple[Array, Array]:
+        """The prior mean of networks with these features, and their covariance with the results."""
+        known, known_prior, _, _ = self._known
+        prior = self._prior(x)
+        return prior, self._covariance(x, known, prior, known_prior, known_prior)
 
 
 def fit_own(results: str | Path, name: str) -> OwnEstimator:
