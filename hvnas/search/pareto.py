@@ -22,10 +22,12 @@ _BLOCK = 512
 def front(costs: Floats) -> Indices:
     """Indices of the non-dominated points, the first cost falling, so that the best is last.
 
-    Of equal points the first stays. O(n log n) for two costs, O(n times front) for more.
+    Of equal points the first stays. O(n) for one cost, O(n log n) for two, O(n times front) for more.
     """
     if costs.shape[0] == 0:
         return np.empty(0, dtype=np.intp)
+    if costs.shape[1] == 1:
+        return np.array([np.argmin(costs[:, 0])], dtype=np.intp)
     if costs.shape[1] == 2:
         return _front_of_two(costs)
     order = _lexicographic(costs)
@@ -69,6 +71,10 @@ def ranks(costs: Floats) -> Indices:
     if costs.shape[0] and costs.shape[1] == 2:
         return _ranks_of_two(costs)
     found = np.empty(len(costs), dtype=np.intp)
+    if costs.shape[0] and costs.shape[1] == 1:
+        # A front of one cost is a single point.
+        found[np.argsort(costs[:, 0], kind="stable")] = np.arange(len(costs))
+        return found
     left = np.arange(len(costs))
     rank = 0
     while len(left):

@@ -81,16 +81,8 @@ class Sampler:
 
     def mutate(self, rows: NDArray[Any], *, rng: np.random.Generator, rate: float) -> Rows:
         """See `Space.mutate`."""
-        mutated = np.array(rows, dtype=np.int64)
-        drawn = rng.random((5, mutated.size))
-        hit = np.flatnonzero(drawn[0] < rate)
-        gene, (where, direction, far, kind) = hit % mutated.shape[1], drawn[1:, hit]
-        cardinalities = self.space.cardinalities[gene]
-        fresh = (where * cardinalities).astype(np.int64)
-        steps = np.where(direction < 0.5, 1, -1) * (1 + (far < 0.25))
-        near = np.clip(mutated.ravel()[hit] + steps, 0, cardinalities - 1)
-        mutated.put(hit, np.where(self.ordered[gene] & (kind < 0.7), near, fresh))
-        return self.space.canonicalise(mutated)
+        changed = mutated(rows, self.space.cardinalities, self.ordered, rng=rng, rate=rate)
+        return self.space.canonicalise(changed)
 
     def crossover(
         self, a: NDArray[Any], b: NDArray[Any], *, rng: np.random.Generator, canonical: bool = True
@@ -105,6 +97,30 @@ class Sampler:
         take = np.where(rng.random((n, 1)) < 0.7, by_stage, by_gene)
         children = np.where(take, b, a)
         return self.space.canonicalise(children) if canonical else children
+
+
+def mutated(
+    rows: NDArray[Any],
+    cardinalities: NDArray[Any],
+    ordered: NDArray[np.bool_],
+    *,
+    rng: np.random.Generator,
+    rate: float,
+) -> NDArray[np.int64]:
+    """Each gene changed with probability `rate`: an `ordered` one by a step or two mostly, else redrawn.
+
+    `rows` is [n, genes], the others [genes].
+    """
+    changed = np.array(rows, dtype=np.int64)
+    drawn = rng.random((5, changed.size))
+    hit = np.flatnonzero(drawn[0] < rate)
+    gene, (where, direction, far, kind) = hit % changed.shape[1], drawn[1:, hit]
+    choices = cardinalities[gene]
+    fresh = (where * choices).astype(np.int64)
+    steps = np.where(direction < 0.5, 1, -1) * (1 + (far < 0.25))
+    near = np.clip(changed.ravel()[hit] + steps, 0, choices - 1)
+    changed.put(hit, np.where(ordered[gene] & (kind < 0.7), near, fresh))
+    return changed
 
 
 class _Aim:

@@ -9,6 +9,7 @@ import pytest
 
 from hvnas.accuracy import AccuracyEstimator, Estimate
 from hvnas.arch import Arch
+from hvnas.search.objectives import Objective
 from hvnas.search.problem import Problem
 from hvnas.search.rows import Floats, Rows, row_keys
 from hvnas.search.runs.checkpoint import Checkpoint
@@ -94,6 +95,15 @@ def test_it_finds_better_networks_than_random_ones_within_the_budget() -> None:
         within = rows[(screened.broken == 0) & (screened.over <= 0).all(axis=1)][:40]
         random.append(Problem.evaluate(problem, within).objective.max())
     assert np.median(found) > np.median(random)
+
+
+def test_of_one_objective_whole_batches_are_promising() -> None:
+    """Its front is a single network: what fills a batch are the next best, not random ones."""
+    problem = run(replace(expensive(), objectives=(Objective("top1"),)))
+    found = problem.found
+    assert found.feasible.all()
+    first, proposed = found.objective[:8], found.objective[8:]
+    assert np.median(proposed) > first.max()
 
 
 def test_cut_in_the_middle_of_a_batch_it_goes_on_as_if_uncut() -> None:

@@ -27,8 +27,9 @@ class Evolution(Strategy):
     """The settings of the evolution.
 
     `population` architectures per generation (None: chosen by the evaluations); `mutated` genes change per
-    child on average; `crossed` is the share of children with two parents, `focused` the share whose parents
-    come from the end of the front at the budget; `refined` the share of evaluations for refinement.
+    child on average, at most a twentieth of them, but one, where an evaluation takes seconds; `crossed` is
+    the share of children with two parents, `focused` the share whose parents come from the end of the front
+    at the budget; `refined` the share of evaluations for refinement.
     """
 
     population: int | None = None
@@ -41,6 +42,12 @@ class Evolution(Strategy):
         self, problem: Problem, *, evals: int, seed: int, progress: Progress, checkpoint: Checkpoint
     ) -> Archive:
         """Evaluate `evals` distinct architectures, or all there are to be found if those are fewer."""
+        return self.bred(problem, evals=evals, seed=seed, progress=progress, checkpoint=checkpoint)[0]
+
+    def bred(
+        self, problem: Problem, *, evals: int, seed: int, progress: Progress, checkpoint: Checkpoint
+    ) -> tuple[Archive, Rows]:
+        """As `run`; returns the last population, too, best first. Shape [population, genes]."""
         run = _Run(self, problem, evals=evals, seed=seed)
         if not checkpoint.restore(run.restore):
             run.start()
@@ -50,7 +57,26 @@ class Evolution(Strategy):
                 checkpoint.save(run.state())
             run.step()
         progress.advanced(run.archive, evals=evals)
-        return run.archive
+        return run.archive, run.rows
+
+
+def _population(evals: int, *, few: bool) -> int:
+    """Architectures per generation; `few` where evaluations are dear and no front has to be held."""
+    if few:
+        return max(10, int(0.7 * math.sqrt(evals)))
+    return min(max(16, int(1.6 * math.sqrt(evals))), 4000)
+
+
+def _mutation_rate(settings: Evolution, problem: Problem) -> float:
+    """The share of genes that change per child.
+
+    Thousands of evaluations can afford diversity. A few hundred are spent on steps: where a space has eight
+    choices, a child that differs in three of them has forgotten its parents.
+    """
+    if problem.cheap:
+        return min(0.5, settings.mutated / len(problem.space.genes))
+    varying = int((np.asarray(problem.space.cardinalities) > 1).sum())
+    return min(0.5, min(settings.mutated, max(1.0, varying / 20)) / max(1, varying))
 
 
 class _Run:
@@ -65,8 +91,9 @@ class _Run:
         self.space = problem.space
         self.evals = evals
         genes = len(self.space.genes)
-        self.size = settings.population or min(max(16, int(1.6 * math.sqrt(evals))), 4000)
-        self.base_rate = min(0.5, settings.mutated / genes)
+        self.few = not problem.cheap and len(problem.objectives) == 1
+        self.size = settings.population or _population(evals, few=self.few)
+        self.base_rate = _mutation_rate(settings, problem)
         self.rate = self.base_rate
         self.steps_per_row = max(1, int(np.sum(np.asarray(self.space.cardinalities) - 1)))
         self.rng = np.random.default_rng(seed)
@@ -85,9 +112,10 @@ class _Run:
         """The first population: the problem's seeds and random architectures.
 
         A quarter of a population of them: what they lack mutation supplies, and every network far from
-        the front has parts that are lowered for it alone.
+        the front has parts that are lowered for it alone. A population of few is filled with them.
         """
-        rows = self.problem.sample(max(16, self.size // 4), rng=self.rng, of_papers_size=True)
+        count = self.size if self.few else max(16, self.size // 4)
+        rows = self.problem.sample(count, rng=self.rng, of_papers_size=True)
         if len(self.problem.seeds):
             rows = np.concatenate([self.problem.seeds, rows])
         self.admit(rows)

@@ -29,6 +29,8 @@ from hvnas.search.strategies.predicted import (
 )
 from hvnas.search.strategies.registry import Strategy
 
+# How many random architectures come first.
+_LEAST_STARTUP, _MOST_STARTUP = 8, 40
 # Random architectures to draw from, and those of them that breed.
 _POOL, _PARENTS = 256, 64
 # How often they breed at most, and the share of genes that change.
@@ -74,7 +76,7 @@ class _Run:
     def __init__(self, settings: Predictor, problem: Problem, *, evals: int, seed: int) -> None:
         self.settings, self.problem, self.evals, self.seed = settings, problem, evals, seed
         self.space = problem.space
-        self.startup = settings.startup or int(np.clip(evals // 5, 8, 40))
+        self.startup = settings.startup or self.fitting_startup()
         self.batch = settings.batch or max(10 if problem.cheap else 4, evals // 50)
         self.encoder = Encoder(problem)
         self.pool = self.bred(np.random.default_rng(seed))
@@ -85,6 +87,11 @@ class _Run:
         self.batches: list[tuple[Rows, Evaluations]] = []
         self.pending: Rows = np.empty((0, genes), dtype=np.int16)
         self.rounds = 0
+
+    def fitting_startup(self) -> int:
+        """A fifth of the evaluations, but no more random ones than the space has choices to learn about."""
+        choices = int((np.asarray(self.space.cardinalities) > 1).sum())
+        return int(np.clip(self.evals // 5, _LEAST_STARTUP, np.clip(choices, _LEAST_STARTUP, _MOST_STARTUP)))
 
     def step(self) -> bool:
         """Evaluate what was proposed, one by one where that takes long; False where all is done."""
@@ -195,15 +202,21 @@ class _Run:
         return np.concatenate(rows), Evaluations.join(evaluations)
 
     def candidates(self, learnt: Regressor, rng: np.random.Generator) -> Rows:
-        """The unseen part of the predicted front's best end, best last."""
+        """The unseen part of the predicted front's best end, best last.
+
+        The front of a single objective is one network: there they are the best that keep the bounds.
+        """
         estimator = UpperConfidenceEstimator(
             self.encoder, learnt, optimism=self.settings.optimism, unit=self.problem.unit
         )
         inner = predicted_problem(self.problem, estimator, pool=self.pool, seeds=self.archive.rows)
         seed = int(rng.integers(2**31))
-        found = Evolution().run(
+        found, population = Evolution().bred(
             inner, evals=self.settings.inner, seed=seed, progress=Silent(), checkpoint=Checkpoint()
         )
+        if len(self.problem.objectives) == 1:
+            population = self.unseen(population)
+            return population[self.excess(population) == 0][:_SHORTLIST][::-1]
         return self.unseen(found.rows)[-_SHORTLIST:]
 
     def choice(self, learnt: Regressor, candidates: Rows, rng: np.random.Generator) -> np.ndarray:
