@@ -112,12 +112,12 @@ def _made(name: str) -> AccuracyEstimator:
 def _new(name: str) -> object:
     if _AND in name:
         return _COMBINED(name)
-    if name.endswith(_OWN):
-        return _FITTED(name)
     before, colon, options = name.partition(":")
     family = _family(before) if colon else None
     if family is not None:
         return family(options)
+    if name.endswith(_OWN):
+        return _FITTED(name)
     if not _FACTORIES.has(name):
         raise ValueError(_FACTORIES.unknown(name, list_estimators()))
     return _FACTORIES[name]()
@@ -131,6 +131,9 @@ register_estimator_family("train", argument="NAME=VALUE,…")(
 )
 register_estimator_family("supernet", argument="DIR", locate=Late("hvnas.accuracy.trained.inherited:locate"))(
     Late("hvnas.accuracy.trained.inherited:from_options")
+)
+register_estimator_family("table", argument="FILE,space=NAME", locate=Late("hvnas.accuracy.table:locate"))(
+    Late("hvnas.accuracy.table:from_options")
 )
 for _name in COUNTED:
     register_estimator(_name)(Late("hvnas.accuracy.proxies.estimators:CountEstimator.of", (_name,)))
