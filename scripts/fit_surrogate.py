@@ -1,10 +1,10 @@
 """Find the surrogate's hyperparameters and measure its error with each family left out.
 
-    python scripts/fit_surrogate.py            # some minutes on one core; --jobs shares them
+    python scripts/fit_surrogate.py            # a quarter of an hour on one core; --jobs shares it
 
 Writes hvnas/accuracy/data/surrogate.json: hyperparameters of all of the evidence and of the evidence without
-each fold of families, the regression's mean without each fold, and the error report. The report is nested:
-what is left out had no part in the hyperparameters either.
+each fold of families and without whatever the reports leave out, the regression's mean without each fold, and
+the error report. The reports are nested: what is left out had no part in the hyperparameters either.
 """
 
 from __future__ import annotations
@@ -25,10 +25,20 @@ from hvnas.accuracy.evaluate import (
     leave_one_family_out,
     report,
 )
-from hvnas.accuracy.surrogate.evidence import DATA, Evidence, load_evidence
+from hvnas.accuracy.surrogate.ablations import load_ablations
+from hvnas.accuracy.surrogate.evidence import DATA, Evidence, load_evidence, study_families
 from hvnas.accuracy.surrogate.fit import VIEWS, Fit, Scaling, View, group_codes, standardised
 from hvnas.accuracy.surrogate.gp import Kernel, initial, maximise
-from hvnas.accuracy.surrogate.surrogate import Fold, Surrogate, Thetas, read_fold, write_fold, write_thetas
+from hvnas.accuracy.surrogate.surrogate import (
+    Fold,
+    LeftOut,
+    Surrogate,
+    Thetas,
+    read_fold,
+    write_fold,
+    write_left_out,
+    write_thetas,
+)
 
 # The search for the likeliest hyperparameters stops early, which keeps them near their priors: with a
 # hundred of them and seventy families, the likeliest ones are fitted to those families.
@@ -84,6 +94,20 @@ def fold_without(evidence: Evidence, families: frozenset[str], iterations: int =
     return Fold.of(families, rest, fitted(rest, iterations))
 
 
+def reported(evidence: Evidence) -> tuple[frozenset[str], ...]:
+    """What reports leave out together: each of the scored families, and those of each study of ablations."""
+    studies = dict.fromkeys(row.study for row in load_ablations())
+    every = [frozenset((family,)) for family in FAMILIES]
+    every += [study_families(evidence, study) for study in studies]
+    return tuple(dict.fromkeys(every))
+
+
+def left_out(evidence: Evidence, families: frozenset[str]) -> LeftOut:
+    """Hyperparameters on `evidence` without `families`."""
+    rest = evidence.where(~np.isin(evidence.families, list(families)))
+    return LeftOut(families, fitted(rest))
+
+
 def calibrated(evidence: Evidence, folds: Sequence[Fold]) -> float:
     """The factor that makes 80 % intervals cover 80 % of networks whose family was left out.
 
@@ -98,11 +122,34 @@ def calibrated(evidence: Evidence, folds: Sequence[Fold]) -> float:
     return float(np.quantile(np.concatenate(ratios), 0.8) / Z80)
 
 
+def assembled(
+    evidence: Evidence, thetas: Thetas, folds: Sequence[Fold], parts: Sequence[LeftOut]
+) -> dict[str, Any]:
+    """What surrogate.json holds, with the error report."""
+    # Rounded as they are read back, so that the report is that of the file.
+    folds = [read_fold(write_fold(fold)) for fold in folds]
+    sd_scale = round(calibrated(evidence, folds), 3)
+    print(f"sd scaled by {sd_scale}", flush=True)
+    surrogate = Surrogate(evidence, thetas, sd_scale, {}, tuple(folds), tuple(parts))
+    estimate = leave_one_family_out(evidence, surrogate.without, FAMILIES)
+    return {
+        "schema": "hvnas.surrogate/3",
+        "theta": write_thetas(thetas),
+        "left_out": [write_left_out(part) for part in parts],
+        "folds": [write_fold(fold) for fold in folds],
+        "sd_scale": sd_scale,
+        "error": report(evidence, estimate),
+    }
+
+
 def text(stored: dict[str, Any]) -> str:
-    """As JSON, each fold on one line."""
-    rest = {key: value for key, value in stored.items() if key != "folds"}
-    folds = (f"  {json.dumps(fold)}" for fold in stored["folds"])
-    return json.dumps(rest, indent=1)[:-2] + ',\n "folds": [\n' + ",\n".join(folds) + "\n ]\n}\n"
+    """As JSON, each fold and each part on one line."""
+    lists = ("left_out", "folds")
+    rest = {key: value for key, value in stored.items() if key not in lists}
+    found = json.dumps(rest, indent=1)[:-2]
+    for name in lists:
+        found += f',\n "{name}": [\n' + ",\n".join(f"  {json.dumps(part)}" for part in stored[name]) + "\n ]"
+    return found + "\n}\n"
 
 
 def main() -> None:
@@ -112,30 +159,20 @@ def main() -> None:
     options = parser.parse_args()
     started = time.perf_counter()
     evidence = load_evidence()
+    families, parts = folds_of(evidence), reported(evidence)
     with ProcessPoolExecutor(options.jobs) as pool:
         everything = pool.submit(fitted, evidence)
-        parts = folds_of(evidence)
-        # Rounded as they are read back, so that the report is that of the file.
-        folds = [read_fold(write_fold(f)) for f in pool.map(fold_without, [evidence] * len(parts), parts)]
+        folds = list(pool.map(fold_without, [evidence] * len(families), families))
+        without = list(pool.map(left_out, [evidence] * len(parts), parts))
         thetas = everything.result()
     print(
-        f"hyperparameters on {len(evidence)} results and without each of {FOLDS} folds: "
-        f"{time.perf_counter() - started:.0f} s",
+        f"hyperparameters on {len(evidence)} results, without each of {FOLDS} folds and without each of "
+        f"{len(parts)} parts: {time.perf_counter() - started:.0f} s",
         flush=True,
     )
-    sd_scale = round(calibrated(evidence, folds), 3)
-    print(f"sd scaled by {sd_scale}", flush=True)
-    surrogate = Surrogate(evidence, thetas, sd_scale, {}, tuple(folds))
-    estimate = leave_one_family_out(evidence, surrogate.without, FAMILIES)
-    error = report(evidence, estimate)
-    stored = {
-        "schema": "hvnas.surrogate/3",
-        "theta": write_thetas(thetas),
-        "folds": [write_fold(fold) for fold in folds],
-        "sd_scale": sd_scale,
-        "error": error,
-    }
+    stored = assembled(evidence, thetas, folds, without)
     write_atomic(options.out, text(stored))
+    error = stored["error"]
     print(json.dumps({key: error[key] for key in ("overall", "space_families", "baselines")}, indent=1))
     print(f"written to {options.out}: {time.perf_counter() - started:.0f} s")
 

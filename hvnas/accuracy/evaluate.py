@@ -21,7 +21,7 @@ from hvnas._names import unknown_name
 from hvnas.accuracy.estimator import AccuracyEstimator, ColumnEstimator, Estimate
 from hvnas.accuracy.loading import load_estimator
 from hvnas.accuracy.surrogate.ablations import CONTRASTS, Ablation, ablation_values, load_ablations
-from hvnas.accuracy.surrogate.evidence import Evidence, load_evidence, network_name, recipe_of
+from hvnas.accuracy.surrogate.evidence import Evidence, load_evidence, recipe_of, study_families
 from hvnas.accuracy.surrogate.features import NAMES, Array, derive
 
 # Edges of the bands of about equal MACs, in 1e9.
@@ -159,11 +159,8 @@ def _counted(name: str, estimator: ColumnEstimator) -> EvaluatedEstimator:
 def study_rows(evidence: Evidence, study: str) -> NDArray[np.bool_]:
     """The rows that go when a study of the ablations is left out, with all of its networks' families."""
     rows = [row for row in load_ablations() if row.study == study]
-    networks = {network_name(network) for row in rows for network in (row.base, row.variant)}
-    families = {row.family for row in rows} | set(
-        evidence.families[np.isin(evidence.networks, list(networks))]
-    )
-    gone: NDArray[np.bool_] = (evidence.ablations == study) | np.isin(evidence.families, list(families))
+    families = list(study_families(evidence, study))
+    gone: NDArray[np.bool_] = (evidence.ablations == study) | np.isin(evidence.families, families)
     for row in rows:
         if row.leaves:
             known = zip(evidence.families, evidence.networks, strict=True)

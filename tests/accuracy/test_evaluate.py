@@ -8,6 +8,7 @@ import pytest
 from hvnas.accuracy import Surrogate
 from hvnas.accuracy.evaluate import FAMILIES, evaluate, study_rows
 from hvnas.accuracy.surrogate.ablations import load_ablations
+from hvnas.accuracy.surrogate.evidence import study_families
 
 OVERALL = {"mae", "mae_low", "mae_high", "rmse", "tau", "tau_low", "tau_high", "rho", "n"}
 OVERALL |= {"coverage80", "coverage80_low", "coverage80_high"}
@@ -51,7 +52,7 @@ def test_ablations_are_reported_with_and_without_those_that_no_feature_sees(repo
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,
-    reason="measured 83 of 101, 0.822, where a feature sees the difference",
+    reason="measured 80 of 101, 0.792, where a feature sees the difference",
 )
 def test_signs_of_ablations_that_features_see(report: dict) -> None:
     assert report["ablations"]["seen"]["share"] >= 0.85
@@ -60,7 +61,7 @@ def test_signs_of_ablations_that_features_see(report: dict) -> None:
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,
-    reason="measured 93 of 120, 0.775, those that no feature sees included",
+    reason="measured 91 of 120, 0.758, those that no feature sees included",
 )
 def test_signs_of_all_ablations(report: dict) -> None:
     assert report["ablations"]["share"] >= 0.85
@@ -69,6 +70,23 @@ def test_signs_of_all_ablations(report: dict) -> None:
 def test_every_family_is_in_one_fold(surrogate: Surrogate) -> None:
     families = [family for fold in surrogate.folds for family in fold.families]
     assert sorted(families) == sorted(set(surrogate.evidence.families.tolist()))
+
+
+def test_what_is_left_out_had_no_part_in_the_hyperparameters(surrogate: Surrogate) -> None:
+    parts = {part.families: part.thetas for part in surrogate.left_out}
+    out = {f"family:{family}": frozenset([family]) for family in FAMILIES}
+    for study in {row.study for row in load_ablations()}:
+        out[f"study:{study}"] = study_families(surrogate.evidence, study)
+    assert set(parts) == set(out.values())
+    rest = surrogate.evidence.where(surrogate.evidence.families == "resnet")
+    for fold in ("family:vit", "study:pit_pyramid"):
+        for member in surrogate.without(fold, rest).members:
+            theta = member.posterior.kernel.theta
+            assert theta.tolist() == parts[out[fold]][member.view.name].tolist()
+    # A family that no report leaves out has hyperparameters that lack its fold.
+    fold = next(fold for fold in surrogate.folds if "mixnet" in fold.families)
+    found = surrogate.without("family:mixnet", rest).members[0].posterior.kernel.theta
+    assert found.tolist() == fold.thetas["whole"].tolist()
     for family in FAMILIES:
         assert surrogate.thetas_without([family]) is not surrogate.thetas
 

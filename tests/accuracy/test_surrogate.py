@@ -20,7 +20,7 @@ from hvnas.accuracy import (
     register_estimator,
 )
 from hvnas.accuracy.surrogate.features import NAMES
-from hvnas.accuracy.surrogate.fit import VIEWS, Fit
+from hvnas.accuracy.surrogate.fit import ALL_FEATURES, EPOCHS, VIEWS, Fit, Scaling
 from hvnas.accuracy.surrogate.surrogate import Fold, load_surrogate
 from hvnas.ops import evaluate_columns
 
@@ -132,6 +132,22 @@ def test_larger_members_of_a_family_are_estimated_higher(
 ) -> None:
     mean = surrogate.estimate([hvnas.load_arch(name) for name in family]).mean
     assert (np.diff(mean) > 0).all()
+
+
+def test_a_schedule_is_followed_as_far_as_its_augmentation_was_trained_for(surrogate: Surrogate) -> None:
+    evidence = surrogate.evidence
+    # MobileViT alone was trained for 300 epochs with crop and flip; without it 120 are the most.
+    mobilevit = evidence.families == "mobilevit"
+    scaling = Scaling.of(evidence.where(~mobilevit))
+    features = np.tile(evidence.features[mobilevit][:1], (3, 1))
+    features[:, EPOCHS] = np.log(np.array([90.0, 120.0, 300.0]) / 300.0)
+    held, cut = scaling.features(features)
+    assert held[0, EPOCHS] < held[1, EPOCHS] == held[2, EPOCHS]
+    assert cut[0, EPOCHS] == cut[1, EPOCHS] == 0.0 < cut[2, EPOCHS]
+    features[:, ALL_FEATURES.index("basic")] = 0.0
+    assert not scaling.features(features)[1][:, EPOCHS].any()
+    # Of what the fit has seen nothing is cut off.
+    assert not Scaling.of(evidence).features(features)[1][:, EPOCHS].any()
 
 
 @pytest.mark.parametrize("name", ["efficientformer_l1", "efficientformer_l3", "poolformer_s12", "coatnet_0"])

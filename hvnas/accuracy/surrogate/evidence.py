@@ -185,6 +185,14 @@ def network_name(network: str) -> str:
     return network.removeprefix("timm:").split("@")[0]
 
 
+def study_families(evidence: Evidence, study: str) -> frozenset[str]:
+    """The families of all networks in a study of the ablations, which are left out with it."""
+    rows = [row for row in load_ablations() if row.study == study]
+    networks = {network_name(network) for row in rows for network in (row.base, row.variant)}
+    there = evidence.families[np.isin(evidence.networks, list(networks))]
+    return frozenset(row.family for row in rows) | frozenset(map(str, there))
+
+
 def recipe_of(pair: Ablation) -> list[float]:
     """The training of an ablation, in the order of RECIPE_FEATURES."""
     return recipe_features(pair.epochs, pair.distilled, pair.augmentation)

@@ -4,8 +4,9 @@ them.
 It regresses -ln(100 - top-1), in which equal steps in size or schedule have more nearly equal effects at
 70 % and at 85 %. Every feature is held at the edge of its central 99 % range (sizes from above only), and
 what structure adds at a given size at the 99 % quantile of what it adds in the evidence: a network that
-combines every favourable trait is not estimated above the best combinations that were published. What a
-hold cuts off goes into the variance; how it widens beyond the evidence is `hvnas.accuracy.surrogate.fit`.
+combines every favourable trait is not estimated above the best combinations that were published. Schedules
+are held at the longest one that their class of augmentation was trained for. What a hold cuts off goes into
+the variance; how it widens beyond the evidence is `hvnas.accuracy.surrogate.fit`.
 
 Which features each Gaussian process of the surrogate looks at, how they are grouped, and their trend.
 
@@ -75,12 +76,17 @@ def group_codes(evidence: Evidence) -> tuple[NDArray[np.int64], ...]:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Standardisation of features and target, and the range within which features are followed."""
+    """Standardisation of features and target, and the range within which features are followed.
+
+    `longest` [augmentation classes] is the feature of the longest schedule with each class of augmentation:
+    what more epochs are worth depends on the class.
+    """
 
     center: Array
     scale: Array
     low: Array
     high: Array
+    longest: Array
     target_center: float
     target_scale: float
 
@@ -89,12 +95,23 @@ class Scaling:
         x, y = evidence.features, transform(evidence.top1)
         low, high = np.quantile(x, [EDGE, 1.0 - EDGE], axis=0)
         low[[ALL_FEATURES.index(name) for name in SIZE]] = -np.inf
-        return cls(x.mean(0), x.std(0) + 1e-9, low, high, float(y.mean()), float(y.std()))
+        classes = _classes(x)
+        longest = np.max(np.where(classes, x[:, [EPOCHS]], -np.inf), axis=0)
+        # A class that nothing was trained with is followed as far as any other.
+        longest[np.isinf(longest)] = x[:, EPOCHS].max()
+        return cls(x.mean(0), x.std(0) + 1e-9, low, high, longest, float(y.mean()), float(y.std()))
 
     def features(self, x: Array) -> tuple[Array, Array]:
         """Standardised features held within the range, and what was cut off."""
         held = np.clip(x, self.low, self.high)
+        held[:, EPOCHS] = np.minimum(held[:, EPOCHS], _classes(x) @ self.longest)
         return (held - self.center) / self.scale, (x - held) / self.scale
+
+
+def _classes(x: Array) -> NDArray[np.bool_]:
+    """Which class of augmentation each row was trained with: modern, basic, policy. Shape [n, 3]."""
+    older = x[:, [ALL_FEATURES.index("basic"), ALL_FEATURES.index("policy")]] > 0.0
+    return np.column_stack([~older.any(axis=1), older])
 
 
 @dataclass(frozen=True)
@@ -318,6 +335,7 @@ class Calibration:
 
 ALL_FEATURES: tuple[str, ...] = (*FEATURES, *RECIPE_FEATURES)
 LOG_MACS = ALL_FEATURES.index("log_macs")
+EPOCHS = ALL_FEATURES.index("log_epochs")
 
 
 # What theory says of the sign of an effect. Size helps, and so does every map that is mixed; tokens that

@@ -26,8 +26,14 @@ from hvnas.accuracy.estimator import (
     check_scenario,
     values_of,
 )
-from hvnas.accuracy.surrogate.ablations import load_ablations
-from hvnas.accuracy.surrogate.evidence import DATA, Evidence, covariates, large_data_shift, load_evidence
+from hvnas.accuracy.surrogate.evidence import (
+    DATA,
+    Evidence,
+    covariates,
+    large_data_shift,
+    load_evidence,
+    study_families,
+)
 from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, Array, derive
 from hvnas.accuracy.surrogate.fit import LOG_MACS, VIEWS, Calibration, Fit, Member, Scaling, weights_of
 from hvnas.arch import Arch
@@ -46,15 +52,21 @@ DRAWS = 20_000
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Families that are left out together, and the regression's mean without them.
-
-    `thetas` were found without the families as well. By view, `weights` [n] are those of the rows that are
-    left of the evidence, and `limits` what structure may add at most; see `hvnas.accuracy.surrogate.fit`.
-    """
+class LeftOut:
+    """Families that are left out together, and hyperparameters that were found without them."""
 
     families: frozenset[str]
     thetas: Thetas
+
+
+@dataclass(frozen=True)
+class Fold(LeftOut):
+    """A fold of all families, and the regression's mean without it.
+
+    By view, `weights` [n] are those of the rows that are left of the evidence, and `limits` what structure
+    may add at most; see `hvnas.accuracy.surrogate.fit`.
+    """
+
     weights: Mapping[str, Array]
     limits: Mapping[str, float]
 
@@ -83,6 +95,7 @@ class Surrogate(ColumnEstimator):
     sd_scale: float
     error: dict[str, Any]
     folds: tuple[Fold, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.evidence)} published results)"
@@ -126,11 +139,14 @@ class Surrogate(ColumnEstimator):
     def without(self, fold: str, rest: Evidence) -> Fit:
         """Return the regression on `rest`, with hyperparameters that were found without `fold` as well.
 
-        `fold` is ``family:NAME`` or ``study:NAME``, which stands for the family of the study.
+        `fold` is ``family:NAME`` or ``study:NAME``, which stands for the families of its networks. Where
+        none were found without just them, those without a fold of families are taken.
         """
         kind, _, name = fold.partition(":")
-        families = [name] if kind == "family" else [r.family for r in load_ablations() if r.study == name]
-        return Fit.of(rest, self.thetas_without(families), sd_scale=self.sd_scale)
+        families = frozenset([name]) if kind == "family" else study_families(self.evidence, name)
+        alone = next((part.thetas for part in self.left_out if part.families == families), None)
+        thetas = self.thetas_without(sorted(families)) if alone is None else alone
+        return Fit.of(rest, thetas, sd_scale=self.sd_scale)
 
     def of_rest(self, families: Sequence[str]) -> Surrogate:
         """Return the surrogate of the evidence without `families`, its folds and calibration too.
@@ -295,7 +311,9 @@ class LowestSurrogate(Surrogate):
 def load_lowest(folder: Path = DATA) -> LowestSurrogate:
     """The surrogate that ships, estimating by the lowest of its folds."""
     found = load_surrogate(folder)
-    return LowestSurrogate(found.evidence, found.thetas, found.sd_scale, found.error, found.folds)
+    return LowestSurrogate(
+        found.evidence, found.thetas, found.sd_scale, found.error, found.folds, found.left_out
+    )
 
 
 def load_surrogate(folder: Path = DATA) -> Surrogate:
@@ -306,10 +324,11 @@ def load_surrogate(folder: Path = DATA) -> Surrogate:
         try:
             thetas = read_thetas(stored["theta"])
             folds = tuple(map(read_fold, stored["folds"]))
+            left_out = tuple(map(read_left_out, stored["left_out"]))
             sd_scale, error = float(stored["sd_scale"]), dict(stored["error"])
         except (LookupError, TypeError, ValueError, AttributeError) as wrong:
             raise ValueError(f"{type(wrong).__name__}: {wrong}; run scripts/fit_surrogate.py") from None
-    return Surrogate(load_evidence(folder / "evidence.csv"), thetas, sd_scale, error, folds)
+    return Surrogate(load_evidence(folder / "evidence.csv"), thetas, sd_scale, error, folds, left_out)
 
 
 def read_thetas(stored: Mapping[str, Mapping[str, float]]) -> Thetas:
@@ -320,28 +339,41 @@ def read_thetas(stored: Mapping[str, Mapping[str, float]]) -> Thetas:
     }
 
 
-def read_fold(stored: Mapping[str, Any]) -> Fold:
-    """A fold from plain data. Raises ValueError where the number of hyperparameters is off."""
+def read_left_out(stored: Mapping[str, Any]) -> LeftOut:
+    """What was left out, from plain data. Raises ValueError where the number of hyperparameters is off."""
     thetas = _by_view(stored["theta"])
     for view in VIEWS:
         if len(thetas[view.name]) != len(view.theta_names):
-            raise ValueError(f"folds: needs {len(view.theta_names)} numbers for the view {view.name}")
+            raise ValueError(f"theta: needs {len(view.theta_names)} numbers for the view {view.name}")
+    return LeftOut(frozenset(map(str, stored["families"])), thetas)
+
+
+def read_fold(stored: Mapping[str, Any]) -> Fold:
+    """A fold from plain data. Raises ValueError as `read_left_out`."""
+    part = read_left_out(stored)
     limits = {view.name: float(stored["limits"][view.name]) for view in VIEWS}
-    return Fold(frozenset(map(str, stored["families"])), thetas, _by_view(stored["weights"]), limits)
+    return Fold(part.families, part.thetas, _by_view(stored["weights"]), limits)
 
 
 def _by_view(stored: Mapping[str, Sequence[float]]) -> dict[str, Array]:
     found = {view.name: np.array(stored[view.name], dtype=np.float64) for view in VIEWS}
     if not all(array.ndim == 1 and np.isfinite(array).all() for array in found.values()):
-        raise ValueError("folds: must be lists of numbers")
+        raise ValueError("theta, weights: must be lists of numbers")
     return found
+
+
+def write_left_out(part: LeftOut) -> dict[str, Any]:
+    """The reverse of `read_left_out`."""
+    return {
+        "families": sorted(part.families),
+        "theta": {name: np.round(theta, 4).tolist() for name, theta in part.thetas.items()},
+    }
 
 
 def write_fold(fold: Fold) -> dict[str, Any]:
     """The reverse of `read_fold`."""
     return {
-        "families": sorted(fold.families),
-        "theta": {name: np.round(theta, 4).tolist() for name, theta in fold.thetas.items()},
+        **write_left_out(fold),
         "weights": {name: np.round(weights, 5).tolist() for name, weights in fold.weights.items()},
         "limits": {name: round(limit, 5) for name, limit in fold.limits.items()},
     }
