@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from operator import itemgetter
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from hvnas.search.evaluations import (
 )
 from hvnas.search.objectives import Objective
 from hvnas.search.run import execute
+from hvnas.search.runs.result import nearest_and_highest
 
 GUESS, KNOWN = GUESS_SD + 1, 1.0
 
@@ -50,6 +52,13 @@ def test_few_are_all_shown_and_of_guesses_alone_all() -> None:
     written = np.ones(3, dtype=np.bool_)
     assert shown_places(np.array([KNOWN, GUESS, KNOWN]), written) == [0, 2]
     assert shown_places(np.array([GUESS, GUESS, GUESS]), written) == [0, 1, 2]
+
+
+def test_the_nearest_and_the_highest_are_weighed_once_each() -> None:
+    near = [("a", 78.0), ("b", 81.0), ("c", 80.0)]
+    assert nearest_and_highest(near, top1=itemgetter(1)) == (near[0], near[1])
+    assert nearest_and_highest(near[1:], top1=itemgetter(1)) == (near[1],)
+    assert nearest_and_highest([], top1=itemgetter(1)) == ()
 
 
 def test_words() -> None:
