@@ -108,8 +108,8 @@ def optuna_nsga2(evals: int, seed: int) -> Run:
     )
 
 
-def pymoo_nsga2(evals: int, seed: int) -> Run:
-    """pymoo's NSGA-II with its integer operators, population 200."""
+def pymoo_nsga2(evals: int, seed: int, *, population: int = 200) -> Run:
+    """pymoo's NSGA-II with its integer operators."""
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.problem import Problem as PymooProblem
     from pymoo.operators.crossover.sbx import SBX
@@ -121,7 +121,8 @@ def pymoo_nsga2(evals: int, seed: int) -> Run:
     class Wrapped(PymooProblem):
         def __init__(self, problem: Problem) -> None:
             top = np.asarray(problem.space.cardinalities) - 1
-            super().__init__(n_var=len(top), n_obj=2, n_ieq_constr=1, xl=0, xu=top, vtype=int)
+            objectives = len(problem.objectives)
+            super().__init__(n_var=len(top), n_obj=objectives, n_ieq_constr=1, xl=0, xu=top, vtype=int)
             self.problem = problem
 
         def _evaluate(
@@ -132,7 +133,7 @@ def pymoo_nsga2(evals: int, seed: int) -> Run:
             out["G"] = found.violation[:, None]
 
     algorithm = NSGA2(
-        pop_size=200,
+        pop_size=population,
         sampling=IntegerRandomSampling(),
         crossover=SBX(prob=0.9, eta=3, vtype=float, repair=RoundingRepair()),
         mutation=PM(eta=3, vtype=float, repair=RoundingRepair()),

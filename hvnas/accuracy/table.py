@@ -38,8 +38,6 @@ _JSON = ".json"
 _TRAININGS = re.compile(r"(top1|acc|accuracy|test_acc)_?\d*", re.IGNORECASE)
 # Counts that a table may hold beside top-1, and what they are called here.
 _COUNTS = {"params": "params", "flops": "macs", "macs": "macs"}
-# Of a JSON entry: what is derived from the trainings.
-_DERIVED = ("mean_acc", "std")
 MOST_NETWORKS = 250_000
 
 Rows = NDArray[np.int16]
@@ -167,25 +165,28 @@ def _from_json(data: Any, value: str | None) -> tuple[list[str], _Results]:
         raise ValueError('must map keys of networks to results, such as {"0121": {"test_acc": [91.2]}}')
     if len(data) > MOST_NETWORKS:
         raise ValueError(f"holds {len(data):,} networks; the most are {MOST_NETWORKS:,}")
-    results: _Results = {"": []}
     first = next(iter(data.values()))
-    fields = list(first) if isinstance(first, dict) else []
-    named = [f for f in fields if _TRAININGS.fullmatch(str(f)) and f not in _DERIVED] or ["test_acc"]
-    field = named[0] if value is None else value
-    counts = {f: _COUNTS[f] for f in fields if f in _COUNTS}
-    results |= {name: [] for name in counts.values()}
+    there = list(first) if isinstance(first, dict) else []
+    trainings = [value] if value is not None else [f for f in there if _TRAININGS.fullmatch(f)]
+    counts = {field: _COUNTS[field] for field in there if field in _COUNTS}
+    results: _Results = {"": [], **{name: [] for name in counts.values()}}
     for key, entry in data.items():
-        if not isinstance(entry, dict) or field not in entry:
-            raise ValueError(f"{shown(key)}: {field}: missing; each network has one, or name another field")
-        listed_ = entry[field] if isinstance(entry[field], list) else [entry[field]]
-        results[""].append([_number(top1, f"{shown(key)}: {field}", most=100) for top1 in listed_])
-        if not listed_ or len(listed_) != len(results[""][0]):
-            raise ValueError(f"{shown(key)}: {field}: all networks need one number of trainings, at least 1")
-        for name, known in counts.items():
-            if name not in entry:
-                raise ValueError(f"{shown(key)}: {name}: missing; other networks have it")
-            results[known].append(_number(entry[name], f"{shown(key)}: {name}"))
+        at = shown(key)
+        top1 = [one for field in trainings or ["test_acc"] for one in _numbers(entry, field, at, most=100)]
+        results[""].append(top1)
+        if len(top1) != len(results[""][0]) or not top1:
+            raise ValueError(f"{at}: all networks need one number of trainings, at least 1, got {len(top1)}")
+        for field, name in counts.items():
+            results[name] += _numbers(entry, field, at)
     return list(data), results
+
+
+def _numbers(entry: Any, field: str, at: str, *, most: float = LARGEST) -> list[float]:
+    """The number, or the list of them, in a field of the results of a network."""
+    if not isinstance(entry, dict) or field not in entry:
+        raise ValueError(f"{at}: {field}: missing; each network has one, or name another field")
+    several = entry[field] if isinstance(entry[field], list) else [entry[field]]
+    return [_number(one, f"{at}: {field}", most=most) for one in several]
 
 
 def _number(data: Any, at: str, *, most: float = LARGEST) -> float:

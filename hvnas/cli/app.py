@@ -32,6 +32,7 @@ COMMANDS = (
     "verify",
     "ablate",
     "rediscover",
+    "bench",
     "train",
     "evaluate",
     "export",

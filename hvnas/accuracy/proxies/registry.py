@@ -164,9 +164,9 @@ def free(values: Array) -> Array:
     return scores
 
 
-register_probe("naswot")(Late("hvnas.accuracy.proxies.naswot:naswot"))
+register_probe("naswot")(Late("hvnas.accuracy.proxies.activations:naswot"))
 register_probe("zico")(Late("hvnas.accuracy.proxies.gradients:zico"))
-register_probe("az_expressivity")(Late("hvnas.accuracy.proxies.blockwise:az_expressivity"))
-register_probe("az_trainability")(Late("hvnas.accuracy.proxies.blockwise:az_trainability"))
+register_probe("az_expressivity")(Late("hvnas.accuracy.proxies.activations:az_expressivity"))
+register_probe("az_trainability")(Late("hvnas.accuracy.proxies.activations:az_trainability"))
 register_probe("synflow")(Late("hvnas.accuracy.proxies.gradients:synflow"))
 register_probe("dss")(Late("hvnas.accuracy.proxies.gradients:dss"))

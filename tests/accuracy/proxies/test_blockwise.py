@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from hvnas.accuracy.proxies.blockwise import az_expressivity, az_trainability, isotropy, rows_like, stability
+from hvnas.accuracy.proxies.activations import (
+    az_expressivity,
+    az_trainability,
+    isotropy,
+    rows_like,
+    stability,
+)
 from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hvnas.accuracy.proxies import naswot as module
+from hvnas.accuracy.proxies import activations as module
 from hvnas.accuracy.proxies.probed import ProbedNetwork
 
 
@@ -30,7 +30,7 @@ def test_kernel_of_two_relu_layers(mlp: ProbedNetwork) -> None:
 
 
 def test_score_is_the_log_determinant(mlp: ProbedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IMAGES", 5)
+    monkeypatch.setattr(module, "NASWOT_IMAGES", 5)
     expected = np.linalg.slogdet(kernel(code_of(mlp.model, mlp.images(5).flatten(1).numpy())))[1]
     assert module.naswot(mlp) == pytest.approx(expected)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hvnas.accuracy.surrogate.ablations import DATA, load_ablations, load_theory
 from hvnas.accuracy.surrogate.evidence import load_evidence
 from hvnas.accuracy.surrogate.own import fit_own, load_own, read_results, save_own
 from hvnas.accuracy.surrogate.surrogate import load_surrogate
+from hvnas.accuracy.table import read_table
 from hvnas.accuracy.trained.short_training import Curve, ResultFile, make_key
 from hvnas.arch import load_arch
 from hvnas.studies.alone import Alone, Standalone
@@ -81,6 +83,23 @@ def _read_outcomes(path: Path) -> None:
         assert math.isfinite(outcome.top1) and math.isfinite(outcome.seconds), outcome
 
 
+def _tables(folder: Path) -> list[tuple[Path, str]]:
+    keys = [f"{a}{b}" for a in range(3) for b in range(3)]
+    rows = "".join(f"{a},conv{b},7{a}.{b},7{b}.5,9{a}{b}\n" for a, b in keys)
+    (folder / "table.csv").write_text(f"depth,op,acc1,acc2,params\n{rows}", encoding="utf-8")
+    results = {key: {"test_acc": [70.5, 71.25], "mean_acc": 70.9, "params": 9, "flops": 12} for key in keys}
+    (folder / "table.json").write_text(json.dumps(results), encoding="utf-8")
+    return [(folder / "table.csv", "csv"), (folder / "table.json", "json")]
+
+
+def _read_tables(folder: Path) -> None:
+    for name in ("table.csv", "table.json"):
+        table = read_table(folder / name)
+        assert np.isfinite(table.top1).all() and (table.trainings >= 0).all() and table.sd >= 0
+        assert all((count >= 0).all() and np.isfinite(count).all() for count in table.counts.values())
+        assert np.array_equal(table.places(table.rows), np.arange(len(table)))
+
+
 def _surrogate(folder: Path) -> list[tuple[Path, str]]:
     for name in ("surrogate.json", "evidence.csv"):
         (folder / name).write_bytes((DATA / name).read_bytes())
@@ -101,6 +120,7 @@ add(
 add(Reader(name="own", make=_own, read=_read_own))
 add(Reader(name="short-results", make=_short, read=_read_short))
 add(Reader(name="outcomes", make=_outcomes, read=_read_outcomes))
+add(Reader(name="tables", make=_tables, read=lambda path: _read_tables(path.parent)))
 add(Reader(name="surrogate", make=_surrogate, read=lambda path: load_surrogate(path.parent), share=0.1))
 add(Reader(name="evidence", make=copied(DATA / "evidence.csv", "csv"), read=load_evidence, share=0.1))
 add(
