@@ -49,8 +49,8 @@ try:
     from hvnas.search.runs.checkpoint import Checkpoint
 except ImportError:
     from hvnas.search.evolution import Evolution
-    from hvnas.search.progress import Silent
-    from hvnas.search.checkpoint import Checkpoint
+    from hvnas.search.seams import Silent
+    from hvnas.search.state import Checkpoint
 problem = make_problem("hybrid-mobile", "iphone12", "surrogate", budget_ms=2.0)
 row = problem.space.canonicalise(np.zeros((1, len(problem.space.genes)), dtype=np.int16))
 start = time.process_time()

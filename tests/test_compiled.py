@@ -86,6 +86,24 @@ def test_templates_give_the_values_that_lowering_gives(monkeypatch: pytest.Monke
     assert ready.lowered < lowered.lowered / 2
 
 
+def test_what_a_run_keeps_serves_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HVNAS_CACHE", str(tmp_path))
+    monkeypatch.setattr(fastpath, "WORTH_KEEPING", 1)
+    space = load_space("hybrid-small")
+    rows = Sampler(space).propose(60, rng=np.random.default_rng(5))
+    columns = [*COLUMNS, PARAMS, MACS]
+    compiled.open_compiled.cache_clear()
+    first = FastPath(space, columns)
+    values = first(rows)
+    first.lowered = max(first.lowered, 1)
+    assert first.keep()
+    compiled.open_compiled.cache_clear()
+    second = FastPath(space, columns)
+    np.testing.assert_array_equal(second(rows), values)
+    assert second.lowered == 0 and sum(part.matched for part in second.parts) == 0
+    compiled.open_compiled.cache_clear()
+
+
 def test_templates_of_other_widths_are_not_taken() -> None:
     path = FastPath(load_space("hybrid-mobile"), [*COLUMNS, PARAMS, MACS])
     files = path.library.files

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hvnas.blocks import Block, lower_block
 from hvnas.ops import Column, Lowered, Reader, Segment, State
+from hvnas.ops.program import Reducer
 from hvnas.ops.reader import ORDER, reduce_runs
 
 Array = NDArray[np.float64]
@@ -368,17 +369,45 @@ class Entries:
         counts as often as `often` [m] says.
         """
         n, starts = len(sizes), np.cumsum(sizes) - sizes
-        found = np.empty((n, self._split + self._others.shape[1]))
-        network = np.repeat(np.arange(n), sizes)
-        place = np.arange(len(index)) - starts[network]
-        # Networks with fewer rows than others have some row there, no times.
-        rows, times = np.zeros((n, sizes.max()), dtype=np.int64), np.zeros((n, 1, sizes.max()))
-        rows[network, place], times[network, 0, place] = index, often
+        # Those with most rows first, so that networks next to each other have nearly as many.
+        order = np.argsort(-sizes, kind="stable")
+        place = np.empty(n, dtype=np.int64)
+        place[order] = np.arange(n)
+        network, column = np.repeat(place, sizes), np.arange(len(index)) - np.repeat(starts, sizes)
+        # Networks with fewer rows than others have their first one there, no times.
+        rows = np.repeat(index[starts[order], None], sizes.max(), axis=1)
+        times = np.zeros((n, 1, sizes.max()))
+        rows[network, column], times[network, 0, column] = index, often
+        ordered, in_order = np.empty((n, self._split + self._others.shape[1])), sizes[order]
         for start in range(0, n, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            found[part, : self._split] = np.matmul(times[part], self._sums[rows[part]])[:, 0]
-        if self._others.shape[1]:
-            reduce_runs(self._others[index], starts, self._slices, out=found[:, self._split :])
+            part, most = slice(start, start + _BLOCK), int(in_order[start])
+            gathered = self._sums.take(rows[part, :most], axis=0)
+            ordered[part, : self._split] = np.matmul(times[part, :, :most], gathered)[:, 0]
+        for reducer, columns in self._slices.items():
+            if columns.start < columns.stop:
+                others = ordered[:, self._split + columns.start : self._split + columns.stop]
+                others[:] = self._reduced(reducer, columns, rows, in_order)
+        found = np.empty_like(ordered)
+        found[order] = ordered
+        return found
+
+    def _reduced(self, reducer: Reducer, columns: slice, rows: NDArray[np.integer], sizes: Ints) -> Array:
+        """The largest, least or last of `rows` [n, most] of networks that have so many of them, falling.
+
+        Shape [n, columns].
+        """
+        if reducer == "last":
+            values = self._others[rows[np.arange(rows.shape[1]) < sizes[:, None]]][:, columns]
+            found = np.empty((len(rows), values.shape[1]))
+            every = {reducer: slice(0, values.shape[1])}
+            reduce_runs(values, np.cumsum(sizes) - sizes, every, out=found)
+            return found
+        best = np.maximum if reducer == "max" else np.minimum
+        found = self._others.take(rows[:, 0], axis=0)[:, columns]
+        for k in range(1, rows.shape[1]):
+            longer = found[: np.searchsorted(-sizes, -k)]
+            following = self._others.take(rows[: len(longer), k], axis=0)
+            best(longer, following[:, columns], out=longer)
         return found
 
 
