@@ -399,7 +399,7 @@ class Entries:
         if reducer == "last":
             values = self._others[rows[np.arange(rows.shape[1]) < sizes[:, None]]][:, columns]
             found = np.empty((len(rows), values.shape[1]))
-            every = {reducer: slice(0, values.shape[1])}
+            every: dict[Reducer, slice] = {reducer: slice(0, values.shape[1])}
             reduce_runs(values, np.cumsum(sizes) - sizes, every, out=found)
             return found
         best = np.maximum if reducer == "max" else np.minimum
