@@ -33,9 +33,6 @@ from hvnas.accuracy.evaluate import FAMILIES, Z80
 from hvnas.accuracy.surrogate.evidence import RECIPE_FEATURES, Evidence
 from hvnas.accuracy.surrogate.fit import ALL_FEATURES, LOG_MACS, Calibration, Fit, transform, untransform
 
-# The fits of studies are of no use to anybody else.
-os.environ[VARIABLE] = OFF
-
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 PICKED_FROM = (5, 10, 20, 40)
@@ -196,6 +193,8 @@ def print_pairs(surrogate: Surrogate) -> None:
 
 
 def main() -> None:
+    # The fits of studies are of no use to anybody else.
+    os.environ[VARIABLE] = OFF
     surrogate = load_estimator("surrogate")
     assert isinstance(surrogate, Surrogate)
     print_picked(surrogate)

@@ -168,9 +168,12 @@ def test_the_network_that_is_picked_is_the_one_with_the_highest_estimate(surroga
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("scripts")
-def test_what_is_picked_is_hardly_overrated_by_its_cross_fitted_number(surrogate: Surrogate) -> None:
+def test_what_is_picked_is_hardly_overrated_by_its_cross_fitted_number(
+    surrogate: Surrogate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from study_selection import biases, numbers_of
 
+    monkeypatch.setenv("HVNAS_CACHE", "off")
     rows, numbers = numbers_of(surrogate)
     found = biases(surrogate.evidence, rows, numbers)
     assert all(abs(told["cross-fitted"]) <= 0.2 for told in found.values())
