@@ -107,8 +107,11 @@ def known(path: Path) -> list[Record]:
 
 def run_all(path: Path, tables: Sequence[PublishedTable], options: argparse.Namespace) -> None:
     """Make every run that is not in the file yet; seeds come first, so that all strategies grow alike."""
-    if not path.exists():
-        append_line(path, csv_line(field_names(Record)).rstrip("\n"))
+    written = path.read_bytes() if path.exists() else b""
+    # A line that was cut off is of a run to be made again.
+    kept = written[: written.rfind(b"\n") + 1] or csv_line(field_names(Record)).encode()
+    if kept != written:
+        path.write_bytes(kept)
     done = known(path)
     for seed in range(options.seeds):
         for table in tables:
@@ -156,7 +159,7 @@ def show(table: PublishedTable, found: Sequence[tuple[int, Outcome]], options: a
         print(f"{name:>10} " + " ".join(f"{cell:>18}" for cell in cells) + f" {reached:>10} {runs:>4}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("tables", nargs="+", metavar="TABLE", help="files of published results")
     parser.add_argument("--strategies", default=STRATEGIES)
@@ -164,7 +167,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--target", type=float, default=TARGET, help="points of regret")
     parser.add_argument("--out", type=Path, required=True, help="folder for runs.csv and medians.csv")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.strategies = options.strategies.split(",")
     options.evals = sorted(int(count) for count in options.evals.split(","))
     tables = [read_table(path) for path in options.tables]

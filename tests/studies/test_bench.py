@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,35 @@ def test_random_needed() -> None:
     assert random_needed(Table, 0.2) == pytest.approx(1.0)  # type: ignore[arg-type]
     assert random_needed(Table, 0.0) == pytest.approx(np.log(0.5) / np.log(0.75))  # type: ignore[arg-type]
     assert random_needed(Table, 100.0) == 1.0  # type: ignore[arg-type]
+
+
+def test_the_script_goes_on_where_it_was_cut(
+    path: Path,
+    tmp_path: Path,
+    repo_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(str(repo_root / "scripts"))
+    script = import_module("bench_strategies")
+    asked = [str(path), "--out", str(tmp_path), "--strategies", "random,evolution,auto,predictor,pymoo"]
+    script.main([*asked, "--evals", "10,20", "--seeds", "1"])
+    runs = tmp_path / "runs.csv"
+    before = runs.read_text(encoding="utf-8")
+    # evolution runs for both counts; auto is the predictor, whose run serves both.
+    assert before.count("\n") == 1 + 5
+    runs.write_text(before[:-12], encoding="utf-8")
+    capsys.readouterr()
+    script.main([*asked, "--evals", "10,20", "--seeds", "2"])
+    after = runs.read_text(encoding="utf-8").splitlines()
+    assert after[:5] == before.splitlines()[:5]
+    table = read_table(path)
+    assert sorted(line.split(",")[1] for line in after[1:]) == sorted(
+        ["random", "evolution", "evolution", "predictor", "pymoo"] * 2
+    )
+    printed = capsys.readouterr().out
+    shown = {line.split()[0]: line.split() for line in printed.splitlines() if line.endswith(" 2")}
+    assert set(shown) == {"random", "evolution", "auto", "predictor", "pymoo"}
+    ends = [run_curve(table, "random", evals=20, seed=seed).regret[-1] for seed in range(2)]
+    assert shown["random"][3] == f"{np.median(ends):.3f}"
+    assert shown["auto"][1:] == shown["predictor"][1:]
