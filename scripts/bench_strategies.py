@@ -65,14 +65,21 @@ class Record:
     regret: tuple[str, ...]
 
     @property
-    def curve(self) -> Curve:
-        """The run that it records."""
-        return Curve(self.strategy, self.seed, np.array([float(r) for r in self.regret]), self.seconds)
+    def best_found(self) -> bool:
+        """Whether the best of the table was found: whatever follows changes nothing."""
+        return float(self.regret[-1]) == 0
+
+    def curve(self, strategy: str, evals: int) -> Curve:
+        """The first `evals` evaluations of the run, as that of `strategy`."""
+        regret = np.array([float(each) for each in self.regret])
+        longer = np.concatenate([regret, np.full(max(0, evals - len(regret)), regret[-1])])
+        return Curve(strategy, self.seed, longer[:evals], self.seconds)
 
     def serves(self, table: PublishedTable, strategy: str, evals: int) -> bool:
         """Whether it tells what the strategy does on a table with so many evaluations."""
-        enough = self.evals >= evals if strategy in ANYTIME else self.evals == evals
-        return enough and (self.table, self.strategy) == (table.path.stem, strategy)
+        if (self.table, self.strategy) != (table.path.stem, strategy):
+            return False
+        return self.evals == evals or (strategy in ANYTIME and (self.evals > evals or self.best_found))
 
 
 def pymoo_curve(table: PublishedTable, *, evals: int, seed: int) -> Curve:
@@ -135,11 +142,10 @@ def medians(
     for name in options.strategies:
         ran = chosen(name, table, options)
         for count in options.evals:
-            runs = {each.seed: each.curve for each in records if each.serves(table, ran, count)}
-            curves = [runs[seed] for seed in sorted(runs) if seed < options.seeds]
+            runs = {each.seed: each for each in records if each.serves(table, ran, count)}
+            curves = [runs[seed].curve(name, count) for seed in sorted(runs) if seed < options.seeds]
             if curves:
-                cut = [Curve(name, c.seed, c.regret[:count], c.seconds) for c in curves]
-                yield count, outcome(cut, steps=(count,), target=options.target)
+                yield count, outcome(curves, steps=(count,), target=options.target)
 
 
 def show(table: PublishedTable, found: Sequence[tuple[int, Outcome]], options: argparse.Namespace) -> None:
