@@ -89,9 +89,13 @@ class _Run:
         self.rounds = 0
 
     def fitting_startup(self) -> int:
-        """A fifth of the evaluations, but no more random ones than the space has choices to learn about."""
+        """A fifth of the evaluations, up to 40.
+
+        Where an evaluation takes seconds, no more random ones than the space has choices to learn about.
+        """
         choices = int((np.asarray(self.space.cardinalities) > 1).sum())
-        return int(np.clip(self.evals // 5, _LEAST_STARTUP, np.clip(choices, _LEAST_STARTUP, _MOST_STARTUP)))
+        most = _MOST_STARTUP if self.problem.cheap else np.clip(choices, _LEAST_STARTUP, _MOST_STARTUP)
+        return int(np.clip(self.evals // 5, _LEAST_STARTUP, most))
 
     def step(self) -> bool:
         """Evaluate what was proposed, one by one where that takes long; False where all is done."""
