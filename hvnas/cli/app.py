@@ -21,33 +21,39 @@ from hvnas.cli._screen import JsonOption, hoisted, is_verbose, print_json, set_v
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
 
-# In the order of the help; each is a module beside this one.
-COMMANDS = (
-    "search",
-    "resume",
-    "compare",
-    "show",
-    "models",
-    "devices",
-    "verify",
-    "ablate",
-    "rediscover",
-    "bench",
-    "train",
-    "evaluate",
-    "export",
-    "report",
-    "doctor",
-    "cache",
-)
-GROUPS = ("spaces", "latency", "accuracy", "supernet", "weights")
+# In the order of the help, with their lines there; but for `version` each is a module beside this one.
+COMMANDS = {
+    "search": "Find networks that meet a latency budget.",
+    "resume": "Continue an interrupted search.",
+    "compare": "Compare the Pareto fronts of several runs.",
+    "show": "Show a network, its size, latency and top-1.",
+    "models": "List the models of the papers.",
+    "devices": "List the devices.",
+    "verify": "Verify the models of the papers.",
+    "ablate": "Compare networks that differ in one thing.",
+    "rediscover": "Search for the layouts of a family left out of all fits.",
+    "train": "Train a network on images, with the recipe of a paper.",
+    "evaluate": "Score a trained network on the test split of images.",
+    "export": "Export a network to another runtime.",
+    "report": "Write one HTML page about runs and networks.",
+    "doctor": "Show what is installed, what is missing, and what works.",
+    "cache": "Show the cache, or clear it.",
+    "version": "Show the version.",
+}
+GROUPS = {
+    "spaces": "Search spaces: list them, show one, check a file of your own.",
+    "latency": "Latency tables: build, import, calibrate, check, read.",
+    "accuracy": "Accuracy estimators: errors, proxies, one of your own.",
+    "supernet": "The supernet: one weight-sharing network for a whole space.",
+    "weights": "Weights of other code bases for our networks.",
+}
 
 
 class OnDemand(UserDict[str, Any]):
     """Commands by name, each loaded when it is first looked at: most runs need one of them."""
 
     def __init__(self) -> None:
-        super().__init__(dict.fromkeys((*COMMANDS, "version", *GROUPS)))
+        super().__init__(dict.fromkeys((*COMMANDS, *GROUPS)))
 
     def __getitem__(self, name: str) -> Any:
         if self.data[name] is None:
@@ -106,6 +112,11 @@ class Commands(Group):
         if standalone_mode:
             raise SystemExit(code or 0)
         return code
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """As typer's, without loading the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([*COMMANDS.items(), *GROUPS.items()])
 
     def invoke(self, ctx: Any) -> Any:
         """As typer's, but an interrupt is a failure like others."""

@@ -17,8 +17,7 @@ from hvnas._names import WrongField, brief, shown, validated
 from hvnas._yaml import parse_yaml
 from hvnas.latency.device import Device, DeviceInfo, Rule, StudentT
 from hvnas.latency.model import LinearModel, Term
-from hvnas.latency.remote.measurements import MOST
-from hvnas.latency.rows import LONGEST_MS, write_rows
+from hvnas.latency.rows import LONGEST_MS, MOST, write_rows
 
 SCHEMA = "hvnas.device/1"
 STRICT = {"extra": "forbid", "allow_inf_nan": False}

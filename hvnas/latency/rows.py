@@ -17,6 +17,8 @@ FIELDS = ("network", "model", "family", "resolution", "ms", "cohort", "protocol"
 SHORTEST_MS, LONGEST_MS = 1e-6, 1e9
 # Pixels of an input's side, and tokens of a block's input.
 LARGEST_SIDE = 65_536
+# The largest of each whole number in files of measurements and of devices.
+MOST = {"resolution": LARGEST_SIDE, "n": 10**9, "threads": 10_000, "batch": 10**6}
 
 Text = Annotated[str, Cell(advice="a measurement says what it is and where it is from")]
 Time = Annotated[float, Cell(above=0, least=SHORTEST_MS, most=LONGEST_MS)]

@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from hvnas._request import Heading
+from hvnas.cli import app as app_module
 from hvnas.cli.app import app
 
 MOST = 10  # options of one group, or of a command without groups
@@ -100,3 +101,9 @@ def test_requests_use_the_common_headings() -> None:
 
     for request in (SearchRequest, TrainRequest, SupernetRequest):
         assert set(headings(request)) <= set(get_args(Heading))
+
+
+def test_lines_of_the_programs_help_are_those_of_the_commands() -> None:
+    listed = {**app_module.COMMANDS, **app_module.GROUPS}
+    loaded = get_command(app).commands  # type: ignore[attr-defined]
+    assert {name: each.get_short_help_str(200) for name, each in loaded.items()} == listed

@@ -18,13 +18,11 @@ from hvnas._names import brief, shown
 from hvnas._numbers import shortened
 from hvnas._records import Cell, Row, csv_text, field_names, read_csv
 from hvnas.arch import Arch, load_arch
-from hvnas.latency.rows import LARGEST_SIDE, LONGEST_MS, SHORTEST_MS, Side, Text
+from hvnas.latency.rows import LONGEST_MS, MOST, SHORTEST_MS, Side, Text
 from hvnas.ops import Program
 
 Kind = Literal["model", "block", "op"]
 Statistic = Literal["median", "mean"]
-# The largest of each whole number.
-MOST = {"resolution": LARGEST_SIDE, "n": 10**9, "threads": 10_000, "batch": 10**6}
 
 
 # Another unit, or a time that does not say its unit: `us`, `latency_ms`, `Time (s)`.
