@@ -49,12 +49,14 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return load_space(Path(path))
 
 
-def test_enumeration_lists_every_canonical_row_once(small: Space) -> None:
+def test_enumeration_lists_every_canonical_row_once(small: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     enumeration = Enumeration(small)
     rows = enumeration.rows(np.arange(len(enumeration)))
     assert len(rows) == small.size > 100
     assert len(np.unique(rows, axis=0)) == small.size
     assert np.array_equal(small.canonicalise(rows), rows)
+    # They are canonical: making each so again, one by one, is most of the time.
+    monkeypatch.setattr(small, "canonicalise", lambda canonical: canonical)
     assert len({small.decode(row) for row in rows}) == small.size
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from hvnas.arch import Arch
 from hvnas.space import Space, load_space
 
 # Everything that the rules have to deal with: blocks that keep their width and one that changes it, one
@@ -98,4 +99,24 @@ def _canonical_chunks(space: Space, chunk: int = 100_000) -> Iterator[np.ndarray
 @pytest.fixture(scope="session")
 def canonical_rows() -> Callable[[Space], np.ndarray]:
     """Every row that is its own canonical form, by trying all products of the genes' values."""
-    return lambda space: np.concatenate(list(_canonical_chunks(space)))
+    known: dict[str, np.ndarray] = {}
+
+    def rows(space: Space) -> np.ndarray:
+        if space.hash not in known:
+            known[space.hash] = np.concatenate(list(_canonical_chunks(space)))
+            known[space.hash].flags.writeable = False
+        return known[space.hash]
+
+    return rows
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[Space, np.ndarray], list[Arch]]:
+    """The architectures of rows that are canonical: making each so again is most of the time."""
+
+    def archs(space: Space, rows: np.ndarray) -> list[Arch]:
+        with monkeypatch.context() as patch:
+            patch.setattr(space, "canonicalise", lambda canonical: canonical)
+            return [space.decode(row) for row in rows]
+
+    return archs
