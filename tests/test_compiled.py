@@ -10,6 +10,7 @@ import pytest
 from hvnas import search
 from hvnas._cache import read_shipped
 from hvnas.accuracy.surrogate.features import COLUMNS
+from hvnas.accuracy.surrogate.surrogate import SHIPPED, load_surrogate
 from hvnas.arch.files import FACTS, count_models, facts_key, model_facts
 from hvnas.latency import list_devices, load_device
 from hvnas.ops import MACS, PARAMS
@@ -45,6 +46,17 @@ def test_sizes_are_those_that_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
 def test_facts_of_models_are_those_of_their_files() -> None:
     assert read_shipped(FACTS, facts_key()) is not None, STALE
     assert model_facts() == count_models()
+
+
+def test_the_surrogate_is_what_its_evidence_gives() -> None:
+    surrogate = load_surrogate()
+    stored = read_shipped(SHIPPED, surrogate.shipped_key)
+    assert stored is not None, STALE
+    shipped, fitted = surrogate.fit, surrogate.refit(surrogate.evidence)
+    for found, wanted in zip(
+        shipped.predict(surrogate.evidence.features), fitted.predict(surrogate.evidence.features), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("device", list_devices())
