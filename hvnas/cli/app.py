@@ -32,6 +32,7 @@ COMMANDS = {
     "verify": "Verify the models of the papers.",
     "ablate": "Compare networks that differ in one thing.",
     "rediscover": "Search for the layouts of a family left out of all fits.",
+    "bench": "Run strategies on a table of published results.",
     "train": "Train a network on images, with the recipe of a paper.",
     "evaluate": "Score a trained network on the test split of images.",
     "export": "Export a network to another runtime.",

@@ -62,5 +62,7 @@ def test_depth_0_is_an_empty_run() -> None:
 
 @pytest.mark.parametrize("name", ["efficientformer_l2", "../secret", "models/efficientformer_l1", ""])
 def test_unknown_names_list_what_there_is(name: str) -> None:
-    with pytest.raises(ValueError, match=r"unknown model .*There are: coatnet_0, .*a path to a \.yaml file"):
+    with pytest.raises(
+        ValueError, match=r"unknown model .*[Tt]here are: coatnet_0, .*a path to a \.yaml file"
+    ):
         load_arch(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -40,6 +41,13 @@ QUICK = {
 
 def lines(hvnas: Callable[..., Any], words: tuple[str, ...]) -> list[str]:
     return hvnas(*words, "--help").stdout.splitlines()
+
+
+def test_every_module_of_a_command_is_one() -> None:
+    folder = Path(app_module.__file__).parent
+    modules = {path.stem for path in folder.glob("[a-z]*.py") if path.stem != "app"}
+    folders = {path.parent.name for path in folder.glob("[a-z]*/__init__.py")}
+    assert modules | folders == {*app_module.COMMANDS, *app_module.GROUPS} - {"version"}
 
 
 @pytest.mark.parametrize("words", EVERYTHING, ids=" ".join)
