@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from hvnas.arch import Arch
 from hvnas.blocks.base import list_blocks
 from hvnas.nn.weights import read_safetensors, save_weights
-from hvnas.space import Space
+from hvnas.space import Space, load_space
 from hvnas.supernet import Supernet
 
 BATCH = 4
@@ -40,10 +40,30 @@ def train_once(net: Supernet, arch: Arch) -> set[str]:
     return {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
-def test_tiny_has_every_block(tiny: Space) -> None:
-    spec = tiny.spec
+def types_in(space: Space) -> set[str]:
+    spec = space.spec
     offered = {name for stage in spec.stages for name in (*stage.local, *stage.global_)}
-    assert {spec.blocks[name].block.type for name in offered} == set(list_blocks("body"))  # type: ignore[union-attr]
+    return {spec.blocks[name].block.type for name in offered}  # type: ignore[union-attr]
+
+
+def test_tiny_has_every_block(tiny: Space) -> None:
+    assert types_in(tiny) == set(list_blocks("body")) - {"identity"}
+
+
+def test_blocks_that_do_nothing_are_members_of_a_supernet_too(rng: np.random.Generator) -> None:
+    space = load_space("nas-bench-macro")
+    assert "identity" in types_in(space)
+    net = Supernet(space).eval()
+    x = torch.randn(BATCH, 3, 32, 32)
+    archs = [net.sample(rng) for _ in range(8)]
+    assert any(
+        run.block.type == "identity" for arch in archs for stage in arch.stages for _, run in stage.runs
+    )
+    for arch in archs:
+        alone = net.extract(arch).eval()
+        net.set(arch)
+        with torch.no_grad():
+            torch.testing.assert_close(net(x), alone(x))
 
 
 def test_tiny_is_tiny(net: Supernet, rng: np.random.Generator) -> None:
