@@ -178,3 +178,14 @@ def test_equal_names_become_paths(tmp_path: Path) -> None:
 def test_a_folder_named_twice_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="is listed twice"):
         load_runs([folder, folder.parent / "." / "one"])
+
+
+@pytest.mark.parametrize(
+    ("field", "named"), [("scenario", "unknown scenario 'x'"), ("recipe", "unknown recipe 'x'")]
+)
+def test_a_configuration_with_a_name_that_is_not_known_is_named(folder: Path, field: str, named: str) -> None:
+    file = folder / "config.yaml"
+    file.write_text(re.sub(rf"^{field}: .*$", f"{field}: x", file.read_text(), flags=re.MULTILINE))
+    with pytest.raises(ValueError, match=named) as caught:
+        load_run(folder)
+    assert str(caught.value).startswith(str(file))

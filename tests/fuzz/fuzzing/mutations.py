@@ -246,7 +246,7 @@ def _move_column(rows: list[list[str]], row: list[str], at: int, rng: random.Ran
 
 
 def _long_cell(rows: list[list[str]], row: list[str], at: int, rng: random.Random) -> None:
-    row[at] = (row[at] or "1") * rng.choice((1000, 70_000))
+    row[at] = (row[at][:100] or "1") * rng.choice((1000, 70_000))
 
 
 def _scaled_cell(rows: list[list[str]], row: list[str], at: int, rng: random.Random) -> None:
