@@ -125,6 +125,8 @@ def test_truncated_csv(files: tuple[Path, Path]) -> None:
     assert "is empty; the first row must be network, model, family" in refusal(files[0])
     files[1].unlink()
     assert "rows: there is no file" in refusal(files[0])
+    replace(files[0], f"rows: {files[1].name}", f"rows: {'x' * 700}")
+    assert "rows: there is no file" in refusal(files[0])
 
 
 @pytest.mark.parametrize(
