@@ -39,6 +39,11 @@ def points(mean: float, sd: float | None = None) -> str:
     return f"{mean:.1f}" if sd is None else f"{mean:.1f} ± {sd:.1f}"
 
 
+def points_if_known(mean: float, sd: float) -> str | None:
+    """As `points`; None where the mean is nan."""
+    return points(mean, sd) if math.isfinite(mean) else None
+
+
 def accuracy(mean: float, sd: float, *, unit: str) -> str:
     """As an estimator tells it: top-1 in points, or where `unit` is ``score`` a number with no deviation."""
     return f"{mean:.4g}" if unit == "score" else points(mean, sd)

@@ -93,16 +93,15 @@ def _crossed(found: Sequence[Found]) -> bool:
 
 def _crossed_cells(network: Found) -> tuple[str, ...]:
     """The cross-fitted top-1 with its standard deviation, where there is one."""
-    if not math.isfinite(network.cross_fitted):
-        return ()
-    return (numbers.points(network.cross_fitted, network.cross_fitted_sd),)
+    told = numbers.points_if_known(network.cross_fitted, network.cross_fitted_sd)
+    return () if told is None else (told,)
 
 
 def _accuracy(network: Found) -> str | None:
     """Top-1 with its standard deviation, or the score; None where neither was estimated."""
     if not math.isfinite(network.top1):
         return None
-    return f"{network.top1:.4g}" if network.unit == "score" else numbers.points(network.top1, network.top1_sd)
+    return numbers.accuracy(network.top1, network.top1_sd, unit=network.unit)
 
 
 def _trained(problem: Problem) -> str:
@@ -157,10 +156,11 @@ def _rivals(result: SearchResult) -> list[tuple[Nearest, str]]:
 
 def _better_than(rival: Nearest, which: str) -> str:
     found, published = rival.found, rival.published
-    told = [f"estimated {_accuracy(found)}", *(f"cross-fitted {cell}" for cell in _crossed_cells(found))]
-    if (top1 := numbers.optional(published.get("top1"))) is not None:
-        told.append(f"published {top1} as {published.get('recipe')}")
-    return f"{found.name}, {which}: chance {numbers.chance(rival.chance)} ({', '.join(told)})"
+    from hvnas.search.runs.result import told_of_model
+
+    crossed = numbers.points_if_known(found.cross_fitted, found.cross_fitted_sd)
+    told = told_of_model(_accuracy(found), crossed, published)
+    return f"{found.name}, {which}: chance {numbers.chance(rival.chance)} ({told})"
 
 
 def _latency_on(network: Found, device: str) -> str:

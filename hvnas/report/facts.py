@@ -15,7 +15,7 @@ from hvnas.report.network import Network, by_kind, by_stage
 from hvnas.report.panels import volume_unit
 from hvnas.report.report import Report
 from hvnas.search.evaluations import guesses
-from hvnas.search.runs.result import CROSS_FITTED, MS_DECIMALS, POINT_DECIMALS
+from hvnas.search.runs.result import MS_DECIMALS, POINT_DECIMALS, cross_fitted_json
 from hvnas.search.runs.session import FIELDS
 
 # Decimals of shares, and significant digits of hypervolumes: as in a run's history.
@@ -82,12 +82,12 @@ def _best(measures: Measures) -> dict[str, Any]:
     """The best of the run by the first objective, as its own ``best.yaml``."""
     run = measures.run
     i = run.best
-    accuracy = {"score": round(float(run.top1[i]), POINT_DECIMALS)}
+    accuracy: dict[str, float | None] = {"score": round(float(run.top1[i]), POINT_DECIMALS)}
     if run.unit == "points":
         accuracy = {
             "top1": round(float(run.top1[i]), POINT_DECIMALS),
             "top1_sd": round(float(run.sd[i]), POINT_DECIMALS),
-            **_cross_fitted(float(run.cross_fitted[i]), float(run.cross_fitted_sd[i])),
+            **cross_fitted_json(float(run.cross_fitted[i]), float(run.cross_fitted_sd[i])),
         }
     costs = zip(run.objectives, run.costs[i].tolist(), strict=True)
     return {
@@ -100,13 +100,6 @@ def _best(measures: Measures) -> dict[str, Any]:
     }
 
 
-def _cross_fitted(mean: float, sd: float) -> dict[str, float]:
-    """Nothing where there is none."""
-    if not math.isfinite(mean):
-        return {}
-    return dict(zip(CROSS_FITTED, (round(mean, POINT_DECIMALS), round(sd, POINT_DECIMALS)), strict=True))
-
-
 def _fixed_points(comparison: Comparison) -> list[dict[str, Any]]:
     return [
         {
@@ -114,7 +107,7 @@ def _fixed_points(comparison: Comparison) -> list[dict[str, Any]]:
             "latency_ms": round(point.ms, MS_DECIMALS),
             "top1": round(point.top1, POINT_DECIMALS),
             "top1_sd": round(point.sd, POINT_DECIMALS),
-            **_cross_fitted(point.cross_fitted, point.cross_fitted_sd),
+            **cross_fitted_json(point.cross_fitted, point.cross_fitted_sd),
             "published_top1": point.published.get("top1"),
             "p_better": {run: round(told.chance, _SHARE_DECIMALS) for run, told in point.against.items()},
             "inside": point.inside,
@@ -186,7 +179,7 @@ def _network(network: Network) -> dict[str, Any]:
             "unit": accuracy.unit,
             "estimator": accuracy.estimator,
             "recipe": accuracy.recipe,
-            **_cross_fitted(accuracy.cross_fitted, accuracy.cross_fitted_sd),
+            **cross_fitted_json(accuracy.cross_fitted, accuracy.cross_fitted_sd),
         },
         "published": network.published,
         "assumed": list(network.assumed),

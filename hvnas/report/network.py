@@ -73,9 +73,7 @@ class Accuracy:
     @property
     def cross_fitted_text(self) -> str | None:
         """The cross-fitted top-1 with its standard deviation; None where there is none."""
-        if not math.isfinite(self.cross_fitted):
-            return None
-        return numbers.points(self.cross_fitted, self.cross_fitted_sd)
+        return numbers.points_if_known(self.cross_fitted, self.cross_fitted_sd)
 
     def __str__(self) -> str:
         return f"{self.mean:.4g}" if self.unit == "score" else f"{self.mean:.1f} ± {self.sd:.1f}"

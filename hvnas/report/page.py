@@ -28,7 +28,7 @@ from hvnas.report.network import STYLE, Network, aligned, by_kind, by_stage, dra
 from hvnas.report.panels import Panel, front_panels, has_volume, history_panels, volume_unit
 from hvnas.report.report import Report
 from hvnas.report.runs import Run, run_lines
-from hvnas.search.runs.result import MS_DECIMALS
+from hvnas.search.runs.result import MS_DECIMALS, told_of_model
 
 _FOLDER = Path(__file__).parent / "page"
 
@@ -204,12 +204,9 @@ def _better_than(network: Network, report: Report) -> list[tuple[str, str | None
 
 
 def _weighed(point: FixedPoint, run: Run) -> str:
-    told = [f"estimated {numbers.points(point.top1, point.sd)}"]
-    if (crossed := tables.crossed(point.cross_fitted, point.cross_fitted_sd)) is not None:
-        told.append(f"cross-fitted {crossed}")
-    if (top1 := numbers.optional(point.published.get("top1"))) is not None:
-        told.append(f"published {top1} as {point.published.get('recipe')}")
-    return f"{numbers.chance(point.against[run.name].chance)} ({', '.join(told)})"
+    crossed = numbers.points_if_known(point.cross_fitted, point.cross_fitted_sd)
+    told = told_of_model(numbers.points(point.top1, point.sd), crossed, point.published)
+    return f"{numbers.chance(point.against[run.name].chance)} ({told})"
 
 
 def _trained(network: Network) -> str | None:

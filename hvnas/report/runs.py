@@ -17,16 +17,14 @@ from hvnas._numbers import LARGEST, took
 from hvnas._records import Row, read_csv
 from hvnas._request import options_of, words_of
 from hvnas._runs import LOG
-from hvnas.accuracy.estimator import check_scenario
 from hvnas.latency import Device
 from hvnas.search.evaluations import best_place, files_words, left_out_words, shown_places
 from hvnas.search.objectives import TOP1, Objective, parse_objective
 from hvnas.search.request import SearchRequest
 from hvnas.search.rows import Bools, Floats, Rows
-from hvnas.search.runs.folder import CONFIG, FRONT, HISTORY, RunConfig, SearchFolder
+from hvnas.search.runs.folder import CONFIG, FRONT, HISTORY, RunConfig, SearchFolder, check_assumed
 from hvnas.search.runs.result import CROSS_FITTED
 from hvnas.search.runs.session import FIELDS, Moment
-from hvnas.train.recipes import load_recipe
 
 # Of a front of many costs, some hundred bytes a member.
 _LIMIT = 256 * 2**20
@@ -130,8 +128,7 @@ def _load(folder: Path) -> Run:
             )
     objectives = _objectives(config, folder / CONFIG)
     with refusing(folder / CONFIG):
-        check_scenario(config.scenario)
-        load_recipe(config.recipe)
+        check_assumed(config.recipe, config.scenario)
     rows = list(read_csv(folder / FRONT, optional=None, limit=_LIMIT))
     unit = "score" if "score" in rows[0].cells else "points"
     top1 = _column(rows, "score", most=_SCORE) if unit == "score" else _column(rows, TOP1)

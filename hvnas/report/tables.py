@@ -38,13 +38,8 @@ def chance(p: float) -> str:
     return numbers.chance(min(max(p, 0.0001), 0.9999))
 
 
-def crossed(mean: float, sd: float) -> str | None:
-    """A cross-fitted top-1 with its standard deviation; None where there is none."""
-    return numbers.points(mean, sd) if math.isfinite(mean) else None
-
-
 def _crossed(run: Run, i: int) -> str | None:
-    return crossed(float(run.cross_fitted[i]), float(run.cross_fitted_sd[i]))
+    return numbers.points_if_known(float(run.cross_fitted[i]), float(run.cross_fitted_sd[i]))
 
 
 def any_crossed(runs: Sequence[Run]) -> bool:
@@ -127,7 +122,8 @@ def model_columns(found: Comparison) -> list[Column[int]]:
 def _crossed_columns(points: Sequence[FixedPoint]) -> list[Column[int]]:
     if not any(math.isfinite(point.cross_fitted) for point in points):
         return []
-    return [Column(">cross-fitted", lambda i: crossed(points[i].cross_fitted, points[i].cross_fitted_sd))]
+    told = [numbers.points_if_known(point.cross_fitted, point.cross_fitted_sd) for point in points]
+    return [Column(">cross-fitted", lambda i: told[i])]
 
 
 def _chance_column(found: Comparison, run: Run) -> Column[int]:

@@ -16,7 +16,6 @@ from hvnas._files import refusing
 from hvnas._names import MOST_SEED, check_whole
 from hvnas._request import Outside, check_same, filled
 from hvnas._runs import versions
-from hvnas.accuracy.estimator import check_scenario
 from hvnas.latency.device import LatencyDevice
 from hvnas.search.engines.engine import run_strategy, strategy_on
 from hvnas.search.evaluations import Archive
@@ -33,11 +32,10 @@ from hvnas.search.reach import (
 )
 from hvnas.search.request import AUTO, Engine, SearchRequest
 from hvnas.search.runs.checkpoint import Checkpoint, State, Stopped
-from hvnas.search.runs.folder import CONFIG, RunConfig, SearchFolder
+from hvnas.search.runs.folder import CONFIG, RunConfig, SearchFolder, check_assumed
 from hvnas.search.runs.result import SearchResult
 from hvnas.search.runs.session import History, Progress, Session, Silent, no_log, reference_of
 from hvnas.search.strategies.registry import strategy_entry
-from hvnas.train.recipes import load_recipe
 
 if TYPE_CHECKING:
     from hvnas.search.request import (
@@ -210,8 +208,7 @@ def _resumed(
     with refusing(folder.path / CONFIG):
         problem = problem_of(config)
         strategy_on(config.strategy, engine).check(problem)
-        load_recipe(config.recipe)
-        check_scenario(config.scenario)
+        check_assumed(config.recipe, config.scenario)
     _check_unchanged(problem, config, folder)
     return execute(
         problem,
@@ -391,8 +388,7 @@ def _nothing_found(problem: Problem, reach: Reach, archive: Archive, *, stopped:
 
 def _check_recipe(problem: Problem) -> None:
     """Raise ValueError for what the estimator cannot do, which must not leave a folder behind."""
-    load_recipe(problem.recipe)
-    check_scenario(problem.scenario)
+    check_assumed(problem.recipe, problem.scenario)
     if problem.cheap:
         problem.evaluate(problem.seeds)
     problem.estimator.check()

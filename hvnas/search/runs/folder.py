@@ -22,6 +22,7 @@ from hvnas._numbers import took
 from hvnas._records import csv_text
 from hvnas._request import default_of
 from hvnas._runs import LOG, RunFolder, RunKind, writing
+from hvnas.accuracy.estimator import check_scenario
 from hvnas.arch import save_arch, to_dict
 from hvnas.search.objectives import LATENCY, TOP1, Objective
 from hvnas.search.problem import Problem
@@ -30,6 +31,7 @@ from hvnas.search.runs.checkpoint import RESUME_HINT, FolderCheckpoint
 from hvnas.search.runs.result import Found, SearchResult, describe, with_origin
 from hvnas.search.runs.session import history_csv
 from hvnas.search.strategies.slimming import FIGURE, PATH
+from hvnas.train.recipes import load_recipe
 
 CONFIG, BEST, FRONT, HISTORY, STUDY, ARCHS, STATE = (
     "config.yaml",
@@ -81,6 +83,12 @@ class RunConfig(SearchRequest):
     evals: int = field()
     fixed_points: bool = field()
     versions: dict[str, str]
+
+
+def check_assumed(recipe: str, scenario: str) -> None:
+    """Raise ValueError where the recipe or the scenario that accuracy is told for is not known."""
+    load_recipe(recipe)
+    check_scenario(scenario)
 
 
 def _options() -> list[Field[Any]]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hvnas._numbers import took
+from hvnas._numbers import optional, took
 from hvnas.arch import Arch
 from hvnas.search.evaluations import STEP, Archive, Evaluations, best_place, guesses, shown_places
 from hvnas.search.limits import Limit, find_limit
@@ -97,9 +97,7 @@ class Found:
 
     def cross_fitted_json(self) -> dict[str, float | None]:
         """The cross-fitted top-1 and its standard deviation; nothing without them."""
-        if not math.isfinite(self.cross_fitted):
-            return {}
-        return dict(zip(CROSS_FITTED, map(_rounded, (self.cross_fitted, self.cross_fitted_sd)), strict=True))
+        return cross_fitted_json(self.cross_fitted, self.cross_fitted_sd)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,6 +343,23 @@ def nearest_and_highest(near: Sequence[T], *, top1: Callable[[T], float]) -> tup
         return ()
     highest = max(near, key=top1)
     return (near[0],) if highest is near[0] else (near[0], highest)
+
+
+def told_of_model(estimated: str | None, cross_fitted: str | None, published: Mapping[str, Any]) -> str:
+    """What is known of a paper's model: ``estimated 77.9 ± 0.7, published 77.2 as modern300``."""
+    told = [f"estimated {estimated}"]
+    if cross_fitted is not None:
+        told.append(f"cross-fitted {cross_fitted}")
+    if (top1 := optional(published.get("top1"))) is not None:
+        told.append(f"published {top1} as {published.get('recipe')}")
+    return ", ".join(told)
+
+
+def cross_fitted_json(mean: float, sd: float) -> dict[str, float | None]:
+    """A cross-fitted top-1 and its standard deviation, rounded; nothing where the mean is nan."""
+    if not math.isfinite(mean):
+        return {}
+    return dict(zip(CROSS_FITTED, map(_rounded, (mean, sd)), strict=True))
 
 
 def _rivals_json(rivals: Sequence[Nearest]) -> dict[str, Any]:
