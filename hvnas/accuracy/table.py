@@ -9,6 +9,7 @@ of a key being a choice. One column whose cells are keys will do in a CSV, too.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class PublishedTable:
     @property
     def complete(self) -> bool:
         """Whether every combination of values is there."""
-        return len(self) == _product(self.cardinalities)
+        return len(self) == math.prod(self.cardinalities.tolist())
 
     def places(self, rows: Rows) -> NDArray[np.intp]:
         """Return where in the table networks stand, -1 for those that it lacks. `rows` is [m, genes]."""
@@ -126,7 +127,7 @@ def read_table(path: str | Path, *, value: str | None = None) -> PublishedTable:
             names, cells, results = _from_csv(path, value)
         genes = tuple(_gene(name, column) for name, column in zip(names, cells, strict=True))
         rows = np.stack([_indices(g, column) for g, column in zip(genes, cells, strict=True)], axis=1)
-        if _product([len(gene.values) for gene in genes]) > 2**62:
+        if math.prod(len(gene.values) for gene in genes) > 2**62:
             raise ValueError(f"{len(genes)} genes are too many; leave out the columns that are no choices")
         _check_distinct(rows, genes)
         trainings = np.array(results.pop(""), dtype=np.float64)
@@ -243,13 +244,6 @@ def _check_distinct(rows: Rows, genes: Sequence[TableGene]) -> None:
         row = rows[first[np.argmax(counts > 1)]]
         network = ", ".join(f"{g.name}={g.values[i]}" for g, i in zip(genes, row, strict=True))
         raise ValueError(f"lists a network twice: {network}; list it once")
-
-
-def _product(numbers: Sequence[int] | NDArray[np.int64]) -> int:
-    product = 1
-    for each in numbers:
-        product *= int(each)
-    return product
 
 
 @dataclass(frozen=True)

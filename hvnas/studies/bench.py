@@ -9,6 +9,7 @@ far.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -54,7 +55,7 @@ class TableSpace:
 
     def __post_init__(self) -> None:
         if not self.table.complete:
-            every = int(np.prod(self.table.cardinalities.astype(float)))
+            every = math.prod(self.table.cardinalities.tolist())
             raise ValueError(
                 f"{self.table.path}: holds {len(self.table):,} of {every:,} combinations of its choices; a "
                 "strategy may ask for any of them, so give a table that holds all"

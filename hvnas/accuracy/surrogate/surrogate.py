@@ -130,7 +130,7 @@ class Surrogate(ColumnEstimator):
         """What the regression that ships depends on."""
         return f"{code_hash(*_CODE)} {self._digest}"
 
-    @property
+    @cached_property
     def _digest(self) -> str:
         """Of all that the regression is fitted on and with."""
         evidence = self.evidence
