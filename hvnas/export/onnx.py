@@ -13,6 +13,7 @@ from torch import nn
 
 from hvnas.arch import Arch
 from hvnas.export.graph import Graph, Images, Shape, largest_error, make_graph, quiet, refuse_error, shapes
+from hvnas.export.running import open_file
 from hvnas.export.target import check_target, require, size_of, writing
 
 OPSET = 20  # the first with Gelu as one op
@@ -103,12 +104,6 @@ def _weight_bytes(module: nn.Module) -> int:
 
 def _error(path: Path, graph: Graph) -> float:
     """Largest relative error over the outputs."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    feeds = {name: tensor.numpy() for name, tensor in graph.inputs.items()}
-    results = session.run(list(graph.outputs), feeds)
+    opened = open_file(path, threads=torch.get_num_threads())
+    results = opened.call({name: tensor.numpy() for name, tensor in graph.inputs.items()})
     return largest_error(graph, map(torch.from_numpy, results))

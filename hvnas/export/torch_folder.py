@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hvnas._numbers import clean
 from hvnas.arch import Arch, save_arch
@@ -122,7 +124,11 @@ def _source(graph: Graph) -> str:
         version=__version__,
     )
     return module_source(
-        graph.module, title=title, constants=_constants(graph), entry=ENTRY.format(weights=WEIGHTS)
+        graph.module,
+        title=title,
+        constants=_constants(graph),
+        entry=ENTRY.format(weights=WEIGHTS),
+        helpers=(read_weights,),
     )
 
 
@@ -157,3 +163,35 @@ def _imported(path: Path) -> Iterator[ModuleType]:
         yield module
     finally:
         sys.dont_write_bytecode = before
+
+
+# reading safetensors with torch alone: part of every exported model.py
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises ValueError where it is cut short or no such file."""
+    try:
+        data = bytearray(path.read_bytes())
+        start = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:start])
+        header.pop("__metadata__", None)
+        tensors = {}
+        for name, entry in header.items():
+            shape, begin = entry["shape"], start + entry["data_offsets"][0]
+            flat = torch.frombuffer(data, dtype=DTYPES[entry["dtype"]], count=math.prod(shape), offset=begin)
+            tensors[name] = flat.view(shape)
+        return tensors
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: not a complete safetensors file ({type(error).__name__}); export it again"
+        ) from None

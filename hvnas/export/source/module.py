@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import FunctionType
 from typing import Any
 
 from torch import nn
 
-from hvnas.export import reader
 from hvnas.export.source.code import KeptMethods, Surroundings, body_of, docstring, own_bases
 from hvnas.export.source.constructors import Constructor, Constructors, Parameter
 from hvnas.export.source.expressions import INDENT, Call, Expression, Literal, is_word, literal_text, text_of
@@ -19,12 +19,20 @@ ENTRY_NAMES = ("Network", "load")
 INIT = "nn.Module.__init__(self)"
 
 
-def module_source(module: nn.Module, *, title: str, constants: Mapping[str, Any], entry: str) -> str:
+def module_source(
+    module: nn.Module,
+    *,
+    title: str,
+    constants: Mapping[str, Any],
+    entry: str,
+    helpers: Sequence[FunctionType] = (),
+) -> str:
     """Source whose class ``Network`` builds what `module` is, with zeros for weights.
 
     The classes in it are those of `module`: methods as they stand in their files, constructors made from
     the modules that there are, what differs among those as parameters. `title` is the file's docstring,
-    `constants` plain values to write at the top, `entry` code for the end. Raises ValueError where a class
+    `constants` plain values to write at the top, `entry` code for the end, `helpers` functions that it
+    calls, as they stand in their files. Raises ValueError where a class
     needs more than torch, keeps no plain arguments or stands in no file.
     """
     _refuse_shared(module)
@@ -40,7 +48,7 @@ def module_source(module: nn.Module, *, title: str, constants: Mapping[str, Any]
     constructors = Constructors(tree.parts, names)
     assert root is tree.parts[-1]
     return _Writer(everything, kept, constructors, names).text(
-        root_kind=tree.parts[-1].kind, title=title, constants=constants, entry=entry
+        root_kind=tree.parts[-1].kind, title=title, constants=constants, entry=entry, helpers=helpers
     )
 
 
@@ -90,11 +98,20 @@ class _Writer:
         self.around = Surroundings({cls: cls.__name__ for cls in classes})
         self.written: dict[str, str] = {}
 
-    def text(self, *, root_kind: Kind, title: str, constants: Mapping[str, Any], entry: str) -> str:
+    def text(
+        self,
+        *,
+        root_kind: Kind,
+        title: str,
+        constants: Mapping[str, Any],
+        entry: str,
+        helpers: Sequence[FunctionType],
+    ) -> str:
         """The whole file."""
         for constructor in self.order:
             self._write_kind(constructor.kind)
-        self.around.helpers["read_weights"] = self.around.keep(reader.read_weights)
+        for helper in helpers:
+            self.around.helpers[helper.__name__] = self.around.keep(helper)
         root = self.names[root_kind]
         self._refuse_clashes({*constants, *ENTRY_NAMES} - ({root} & {"Network"}))
         parts = [f'"""{title}"""', "from __future__ import annotations", self._imports()]

@@ -8,7 +8,7 @@ import torch
 
 from fuzzing.reader import ROOT, Reader, add, command, kept
 from hvnas.arch import load_arch, save_arch
-from hvnas.export.reader import read_weights
+from hvnas.export.torch_folder import read_weights
 from hvnas.nn import build
 from hvnas.nn.foreign.checkpoint import read_checkpoint
 from hvnas.nn.weights import load_weights, save_weights
