@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from hvnas import _numbers as numbers
 from hvnas._waiting import StopRequest, is_waiting, stops_by
@@ -17,6 +17,8 @@ from hvnas.cli._screen import Screen, clean, is_quiet
 if TYPE_CHECKING:
     from hvnas.search.evaluations import Archive
     from hvnas.search.reach import Reach
+    from hvnas.train.request import Workers
+    from hvnas.train.trainer import Progress, TrainResult
 
 _SECONDS_BETWEEN_LINES = 5.0
 # Whoever waits for a search hears of it this soon.
@@ -217,3 +219,61 @@ def until_stopped(job: Callable[[Callable[[], bool]], Result | None], *, again: 
     if result is None:
         raise Failure(f"stopped; {again}", code=asked.code or INTERRUPTED)
     return result
+
+
+# What the commands that train share: how a training goes, and how it ends.
+def check_device(workers: Workers) -> None:
+    """Raise ValueError, before anything is written, where a training here cannot use the device."""
+    if workers.engine == "local":
+        from hvnas.train.state import device_of
+
+        device_of(workers.device)
+
+
+class Trained(Protocol):
+    """What a training came to."""
+
+    @property
+    def result(self) -> TrainResult:
+        """Its epochs, and whether it is through."""
+
+
+Came = TypeVar("Came", bound=Trained)
+
+
+class TrainingSteps(Steps):
+    """Progress of a training; `of` says whose top-1 it is, where that is not plain."""
+
+    def __init__(self, *, of: str = "") -> None:
+        super().__init__("steps")
+        self._of = of
+
+    def step(self, at: Progress) -> None:
+        """A step is done."""
+        if at.top1 is None:
+            what = f"{at.images_per_s:.0f} images/s"
+        else:
+            what = f"val top-1{self._of} {numbers.points(at.top1)}"
+        self.at(
+            (at.epoch - 1) * at.steps + at.step,
+            f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.3f}, {what}",
+            total=at.epochs * at.steps,
+        )
+
+
+def run_training(train: Callable[..., Came], *, again: str, of: str = "") -> Came:
+    """What ``train(progress=…, stop=…)`` comes to, shown as it goes; `of` as in `TrainingSteps`.
+
+    Raises Failure where it is stopped, with `again`, the command that goes on, or its workers are lost.
+    """
+    from hvnas.parallel import WorkersLost
+
+    def job(stop: Callable[[], bool]) -> Came | None:
+        with TrainingSteps(of=of) as steps:
+            came = train(progress=steps.step, stop=stop)
+        return came if came.result.finished else None
+
+    try:
+        return until_stopped(job, again=f"continue with {again}")
+    except WorkersLost as error:
+        raise Failure(str(error)) from None

@@ -35,6 +35,7 @@ COMMANDS = {
     "bench": "Run strategies on a table of published results.",
     "train": "Train a network on images, with the recipe of a paper.",
     "evaluate": "Score a trained network on the test split of images.",
+    "predict": "Name what a trained network sees in images.",
     "export": "Export a network to another runtime.",
     "report": "Write one HTML page about runs and networks.",
     "doctor": "Show what is installed, what is missing, and what works.",

@@ -19,7 +19,10 @@ EXAMPLE = "hvnas evaluate runs/phone/train --data folder:photos"
 def run(
     network: Annotated[
         str,
-        typer.Argument(metavar="RUN|ARCH", help="The folder of a training, or a model's name or YAML file."),
+        typer.Argument(
+            metavar="RUN|FILE|ARCH",
+            help="The folder of a training, an exported .onnx, .tflite or folder, or a model's name or YAML.",
+        ),
     ],
     data: Annotated[
         str | None, typer.Option(help="digits, shapes, folder:DIR or hf:NAME. Default: the training's.")
@@ -39,7 +42,8 @@ def run(
 ) -> None:
     """Score a trained network on the test split of images.
 
-    Prints top-1, top-5 where there are more than five classes, and the mean cross-entropy.
+    Prints top-1, top-5 where there are more than five classes, and the mean cross-entropy. What hvnas
+    export wrote is run as it is, by the runtime that it is for.
     """
     from hvnas.train.score import evaluate
 
@@ -54,6 +58,8 @@ def run(
             device=device,
             progress=lambda done, total: steps.at(done, "scoring", total=total),
         )
+    if found.remark:
+        Screen(errors=True).remark(found.remark)
     if as_json:
         print_json(_facts(found))
     else:
@@ -61,17 +67,18 @@ def run(
 
 
 def _facts(evaluation: Evaluation) -> dict[str, Any]:
-    skipped, program = evaluation.data.test.skipped, evaluation.arch.lower()
+    skipped = evaluation.data.test.skipped
+    program = None if evaluation.arch is None else evaluation.arch.lower()
     return {
-        "network": evaluation.arch.name,
-        "arch_hash": evaluation.arch.hash,
+        "network": evaluation.name,
+        "arch_hash": evaluation.arch_hash,
         "weights": str(evaluation.weights),
         "finished": evaluation.finished,
         "data": evaluation.data.name,
         "resolution": evaluation.data.resolution,
         **vars(evaluation.scores),
-        "params": program.params,
-        "macs": program.macs,
+        "params": None if program is None else program.params,
+        "macs": None if program is None else program.macs,
         "latency": None if evaluation.latency is None else evaluation.latency.to_json(),
         "skipped": {"count": len(skipped), "images": [list(entry) for entry in skipped]},
     }
@@ -81,8 +88,7 @@ def _print(evaluation: Evaluation) -> None:
     scores, skipped = evaluation.scores, evaluation.data.test.skipped
     screen = Screen()
     screen.line(
-        f"{evaluation.arch.name} on the test split of {evaluation.data.name} "
-        f"at {evaluation.data.resolution} px"
+        f"{evaluation.name} on the test split of {evaluation.data.name} at {evaluation.data.resolution} px"
     )
     screen.fields(
         [

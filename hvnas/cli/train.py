@@ -11,9 +11,9 @@ import typer
 
 from hvnas import _numbers as numbers
 from hvnas.cli._failure import Failure
+from hvnas.cli._progress import check_device, run_training
 from hvnas.cli._request import takes
 from hvnas.cli._screen import JsonOption, Screen, print_json
-from hvnas.cli._training import check_device, run_training
 from hvnas.train.request import TrainRequest, Workers
 
 if TYPE_CHECKING:

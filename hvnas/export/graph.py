@@ -9,7 +9,8 @@ import json
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hvnas.nn.folding import deploy as deployed
 
 Shape = tuple[int, ...]
 IMAGE, LOGITS = "image", "logits"
+NAME, HASH, RESOLUTION = "hvnas.arch", "hvnas.arch_hash", "hvnas.resolution"  # in a file's text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +135,54 @@ def _facts(module: nn.Module, shapes: Mapping[str, Shape]) -> dict[str, str]:
         shown = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
         return facts | {"hvnas.module": type(module).__name__, "hvnas.inputs": shown}
     return facts | {
-        "hvnas.arch": arch.name,
-        "hvnas.arch_hash": arch.hash,
-        "hvnas.resolution": str(arch.resolution),
+        NAME: arch.name,
+        HASH: arch.hash,
+        RESOLUTION: str(arch.resolution),
         "hvnas.classes": str(arch.head.out),
     }
 
 
 def _image_facts(images: Images | None) -> dict[str, str]:
     return {} if images is None else {f"hvnas.{key}": json.dumps(v) for key, v in asdict(images).items()}
+
+
+def images_of(facts: Mapping[str, str], *, where: str | Path) -> Images | None:
+    """What the text of an exported file says of a network's images; None where it says nothing.
+
+    Raises ValueError, one line that begins with `where`, where it is damaged.
+    """
+    texts = {field.name: facts.get(f"hvnas.{field.name}") for field in fields(Images)}
+    if all(text is None for text in texts.values()):
+        return None
+    for name, text in texts.items():
+        if text is None:
+            raise ValueError(f"{where}: hvnas.{name}: is missing in its metadata; export it again")
+    values = {name: _listed(str(text), f"{where}: hvnas.{name}") for name, text in texts.items()}
+    if not all(isinstance(name, str) for name in values["class_names"]):
+        raise ValueError(f"{where}: hvnas.class_names: must be a list of names; export it again")
+    for name in ("mean", "std"):
+        numbers = values[name]
+        if len(numbers) != 3 or not all(_is_positive(n, strictly=name == "std") for n in numbers):
+            raise ValueError(
+                f"{where}: hvnas.{name}: must be three numbers, one per channel; export it again"
+            )
+    return Images(**values)
+
+
+def _listed(text: str, where: str) -> tuple[Any, ...]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: must be a list in JSON; export it again")
+    return tuple(value)
+
+
+def _is_positive(value: object, *, strictly: bool) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        return False
+    return value > 0 if strictly else value >= 0
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:

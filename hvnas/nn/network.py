@@ -25,7 +25,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from hvnas.arch import Arch, load_arch
+from hvnas.arch import Arch, list_models, load_arch
 from hvnas.arch.edits import resized
 from hvnas.blocks import Block, lower_block
 from hvnas.nn.base import build_block, init_weights
@@ -129,7 +129,8 @@ def build(
     """Build the torch module of a network: images ``[B, 3, R, R]`` to logits ``[B, classes]``.
 
     Args:
-        arch: an Arch, the name of a model (`hvnas.list_models`), or the path of a YAML file.
+        arch: an Arch, the name of a model (`hvnas.list_models`), the path of a YAML file, or a folder that
+            ``hvnas export --format torch`` or ``huggingface`` wrote, whose weights are read too.
         classes: the classes of the head; None: those of `arch`.
         resolution: R, the side of the images in pixels; None: that of `arch`.
         weights: a safetensors file; None: the weights are initialised.
@@ -140,6 +141,11 @@ def build(
         ValueError: an unknown model or a bad file; `classes` or `resolution` out of limits, or a resolution
             that the network cannot be built for; a part that cannot be built; weights of another network.
     """
+    if isinstance(arch, (str, Path)) and str(arch) not in list_models() and Path(arch).is_dir():
+        from hvnas.nn.weights import read_folder
+
+        folder = read_folder(arch)
+        arch, weights = folder.arch, folder.weights if weights is None else weights
     arch = _chosen(arch, classes, resolution)
     network = Network(arch, drop_path=drop_path)
     model: Network | FeatureNetwork = network

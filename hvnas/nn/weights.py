@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from hvnas._files import replacing
+from hvnas._files import read_json, refusing, replacing
 from hvnas._names import brief
+from hvnas.arch import Arch, load_arch
+from hvnas.arch.files import from_dict
 from hvnas.nn.coatnet import fit_biases
 from hvnas.nn.features import FeatureNetwork
 
 HEAD = "head."
+WEIGHTS = "model.safetensors"  # of a folder that is handed on
+OWN, HUGGING_FACE = "config.yaml", "config.json"  # beside it: one of them says what network it is
+KEY = "hvnas"  # under which Hugging Face's file holds it
 StateDict = dict[str, Tensor]
 
 
@@ -42,6 +48,57 @@ def read_safetensors(path: str | Path) -> StateDict:
         raise ValueError(
             brief(f"{path}: not a readable safetensors file ({error}); check the path")
         ) from None
+
+
+def read_facts(path: str | Path) -> dict[str, str]:
+    """The text in the header of a safetensors file. Raises ValueError naming an unreadable file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            brief(f"{path}: not a readable safetensors file ({error}); check the path")
+        ) from None
+
+
+@dataclass(frozen=True)
+class NetworkFolder:
+    """A folder that hands a network on: its architecture, the file with its weights, and that file's text."""
+
+    arch: Arch
+    weights: Path
+    facts: Mapping[str, str]
+
+
+def holds_network(path: str | Path) -> bool:
+    """Whether a folder hands a network on: it has weights, and a file that says of what network."""
+    names = (OWN, HUGGING_FACE)
+    return (Path(path) / WEIGHTS).is_file() and any((Path(path) / name).is_file() for name in names)
+
+
+def read_folder(path: str | Path) -> NetworkFolder:
+    """Read a folder that ``hvnas export --format torch`` or ``huggingface`` wrote. No code in it is run.
+
+    Raises ValueError, one line, naming the file that is missing or damaged.
+    """
+    folder = Path(path)
+    own, hub = folder / OWN, folder / HUGGING_FACE
+    if not holds_network(folder):
+        raise ValueError(
+            f"{folder}: holds no network ({WEIGHTS} with {OWN} or {HUGGING_FACE}); "
+            "make one with hvnas export --format torch or huggingface"
+        )
+    if own.is_file():
+        arch = load_arch(own)
+    else:
+        with refusing(hub):
+            data = read_json(hub)
+            if not isinstance(data, dict) or not isinstance(data.get(KEY), dict):
+                raise ValueError(f"{KEY}: is missing; hvnas export --format huggingface writes it")
+            arch = from_dict(data[KEY], where=str(hub))
+    return NetworkFolder(arch, folder / WEIGHTS, read_facts(folder / WEIGHTS))
 
 
 def save_weights(state: StateDict, path: str | Path, *, metadata: Mapping[str, str] | None = None) -> None:

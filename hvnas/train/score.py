@@ -1,4 +1,4 @@
-"""A trained network scored on images: that of a training's folder, or a named one with a file of weights."""
+"""A trained network scored on images: a training's, an exported one, or a named one with its weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hvnas.train.data import Data, load_data
 from hvnas.train.evaluation import Scores, scores_of
 from hvnas.train.fitting import fit_arch
 from hvnas.train.folder import TrainFolder, TrainRun, find_training
+from hvnas.train.shipped import Shipped, is_exported, open_shipped
 from hvnas.train.state import device_of, read_model
 from hvnas.train.teachers import read_weights
 
@@ -23,15 +24,20 @@ from hvnas.train.teachers import read_weights
 class Evaluation:
     """What was scored: `weights` is the file, `finished` False where its training is not through.
 
-    `latency` is that of the network as it was scored, None where it was found for no device.
+    `arch` is None where an exported file alone does not say it, `arch_hash` where it does not say that.
+    `latency` is that of the network as it was scored, None where it was found for no device. `remark` is
+    what to know of how it was scored, where there is something.
     """
 
-    arch: Arch
+    name: str
+    arch_hash: str | None
+    arch: Arch | None
     data: Data
     weights: Path
     finished: bool
     scores: Scores
     latency: StatedLatency | None = None
+    remark: str = ""
 
 
 def evaluate(
@@ -48,10 +54,14 @@ def evaluate(
     """Score a network on the test split of `data`.
 
     `source` is the folder of a training, or of a search with one: its data, resolution and weights are taken
-    unless others are given. Or it is a network's name or YAML file, which needs `data` and `weights`.
+    unless others are given. Or it is a network's name or YAML file, which needs `data` and `weights`. Or it
+    is a file or folder that ``hvnas export`` wrote, which needs `data` and is run as it was shipped.
     `progress` is told images done, of how many. Raises ValueError naming what is missing, unreadable, or
     does not go together.
     """
+    if is_exported(source):
+        _check_exported(source, data, weights, resolution)
+        return _of_export(open_shipped(source, device=device), str(data), test_size, strict, device, progress)
     folder = find_training(source)
     if folder is None:
         _check_named(source, data, weights)
@@ -71,7 +81,48 @@ def evaluate(
     scores = scores_of(
         network.to(where), loaded.test, loaded, device=where, progress=lambda done: progress(done, total)
     )
-    return Evaluation(arch, loaded, file, finished, scores, stated_latency(arch, origin.found))
+    latency = stated_latency(arch, origin.found)
+    return Evaluation(arch.name, arch.hash, arch, loaded, file, finished, scores, latency)
+
+
+def _check_exported(source: str, data: str | None, weights: str | None, resolution: int | None) -> None:
+    """Raise ValueError where an exported file lacks its data, or is given what it has."""
+    if weights is not None or resolution is not None:
+        name = "weights" if weights is not None else "resolution"
+        raise ValueError(f"{name}: {source} has its own; leave --{name} out")
+    if data is None:
+        raise ValueError(f"data: is missing; name the images to score {source} on: --data folder:DIR")
+
+
+def _of_export(
+    shipped: Shipped,
+    name: str,
+    test_size: int | None,
+    strict: bool,
+    device: str | None,
+    progress: Callable[[int, int], None],
+) -> Evaluation:
+    loaded = load_data(name, resolution=shipped.resolution, test_size=test_size, strict=strict)
+    data, where = shipped.check_data(loaded), device_of(device)
+    total = len(data.test)
+    scores = scores_of(
+        shipped.module, data.test, data, device=where, progress=lambda done: progress(done, total)
+    )
+    arch = shipped.arch
+    return Evaluation(
+        name=shipped.name,
+        arch_hash=shipped.arch_hash,
+        arch=arch,
+        data=data,
+        weights=shipped.weights,
+        finished=True,
+        scores=scores,
+        latency=None if arch is None else stated_latency(arch, arch.found),
+        remark=""
+        if shipped.images is not None
+        else f"{shipped.weights} does not say what it was trained on: images are normalised and classes "
+        f"ordered as in {data.name}",
+    )
 
 
 def _of_training(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hvnas.train.data import Data, Split, list_data, load_data
-from hvnas.train.data import shapes as drawing
+from hvnas.train.data import builtin as drawing
 from hvnas.train.data.images import decode
 from hvnas.train.data.splits import stratified, subset
 

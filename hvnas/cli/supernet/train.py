@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvnas import _numbers as numbers
+from hvnas.cli._progress import check_device, run_training
 from hvnas.cli._request import takes
 from hvnas.cli._screen import JsonOption, Screen, print_json
-from hvnas.cli._training import check_device, run_training
 from hvnas.supernet.request import SupernetRequest
 from hvnas.train.request import Workers
 

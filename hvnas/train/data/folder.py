@@ -27,6 +27,7 @@ NAMES = {
     "val": ("val", "valid", "validation", "eval", "dev"),
     "test": ("test", "testing", "tst"),
 }
+LICENSES = ("license", "licence", "copying")
 # What systems leave behind beside what begins with a dot; in any case.
 LEFTOVERS = frozenset(
     {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found", "icon\r"}
@@ -76,7 +77,14 @@ def folder(request: Request) -> Data:
         resolution=resolution,
         val_from=listed.val_from,
         remarks=tuple(filter(None, (*listed.remarks, remark))),
+        license=_license(root),
     )
+
+
+def _license(root: Path) -> str:
+    """Where a folder says its licence: a file of that name; empty where there is none."""
+    files = sorted(path.name for path in root.iterdir() if path.is_file() and path.stem.lower() in LICENSES)
+    return f"see {files[0]} beside the images" if files else ""
 
 
 def _list(root: Path) -> _Listed:

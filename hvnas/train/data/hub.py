@@ -54,6 +54,7 @@ def hub(request: Request) -> Data:
         remarks=(remark,) if remark else (),
         class_names=tuple(parts[TRAIN].features[label].names),
         resolution=resolution,
+        license=str(parts[TRAIN].info.license or ""),
     )
 
 

@@ -40,7 +40,8 @@ class Data:
     at the end. `val_from` says where `val` comes from if the data set has none; `remarks` are further
     things to be known before one trains. `mean` and `std` are per channel, of pixels in 0..1. `mirrors` says
     whether a mirrored image keeps its class. `synthetic` marks images that a program drew. `key` tells data
-    sets apart in caches and checkpoints: equal keys, equal images.
+    sets apart in caches and checkpoints: equal keys, equal images. `license` is what the data
+    says of its own; empty where it says nothing.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Data:
     synthetic: bool = False
     val_from: str = ""
     remarks: tuple[str, ...] = ()
+    license: str = ""
 
     @property
     def classes(self) -> int:
@@ -158,7 +160,7 @@ def load_data(
     return _KINDS[kind].make(request)
 
 
-register_data("digits")(Late("hvnas.train.data.digits:digits"))
+register_data("digits")(Late("hvnas.train.data.builtin:digits"))
 register_data("folder", argument="DIR")(Late("hvnas.train.data.folder:folder"))
 register_data("hf", argument="NAME")(Late("hvnas.train.data.hub:hub"))
-register_data("shapes")(Late("hvnas.train.data.shapes:shapes"))
+register_data("shapes")(Late("hvnas.train.data.builtin:shapes"))

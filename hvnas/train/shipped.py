@@ -1,0 +1,229 @@
+"""Networks as they were shipped, ready to run: a training's folder, an exported folder, an exported file.
+
+Shapes: B batch, R resolution. What a network was trained on comes with it: its classes by name, and what its
+images are normalised with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hvnas._names import check_whole
+from hvnas.arch import Arch
+from hvnas.export import Images
+from hvnas.export.graph import HASH, NAME, RESOLUTION, images_of
+from hvnas.export.running import RUNNABLE, OpenedFile, open_file
+from hvnas.nn import build
+from hvnas.nn.weights import holds_network, read_folder
+from hvnas.train.data.images import check_pillow, decode
+from hvnas.train.data.registry import Data
+from hvnas.train.folder import find_training
+from hvnas.train.state import device_of
+
+# Other files that hvnas exports, and where they run.
+ELSEWHERE = {".mlpackage": "Core ML runs on Apple's systems", ".pte": "ExecuTorch files run on their device"}
+REMEDY = "export it from the folder of a training, which knows them"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """A network ready to run: `module` maps normalised images ``[B, 3, R, R]`` to logits ``[B, classes]``.
+
+    `weights` is the file that they are in. `arch` is None where a file alone does not say it, `images` where
+    nothing is said of what the network was trained on.
+    """
+
+    name: str
+    arch_hash: str | None
+    arch: Arch | None
+    weights: Path
+    resolution: int
+    classes: int
+    images: Images | None
+    module: nn.Module
+
+    def check_data(self, data: Data) -> Data:
+        """`data` normalised as this network's images are. Raises ValueError where it has other classes."""
+        if self.images is None:
+            known = self.classes == data.classes
+            what = f"{data.classes} classes, not {self.classes}"
+        else:
+            known = self.images.class_names == data.class_names
+            what = "other classes"
+        if not known:
+            raise ValueError(
+                f"data {data.name}: has {what}; give the data that {self.weights} was trained on, "
+                "or data with the same classes"
+            )
+        if self.images is None:
+            return data
+        return replace(data, mean=_three(self.images.mean), std=_three(self.images.std))
+
+
+class _FromFile(nn.Module):
+    """An exported file as a module, on the CPU whatever it is told."""
+
+    def __init__(self, file: OpenedFile) -> None:
+        super().__init__()
+        self._file = file
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        logits = self._file.run(x_BCHW.cpu().contiguous().numpy())
+        return torch.from_numpy(logits).to(x_BCHW.device)
+
+
+def is_exported(source: str | Path) -> bool:
+    """Whether a name is that of an exported file or folder; a training's folder is none."""
+    path = Path(source)
+    if path.suffix in (*RUNNABLE, *ELSEWHERE):
+        return True
+    return path.is_dir() and holds_network(path) and find_training(path) is None
+
+
+def open_shipped(source: str | Path, *, device: str | None = None) -> Shipped:
+    """Open the folder of a training, or a file or folder that ``hvnas export`` wrote.
+
+    Raises ValueError, one line: nothing of the kind is there, its training is not through, it is damaged, or
+    it does not run here.
+    """
+    path, where = Path(source), device_of(device)
+    if path.suffix in ELSEWHERE:
+        raise ValueError(
+            f"{path}: {ELSEWHERE[path.suffix]}; give one of {', '.join(RUNNABLE)}, or the training's folder"
+        )
+    if path.suffix in RUNNABLE:
+        return _of_file(path)
+    training = find_training(path)
+    images: Images | None
+    if training is not None:
+        run, arch = training.config, training.arch
+        weights = training.trained_weights()
+        images = Images(class_names=tuple(run.class_names), mean=_three(run.mean), std=_three(run.std))
+    elif holds_network(path):
+        folder = read_folder(path)
+        arch, weights, images = folder.arch, folder.weights, images_of(folder.facts, where=folder.weights)
+    else:
+        raise ValueError(
+            f"{path}: is no trained network; give the folder of a training, or a file or folder "
+            "that hvnas export wrote"
+        )
+    return Shipped(
+        name=arch.name,
+        arch_hash=arch.hash,
+        arch=arch,
+        weights=weights,
+        resolution=arch.resolution,
+        classes=_checked_classes(arch.head.out, images, weights),
+        images=images,
+        module=build(arch, weights=weights).eval().to(where),
+    )
+
+
+def _of_file(path: Path) -> Shipped:
+    file = open_file(path, threads=torch.get_num_threads())
+    images = images_of(file.facts, where=path)
+    resolution = _resolution_of(file)
+    example = np.zeros((1, 3, resolution, resolution), np.float32)
+    classes = file.run(example).shape[1:]
+    if len(classes) != 1:
+        raise ValueError(f"{path}: its first output has shape {list(classes)} per image, which is no logits")
+    return Shipped(
+        name=file.facts.get(NAME, path.stem),
+        arch_hash=file.facts.get(HASH),
+        arch=None,
+        weights=path,
+        resolution=resolution,
+        classes=_checked_classes(classes[0], images, path),
+        images=images,
+        module=_FromFile(file),
+    )
+
+
+def _resolution_of(file: OpenedFile) -> int:
+    """The side in pixels of a file's images. Raises ValueError where it is not said, or not one."""
+    shape = next(iter(file.inputs.values()), ())
+    sides = {side for side in shape[2:] if side is not None}
+    said = file.facts.get(RESOLUTION, "")
+    if len(shape) != 4 or shape[1] not in (3, None) or len(sides) > 1:
+        raise ValueError(f"{file.path}: takes {list(shape)}, not square images [batch, 3, side, side]")
+    if not sides and not said.isdecimal():
+        raise ValueError(f"{file.path}: does not say the size of its images; export it again")
+    return sides.pop() if sides else int(said)
+
+
+def _checked_classes(count: int, images: Images | None, where: Path) -> int:
+    if images is not None and len(images.class_names) != count:
+        raise ValueError(f"{where}: names {len(images.class_names)} classes, but scores {count}; {REMEDY}")
+    return count
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class with its share of the softmax."""
+
+    name: str
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of an image, best first."""
+
+    image: str
+    top: tuple[Guess, ...]
+
+
+@torch.no_grad()
+def predict(
+    source: str | Path, images: Sequence[str | Path], *, top: int = 5, device: str | None = None
+) -> list[Prediction]:
+    """Return what a shipped network sees in image files, the `top` likeliest classes of each.
+
+    `source` is as in `open_shipped`. Images are read as in training: shorter side scaled to the network's
+    resolution, the centre cut out. Raises ValueError, one line, as `open_shipped`, where an image cannot be
+    read, or where the classes and the normalisation are not known.
+    """
+    check_whole("top", top, least=1)
+    check_pillow("predict")
+    shipped, where = open_shipped(source, device=device), device_of(device)
+    known = shipped.images
+    if known is None:
+        raise ValueError(
+            f"{shipped.weights}: does not say its classes, nor what its images are normalised with; {REMEDY}"
+        )
+    mean, std = ((torch.tensor(values, device=where).view(-1, 1, 1)) for values in (known.mean, known.std))
+    predictions = []
+    for image in images:
+        pixels = torch.from_numpy(_read(Path(image), shipped.resolution)).to(where)
+        logits = shipped.module(((pixels / 255.0 - mean) / std)[None]).float()
+        shares, indices = logits.softmax(1)[0].topk(min(top, shipped.classes))
+        guesses = zip(indices.tolist(), shares.tolist(), strict=True)
+        predictions.append(
+            Prediction(str(image), tuple(Guess(known.class_names[i], i, share) for i, share in guesses))
+        )
+    return predictions
+
+
+def _read(path: Path, resolution: int) -> np.ndarray:
+    """An image ``[3, R, R]``. Raises ValueError, one line, where it cannot be read."""
+    if not path.is_file():
+        raise ValueError(
+            f"{path}: {'is a folder; name its images' if path.is_dir() else 'there is no such file'}"
+        )
+    try:
+        return decode(path, resolution)
+    except Exception as error:  # Pillow raises what its decoders raise: struct.error, EOFError, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: not a readable image ({reason}); give a PNG, a JPEG or the like") from None
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return red, green, blue
