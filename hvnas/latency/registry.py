@@ -63,7 +63,7 @@ def read_device(path: str | Path) -> Device:
     path = Path(path)
     data = read_yaml(path, schema=SCHEMA)
     if data.get("method") == "measured":
-        from hvnas.latency.tables.measured_files import measured_device
+        from hvnas.latency.tables.op_model import measured_device
 
         return measured_device(path, data)
     return _calibrated(path, data)

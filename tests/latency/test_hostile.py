@@ -18,8 +18,7 @@ from hvnas.latency.calibration.calibrate import read_differences
 from hvnas.latency.remote.importing import coreml, ort_profile, read_suite, tflite
 from hvnas.latency.remote.measurements import FIELDS, read_measurements
 from hvnas.latency.tables.block_keys import load_block_key
-from hvnas.latency.tables.measured_files import Drawn, write_measured
-from hvnas.latency.tables.op_model import Context
+from hvnas.latency.tables.op_model import Context, Drawn, write_measured
 from hvnas.latency.tables.op_regressor import Choice
 from hvnas.latency.tables.op_rows import header, read_op_rows, read_whole_rows
 

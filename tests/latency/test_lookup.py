@@ -11,7 +11,7 @@ import pytest
 
 from hvnas.arch import list_models, load_arch
 from hvnas.latency import Device, LinearModel, Term
-from hvnas.latency.tables.lookup import LookupRow, fixed_ms, lookup, lookup_text, network_keys, space_keys
+from hvnas.latency.tables.block_keys import LookupRow, fixed_ms, lookup, lookup_text, network_keys, space_keys
 from hvnas.space import load_space
 
 

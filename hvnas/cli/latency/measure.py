@@ -9,7 +9,7 @@ import typer
 
 from hvnas.cli._progress import Steps
 from hvnas.cli._screen import JsonOption, Screen, print_json
-from hvnas.cli.latency.plan import BACKEND, BLOCKS, NETWORKS, OPS, SEED, SPACE, THREADS, planned
+from hvnas.cli.latency.plan import BACKEND, BLOCKS, NETWORKS, OPS, RESOLUTION, SEED, SPACE, THREADS, planned
 
 if TYPE_CHECKING:
     from hvnas.latency.measure.table import Built
@@ -22,6 +22,7 @@ def run(
         Path, typer.Option(rich_help_panel="Output", metavar="NAME[.yaml]", help="The device file to write.")
     ],
     space: SPACE = "hybrid-mobile",
+    resolution: RESOLUTION = None,
     backend: BACKEND = "torch-cpu",
     threads: THREADS = 1,
     ops: OPS = 12000,
@@ -41,13 +42,23 @@ def run(
 ) -> None:
     """Measure a latency table of this host.
 
+    The table is of networks as large as those of the space at that resolution, and knows little of others.
     Stopped at any time, the same command continues; what is measured by then can be loaded.
     """
     from hvnas.latency.measure.run import count_steps
     from hvnas.latency.measure.table import build_table
 
     path = _target(out)
-    timer, plan = planned(space, backend, threads, ops=ops, blocks=blocks, networks=networks, seed=seed)
+    timer, plan = planned(
+        space,
+        backend,
+        threads,
+        resolution=resolution,
+        ops=ops,
+        blocks=blocks,
+        networks=networks,
+        seed=seed,
+    )
     with Steps("steps", count_steps(plan)) as steps:
         built = build_table(plan, timer, path, bound=noise, on_step=steps.at)
     if as_json:

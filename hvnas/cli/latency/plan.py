@@ -15,12 +15,21 @@ if TYPE_CHECKING:
     from hvnas.latency.measure.backends import Backend
     from hvnas.latency.measure.plan import Plan
     from hvnas.latency.measure.run import Seconds
+    from hvnas.space import Space
 
 EXAMPLE = "hvnas latency plan --space hybrid-mobile"
 
 
 SPACE = Annotated[
     str, typer.Option(rich_help_panel="Networks", metavar="NAME|FILE", help="The space: see hvnas spaces.")
+]
+RESOLUTION = Annotated[
+    int | None,
+    typer.Option(
+        rich_help_panel="Networks",
+        metavar="<int>",
+        help="Side of the images that all networks take. Default: the space's.",
+    ),
 ]
 BACKEND = Annotated[
     str,
@@ -51,6 +60,7 @@ SEED = Annotated[
 @answers
 def run(
     space: SPACE = "hybrid-mobile",
+    resolution: RESOLUTION = None,
     backend: BACKEND = "torch-cpu",
     threads: THREADS = 1,
     ops: OPS = 12000,
@@ -71,7 +81,16 @@ def run(
     """
     from hvnas.latency.measure.run import estimate
 
-    timer, made = planned(space, backend, threads, ops=ops, blocks=blocks, networks=networks, seed=seed)
+    timer, made = planned(
+        space,
+        backend,
+        threads,
+        resolution=resolution,
+        ops=ops,
+        blocks=blocks,
+        networks=networks,
+        seed=seed,
+    )
     seconds = estimate(made, timer) if probe else None
     return Answer(
         text=lambda screen: _print(screen, made, seconds),
@@ -81,18 +100,25 @@ def run(
 
 
 def planned(
-    space: str, backend: str, threads: int, *, ops: int, blocks: int | None, networks: int, seed: int
+    space: str,
+    backend: str,
+    threads: int,
+    *,
+    resolution: int | None,
+    ops: int,
+    blocks: int | None,
+    networks: int,
+    seed: int,
 ) -> tuple[Backend, Plan]:
     """What runs the networks, and what of a space it measures."""
     from hvnas.latency.measure.backends import make_backend
     from hvnas.latency.measure.plan import make_plan
-    from hvnas.space import load_space
 
     timer = make_backend(backend, threads=threads)
     # Each block must be exported twice for ONNX Runtime, which takes longer than all else.
     usual = 0 if backend == "onnxruntime" else 60
     plan = make_plan(
-        load_space(space),
+        space_at(space, resolution),
         ops=ops,
         blocks=usual if blocks is None else blocks,
         networks=networks,
@@ -100,6 +126,14 @@ def planned(
         fuses_attention=timer.fuses_attention,
     )
     return timer, plan
+
+
+def space_at(name: str, resolution: int | None) -> Space:
+    """The space of a name or file, put to a resolution where one is given."""
+    from hvnas.space import load_space
+
+    space = load_space(name)
+    return space if resolution is None else space.at(resolution=resolution)
 
 
 def _columns(plan: Plan) -> tuple[Column[str], ...]:
@@ -114,6 +148,8 @@ def _facts(plan: Plan, seconds: Seconds | None) -> dict[str, Any]:
     return {
         "space": plan.space,
         "space_hash": plan.space_hash,
+        "resolution": plan.resolution,
+        "macs": list(plan.macs),
         "seed": plan.seed,
         "members_looked_at": plan.looked_at,
         "ops": {"distinct": plan.distinct, "chosen": len(plan.ops)},
@@ -128,10 +164,13 @@ def _facts(plan: Plan, seconds: Seconds | None) -> dict[str, Any]:
 
 
 def _print(screen: Screen, plan: Plan, seconds: Seconds | None) -> None:
+    at = "" if plan.resolution is None else f" at {plan.resolution}×{plan.resolution}"
+    low, high = (f"{macs / 1e9:.3g}" for macs in plan.macs)
     screen.line(
-        f"{plan.looked_at} members of {plan.space} and its fixed points hold {plan.distinct:,} distinct ops "
-        f"in {plan.distinct_blocks:,} distinct blocks."
+        f"{plan.looked_at} members of {plan.space}{at} and its fixed points hold {plan.distinct:,} distinct "
+        f"ops in {plan.distinct_blocks:,} distinct blocks."
     )
+    screen.line(f"Members are drawn from {low} to {high} G MACs.")
     screen.heading("To measure")
     screen.show(Table.of(_columns(plan), list(plan.distinct_by_group)))
     screen.line(

@@ -36,7 +36,7 @@ def run(
     from hvnas._files import write_atomic
     from hvnas.latency import load_device
     from hvnas.latency.provenance import provenance
-    from hvnas.latency.tables.lookup import fixed_ms, lookup, lookup_text, space_keys
+    from hvnas.latency.tables.block_keys import fixed_ms, lookup, lookup_text, space_keys
     from hvnas.space import load_space
 
     check_output(out)

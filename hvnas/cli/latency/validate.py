@@ -19,6 +19,7 @@ from hvnas.cli._screen import Answer, Screen, writing
 if TYPE_CHECKING:
     from hvnas.latency import Device
     from hvnas.ops import Program
+    from hvnas.space import Space
 
 EXAMPLE = "hvnas latency validate --device my.yaml --measurements ms.csv"
 
@@ -68,8 +69,15 @@ def run(
         int, typer.Option(min=2, help="How many networks to draw and measure if the device is this host.")
     ] = 40,
     space: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="The space they are drawn from: see hvnas spaces.")
-    ] = "hybrid-mobile",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="The space they are drawn from. Default: that of the device's table."
+        ),
+    ] = None,
+    resolution: Annotated[
+        int | None,
+        typer.Option(metavar="<int>", help="Side of their images. Default: that of the device's table."),
+    ] = None,
     measurements: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A CSV of measured times instead.")
     ] = None,
@@ -101,7 +109,7 @@ def run(
     if measurements is not None:
         measured = _read(measurements, loaded)
     else:
-        measured = _measure(loaded, device, archs, space=space, seed=seed)
+        measured = _measure(loaded, device, archs, space=space, resolution=resolution, seed=seed)
     report, ms = _compare(loaded, measured)
     stored = _store(report, device, loaded, measured) if store else "not stored, as asked"
     if plot is not None:
@@ -151,7 +159,9 @@ def _read(path: Path, device: Device) -> _Measured:
     )
 
 
-def _measure(device: Device, name: str, n: int, *, space: str, seed: int) -> _Measured:
+def _measure(
+    device: Device, name: str, n: int, *, space: str | None, resolution: int | None, seed: int
+) -> _Measured:
     """Held-out networks, each timed twice on this host; its time is the mean of both."""
     if device.info.method != "measured":
         raise Failure(
@@ -159,28 +169,28 @@ def _measure(device: Device, name: str, n: int, *, space: str, seed: int) -> _Me
             "give measured times of its networks with --measurements"
         )
     from hvnas.latency.calibration.validation import (
-        MACS,
         backend_of,
         check_host,
         device_file,
         held_out,
         known_hashes,
     )
+    from hvnas.latency.measure.plan import macs_range, resolution_of
     from hvnas.latency.measure.run import time_networks
     from hvnas.latency.remote.measurements import family_of
-    from hvnas.latency.tables.measured_files import PARTIAL
-    from hvnas.space import load_space
+    from hvnas.latency.tables.op_model import PARTIAL
 
     if PARTIAL in device.rules:
         raise Failure(f"{device.name} is not complete; run hvnas latency measure again to finish it")
     check_host(device)
     backend = backend_of(device)
-    members = load_space(space)
+    members = _members(device_file(name), space, resolution)
     archs = held_out(members, n, seed=seed, known=known_hashes(device_file(name)))
     threads = device.info.threads or 1
     with Steps("timings", TIMES * n) as steps:
         pairs = time_networks(archs, backend=backend, threads=threads, passes=TIMES, on_step=steps.at)
-    drawn = {"space": members.name, "space_hash": members.hash, "seed": seed, "macs": list(MACS)}
+    drawn = {"space": members.name, "space_hash": members.hash, "seed": seed}
+    drawn |= {"resolution": resolution_of(members), "macs": list(macs_range(members))}
     return _Measured(
         names=[arch.name for arch in archs],
         families=[family_of(arch) for arch in archs],
@@ -189,6 +199,23 @@ def _measure(device: Device, name: str, n: int, *, space: str, seed: int) -> _Me
         noise=[(float(first), float(second)) for first, second in pairs],
         source={"drawn": drawn, "backend": backend, "threads": threads},
     )
+
+
+def _members(path: Path | None, space: str | None, resolution: int | None) -> Space:
+    """The space to draw from: that asked for, else that which the table at `path` was drawn from."""
+    from hvnas._files import read_yaml
+    from hvnas.cli.latency.plan import space_at
+    from hvnas.latency.files import SCHEMA
+    from hvnas.latency.tables.op_model import read_measured
+    from hvnas.space import list_spaces
+
+    data = {} if space is not None or path is None else read_yaml(path, schema=SCHEMA)
+    if path is None or "drawn" not in data:
+        return space_at(space or "hybrid-mobile", resolution)
+    drawn = read_measured(path, data).drawn
+    if drawn.space not in list_spaces():
+        raise Failure(f"{path}: drawn.space: {drawn.space} is a file of your own; name it with --space")
+    return space_at(drawn.space, drawn.resolution if resolution is None else resolution)
 
 
 def _compare(device: Device, measured: _Measured) -> tuple[dict[str, Any], list[float]]:

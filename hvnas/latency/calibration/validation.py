@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from hvnas.arch import Arch
 from hvnas.latency.device import Device
 from hvnas.latency.files import store_in_error
+from hvnas.latency.measure.plan import macs_range
 from hvnas.latency.plots import Points, save_scatter
 from hvnas.latency.scores import Floats, scores
 from hvnas.ops import Program
 from hvnas.space.space import Space
 
 SECTION = "validation"
-MACS = (0.1e9, 3e9)  # of the networks that are drawn
 # Sets what is drawn here apart from what a table is built on with the same seed.
 STREAM = 0x76616C
 # What a backend must have in common with the table that it is to check.
@@ -104,14 +104,13 @@ def held_out(
     *,
     seed: int,
     known: Collection[str] = (),
-    macs: tuple[float, float] = MACS,
 ) -> list[Arch]:
-    """`n` different members that no table was built on, log-uniform in MACs, named by hash.
+    """`n` different members that no table was built on, of the sizes that tables are of, named by hash.
 
     The generator's stream is apart from those that tables are built with, whatever the seed; members whose
     hash is in `known` are left out besides. Raises ValueError where the space has too few.
     """
-    rng = np.random.default_rng([STREAM, seed])
+    rng, macs = np.random.default_rng([STREAM, seed]), macs_range(space)
     found: dict[str, Arch] = {}
     for _ in range(20):
         for row in space.sample(n, rng=rng, macs=macs):

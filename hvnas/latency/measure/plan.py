@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hvnas.arch import Arch, load_arch
 from hvnas.latency.tables.block_keys import BlockKey, collect, cover
 from hvnas.latency.tables.op_regressor import NAMES, features, group_of
+from hvnas.ops import MACS as TOTAL_MACS
 from hvnas.ops import Op
 from hvnas.ops.program import INNER
+from hvnas.space import FastPath
 from hvnas.space.space import Space
 
-MACS = (0.1e9, 3e9)
+MACS = (0.1e9, 3e9)  # of networks for a phone
 LOOKED_AT = 400  # members whose ops are looked at
+SIZED = 400  # members that tell the sizes of a space
 OPS = 12000
 NETWORKS = 100
 BLOCKS = 60
@@ -31,12 +33,15 @@ FEW = 40
 class Plan:
     """Ops to time by themselves, and whole networks to time beside them.
 
-    `distinct` is how many different fused ops the members looked at hold, `looked_at` how many members
-    those are; `distinct_by_group` and `chosen_by_group` count them by group.
+    `resolution` is that which the space was put to, None where it decides itself; `macs` are the bounds
+    between which members were drawn. `distinct` is how many different fused ops the members looked at hold,
+    `looked_at` how many members those are; `distinct_by_group` and `chosen_by_group` count them by group.
     """
 
     space: str
     space_hash: str
+    resolution: int | None
+    macs: tuple[float, float]
     seed: int
     looked_at: int
     distinct: int
@@ -59,7 +64,7 @@ def make_plan(
 ) -> Plan:
     """The plan for a space; the same seed gives the same plan.
 
-    Members are drawn log-uniformly in MACs, 0.1-3 G, and fixed points inside the space are looked at as
+    Members are drawn log-uniformly in MACs (`macs_range`), and fixed points inside the space are looked at as
     well. Of their distinct ops those are chosen that are smallest or largest in one of their sizes, so that
     the table's range is the space's; then, group by group in the proportion of the work that they do in
     networks (`_work`), half of them the most used and half at random.
@@ -72,14 +77,17 @@ def make_plan(
         raise ValueError(f"ops must be >= 200, got {ops}; a table of fewer covers no space")
     if networks < 10:
         raise ValueError(f"networks must be >= 10, got {networks}; fewer cannot tell a table's error")
-    archs = _looked_at(space, seed)
+    macs = macs_range(space)
+    archs = _looked_at(space, seed, macs)
     uses = _uses(archs, without_inner=fuses_attention)
     keys = collect(archs)
     chosen = _choose(uses, ops, np.random.default_rng([OPS_STREAM, seed]))
-    rows = _members(space, networks, np.random.default_rng([NETWORKS_STREAM, seed]))
+    rows = space.sample(networks, rng=np.random.default_rng([NETWORKS_STREAM, seed]), macs=macs)
     return Plan(
         space=space.name,
         space_hash=space.hash,
+        resolution=resolution_of(space),
+        macs=macs,
         seed=seed,
         looked_at=LOOKED_AT,
         distinct=len(uses),
@@ -92,14 +100,29 @@ def make_plan(
     )
 
 
-def _members(space: Space, n: int, rng: np.random.Generator) -> NDArray[np.int16]:
-    members: NDArray[np.int16] = space.sample(n, rng=rng, macs=MACS)
-    return members
+def macs_range(space: Space) -> tuple[float, float]:
+    """The MACs between which members of a space are drawn to be measured.
+
+    0.1 to 3 G where the space reaches from below 1.5 G to above 3 G, else its own range: the 1 and 99 %
+    quantiles of random members. A table of larger networks than those that it is asked about would know
+    nothing of what small ones mostly wait for, the calls of their ops.
+    """
+    rows = space.sample(SIZED, rng=np.random.default_rng(0))
+    low, high = np.quantile(FastPath(space, (TOTAL_MACS,))(rows)[:, 0], [0.01, 0.99]).tolist()
+    return MACS if low < MACS[1] / 2 and high > MACS[1] else (low, high)
 
 
-def _looked_at(space: Space, seed: int) -> list[Arch]:
-    rows = _members(space, LOOKED_AT, np.random.default_rng([OPS_STREAM, seed]))
-    return [space.decode(row) for row in rows] + [load_arch(name) for name in space.fixed_points()]
+def resolution_of(space: Space) -> int | None:
+    """The resolution that a space was put to, None where it decides itself."""
+    return None if space.spec.image_size is None else space.spec.image_size[0]
+
+
+def _looked_at(space: Space, seed: int, macs: tuple[float, float]) -> list[Arch]:
+    rows = space.sample(LOOKED_AT, rng=np.random.default_rng([OPS_STREAM, seed]), macs=macs)
+    models = [load_arch(name) for name in space.fixed_points()]
+    if space.spec.image_size is not None:
+        models = [space.decode(row) for row in space.fixed_rows()]
+    return [*map(space.decode, rows), *models]
 
 
 def _uses(archs: Sequence[Arch], *, without_inner: bool) -> Counter[Op]:

@@ -38,8 +38,17 @@ from hvnas.latency.measure.run import Journal, OnStep, is_measured, measure
 from hvnas.latency.measure.sampling import NOISE_BOUND, ROUNDS, RUNS, host_cpu, host_os
 from hvnas.latency.scores import scores
 from hvnas.latency.tables import op_rows
-from hvnas.latency.tables.measured_files import Drawn, MeasuredFile, read_measured, write_measured
-from hvnas.latency.tables.op_model import BYTES, COUNT, GROUP, Context, OpModel
+from hvnas.latency.tables.op_model import (
+    BYTES,
+    COUNT,
+    GROUP,
+    Context,
+    Drawn,
+    MeasuredFile,
+    OpModel,
+    read_measured,
+    write_measured,
+)
 from hvnas.latency.tables.op_rows import BLOCK, NETWORK, header
 from hvnas.ops import Program, evaluate_columns
 
@@ -134,6 +143,7 @@ def _drawn(plan: Plan) -> Drawn:
         ops=len(plan.ops),
         blocks=len(plan.blocks),
         networks=len(plan.networks),
+        resolution=plan.resolution,
     )
 
 

@@ -15,6 +15,7 @@ from hvnas._records import csv_text
 from hvnas._request import check_unchanged
 from hvnas._runs import RunFolder, RunKind
 from hvnas.arch import Arch, load_arch, save_arch
+from hvnas.latency.measure.plan import macs_range
 from hvnas.latency.tables.block_keys import BlockKey, block_keys, cover, save_block_key
 from hvnas.space.space import Space
 
@@ -25,7 +26,6 @@ COLUMNS = ("file", "kind", "key", "resolution", "depth")
 
 SUFFIXES = {"onnx": ".onnx", "coreml": ".mlpackage"}
 BYTES_PER_WEIGHT = {"onnx": 4, "coreml": 2}
-RANDOM_MACS = (0.1e9, 3e9)  # of the random networks
 MOST_MACS = 5e9  # of the fixed points: larger ones tell little of networks for a phone
 SAMPLED = 500  # networks whose blocks the chosen ones stand for
 
@@ -95,7 +95,8 @@ def plan_suite(
 ) -> Suite:
     """What goes into a suite for `space`.
 
-    Fixed points of at most `MOST_MACS`, `networks` random members of `RANDOM_MACS`, and `blocks` blocks
+    Fixed points of at most `MOST_MACS`, `networks` random members (of the MACs that
+    `hvnas.latency.measure.plan.macs_range` gives), and `blocks` blocks
     (`hvnas.latency.tables.block_keys.cover`), each at two depths, `depth` being the larger. Raises ValueError
     for numbers that make no suite, a format that is not known, and too few blocks for the space.
     """
@@ -136,7 +137,7 @@ def _fixed_points(space: Space) -> list[SuiteEntry]:
 
 
 def _random_networks(space: Space, n: int, seed: int) -> list[SuiteEntry]:
-    rows = space.sample(n, rng=np.random.default_rng([seed, 0]), macs=RANDOM_MACS)
+    rows = space.sample(n, rng=np.random.default_rng([seed, 0]), macs=macs_range(space))
     entries = []
     for i, row in enumerate(rows):
         arch = space.decode(row)

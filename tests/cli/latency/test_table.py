@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hvnas.latency import load_device
-from hvnas.latency.tables.lookup import fixed_ms
+from hvnas.latency.tables.block_keys import fixed_ms
 
 ASK = ("latency", "table", "--device", "iphone12", "--networks", 5, "--out")
 

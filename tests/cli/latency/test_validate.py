@@ -16,7 +16,7 @@ import hvnas.latency.calibration.validation as validation
 from hvnas.arch import Arch
 from hvnas.latency import Device, load_device
 from hvnas.latency.measure.sampling import host_cpu
-from hvnas.latency.tables.measured_files import PARTIAL
+from hvnas.latency.tables.op_model import PARTIAL
 
 ASK = ("latency", "validate", "--device")
 

@@ -31,7 +31,7 @@ def looked_at() -> list[Op]:
     """The distinct ops of the networks that the fixture `plan` was chosen from."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(planning, "LOOKED_AT", 40)
-        archs = planning._looked_at(load_space("efficientformer"), 0)
+        archs = planning._looked_at(load_space("efficientformer"), 0, planning.MACS)
     return list(planning._uses(archs, without_inner=True))
 
 
@@ -101,7 +101,7 @@ def test_inner_parts_are_left_out_only_where_attention_is_one_kernel(
 def test_networks_are_not_those_that_were_looked_at(plan: Plan) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(planning, "LOOKED_AT", 40)
-        seen = {arch.hash for arch in planning._looked_at(load_space("efficientformer"), 0)}
+        seen = {arch.hash for arch in planning._looked_at(load_space("efficientformer"), 0, planning.MACS)}
     assert not seen & {arch.hash for arch in plan.networks}
 
 
@@ -117,3 +117,21 @@ def test_too_small(asked: dict[str, int], says: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(planning, "LOOKED_AT", 3)
     with pytest.raises(ValueError, match=says):
         make_plan(load_space("efficientformer"), **{"ops": 200, "networks": 10, "blocks": 0} | asked)
+
+
+def test_the_sizes_of_a_space_decide_which_members_are_drawn() -> None:
+    small = load_space("hybrid-tiny").at(resolution=32)
+    low, high = planning.macs_range(small)
+    assert planning.macs_range(load_space("hybrid-mobile")) == (0.1e9, 3e9)
+    assert 0.5e6 < low < 5e6 < 30e6 < high < 0.1e9
+
+
+def test_a_space_put_to_a_resolution() -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(planning, "LOOKED_AT", 12)
+        made = make_plan(load_space("hybrid-tiny").at(resolution=32), ops=200, blocks=0, networks=10)
+    assert (made.space, made.resolution) == ("hybrid-tiny", 32)
+    assert {arch.resolution for arch in made.networks} == {32}
+    low, high = made.macs
+    assert all(low <= arch.lower().macs <= high for arch in made.networks)
+    assert max(op.shape_in[1] for op in made.ops if op.kind == "conv") == 32
