@@ -19,25 +19,52 @@ import yaml
 
 from hvnas._json import parse_json
 from hvnas._names import brief, shown
-from hvnas._yaml import parse_yaml
+from hvnas._yaml import line_of, parse_yaml
 
 MAX_BYTES = 8 * 2**20
 MAX_JSON_BYTES = 64 * 2**20
 # A disk with less is full: file systems give blocks of that size.
 _FULL_BYTES = 64 * 2**10
 
+# How a message that is about a field begins.
+_FIELD = re.compile(r"([\w@+-]+(?:\.[\w@+-]+)*): ")
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
 @contextmanager
 def refusing(path: str | Path) -> Iterator[None]:
-    """Make each ValueError inside one line of at most 500 characters that names the file `path`."""
+    """Make each ValueError inside one line of at most 500 characters that names the file `path`.
+
+    Of a YAML file it names the line too, where the message begins with a field of it.
+    """
     try:
         yield
     except ValueError as error:
-        said = brief(str(error))
+        said = brief(_with_line(str(error), path))
         named = said if brief(str(path)) in said else brief(f"{path}: {said}")
         raise ValueError(named) from None
+
+
+def _with_line(message: str, path: str | Path) -> str:
+    """`message` with the line of the field that it begins with, such as ``stages.0.width: ...``."""
+    field = _FIELD.match(message)
+    if field is None or Path(path).suffix not in (".yaml", ".yml"):
+        return message
+    if "line " in message or message.startswith(str(path)):
+        return message
+    # Not as `read_text`, whose own refusals come here. What is wrong is known: the line is no more than help.
+    with suppress(OSError, ValueError, yaml.YAMLError):
+        if Path(path).is_file() and Path(path).stat().st_size <= MAX_BYTES:
+            line = line_of(Path(path).read_text(encoding="utf-8-sig"), field[1].split("."))
+            if line is not None:
+                named = f"({path}"
+                return (
+                    message.replace(f"{named})", f"{named}, line {line})")
+                    if f"{named})" in message
+                    else f"{message} (line {line})"
+                )
+    return message
 
 
 def open_regular(path: str | Path, *, limit: int | None = None) -> BinaryIO:

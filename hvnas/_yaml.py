@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -39,6 +40,29 @@ def parse_yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ValueError(f"{problem} (line {mark.line + 1})" if mark else str(problem)) from None
+
+
+def line_of(text: str, path: Sequence[str]) -> int | None:
+    """The line, from 1, of the field at `path`, or of what should hold it; None where neither is there.
+
+    `text` is one that `parse_yaml` takes; entries of lists are named by their place, from ``0``.
+    """
+    node = yaml.compose(text, Loader=_LOADER)
+    line = None
+    for place, part in enumerate(path):
+        found = dict(_children(node)).get(part)
+        if found is None:
+            return line if place == len(path) - 1 else None
+        line, node = found
+    return line
+
+
+def _children(node: Any) -> Iterator[tuple[str, tuple[int, Any]]]:
+    """The parts of a node by name, each with its line and what it holds."""
+    if isinstance(node, yaml.MappingNode):
+        yield from ((key.value, (key.start_mark.line + 1, value)) for key, value in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        yield from ((str(i), (each.start_mark.line + 1, each)) for i, each in enumerate(node.value))
 
 
 class _Builder:

@@ -316,8 +316,7 @@ def test_every_field_of_a_space_file_is_named(where: str, tmp_path: Path) -> Non
 
 def test_the_space_file_shown_loads(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
-    (text,) = blocks(SPACES, "yaml")
-    path.write_text(text)
+    path.write_text(blocks(SPACES, "yaml")[0])
     assert load_space(path).name == "two-stages"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hvnas._files import data_dir
 from hvnas._records import Column, Table, csv_of, csv_text
 from hvnas.cli._group import Group, add_command
 from hvnas.cli._request import answers
@@ -112,6 +114,23 @@ def check(space: Name) -> Answer:
     )
 
 
+@answers
+def schema() -> Answer:
+    """Print a JSON schema of space files, for editors.
+
+    Redirect it to a file, and name that in the first line of yours, as search_spaces/README.md shows.
+    """
+    text = (data_dir("search_spaces") / "space.schema.json").read_text(encoding="utf-8")
+    return Answer(
+        text=lambda screen: screen.line(text.rstrip()),
+        data=lambda: json.loads(text),
+        csv=lambda: csv_text(
+            {"field": name, "description": field["description"]}
+            for name, field in json.loads(text)["properties"].items()
+        ),
+    )
+
+
 def _summary(screen: Screen, space: Space) -> None:
     limits = ", ".join(f"{name} <= {limit:g}" for name, limit in space.limits.items())
     screen.heading(f"{space.name}: {space.size:,} architectures in {len(space.genes)} genes")
@@ -138,3 +157,4 @@ def _row(space: Space) -> dict[str, Any]:
 
 add_command(app, "show", show, example="hvnas spaces show hybrid-mobile")
 add_command(app, "check", check, example="hvnas spaces check hybrid-tiny")
+add_command(app, "schema", schema, example="hvnas spaces schema")

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hvnas.ops.op import Op, Shape
+from hvnas.ops.op import ACTIVATIONS, NORMS, VIEWS, Op, Shape
 from hvnas.ops.program import Program
-from hvnas.ops.torch_names import ACTIVATIONS, NORMS, VIEWS
 
 
 @dataclass(frozen=True)

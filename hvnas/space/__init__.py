@@ -2,7 +2,7 @@
 
 from hvnas.space.fastpath.fastpath import FastPath
 from hvnas.space.layout import Gene
+from hvnas.space.reading import list_spaces
 from hvnas.space.space import Space, load_space
-from hvnas.space.spec import list_spaces
 
 __all__ = ["FastPath", "Gene", "Space", "list_spaces", "load_space"]

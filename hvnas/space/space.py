@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._cache import Arrays, code_hash, keep, read_cached, read_shipped, text_array, text_of
+from hvnas._files import refusing
 from hvnas.arch import Arch, Stage, list_models, load_arch
 from hvnas.arch.files import models_hash
 from hvnas.blocks.limits import check_number
@@ -21,8 +22,9 @@ from hvnas.space.encode import encode_arch
 from hvnas.space.fastpath.fastpath import FastPath
 from hvnas.space.feasible import unused
 from hvnas.space.layout import Gene, Layout
+from hvnas.space.reading import load_spec
 from hvnas.space.sampling import Sampler
-from hvnas.space.spec import SpaceSpec, load_spec
+from hvnas.space.spec import SpaceSpec
 
 
 class Space:
@@ -176,10 +178,10 @@ class Space:
     def around(self, arch: Arch, *, also: Sequence[str] = ()) -> Space:
         """Return the restriction to `arch` and somewhat smaller networks of the same kind.
 
-        `also` names blocks that runs may consist of besides its own. See `hvnas.space.around`. Raises
+        `also` names blocks that runs may consist of besides its own. See `hvnas.space.narrowing`. Raises
         ValueError where `arch` is not in this space.
         """
-        from hvnas.space.around import around_spec
+        from hvnas.space.narrowing import around_spec
 
         return Space(around_spec(self, arch, also=also))
 
@@ -270,7 +272,8 @@ def load_space(name: str | Path) -> Space:
     Raises ValueError, one line, naming file and field, or the spaces there are.
     """
     spec = load_spec(name)
-    try:
-        return Space(spec)
-    except ValueError as error:
-        raise ValueError(f"{error} ({name})") from None
+    with refusing(name):
+        try:
+            return Space(spec)
+        except ValueError as error:
+            raise ValueError(f"{error} ({name})") from None

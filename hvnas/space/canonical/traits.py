@@ -19,8 +19,8 @@ MAP, TOKENS, CLASS, PAIR, IDLE = range(5)
 NOTHING = -1
 
 
-def state_of(kind: int, channels: int, size: int) -> State:
-    """A state of a kind, for probing."""
+def states_of(channels: int, size: int) -> tuple[State, ...]:
+    """A state of each kind, for probing."""
     n = size * size
     return (
         State(map=(channels, size, size)),
@@ -28,7 +28,12 @@ def state_of(kind: int, channels: int, size: int) -> State:
         State(tokens=(n + 1, channels)),
         State(map=(channels, size, size), tokens=(4, 64)),
         State(map=(channels, size, size), tokens=(4, 64)),
-    )[kind]
+    )
+
+
+def state_of(kind: int, channels: int, size: int) -> State:
+    """A state of a kind, for probing."""
+    return states_of(channels, size)[kind]
 
 
 def kind_of(state: State) -> int:
