@@ -26,6 +26,7 @@ Heading = Literal[
     "Search",
     "Data",
     "Training",
+    "Fine-tuning",
     "Comparison",
     "Files",
     "Measuring",
@@ -41,6 +42,7 @@ class Option:
 
     `name` is the option's, without dashes, where it is not called like the field. An `argument` is given by
     its place. `group` is the heading under which help shows it. `least` is the smallest number that will do.
+    `also` is another name that it goes by, without dashes.
     """
 
     help: str
@@ -49,6 +51,7 @@ class Option:
     group: Heading | None = None
     argument: bool = False
     least: float | None = None
+    also: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,9 +112,9 @@ def _typer_option(name: str, option: Option) -> Any:
     """Always with its name: typer gives a flag a second, negative one otherwise."""
     if option.argument:
         return typer.Argument(metavar=option.metavar, help=option.help)
-    declared = f"--{name.replace('_', '-')}"
+    declared = [f"--{each.replace('_', '-')}" for each in (name, option.also) if each is not None]
     return typer.Option(
-        declared, metavar=option.metavar, help=option.help, rich_help_panel=option.group, min=option.least
+        *declared, metavar=option.metavar, help=option.help, rich_help_panel=option.group, min=option.least
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -95,6 +95,7 @@ def _train(folder: TrainFolder, screen: Screen, workers: Workers) -> Outcome:
 
 def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:
     from hvnas.latency.provenance import stated_latency
+    from hvnas.train.card import CARD
 
     metrics = outcome.metrics
     screen.heading("Epochs")
@@ -109,11 +110,19 @@ def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:
     skipped = metrics["skipped"]["count"]
     screen.fields(
         [
-            ("top-1", f"{metrics['top1']:.2f} on the test split of {metrics['data']}, scored once"),
+            ("top-1", _top1(metrics)),
             ("epoch", f"{metrics['best_epoch']}, the best on the validation images: its weights are kept"),
             ("latency", stated_latency(folder.arch, folder.arch.found)),
             ("images/s", numbers.optional(metrics["images_per_s"], digits=0)),
             ("skipped", f"{skipped} unreadable images" if skipped else None),
             ("weights", folder.weights),
+            ("card", folder.path / CARD if "per_class" in metrics else None),
         ]
     )
+
+
+def _top1(metrics: dict[str, Any]) -> str:
+    said = f"{metrics['top1']:.2f} on the test split of {metrics['data']}, scored once"
+    if "top1_low" not in metrics:  # trained before intervals were kept
+        return said
+    return f"{said} (95 %: {metrics['top1_low']:.2f}–{metrics['top1_high']:.2f})"

@@ -84,7 +84,8 @@ class Network:
     """One network; `latency` is by the device's name, `run` the search that found it, if one did.
 
     `name` is unique in its report; it comes from a file, like everything in `published`. `chance` is that
-    of `budget_ms` milliseconds on the first device; `trained` says what a training of it came to.
+    of `budget_ms` milliseconds on the first device; `trained` says what a training of it came to, `curves`
+    draws how, as an ``svg`` element.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Network:
     chance: float | None = None
     assumed: tuple[str, ...] = ()
     trained: str | None = None
+    curves: str | None = field(default=None, repr=False)
 
     @property
     def published(self) -> float | None:
@@ -176,7 +178,15 @@ def is_training(path: str | Path) -> bool:
     return TrainFolder(path).holds_run
 
 
-def trained_network(path: str | Path) -> tuple[Arch, str]:
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to, in a line, and its learning curves where it has several epochs."""
+
+    said: str
+    curves: str | None = None
+
+
+def trained_network(path: str | Path) -> tuple[Arch, Trained]:
     """The network of a training and what it came to. Raises ValueError where a file of it is damaged."""
     from hvnas.train.folder import TrainFolder
 
@@ -184,7 +194,7 @@ def trained_network(path: str | Path) -> tuple[Arch, str]:
     return folder.arch, _progress_of(folder)
 
 
-def trained_beside(path: Path, arch: Arch) -> str | None:
+def trained_beside(path: Path, arch: Arch) -> Trained | None:
     """What the training in the folder of a search came to; None without one of this network."""
     from hvnas.train.folder import find_training
 
@@ -192,12 +202,27 @@ def trained_beside(path: Path, arch: Arch) -> str | None:
     return None if folder is None or folder.arch.name != arch.name else _progress_of(folder)
 
 
-def _progress_of(folder: Any) -> str:
+def with_training(network: Network, trained: Trained | None) -> Network:
+    """`network` with what a training of it came to, where there is one."""
+    if trained is None:
+        return network
+    return dataclasses.replace(network, trained=trained.said, curves=trained.curves)
+
+
+def _progress_of(folder: Any) -> Trained:
+    from hvnas.train.card import draw_curves
     from hvnas.train.folder import METRICS
+    from hvnas.train.state import EpochResult
 
     if not (folder.path / METRICS).is_file():
-        return "not through yet"
+        return Trained("not through yet")
     metrics = folder.metrics()
+    history = [EpochResult(**entry) for entry in metrics["history"]]
+    curves = draw_curves(history, standalone=False) if len(history) > 1 else None
+    return Trained(_said(folder, metrics), curves)
+
+
+def _said(folder: Any, metrics: Mapping[str, Any]) -> str:
     top1 = numbers.optional(metrics.get("top1"), digits=2)
     run, arch = folder.config, folder.arch
     stated = stated_latency(arch, arch.found)

@@ -292,6 +292,7 @@ def _network(network: Network, report: Report) -> dict[str, Any]:
         "origin": _origin(network, report),
         # Made by an XML writer, which escapes.
         "drawing": Markup(draw_network(network, device=first)),
+        "curves": None if network.curves is None else Markup(network.curves),
         "facts": [{"name": name, "value": value} for name, value in _facts(network, report) if value],
     }
 

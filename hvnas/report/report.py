@@ -22,6 +22,7 @@ from hvnas.report.network import (
     is_training,
     trained_beside,
     trained_network,
+    with_training,
 )
 from hvnas.report.runs import Run, Settings, load_runs, settings_of
 from hvnas.search.runs.folder import ARCHS, BEST
@@ -181,13 +182,8 @@ def _chosen(run: Run, devices: Sequence[Device], choose: str | None) -> Network:
         cross_fitted_sd=float(run.cross_fitted_sd[i]),
     )
     network = describe_network(arch, devices, accuracy=accuracy)
-    return replace(
-        network,
-        run=run.name,
-        budget_ms=config.budget_ms,
-        chance=float(run.chance[i]),
-        trained=trained_beside(run.folder, arch),
-    )
+    found = replace(network, run=run.name, budget_ms=config.budget_ms, chance=float(run.chance[i]))
+    return with_training(found, trained_beside(run.folder, arch))
 
 
 def _arch_of(run: Run, choose: str | None) -> Arch:
@@ -218,7 +214,7 @@ def _named_networks(
         (accuracy,) = estimated([arch], estimator, SURROGATE, recipe=wanted, scenario=SCENARIO)
         assumed = estimator.assumptions([arch])
         network = describe_network(arch, devices, accuracy=accuracy, assumed=assumed)
-        networks.append(replace(network, trained=trained))
+        networks.append(with_training(network, trained))
     return networks
 
 

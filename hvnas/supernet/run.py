@@ -22,13 +22,12 @@ from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, inherited_top1
 from hvnas.supernet.supernet import Supernet, extreme
 from hvnas.supernet.trainer import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
-from hvnas.train.events import FOLDER as EVENTS
-from hvnas.train.events import OnLine
 from hvnas.train.fitting import check_batch, check_enough
-from hvnas.train.folder import absolute
+from hvnas.train.folder import EVENTS, absolute
 from hvnas.train.process_group import ProcessGroup
 from hvnas.train.recipes import Recipe, load_recipe, training_of
-from hvnas.train.run import run_recorded
+from hvnas.train.run import OnLine, run_recorded
+from hvnas.train.settings import FineTuning
 from hvnas.train.trainer import OnProgress, TrainResult
 
 RECIPE = "supernet"
@@ -188,6 +187,7 @@ def _unheeded(recipe: Recipe) -> list[str]:
         "distillation": training.distillation is not None,
         "loss": training.loss != "softmax",
         "head_dropout": training.head_dropout > 0,
+        "fine_tuning": training.fine_tuning != FineTuning(),
     }
     return [name for name, is_asked in asked.items() if is_asked]
 

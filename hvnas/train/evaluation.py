@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -68,7 +69,33 @@ def top1_of(
     return scores_of(model, split, data, device=device, precision=precision).top1
 
 
-@torch.no_grad()
+class Mistake(NamedTuple):
+    """An image ``[3, R, R]`` of class `label`, taken for `predicted` with that share of the softmax."""
+
+    image: NDArray[np.uint8]
+    label: int
+    predicted: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What a network made of a split: scores, each image's class and the predicted one, the worst mistakes.
+
+    Shapes: ``[images]`` for `labels` and `predicted`. `mistakes` are those of which the network was surest.
+    """
+
+    scores: Scores
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    mistakes: tuple[Mistake, ...]
+
+    def confusion(self, classes: int) -> NDArray[np.int64]:
+        """Images by true class (rows) and predicted class (columns). Shape [classes, classes]."""
+        pairs = self.labels * classes + self.predicted
+        return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
 def scores_of(
     model: nn.Module,
     split: Split,
@@ -82,9 +109,30 @@ def scores_of(
 
     `precision` as in `top1_of`; `progress` is told how many images were seen. An empty split scores 0.
     """
+    return examine(model, split, data, device=device, precision=precision, progress=progress).scores
+
+
+@torch.no_grad()
+def examine(
+    model: nn.Module,
+    split: Split,
+    data: Data,
+    *,
+    device: torch.device,
+    precision: AbstractContextManager[object] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    mistakes: int = 0,
+) -> Examination:
+    """What `model`, which is put into eval, makes of a split of `data`, with so many of its mistakes.
+
+    Options are those of `scores_of`.
+    """
     model.eval()
     first = several = seen = 0
     loss = 0.0
+    labelled: list[NDArray[np.int64]] = []
+    predicted: list[NDArray[np.int64]] = []
+    worst: list[Mistake] = []
     for batch in test_batches(split, size=TEST_BATCH):
         if not len(batch.labels):
             continue
@@ -96,10 +144,28 @@ def scores_of(
         several += int((best == labels[:, None]).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
         seen += len(labels)
+        labelled.append(batch.labels)
+        predicted.append(best[:, 0].cpu().numpy())
+        if mistakes:
+            shares = logits.softmax(1).amax(1).tolist()
+            worst = _worst([*worst, *_mistaken(batch, predicted[-1], shares)], mistakes)
         progress(seen)
     share = 100.0 / max(1, seen)
     top5 = share * several if data.classes > SEVERAL else None
-    return Scores(share * first, top5, loss / max(1, seen), seen)
+    scores = Scores(share * first, top5, loss / max(1, seen), seen)
+    none = np.empty(0, dtype=np.int64)
+    return Examination(
+        scores, np.concatenate([none, *labelled]), np.concatenate([none, *predicted]), tuple(worst)
+    )
+
+
+def _mistaken(batch: Batch, predicted: NDArray[np.int64], shares: Sequence[float]) -> Iterator[Mistake]:
+    for i in np.flatnonzero(predicted != batch.labels).tolist():
+        yield Mistake(batch.images[i], int(batch.labels[i]), int(predicted[i]), shares[i])
+
+
+def _worst(mistakes: Sequence[Mistake], count: int) -> list[Mistake]:
+    return sorted(mistakes, key=lambda mistake: -mistake.share)[:count]
 
 
 class Part(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
@@ -16,17 +16,18 @@ from hvnas._runs import RunFolder, RunKind
 from hvnas.arch import Arch, load_arch, to_dict
 from hvnas.blocks.limits import check_number
 from hvnas.train.data import Data, load_data
-from hvnas.train.events import FOLDER as EVENTS
 from hvnas.train.recipes import Recipe, recipe_from_dict
 from hvnas.train.state import EpochResult
 
-RUN, ARCH, STATE, WEIGHTS, METRICS = (
+RUN, ARCH, STATE, WEIGHTS, LAST, METRICS = (
     "train.json",
     "arch.yaml",
     "checkpoint.safetensors",
     "model.safetensors",
+    "last.safetensors",
     "metrics.json",
 )
+EVENTS = "events"  # what TensorBoard reads
 BESIDE = "train"  # the folder of a training inside that of a search
 DATA_FOLDER = "folder:"  # data of one's own
 
@@ -40,7 +41,7 @@ class TrainRun:
     `test_size` and `strict` as there, `data_key` what it led to, `mean` and `std` what pixels in 0..1 are
     normalised with. `recipe` is the whole recipe. `teacher` is a training's folder, None where there is none;
     `weights` the file that the network begins with; the keys are digests of their tensors. `workers` share
-    each batch.
+    each batch. `command` are the words that ask for the same again, but for where it goes.
     """
 
     source: str
@@ -65,6 +66,7 @@ class TrainRun:
     weights_key: str | None
     workers: int
     versions: dict[str, str]
+    command: list[str] = field(default_factory=list)
 
     def load_data(self) -> Data:
         """The data set. Raises ValueError where its name leads to other data now."""
@@ -160,7 +162,7 @@ class TrainFolder(RunFolder[TrainRun]):
 
 
 def _is_history(entries: object) -> bool:
-    names = {field.name for field in fields(EpochResult)}
+    names = {each.name for each in fields(EpochResult)}
     return isinstance(entries, list) and all(
         isinstance(e, dict) and set(e) == names and all(map(_is_finite, e.values())) for e in entries
     )

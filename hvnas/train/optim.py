@@ -8,8 +8,9 @@ Shapes: B batch, C classes, R resolution. A goal is classes ``[B]`` or shares of
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import cos, pi
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +23,24 @@ from hvnas.train.settings import Distillation, Optimizer, Schedule, Training
 FUSED = ("cpu", "cuda")  # devices where torch has all of AdamW's step in one kernel
 
 HEAD = "head."
+SHARE = "share"  # of the learning rate, that a group of parameters learns at
 LEAST_NORM = 1e-3  # of a weight's norm: new weights of zero can still move (2102.06171, section 4.1)
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """The optimiser with two groups of parameters: with weight decay, and without."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def make_optimizer(
+    model: nn.Module, settings: Optimizer, *, layer_decay: float = 1.0
+) -> torch.optim.Optimizer:
+    """The optimiser with two groups of parameters: with weight decay, and without.
+
+    With a `layer_decay` below 1 each block of a network has two of its own, the head's first.
+    """
     least = 0 if settings.decay_norms else 2
-    groups = [
-        {"params": [p for p in trained if p.ndim >= least], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim < least], "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = []
+    for share, trained in _by_rate(model, layer_decay):
+        both = [[p for p in trained if p.ndim >= least], [p for p in trained if p.ndim < least]]
+        for parameters, decay in zip(both, (settings.weight_decay, 0.0), strict=True):
+            groups.append({"params": parameters, "weight_decay": decay, SHARE: share})
     if settings.name == "sgd":
         nesterov = settings.momentum > 0
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=nesterov)
@@ -42,10 +49,45 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimiz
     return torch.optim.AdamW(groups, lr=settings.lr, betas=betas, eps=settings.eps, fused=fused)
 
 
+def _by_rate(model: nn.Module, layer_decay: float) -> Iterator[tuple[float, list[nn.Parameter]]]:
+    """The parameters that learn, and the share of the learning rate that they learn at."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if layer_decay == 1.0 or not isinstance(model, Network):
+        yield 1.0, list(trained.values())
+        return
+    blocks: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in trained.items():
+        blocks.setdefault(block_of(name), []).append(parameter)
+    # stem and tokens come first, the head last
+    order = sorted(blocks, key=lambda name: (name == "head", name not in ("stem", "tokens")))
+    for behind, name in enumerate(reversed(order)):
+        yield layer_decay**behind, blocks[name]
+
+
+def block_of(name: str) -> str:
+    """The block of a network that a parameter is in: ``stem``, ``stages.1.local.0``, ``head``."""
+    words = name.split(".")
+    if words[0] != "stages":
+        return words[0]
+    return ".".join(words[: 3 if words[2] == "downsample" else 4])
+
+
+def open_stages(network: Network, count: int) -> None:
+    """Put `network` into training, but for all stages before the last `count`: these stay as they are.
+
+    They keep their weights, and their statistics of batches. Stem and tokens learn with the first stage.
+    """
+    closed = len(network.stages) - count
+    parts = [*list(network.stages)[:closed], *((network.stem, network.tokens) if closed else ())]
+    network.train().requires_grad_(True)
+    for part in parts:
+        part.eval().requires_grad_(False)
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """The same rate for every group."""
+    """The rate of every group, as far as it shares in it."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group[SHARE]
 
 
 @torch.no_grad()

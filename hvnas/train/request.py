@@ -75,7 +75,9 @@ class TrainRequest(Request):
     """What is asked of a network's training; what is None is left to recipe and data.
 
     `teacher` is ``none`` where a recipe that distils is to train without; `single_scale` trains at one
-    resolution whatever the recipe says; `batch` takes the learning rate along in proportion.
+    resolution whatever the recipe says; `batch` takes the learning rate along in proportion. `weights` are
+    those that the network begins with; `freeze`, `unfreeze` and `layer_decay` are those of
+    `hvnas.train.settings.FineTuning`.
     """
 
     source: Annotated[
@@ -108,7 +110,33 @@ class TrainRequest(Request):
         bool, Option(group="Data", help="Stop at an image that cannot be read, instead of skipping it.")
     ] = False
     weights: Annotated[
-        str | None, Option(group="Training", metavar="FILE", help="A safetensors file of initial weights.")
+        str | None,
+        Option(
+            group="Fine-tuning",
+            name="init",
+            also="weights",
+            metavar="FILE",
+            help="A safetensors file of initial weights; hvnas weights import makes one.",
+        ),
+    ] = None
+    freeze: Annotated[
+        int | None,
+        Option(group="Fine-tuning", least=0, help="Epochs at the start in which the head alone is trained."),
+    ] = None
+    unfreeze: Annotated[
+        int | None,
+        Option(
+            group="Fine-tuning",
+            least=0,
+            help="Epochs until one more stage is trained, from the last on. Default: all at once.",
+        ),
+    ] = None
+    layer_decay: Annotated[
+        float | None,
+        Option(
+            group="Fine-tuning",
+            help="Learning rate of a block as a share of the next one's. Default: 1, the same for all.",
+        ),
     ] = None
     teacher: Annotated[
         str | None,

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import refusing
+from torch import nn
+
+from hvnas._files import naming, refusing
 from hvnas._numbers import clean
 from hvnas.latency.provenance import stated_latency
-from hvnas.nn.weights import save_weights
+from hvnas.nn.weights import StateDict, save_weights
+from hvnas.train.card import SHOWN_MISTAKES, explained, write_card
 from hvnas.train.data import Data
-from hvnas.train.events import OnLine, recorded
-from hvnas.train.folder import TrainFolder
+from hvnas.train.evaluation import Examination
+from hvnas.train.folder import LAST, TrainFolder
 from hvnas.train.process_group import ProcessGroup
 from hvnas.train.state import EpochResult
 from hvnas.train.teachers import begin_with, digest, load_teacher, teacher_file
 from hvnas.train.trainer import DivergedError, OnProgress, Progress, Trainer, TrainResult, network_for
 
 NAMED_SKIPPED = 20  # unreadable images that the metrics name
+FLUSH_S = 10  # a killed run loses at most the events of so many seconds
+MISSING = "no TensorBoard events are written: pip install 'hvnas[train]' brings tensorboard"
+
+OnLine = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,79 @@ def train_in_folder(
         speed = _Speed(progress or _nothing)
         trainer.progress = _logged(speed, folder) if peers.first else speed
         result = run_recorded(trainer, folder.events, state=folder.state, report=report, peers=peers)
-        metrics = _metrics(folder, result, trainer.data, speed, trainer.test() if result.finished else None)
-        if peers.first:
-            _finish(folder, trainer, result, metrics)
+        last = _copied(trainer.evaluated) if result.finished and peers.first else {}
+        examination = trainer.examine(mistakes=SHOWN_MISTAKES) if result.finished else None
+        metrics = _metrics(folder, result, trainer.data, speed, examination)
+        if examination is not None:
+            _finish(folder, trainer, examination, metrics, last=last, report=report)
+        elif peers.first:
+            folder.log(f"stopped after {trainer.steps_done} steps")
         return Outcome(result, metrics)
+
+
+class Events:
+    """Scalars of a run in event files in `folder`, which TensorBoard shows.
+
+    Steps are counted from 1 over the whole run. A run that goes on from a checkpoint takes back what was
+    written after it: there is one curve however often a run was stopped or killed. Of every step
+    ``train/loss``, ``train/lr`` and ``train/images_per_s``, of every epoch ``epoch/loss``, the mean, and
+    ``epoch/top1`` on the validation images, in points. `done` steps were done before. Raises ImportError
+    where tensorboard is missing.
+    """
+
+    def __init__(self, folder: str | Path, *, done: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        make_writer: Any = SummaryWriter
+        self._folder = folder
+        with naming(folder):
+            self._writer = make_writer(str(folder), purge_step=done + 1, flush_secs=FLUSH_S)
+
+    def add(self, at: Progress) -> None:
+        """Take down what a run reports after a step or an epoch."""
+        step = (at.epoch - 1) * at.steps + at.step
+        if at.top1 is None:
+            scalars = {"train/loss": at.loss, "train/lr": at.lr, "train/images_per_s": at.images_per_s}
+        else:
+            scalars = {"epoch/loss": at.loss, "epoch/top1": at.top1}
+        with naming(self._folder):
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is left."""
+        with naming(self._folder):
+            self._writer.close()
+
+
+@contextmanager
+def recorded(trainer: Trainer, folder: str | Path, *, report: OnLine = lambda _: None) -> Iterator[None]:
+    """Inside of the block what `trainer` reports is also written to event files in `folder`.
+
+    Without tensorboard nothing is written, and `report` is told so once; nothing is either where the run is
+    through already.
+    """
+    if trainer.result.finished:
+        yield
+        return
+    try:
+        events = Events(folder, done=trainer.steps_done)
+    except ImportError:
+        report(MISSING)
+        yield
+        return
+    before = trainer.progress
+
+    def both(at: Progress) -> None:
+        events.add(at)
+        before(at)
+
+    trainer.progress = both
+    try:
+        yield
+    finally:
+        trainer.progress = before
+        events.close()
 
 
 def run_recorded(
@@ -118,13 +194,26 @@ def _trainer(
     )
 
 
-def _finish(folder: TrainFolder, trainer: Trainer, result: TrainResult, metrics: dict[str, Any]) -> None:
-    if not result.finished:
-        folder.log(f"stopped after {trainer.steps_done} steps")
-        return
+def _copied(network: nn.Module) -> StateDict:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _finish(
+    folder: TrainFolder,
+    trainer: Trainer,
+    examination: Examination,
+    metrics: dict[str, Any],
+    *,
+    last: StateDict,
+    report: OnLine,
+) -> None:
     arch = folder.arch
     facts = {"arch": arch.name, "arch_hash": arch.hash, "data": folder.config.data_key}
     folder.write_metrics(metrics)
+    lacking = write_card(folder, trainer.data, examination, metrics)
+    if lacking is not None:
+        report(lacking)
+    save_weights(last, folder.path / LAST, metadata=facts)
     # last: with the weights the training is through
     save_weights(trainer.evaluated.state_dict(), folder.weights, metadata=facts)
     folder.log(f"finished: test top-1 {metrics['top1']:.2f}, best epoch {metrics['best_epoch']}")
@@ -158,7 +247,7 @@ def _logged(progress: OnProgress, folder: TrainFolder) -> OnProgress:
 
 
 def _metrics(
-    folder: TrainFolder, result: TrainResult, data: Data, speed: _Speed, tested: float | None
+    folder: TrainFolder, result: TrainResult, data: Data, speed: _Speed, examination: Examination | None
 ) -> dict[str, Any]:
     run, arch = folder.config, folder.arch
     program = arch.lower()
@@ -182,7 +271,8 @@ def _metrics(
         "stopped_early": result.finished and len(result.history) < run.epochs,
         "seed": run.seed,
         "workers": run.workers,
-        "top1": tested,
+        "top1": None if examination is None else examination.scores.top1,
+        **({} if examination is None else explained(examination, data)),
         "val_top1": None if result.best is None else result.best.top1,
         "val_from": data.val_from,
         "best_epoch": None if result.best is None else result.best.epoch,

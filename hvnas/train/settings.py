@@ -203,6 +203,34 @@ class MultiScale:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """How much of a network that begins with trained weights is trained, and how fast.
+
+    The head alone for `freeze` epochs; then, with `unfreeze`, one more stage from the last on every so many
+    epochs, the stem with the first stage; without, all at once. What is not trained keeps its weights and
+    statistics. `layer_decay` is the learning rate of a block as a share of the next one's; the head has the
+    recipe's (1801.06146 for both).
+    """
+
+    freeze: int = 0
+    unfreeze: int = 0
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("freeze", "unfreeze"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{name} must be a whole number >= 0", value)
+        decay = self.layer_decay
+        _require(isfinite(decay) and 0 < decay <= 1, "layer_decay must be a number above 0 up to 1", decay)
+
+    def open_stages(self, epoch: int, stages: int) -> int:
+        """How many of `stages` stages, from the last on, are trained in epoch `epoch` (from 0)."""
+        if epoch < self.freeze:
+            return 0
+        return min(stages, 1 + (epoch - self.freeze) // self.unfreeze) if self.unfreeze else stages
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """How a network is trained, for as many epochs as the recipe says.
 
@@ -214,7 +242,7 @@ class Training:
     none). `drop_path` is the rate of the last block, `head_dropout` that of what the classifiers read.
     `patience`: after so many epochs without a better top-1
     training ends (None: never before the last). `mixed_precision` speaks of CUDA alone: bfloat16 where the
-    device has it, else float16 with a scaled loss.
+    device has it, else float16 with a scaled loss. `fine_tuning` is for networks that begin with weights.
     """
 
     batch: int
@@ -234,6 +262,7 @@ class Training:
     drop_path: float = 0.0
     head_dropout: float = 0.0
     mixed_precision: bool = True
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
 
     def __post_init__(self) -> None:
         _require(self.batch >= 1, "batch must be a whole number >= 1", self.batch)
@@ -257,7 +286,7 @@ def training_to_json(training: Training) -> str:
     Fields that came later are left out at their defaults: checkpoints from before go on.
     """
     data = asdict(training)
-    _leave_out(data, {"head_dropout": 0.0})
+    _leave_out(data, {"head_dropout": 0.0, "fine_tuning": asdict(FineTuning())})
     if data["augment"]["randaugment"] is not None:
         _leave_out(data["augment"]["randaugment"], {"of": 30, "probability": 1.0, "mstd": 0.0, "inc": False})
     return json.dumps(data, sort_keys=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hvnas._files import refusing
 from hvnas._names import MOST_SEED, check_whole
-from hvnas._request import as_begun, check_same
+from hvnas._request import as_begun, check_same, words_of
 from hvnas._runs import versions
 from hvnas.arch import Arch, load_arch
 from hvnas.latency.provenance import restated
@@ -99,10 +100,25 @@ def start(request: TrainRequest, out: str | Path) -> TrainFolder:
         weights_key=None if request.weights is None else digest(request.weights),
         workers=request.workers.number,
         versions=versions("torch"),
+        command=["hvnas", "train", *words_of(_lasting(request))],
     )
     _check(run, arch, data)
     folder.begin(run, arch)
     return folder
+
+
+def _lasting(request: TrainRequest) -> TrainRequest:
+    """What is asked for, by names and paths that hold from another folder too."""
+    return replace(
+        request,
+        source=_absolute(str(request.source)),
+        data=absolute(str(request.data)),
+        recipe=None if request.recipe is None else absolute(request.recipe),
+        weights=_resolved(request.weights),
+        teacher=None if request.teacher is None else _absolute(request.teacher),
+        teacher_weights=_resolved(request.teacher_weights),
+        latency_device=None if request.latency_device is None else absolute(request.latency_device),
+    )
 
 
 def _data_for(network: Arch, request: TrainRequest) -> Data:
@@ -148,6 +164,9 @@ def _begun(run: TrainRun, request: TrainRequest) -> TrainRequest:
         batch=training.batch,
         patience=training.patience,
         single_scale=training.scales is None,
+        freeze=training.fine_tuning.freeze,
+        unfreeze=training.fine_tuning.unfreeze,
+        layer_decay=training.fine_tuning.layer_decay,
         teacher=run.teacher or NO_TEACHER,
         workers=replace(request.workers, count=run.workers),
     )
@@ -164,6 +183,18 @@ def _recipe(request: TrainRequest) -> Recipe:
         training = replace(training, patience=_at_least(1, "patience", request.patience))
     if request.single_scale:
         training = replace(training, scales=None)
+    given = {
+        "freeze": request.freeze,
+        "unfreeze": request.unfreeze,
+        "layer_decay": request.layer_decay,
+    }
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    training = replace(training, fine_tuning=replace(training.fine_tuning, **asked))
+    if training.fine_tuning.freeze and request.weights is None:
+        raise ValueError(
+            "freeze: the network begins with random weights, which must be trained; name trained ones with "
+            "--init, or leave it out"
+        )
     if request.teacher_weights is not None and request.teacher in (None, NO_TEACHER):
         raise ValueError(
             "teacher_weights: name the network that they are of with --teacher, or leave them out"

@@ -20,7 +20,15 @@ from hvnas.nn import Network, build
 from hvnas.train.augment import make_augmentation, make_mixing
 from hvnas.train.data.registry import Data
 from hvnas.train.data.splits import Batch, Split
-from hvnas.train.evaluation import Plan, scaled, to_tensors, top1_of, training_batches
+from hvnas.train.evaluation import (
+    Examination,
+    Plan,
+    examine,
+    scaled,
+    to_tensors,
+    top1_of,
+    training_batches,
+)
 from hvnas.train.fitting import check_batch, check_sizes, drop_features, fit_arch
 from hvnas.train.optim import (
     Loss,
@@ -29,11 +37,12 @@ from hvnas.train.optim import (
     learning_rate,
     make_loss,
     make_optimizer,
+    open_stages,
     set_learning_rate,
 )
 from hvnas.train.process_group import ProcessGroup
 from hvnas.train.recipes import Recipe, training_of
-from hvnas.train.settings import training_to_json
+from hvnas.train.settings import FineTuning, training_to_json
 from hvnas.train.state import EpochResult, Parts, Position, Randomness, device_of, load_state, save_state
 
 RANK_SEEDS = 1_000_003  # between the seeds of two processes
@@ -177,7 +186,9 @@ class Trainer:
         decay = self.settings.ema
         return Parts(
             model=self.model,
-            optimizer=make_optimizer(self.model, self.settings.optimizer),
+            optimizer=make_optimizer(
+                self.model, self.settings.optimizer, layer_decay=self.settings.fine_tuning.layer_decay
+            ),
             average=None if decay is None else MovingAverage(self.model, decay),
             # bfloat16 has float32's range: only float16's gradients need scaling.
             scaler=torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16),
@@ -229,9 +240,33 @@ class Trainer:
 
     def test(self) -> float:
         """Put the best epoch's weights back, and return their top-1 on the test images, in points."""
+        self._restore_best()
+        return self.peers.from_first(lambda: self.evaluate(self.data.test))
+
+    def examine(self, *, mistakes: int) -> Examination | None:
+        """`test` in full, with so many of the mistakes; None but for the first of several processes."""
+        self._restore_best()
+        found: list[Examination] = []
+
+        def top1() -> float:
+            found.append(
+                examine(
+                    self.evaluated,
+                    self.data.test,
+                    self.data,
+                    device=self.device,
+                    precision=self.precision(),
+                    mistakes=mistakes,
+                )
+            )
+            return found[0].scores.top1
+
+        self.peers.from_first(top1)
+        return found[0] if found else None
+
+    def _restore_best(self) -> None:
         if self.parts.best:
             self.evaluated.load_state_dict(self.parts.best)
-        return self.peers.from_first(lambda: self.evaluate(self.data.test))
 
     def evaluate(self, split: Split) -> float:
         """Top-1 on a split, in points."""
@@ -276,8 +311,8 @@ class Trainer:
 
     def _train(self) -> bool:
         """Steps to the end of the epoch; False where stopped before it."""
-        self.model.train()
         place = self.position
+        self._open(place.epoch)
         started, seen = time.perf_counter(), 0
         parts = self.plan.parts(place.epoch, first=place.step, rank=self.peers.rank)
         for batch, resolution in training_batches(self.data.train, parts):
@@ -294,6 +329,14 @@ class Trainer:
                 if self.peers.any(time.perf_counter() - self._saved >= self.save_every):
                     self._save()
         return True
+
+    def _open(self, epoch: int) -> None:
+        """Put the network into training, as far as it is trained in an epoch."""
+        if isinstance(self.model, Network) and self.settings.fine_tuning != FineTuning():
+            stages = len(self.model.stages)
+            open_stages(self.model, self.settings.fine_tuning.open_stages(epoch, stages))
+        else:
+            self.model.train()
 
     def _save(self) -> None:
         """Write the checkpoint, where one is kept; called between steps."""

@@ -46,6 +46,7 @@ def train(folder: Path, arch: Arch, *, class_names: list[str]) -> None:
         "mean": [0.25, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],
         "strict": False,
+        "command": [],
     }
     TrainFolder(folder).begin(TrainRun(**values), arch)
     save_weights(hvnas.build(arch).state_dict(), folder / "model.safetensors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from collections import OrderedDict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import hvnas as package
-from hvnas.arch import load_arch, save_arch
+from hvnas.arch import list_models, load_arch, save_arch
 
 timm = pytest.importorskip("timm")
 
@@ -287,3 +288,12 @@ def test_help(hvnas) -> None:
         result = hvnas(*args)
         assert result.exit_code == 0
         assert "import" in result.stdout
+
+
+def test_the_weights_that_the_page_names_are_timms(repo_root: Path) -> None:
+    text = (repo_root / "hvnas" / "train" / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"https://huggingface\.co/timm/([\w.]+)", text)
+    assert len(named) == 5
+    for name in named:
+        assert timm.get_pretrained_cfg(name).hf_hub_id == f"timm/{name}"
+        assert name.partition(".")[0] in list_models()

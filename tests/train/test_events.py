@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hvnas.train.events import MISSING, recorded
+from hvnas.train.run import MISSING, recorded
 from hvnas.train.trainer import Progress
 
 STEPS = 3
