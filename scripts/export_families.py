@@ -34,6 +34,7 @@ FORMATS: dict[str, tuple[str, Callable[..., Any] | None]] = {
     "onnx": (".onnx", export.export_onnx),
     "coreml": (".mlpackage", export.export_coreml),
     "executorch": (".pte", export.export_executorch),
+    "tflite": (".tflite", export.export_tflite),
 }
 
 

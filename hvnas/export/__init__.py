@@ -4,6 +4,7 @@ from hvnas.export.coreml import CoreMLReport, export_coreml
 from hvnas.export.executorch import ExecutorchReport, export_executorch
 from hvnas.export.graph import Images
 from hvnas.export.onnx import OnnxReport, export_onnx
+from hvnas.export.tflite import TfliteReport, export_tflite
 from hvnas.export.torch_folder import TorchReport, export_torch
 
 __all__ = [
@@ -11,9 +12,11 @@ __all__ = [
     "ExecutorchReport",
     "Images",
     "OnnxReport",
+    "TfliteReport",
     "TorchReport",
     "export_coreml",
     "export_executorch",
     "export_onnx",
+    "export_tflite",
     "export_torch",
 ]

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hvnas.arch import Arch
+from hvnas.export.running import Array, open_file
 from hvnas.nn import Network, build
 from hvnas.nn.features import FeatureNetwork
 from hvnas.nn.folding import deploy as deployed
@@ -25,6 +27,10 @@ from hvnas.nn.folding import deploy as deployed
 Shape = tuple[int, ...]
 IMAGE, LOGITS = "image", "logits"
 NAME, HASH, RESOLUTION = "hvnas.arch", "hvnas.arch_hash", "hvnas.resolution"  # in a file's text
+Precision = Literal["float32", "float16", "int8"]
+# How far a file's outputs may be from torch's: of the largest output, in int8 root mean square over theirs.
+TOLERANCES: Mapping[Precision, float] = {"float32": 1e-4, "float16": 1e-2, "int8": 0.5}
+COMPARED = 32  # images of the calibration that a file in int8 is run on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +212,66 @@ def refuse_error(
             f"{path}: {of} outputs differ from {against} by {error:.1e} of the largest, more than "
             f"{tolerance:.0e}; nothing was written, check the weights"
         )
+
+
+def check_calibration(images: Array | None, graph: Graph, precision: Precision) -> Array | None:
+    """`images` [N, C, H, W] as float32 where `precision` is int8, else None.
+
+    Raises ValueError where they are missing, are not what the one input takes or hold no finite numbers.
+    """
+    if precision != "int8":
+        if images is not None:
+            raise ValueError(f"images to calibrate on are for int8, not {precision}; leave them out")
+        return None
+    if images is None or len(images) == 0:
+        raise ValueError("int8 needs images to calibrate on; give --data, or from Python calibration=images")
+    wanted = [tuple(tensor.shape[1:]) for tensor in graph.inputs.values()]
+    if [images.shape[1:]] != wanted:
+        raise ValueError(
+            f"images to calibrate on must be [N, *shape] with shapes {wanted}, not {list(images.shape)}"
+        )
+    if not np.isfinite(images).all():
+        raise ValueError("images to calibrate on hold numbers that are not finite; normalise them")
+    return images.astype(np.float32, copy=False)
+
+
+def check_file(
+    part: Path, graph: Graph, precision: Precision, calibration: Array | None, *, path: Path, of: str
+) -> float:
+    """The error of a file that was written as `part`, for the images of a calibration where there is one.
+
+    Raises ValueError, naming `path`, where it is above that of `TOLERANCES`.
+    """
+    opened = open_file(part, threads=torch.get_num_threads())
+    tolerance = TOLERANCES[precision]
+    if calibration is None:
+        results = opened.call({name: tensor.numpy() for name, tensor in graph.inputs.items()})
+        error = largest_error(graph, map(torch.from_numpy, results))
+        refuse_error(error, tolerance=tolerance, path=path, of=of)
+        return error
+    images = calibration[:COMPARED]
+    with torch.no_grad():
+        ours = np.concatenate(
+            [tensors_of(graph.module(batch))[0].numpy() for batch in batches(images, graph)]
+        )
+    theirs = opened.run(images[: len(ours)])
+    error = float(np.sqrt(np.square(theirs - ours).mean() / (np.square(ours).mean() or 1.0)))
+    if not error <= tolerance:
+        raise ValueError(
+            f"{path}: {of} outputs in {precision} differ from torch's by {error:.0%} (root mean square), "
+            f"more than {tolerance:.0%}; nothing was written, train the network or choose another precision"
+        )
+    return error
+
+
+def batches(images: Array, graph: Graph) -> list[Tensor]:
+    """`images` in batches of the graph's input; what does not fill one is left out, if one is full."""
+    (example,) = graph.inputs.values()
+    size = len(example)
+    if len(images) < size:
+        images = np.resize(images, (size, *images.shape[1:]))
+    whole = len(images) // size * size
+    return list(torch.from_numpy(images[:whole]).split(size))
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:

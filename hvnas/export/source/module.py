@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from types import FunctionType
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -25,7 +24,7 @@ def module_source(
     title: str,
     constants: Mapping[str, Any],
     entry: str,
-    helpers: Sequence[FunctionType] = (),
+    helpers: Sequence[Callable[..., Any]] = (),
 ) -> str:
     """Source whose class ``Network`` builds what `module` is, with zeros for weights.
 
@@ -105,7 +104,7 @@ class _Writer:
         title: str,
         constants: Mapping[str, Any],
         entry: str,
-        helpers: Sequence[FunctionType],
+        helpers: Sequence[Callable[..., Any]],
     ) -> str:
         """The whole file."""
         for constructor in self.order:
