@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hvnas.arch import Arch, Run, Stage
     from hvnas.ops import State
     from hvnas.search import Found, Nearest, Problem, SearchResult
+    from hvnas.search.timed import TimedFront
 
 
 _NEAREST_ROWS = 3
@@ -29,6 +30,7 @@ def print_outcome(screen: Screen, result: SearchResult) -> None:
 
     _print_front(screen, result)
     _print_best(screen, result)
+    _print_timed(screen, result.timed)
     _print_nearest(screen, result.fixed_points[:_NEAREST_ROWS], result.problem)
     screen.heading("How far to trust these numbers")
     for device in result.problem.devices:
@@ -60,7 +62,7 @@ def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], t
     problem = result.problem
     others = [device.name for device in problem.others]
     names = (
-        *(">ms", ">5–95 %", f">P(≤ {problem.budget_ms:g} ms)"),
+        *(">ms", *(("",) if result.timed else ()), ">5–95 %", f">P(≤ {problem.budget_ms:g} ms)"),
         *(f">ms {name}" for name in others),
         ">score" if problem.unit == "score" else ">top-1",
         *((">cross-fitted",) if _crossed(result.front) else ()),
@@ -72,6 +74,7 @@ def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], t
     def cells(network: Found) -> tuple[object, ...]:
         return (
             numbers.ms(network.latency_ms),
+            *((_how(network),) if result.timed else ()),
             numbers.interval(network.latency_low, network.latency_high),
             numbers.chance(network.p_within_budget),
             *(numbers.ms(network.more[f"latency_ms@{name}"]) for name in others),
@@ -84,6 +87,11 @@ def _columns(result: SearchResult) -> tuple[tuple[str, ...], Callable[[Found], t
         )
 
     return names, cells
+
+
+def _how(network: Found) -> str:
+    """How its latency is known, in a run in which networks were timed."""
+    return "measured" if network.is_measured else "predicted"
 
 
 def _crossed(found: Sequence[Found]) -> bool:
@@ -116,11 +124,15 @@ def _trained(problem: Problem) -> str:
 def _print_best(screen: Screen, result: SearchResult) -> None:
     best, problem = result.best, result.problem
     interval = numbers.interval(best.latency_low, best.latency_high)
+    how = "" if result.timed is None else f", {_how(best)}"
     gate = "inside" if best.inside else "outside"
     screen.heading(f"Best: {best.name}")
     screen.fields(
         [
-            ("latency", f"{numbers.ms(best.latency_ms)} ms on {problem.device.name} (5–95 %: {interval} ms)"),
+            (
+                "latency",
+                f"{numbers.ms(best.latency_ms)} ms{how} on {problem.device.name} (5–95 %: {interval} ms)",
+            ),
             ("within budget", f"{numbers.chance(best.p_within_budget)} chance of {problem.budget_ms:g} ms"),
             *(("latency", _latency_on(best, device.name)) for device in problem.others),
             ("gate", f"{gate} what {problem.device.name} is good for"),
@@ -136,6 +148,29 @@ def _print_best(screen: Screen, result: SearchResult) -> None:
         ]
     )
     print_layout(screen, best.arch)
+
+
+def _print_timed(screen: Screen, timed: TimedFront | None) -> None:
+    """Every network that was timed, and what they say of the table."""
+    if timed is None:
+        return
+    facts = timed.to_json()
+    screen.heading(f"Timed on {timed.problem.device.name}: {facts['networks']} networks of the front")
+    screen.table(
+        (">measured ms", ">predicted ms", ">ratio", ">P(budget)", "keeps the budget"),
+        [
+            (
+                numbers.ms(each["measured_ms"]),
+                numbers.ms(each["predicted_ms"]),
+                f"{each['measured_ms'] / each['predicted_ms']:.3f}",
+                numbers.chance(each["p_within_budget"]),
+                "yes" if each["keeps_budget"] else "no",
+            )
+            for each in facts["timed"]
+        ],
+    )
+    for line in timed.words():
+        screen.line(f"  {line}")
 
 
 def _cross_fitted(best: Found) -> str | None:

@@ -17,6 +17,7 @@ from hvnas.cli._screen import Screen, clean, is_quiet
 if TYPE_CHECKING:
     from hvnas.search.evaluations import Archive
     from hvnas.search.reach import Reach
+    from hvnas.search.timed import TimedFront
     from hvnas.train.request import Workers
     from hvnas.train.trainer import Progress, TrainResult
 
@@ -119,6 +120,16 @@ class Watcher(_Bar):
         done, best = archive.evaluated, _best(archive)
         share = numbers.percent(done / evals)
         self._show(done, evals, text=best, line=f"{done:,} of {evals:,} evaluated ({share}); {best}")
+
+    def timed(self, front: TimedFront, count: int) -> None:
+        """Show how many networks are timed, of at most `count`, and the best that keeps the budget so far."""
+        if is_quiet():
+            return
+        done, best = len(front.timings), front.best
+        text = "none keeps the budget yet"
+        if best is not None:
+            text = f"best measured so far {numbers.ms(float(front.ms[best]))} ms"
+        self._show(done, count, text=text, line=f"{done} of up to {count} networks timed; {text}")
 
 
 def _best(archive: Archive) -> str:

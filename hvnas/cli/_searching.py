@@ -14,6 +14,7 @@ from hvnas.cli._screen import Screen, print_json
 
 if TYPE_CHECKING:
     from hvnas.search import InfeasibleBudget, SearchResult
+    from hvnas.search.timed import TimedFront
 
 
 def run_search(search: Callable[[Watcher, Event], SearchResult], *, folder: Path, as_json: bool) -> None:
@@ -42,6 +43,8 @@ def run_search(search: Callable[[Watcher, Event], SearchResult], *, folder: Path
     _print(report, result, as_json=as_json)
     if result.stopped:
         raise Failure(_stopped(folder), code=asked.code)
+    if result.timed is not None and result.timed.best is None:
+        raise Failure(_none_keeps(result.timed, folder), code=INFEASIBLE)
 
 
 def _print(report: Screen, result: SearchResult, *, as_json: bool) -> None:
@@ -51,6 +54,13 @@ def _print(report: Screen, result: SearchResult, *, as_json: bool) -> None:
     from hvnas.cli._outcome import print_outcome
 
     print_outcome(report, result)
+
+
+def _none_keeps(timed: TimedFront, folder: Path) -> str:
+    return (
+        f"none of the {len(timed.timings)} networks that were timed keeps {timed.problem.budget_ms:g} ms; "
+        f"time more with hvnas refine {folder} or a larger --measure, or give a larger budget"
+    )
 
 
 def _stopped(folder: Path) -> str:

@@ -25,6 +25,7 @@ _UsageError: type[Any] = typer.BadParameter.__bases__[0]
 COMMANDS = {
     "search": "Find networks that meet a latency budget.",
     "resume": "Continue an interrupted search.",
+    "refine": "Choose the best network of a search by times measured on the device.",
     "compare": "Compare the Pareto fronts of several runs.",
     "show": "Show a network, its size, latency and top-1.",
     "models": "List the models of the papers.",

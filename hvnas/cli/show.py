@@ -184,7 +184,7 @@ def _found_line(found: Mapping[str, Any]) -> str | None:
         (top1, f"top-1 {top1}" + (f" ± {sd}" if sd else "") + (f" {meaning}" if meaning else "")),
         (crossed := _cross_fitted_line(found), f"cross-fitted {crossed}"),
         (score, f"score {score}"),
-        (ms, f"{ms} ms on {found.get('device')}"),
+        (ms, f"{ms} ms {'measured ' if found.get('measured_ms') else ''}on {found.get('device')}"),
         (budget := numbers.optional(found.get("budget_ms"), digits=3), f"budget {budget} ms"),
     )
     return ", ".join(text for value, text in shown if value is not None) or None

@@ -93,6 +93,28 @@ class LinearModel:
         return self.fixed_ms, list(zip(deployed.labels, deployed.ops, costs, strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class ScaledModel:
+    """What another model predicts, times `factor`: the correction by networks that were timed."""
+
+    model: LatencyModel
+    factor: float
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The other model's."""
+        return self.model.columns
+
+    def predict(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return milliseconds ``[n]`` from column values ``[n, columns]``."""
+        return self.factor * self.model.predict(values)
+
+    def parts(self, program: Program) -> tuple[float, list[tuple[str, Op, float]]]:
+        """Return the fixed cost, and of every fused op its label and its milliseconds."""
+        fixed, parts = self.model.parts(program)
+        return self.factor * fixed, [(label, op, self.factor * ms) for label, op, ms in parts]
+
+
 @lru_cache(maxsize=64)
 def _weights(model: LinearModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Milliseconds for a unit of each column, by the terms and by the floor. Shape [columns] each."""

@@ -96,6 +96,7 @@ def _best(measures: Measures) -> dict[str, Any]:
         "latency_ms": round(float(run.ms[i]), MS_DECIMALS),
         "latency_low": round(float(run.low[i]), MS_DECIMALS),
         "latency_high": round(float(run.high[i]), MS_DECIMALS),
+        **({"measured_ms": round(float(run.measured[i]), MS_DECIMALS)} if run.how(i) == "measured" else {}),
         "objectives": {str(what): round(what.sign * cost, MS_DECIMALS) for what, cost in costs},
     }
 

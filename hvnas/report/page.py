@@ -149,10 +149,12 @@ def _warning(report: Report) -> str | None:
     if not report.not_measured:
         return None
     several = len(report.not_measured) > 1
+    timed = [run.name for run in report.runs if run.how(run.best) == "measured"]
     return (
         f"{', '.join(report.not_measured)}: the milliseconds here are predictions of "
         f"{'tables that are' if several else 'a table that is'} calibrated on published measurements. "
         "Measure a network on the device before you rely on them."
+        + "".join(f" The latency of the best network of {name} is measured." for name in timed)
     )
 
 
@@ -166,7 +168,7 @@ def _cards(report: Report) -> list[dict[str, str | None]]:
     assert report.comparison is not None
     volume = report.comparison.measures[0].hypervolume
     assert chosen.chance is not None
-    known = [method(device.info) for device in report.devices[:1]]
+    known = [run.how(i) or method(device.info) for device in report.devices[:1]]
     told = "; ".join([f"5–95 %: {interval} ms", *known])
     took = numbers.took(run.seconds, parts=run.parts)
     said = {

@@ -246,8 +246,9 @@ def _front_panel(comparison: Comparison, i: int, *, joined: bool) -> Panel:
 def _numbers_of(run: Run, i: int) -> str:
     """The numbers of a front's member."""
     accuracy = _accuracy(run, run.top1[i], run.sd[i])
+    ms = f"{run.ms[i]:.{MS_DECIMALS}f} ms" + (f" {run.how(i)}" if run.how(i) else "")
     return (
-        f"{run.ms[i]:.{MS_DECIMALS}f} ms (5–95 %: {numbers.interval(run.low[i], run.high[i])}), {accuracy}, "
+        f"{ms} (5–95 %: {numbers.interval(run.low[i], run.high[i])}), {accuracy}, "
         f"{numbers.millions(run.params[i])} M params, {numbers.billions(run.macs[i])} G MACs"
     )
 

@@ -41,7 +41,8 @@ class Run:
     `costs` [n, k] holds the objectives, all minimised, top-1 as mean minus one standard deviation, at the
     decimals of ``pareto.csv``. `ms` with `low` and `high` (5-95 %) is on the first device, `chance` that of
     the budget; `top1` and `sd` are points, or a score and 0 where `unit` is ``score``; `cross_fitted` and
-    `cross_fitted_sd` are nan where the file does not have both; `params` and `macs` are counts; `written` is
+    `cross_fitted_sd` are nan where the file does not have both, `measured` is `ms` where a network was timed,
+    else nan; `params` and `macs` are counts; `written` is
     who has a file. `best` is the place of the best, `best_row` [genes] its encoding. `limit` says what kept
     the search from better networks, where its log does. `parts` counts the times that the run was begun or
     resumed, `stopped` says that it did not come to its end.
@@ -61,6 +62,7 @@ class Run:
     sd: Floats = field(repr=False)
     cross_fitted: Floats = field(repr=False)
     cross_fitted_sd: Floats = field(repr=False)
+    measured: Floats = field(repr=False)
     params: Floats = field(repr=False)
     macs: Floats = field(repr=False)
     chance: Floats = field(repr=False)
@@ -81,6 +83,12 @@ class Run:
     def best(self) -> int:
         """The place of the best network; see `hvnas.search.evaluations`."""
         return best_place(self.sd)
+
+    def how(self, place: int) -> str:
+        """How the latency of a network is known, in a run in which some were timed; empty in others."""
+        if not np.isfinite(self.measured).any():
+            return ""
+        return "measured" if np.isfinite(self.measured[place]) else "predicted"
 
     @property
     def shown(self) -> list[int]:
@@ -155,6 +163,7 @@ def _load(folder: Path) -> Run:
         sd=sd,
         cross_fitted=crossed[:, 0],
         cross_fitted_sd=crossed[:, 1],
+        measured=np.array([_measured(row) for row in rows]),
         params=_column(rows, "params"),
         macs=_column(rows, "macs"),
         chance=_column(rows, "p_within_budget"),
@@ -194,6 +203,11 @@ def _crossed(row: Row) -> tuple[float, float]:
         return math.nan, math.nan
     mean, sd = CROSS_FITTED
     return row.number_of(mean), row.number_of(sd, least=0)
+
+
+def _measured(row: Row) -> float:
+    """The measured latency of a line, nan where it has none."""
+    return row.number_of("measured_ms", above=0) if row.cells.get("measured_ms") else math.nan
 
 
 def _encoding(rows: Sequence[Row], place: int) -> Rows:

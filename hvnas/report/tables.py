@@ -63,7 +63,7 @@ def run_columns(runs: Sequence[Run]) -> dict[str, Column[Measures]]:
         Column(">hypervolume", "hypervolume", "{:.6g}".format),
         Column(f">best {accuracy_name(runs[0])}", "run", lambda run: _accuracy(run, run.best)),
         *((cross_fitted,) if any_crossed(runs) else ()),
-        Column(">ms", "run", lambda run: f"{run.ms[run.best]:{_MS}}"),
+        Column(">ms", "run", lambda run: f"{run.ms[run.best]:{_MS}} {run.how(run.best)}".rstrip()),
     )
     return {column.heading: column for column in columns}
 
@@ -86,8 +86,10 @@ def front_table(found: Comparison, *, timed: str) -> Table:
         Column(">MACs G", lambda at: numbers.billions(float(at[0].macs[at[1]]))),
         Column("name", lambda at: at[0].members[at[1]]),
     ]
+    if any(run.how(run.best) for run in found.runs):
+        columns.insert(1, Column("", lambda at: at[0].how(at[1])))
     if any_crossed(found.runs):
-        columns.insert(4, Column(">cross-fitted", lambda at: _crossed(*at)))
+        columns.insert(-3, Column(">cross-fitted", lambda at: _crossed(*at)))
     if len(found.runs) > 1:
         columns.insert(0, Column("run", lambda at: at[0].name))
     words = front_words(sum(len(run.members) for run in found.runs), len(members))

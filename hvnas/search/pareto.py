@@ -7,6 +7,7 @@ comparing pairs.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,17 +127,17 @@ def crowding(costs: Floats, rank: Indices) -> Floats:
     return distance
 
 
-def thin(costs: Floats, *, share: float, always: int = -1) -> Indices:
+def thin(costs: Floats, *, share: float, always: Sequence[int] = ()) -> Indices:
     """Indices of a readable part of a front that `front` has ordered, in that order.
 
     From the best downwards a member stays where in some cost it is at least `share` of the front's extent
-    away from every one that stayed; the best in each cost, and the one at `always`, do in any case. Of two
+    away from every one that stayed; the best in each cost, and those at `always`, do in any case. Of two
     costs at most about ``2 / share`` stay.
     """
     if len(costs) == 0:
         return np.empty(0, dtype=np.intp)
     scaled = costs / (share * np.where(np.ptp(costs, axis=0) > 0, np.ptp(costs, axis=0), np.inf))
-    extremes = {*np.argmin(costs, axis=0).tolist(), always}
+    extremes = {*np.argmin(costs, axis=0).tolist(), *always}
     kept = [len(costs) - 1]
     for i in range(len(costs) - 2, -1, -1):
         # Along a front of two costs the nearest that stayed is the last.

@@ -115,6 +115,9 @@ class SearchRequest(Request):
         outside: ``allow`` admits networks outside the device's gate.
         fixed_points: begin from the papers' models inside the space too; without them the result owes
             nothing to known models. None: where an estimate is cheap.
+        measure: time up to so many of the most promising networks on this host, of which the device's file
+            must be a table, and take the best of those that keep the budget by measurement; see
+            `hvnas.search.timed`. None: latencies stay predicted.
         throughput: the budget is milliseconds per image of a batch, which is what the tables of some devices
             hold; it must be set for those, and for no others.
         engine: where the estimates are made, and the storage that several processes share.
@@ -206,5 +209,13 @@ class SearchRequest(Request):
             group="Device and budget", help="The budget is ms per image of a batch, like the device's table."
         ),
     ] = False
+    measure: Annotated[
+        int | None,
+        Option(
+            group="Measuring",
+            least=1,
+            help="Time up to this many of the best networks here, and choose by measured latency.",
+        ),
+    ] = None
     resolution: int | None = None
     engine: Engine = field(default_factory=Engine)

@@ -36,8 +36,11 @@ from hvnas.search.runs.folder import CONFIG, RunConfig, SearchFolder, check_assu
 from hvnas.search.runs.result import SearchResult
 from hvnas.search.runs.session import History, Progress, Session, Silent, no_log, reference_of
 from hvnas.search.strategies.registry import strategy_entry
+from hvnas.search.timed import HostTimer, Rounds, TimedFront, check_timed, host_backend, known_timings
 
 if TYPE_CHECKING:
+    from hvnas.arch import Arch
+    from hvnas.latency.remote.measurements import ModelMeasurement
     from hvnas.search.request import (
         AnyConstraint,
         AnyDevice,
@@ -71,6 +74,7 @@ def search(
     outside: Outside = "forbid",
     fixed_points: bool | None = None,
     throughput: bool = False,
+    measure: int | None = None,
     engine: Engine = LOCAL,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -106,6 +110,7 @@ def search(
         outside=outside,
         fixed_points=fixed_points,
         throughput=throughput,
+        measure=measure,
         engine=engine,
     )
     return start(request, out=out, progress=progress, stop=stop)
@@ -123,6 +128,10 @@ def start(
     if request.strategy != AUTO:
         strategy_entry(request.strategy)
     _check_counts(request.evals, request.seed)
+    if request.measure is not None:
+        check_whole("measure", request.measure, least=1)
+        # Who is timed needs no reserve for what its table may miss.
+        request = replace(request, margin=0.0 if request.margin is None else request.margin)
     folder = None if out is None else SearchFolder(Path(out))
     if folder is not None:
         folder.refuse_if_taken()
@@ -130,6 +139,9 @@ def start(
     problem = problem_of(request, devices)
     for one in problem.devices:
         _check_throughput(one, request.throughput)
+    if request.measure is not None:
+        check_timed(problem)
+        host_backend(problem.device)
     reach = None
     if request.budget_ms is None:
         problem, reach = with_widest_budget(problem)
@@ -305,6 +317,9 @@ def execute(
         archive, stopped = _archive(problem, config, engine, session)
         if len(archive) == 0:
             raise _nothing_found(problem, reach, archive, stopped=stopped)
+        timed = None
+        if not stopped:
+            timed, stopped = _timed(TimedFront.of(problem, archive, {}), config, engine, session, folder)
         result = SearchResult.of(
             problem,
             archive,
@@ -314,6 +329,7 @@ def execute(
             history=session.history.moments,
             parts=session.history.parts,
             stopped=stopped,
+            timed=timed,
         )
         result = result if folder is None else folder.write(result)
     problem.keep_tables()
@@ -361,6 +377,60 @@ def _archive(problem: Problem, config: RunConfig, engine: Engine, session: Sessi
     session.history.close(archive)
     session.finish(State(arrays=archive.arrays(), meta={"finished": True, "evaluated": archive.evaluated}))
     return archive, False
+
+
+def _timed(
+    front: TimedFront, config: RunConfig, engine: Engine, session: Session, folder: SearchFolder | None
+) -> tuple[TimedFront | None, bool]:
+    """The front with what is timed of it, None where nothing is; and whether it was asked to stop."""
+    problem, count = front.problem, config.measure or 0
+    known = {} if folder is None else known_timings(problem, folder.measurements(), folder.path)
+    if not count and not known:
+        return None, False
+    check_timed(problem)
+
+    def search(corrected: Problem) -> Archive:
+        session.log("the device is faster than its table: searching on with its latencies corrected")
+        return run_strategy(
+            corrected, config, LOCAL, replace(session, progress=Silent(), checkpoint=Checkpoint())
+        )
+
+    def keep(arch: Arch, row: ModelMeasurement) -> None:
+        if folder is not None:
+            folder.add_measurements([(arch, row)])
+
+    def told(now: TimedFront, place: int) -> None:
+        predicted, key = now.table.ms[place], now.keys[place]
+        session.log(f"timed {key:016x}: {now.timings[key].ms:.4f} ms, predicted {predicted:.4f} ms")
+        session.timed(now, count)
+
+    again = problem.cheap and engine.name == "local" and engine.storage is None
+    rounds = Rounds(
+        known=known,
+        time=HostTimer(problem, keep).time,
+        search=search if again else None,
+        told=told,
+        stopping=session.stopping,
+    )
+    try:
+        front, stopped = rounds.run(front, count)
+    except Stopped:
+        return None, True
+    if len(front.front()) == 0:
+        raise _nothing_kept(front)
+    return (front if front.timings else None), stopped
+
+
+def _nothing_kept(front: TimedFront) -> InfeasibleBudget:
+    fastest = int(front.ms.argmin())
+    return InfeasibleBudget(
+        f"budget_ms: none of the {len(front.timings)} networks that were timed keeps "
+        f"{front.problem.budget_ms:g} ms, and at {front.factor:.3g} times what the table says no network of "
+        "the front does. Measure the table again, or give a larger budget.",
+        smallest_ms=float(front.ms[fastest]),
+        arch=front.problem.space.decode(front.rows[fastest]),
+        rule=None,
+    )
 
 
 def _check_rows(problem: Problem, archive: Archive) -> None:

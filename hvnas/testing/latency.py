@@ -39,12 +39,14 @@ def formula_ms(op: Op) -> float:
 class FormulaBackend:
     """A network takes `fixed_ms`, `op_ms` for each op, and each group's ops times the group's factor.
 
+    Whole networks take `slow` times that, as where a machine is slower than when its table was measured.
     `timed` counts what was asked for: keys of ops, names of blocks, hashes of networks.
     """
 
     fixed_ms: float = 0.3
     op_ms: float = 0.001
     factors: Mapping[str, float] = field(default_factory=dict)
+    slow: float = 1.0
     fuses_attention: bool = True
     runtime: Runtime = RUNTIME
     timed: Counter[object] = field(default_factory=Counter)
@@ -62,7 +64,7 @@ class FormulaBackend:
     def network(self, arch: Arch) -> Sampler:
         """A whole network."""
         self.timed[arch.hash] += 1
-        return _always(self.fixed_ms + self._ms(arch.lower().fused().ops))
+        return _always(self.slow * (self.fixed_ms + self._ms(arch.lower().fused().ops)))
 
     def _ms(self, ops: Iterable[Op]) -> float:
         return sum(self.op_ms + self.factors.get(group_of(op), 1.0) * self._alone(op) for op in ops)

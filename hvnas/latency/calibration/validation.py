@@ -132,21 +132,23 @@ def device_file(name: str | Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def check_host(device: Device) -> None:
-    """Raises ValueError where a measured device's table is of another machine than this."""
+MEASURED_ELSEWHERE = "give measured times of its networks with --measurements"
+
+
+def check_host(device: Device, *, remedy: str = MEASURED_ELSEWHERE) -> None:
+    """Raises ValueError, ending in `remedy`, where a measured device's table is of another machine."""
     from hvnas.latency.measure.sampling import host_cpu
 
     if device.info.device != (here := host_cpu()):
         raise ValueError(
-            f"{device.name}: measured on {device.info.device}, while this host is {here}; "
-            "give times measured there with --measurements"
+            f"{device.name}: measured on {device.info.device}, while this host is {here}; {remedy}"
         )
 
 
-def backend_of(device: Device) -> str:
+def backend_of(device: Device, *, remedy: str = MEASURED_ELSEWHERE) -> str:
     """The backend of this host that times as a measured device's table was timed.
 
-    Raises ValueError where the device was not measured by one of the backends there are.
+    Raises ValueError, ending in `remedy`, where the device was not measured by one of the backends there are.
     """
     from hvnas.latency.measure.backends import list_backends, make_backend
 
@@ -160,8 +162,7 @@ def backend_of(device: Device) -> str:
             return name
     raise ValueError(
         f"{device.name}: no backend of this host measures as its table was measured ({info.runtime}, "
-        f"{info.compute_unit}, {info.precision}, {info.threads} threads); "
-        "give measured times of its networks instead"
+        f"{info.compute_unit}, {info.precision}, {info.threads} threads); {remedy}"
     )
 
 

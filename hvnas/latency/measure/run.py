@@ -4,6 +4,7 @@ already.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -201,6 +202,25 @@ def time_networks(
             on_step(done, archs[k].name)
         times[k].append(float(np.median(network_times(timer.network(archs[k])))))
     return [tuple(t) for t in times]
+
+
+@dataclass(frozen=True)
+class NetworkTime:
+    """Milliseconds of a network: the mean of two medians, each of the network built anew.
+
+    `spread` is the standard deviation of one of them, by their difference; `n` counts the runs of both.
+    """
+
+    ms: float
+    spread: float
+    n: int
+
+
+def time_network(arch: Arch, backend: Backend) -> NetworkTime:
+    """Time one network."""
+    times = [network_times(backend.network(arch)) for _ in range(2)]
+    first, second = (float(np.median(each)) for each in times)
+    return NetworkTime((first + second) / 2, abs(first - second) / math.sqrt(2), sum(map(len, times)))
 
 
 def network_times(sampler: Callable[[int], list[float]]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,10 @@ SAMPLED = 500  # networks whose blocks the chosen ones stand for
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a suite was asked for; the same settings give the same models."""
+    """What a suite was asked for; the same settings give the same models.
+
+    `run` is empty, or names a search and a hash of those of its networks that are to be timed.
+    """
 
     space: str
     space_hash: str
@@ -41,6 +45,7 @@ class Settings:
     blocks: int
     depth: int
     seed: int
+    run: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +105,7 @@ def plan_suite(
     (`hvnas.latency.tables.block_keys.cover`), each at two depths, `depth` being the larger. Raises ValueError
     for numbers that make no suite, a format that is not known, and too few blocks for the space.
     """
-    if format not in SUFFIXES:
-        raise ValueError(unknown_name("format", format, tuple(SUFFIXES)))
+    check_format(format)
     _at_least(networks=(networks, 0), blocks=(blocks, 0), depth=(depth, 3), seed=(seed, 0))
     asked = Settings(
         space=space.name,
@@ -121,6 +125,35 @@ def plan_suite(
     return Suite(asked, tuple(entries), chosen.missing)
 
 
+def plan_networks(archs: Sequence[Arch], *, run: str, space: Space, format: str) -> Suite:
+    """The suite of networks that a search found, the most promising first; `run` is what calls it.
+
+    Raises ValueError for a format that is not known, and where there are no networks.
+    """
+    check_format(format)
+    if not archs:
+        raise ValueError(f"{run}: there is no network left to be timed")
+    mark = hashlib.sha256(" ".join(arch.hash for arch in archs).encode()).hexdigest()[:12]
+    asked = Settings(
+        space=space.name,
+        space_hash=space.hash,
+        format=format,
+        networks=len(archs),
+        blocks=0,
+        depth=1,
+        seed=0,
+        run=f"{run} {mark}",
+    )
+    entries = tuple(_network(f"front_{i:03d}_{arch.hash}", arch) for i, arch in enumerate(archs))
+    return Suite(asked, entries, ())
+
+
+def check_format(format: str) -> None:
+    """Raise ValueError naming the formats of suites where `format` is none of them."""
+    if format not in SUFFIXES:
+        raise ValueError(unknown_name("format", format, tuple(SUFFIXES)))
+
+
 def _at_least(**numbers: tuple[int, int]) -> None:
     for name, (number, least) in numbers.items():
         if number < least:
@@ -138,21 +171,19 @@ def _fixed_points(space: Space) -> list[SuiteEntry]:
 
 def _random_networks(space: Space, n: int, seed: int) -> list[SuiteEntry]:
     rows = space.sample(n, rng=np.random.default_rng([seed, 0]), macs=macs_range(space))
-    entries = []
-    for i, row in enumerate(rows):
-        arch = space.decode(row)
-        name = f"random_{i:03d}_{arch.hash}"
-        entries.append(
-            SuiteEntry(
-                file=name,
-                kind="model",
-                key=f"{NETWORKS}/{name}.yaml",
-                resolution=arch.resolution,
-                depth=1,
-                source=arch.with_(name=name),
-            )
-        )
-    return entries
+    archs = [space.decode(row) for row in rows]
+    return [_network(f"random_{i:03d}_{arch.hash}", arch) for i, arch in enumerate(archs)]
+
+
+def _network(name: str, arch: Arch) -> SuiteEntry:
+    return SuiteEntry(
+        file=name,
+        kind="model",
+        key=f"{NETWORKS}/{name}.yaml",
+        resolution=arch.resolution,
+        depth=1,
+        source=arch.with_(name=name),
+    )
 
 
 def _block(key: BlockKey, depth: int) -> SuiteEntry:
@@ -248,7 +279,10 @@ def _write_extras(folder: Path, suite: Suite) -> None:
     """All that can be written at once: the instructions, the script, what the networks and blocks are."""
     _write_manifest(folder, [e for e in suite.entries if e.file in _present(folder, suite)])
     asked = suite.settings
-    write_atomic(folder / README, readme(asked.format, space=asked.space, depth=asked.depth))
+    write_atomic(
+        folder / README,
+        readme(asked.format, space=asked.space, depth=asked.depth, run=asked.run.split(" ")[0]),
+    )
     script = SCRIPTS[asked.format]
     write_atomic(folder / script.name, read_text(script))
     for entry in suite.entries:
@@ -390,9 +424,40 @@ must stay in this folder: it names the networks by their paths here.
 """
 
 
-def readme(format: str, *, space: str, depth: int) -> str:
-    """The README of a suite in `format`, ``onnx`` or ``coreml``, with blocks at `depth`."""
+_WHAT_FOUND = """\
+# Networks to time
+
+The most promising networks that a search of `{space}` found, written by `hvnas refine {run}` as {format},
+batch 1, with random weights. Time them on your device and give the times back: the search's front is then
+ordered by what was measured.
+
+* `models/`: the models.
+* `suite.csv`: what each file is. `file` is its name without ending, `key` the path of its architecture file,
+  `resolution` the side of the image.
+* `networks/*.yaml`: the networks.
+
+Let the device rest, plugged in, nothing else running; time all files in one go.
+"""
+
+
+_REFINE = """\
+## 2. Give the times back
+
+```sh
+hvnas refine {run} --measurements measurements.csv
+```
+
+It says which network keeps the budget, by measurement. `measurements.csv` must stay in this folder: it names
+the networks by their paths here.
+"""
+
+
+def readme(format: str, *, space: str, depth: int, run: str = "") -> str:
+    """The README of a suite in `format`, ``onnx`` or ``coreml``, with blocks at `depth`, or of a `run`."""
     named = {"onnx": "ONNX", "coreml": "Core ML programs"}[format]
     middle = {"onnx": _ONNX, "coreml": _COREML}[format]
+    if run:
+        what = _WHAT_FOUND.format(space=space, format=named, run=run)
+        return "\n".join([what, middle, _REFINE.format(run=run)])
     what = _WHAT.format(space=space, format=named, depth=depth, more=depth - 1)
     return "\n".join([what, middle, _NEXT.format(space=space)])

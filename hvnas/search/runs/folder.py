@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from hvnas._files import dump_yaml, refuse_unknown, sync_folder, write_atomic
@@ -23,7 +23,7 @@ from hvnas._records import csv_text
 from hvnas._request import default_of
 from hvnas._runs import LOG, RunFolder, RunKind, writing
 from hvnas.accuracy.estimator import check_scenario
-from hvnas.arch import save_arch, to_dict
+from hvnas.arch import Arch, save_arch, to_dict
 from hvnas.search.objectives import LATENCY, TOP1, Objective
 from hvnas.search.problem import Problem
 from hvnas.search.request import SearchRequest
@@ -32,6 +32,9 @@ from hvnas.search.runs.result import Found, SearchResult, describe, with_origin
 from hvnas.search.runs.session import history_csv
 from hvnas.search.strategies.slimming import FIGURE, PATH
 from hvnas.train.recipes import load_recipe
+
+if TYPE_CHECKING:
+    from hvnas.latency.remote.measurements import MeasuredModel, ModelMeasurement
 
 CONFIG, BEST, FRONT, HISTORY, STUDY, ARCHS, STATE = (
     "config.yaml",
@@ -42,6 +45,8 @@ CONFIG, BEST, FRONT, HISTORY, STUDY, ARCHS, STATE = (
     "archs",
     ".state",
 )
+# Networks that were timed, and their times.
+MEASURED, TIMES = "measured", "measurements.csv"
 
 
 # The keys of a run's config.yaml in their order, those that every run has and those that came later. Of the
@@ -117,7 +122,7 @@ class SearchFolder(RunFolder[RunConfig]):
         foreign="exists and holds no run; choose another name",
         missing=f"holds no run (no {CONFIG}); give a folder of hvnas search --out",
         lock=f"{STATE}/lock",
-        folders=(STATE,),
+        folders=(STATE, MEASURED),
     )
 
     def writing(self) -> AbstractContextManager[None]:
@@ -171,8 +176,32 @@ class SearchFolder(RunFolder[RunConfig]):
 
     def files(self) -> list[str]:
         """The names of what searches write here that is there, sorted; what others put here is not theirs."""
-        names = (CONFIG, BEST, FRONT, HISTORY, STUDY, LOG, ARCHS, PATH, FIGURE)
+        names = (CONFIG, BEST, FRONT, HISTORY, STUDY, LOG, ARCHS, MEASURED, PATH, FIGURE)
         return sorted(name for name in names if (self.path / name).exists())
+
+    def measurements(self) -> tuple[MeasuredModel, ...]:
+        """The networks that were timed. Raises ValueError naming the file that is damaged."""
+        from hvnas.latency.remote.measurements import read_models
+
+        path = self.path / MEASURED / TIMES
+        return read_models(path) if path.is_file() else ()
+
+    def add_measurements(self, models: Sequence[tuple[Arch, ModelMeasurement]]) -> None:
+        """Keep networks with their times; a network that was timed before has its new time.
+
+        Raises ValueError where they are of another protocol than those that are there.
+        """
+        from hvnas.latency.remote.measurements import write_measurements
+
+        folder = self.path / MEASURED
+        rows = {model.row.key: model.row for model in self.measurements()}
+        with self.writing():
+            folder.mkdir(exist_ok=True)
+            for arch, row in models:
+                key = f"{arch.hash}.yaml"
+                rows[key] = replace(row, key=key)
+                save_arch(arch, folder / key)
+            write_measurements(folder / TIMES, list(rows.values()))
 
     def write(self, result: SearchResult) -> SearchResult:
         """Write front, study and best; returns the result with the files' paths.
@@ -202,10 +231,12 @@ class SearchFolder(RunFolder[RunConfig]):
         name = self.path.resolve().name
         write_study(aside / STUDY, name=name, problem=result.problem, front=result.front)
         archive = result.archive
-        members = describe(result.problem, archive.rows, archive.evaluations)
+        members = describe(result.problem, archive.rows, archive.evaluations, timed=result.timed)
         write_atomic(aside / FRONT, front_csv(members, written={found.name: found for found in result.front}))
         write_atomic(aside / HISTORY, history_csv(result.history))
-        best = with_origin(result.best, result.problem, seed=result.seed, rivals=result.rivals)
+        best = with_origin(
+            result.best, result.problem, seed=result.seed, rivals=result.rivals, timed=result.timed
+        )
         save_arch(best, aside / BEST)
 
     def _put_in_place(self, aside: Path) -> None:
@@ -235,7 +266,7 @@ def _write_archs(folder: Path, result: SearchResult) -> None:
     """The architectures of the front, a file each."""
     folder.mkdir()
     for found in result.front:
-        arch = with_origin(found, result.problem, seed=result.seed)
+        arch = with_origin(found, result.problem, seed=result.seed, timed=result.timed)
         (folder / f"{found.name}.yaml").write_text(dump_yaml(to_dict(arch)), encoding="utf-8")
     # All written first and synced then: one after the other takes several times as long.
     for path in folder.iterdir():
@@ -248,8 +279,9 @@ def front_csv(front: Sequence[Found], *, written: Mapping[str, Found]) -> str:
     """The exact front as CSV, a line per architecture, in fixed decimals.
 
     `written` are those that have a file, by name. Behind the encoding stands their cross-fitted top-1, where
-    there is one.
+    there is one, and where networks were timed their measured latency.
     """
+    timed = any(isfinite(network.measured_ms) for network in front)
     names = tuple(dict.fromkeys(name for found in written.values() for name in found.cross_fitted_json()))
 
     def row(network: Found) -> dict[str, Any]:
@@ -259,9 +291,14 @@ def front_csv(front: Sequence[Found], *, written: Mapping[str, Found]) -> str:
             "file": "" if known is None else f"{ARCHS}/{network.name}.yaml",
             **_csv_row(network),
             **{name: "" if numbers.get(name) is None else f"{numbers[name]:.3f}" for name in names},
+            **({"measured_ms": _measured(network)} if timed else {}),
         }
 
     return csv_text(map(row, front))
+
+
+def _measured(network: Found) -> str:
+    return f"{network.measured_ms:.4f}" if isfinite(network.measured_ms) else ""
 
 
 def _csv_row(network: Found) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from hvnas.search.problem import Problem
 from hvnas.search.reach import Reach, known_rows
 from hvnas.search.rows import Floats, Rows, SpaceLike, row_keys
 from hvnas.search.runs.session import Moment
+
+if TYPE_CHECKING:
+    from hvnas.search.timed import TimedFront
 
 T = TypeVar("T")
 
@@ -38,7 +41,8 @@ class Found:
     `cross_fitted` with `cross_fitted_sd` is top-1 by fits that each lack a part of the estimator's evidence,
     which flatters a network less for being chosen, nan without such fits. `params` and `macs` as counts,
     `more` the further metrics by name; `row` is its canonical encoding in `space`, `file` where it was
-    written.
+    written. `measured_ms` is its latency where it was timed on the device, nan elsewhere: then `latency_ms`
+    is the same, and interval and chance are those of timing it again.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Found:
     file: Path | None = None
     cross_fitted: float = math.nan
     cross_fitted_sd: float = math.nan
+    measured_ms: float = math.nan
 
     @cached_property
     def arch(self) -> Arch:
@@ -66,6 +71,11 @@ class Found:
 
         decode = self.space.decode_canonical if isinstance(self.space, Space) else self.space.decode
         return replace(decode(self.row), name=self.name)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it was timed on the device."""
+        return math.isfinite(self.measured_ms)
 
     @property
     def objective(self) -> float:
@@ -81,6 +91,7 @@ class Found:
             "latency_low": round(self.latency_low, MS_DECIMALS),
             "latency_high": round(self.latency_high, MS_DECIMALS),
             "p_within_budget": round(self.p_within_budget, CHANCE_DECIMALS),
+            **({"measured_ms": round(self.measured_ms, MS_DECIMALS)} if self.is_measured else {}),
             "inside": self.inside,
             **self.accuracy_json(),
             **self.cross_fitted_json(),
@@ -148,6 +159,9 @@ class SearchResult:
     `fixed_points` are those in the space, nearest to the best first, scored by the same device and estimator.
     They need not meet the budget nor lie inside the gate. An estimator that takes seconds a network is not
     asked about them.
+
+    `timed` is what was timed of the networks found, None where nothing was: then `problem` and `archive` are
+    those by measured latencies, and by predicted ones that these correct.
     """
 
     problem: Problem
@@ -161,6 +175,7 @@ class SearchResult:
     parts: int = 1
     stopped: bool = False
     out: Path | None = None
+    timed: TimedFront | None = field(default=None, repr=False)
 
     @staticmethod
     def of(
@@ -173,11 +188,18 @@ class SearchResult:
         history: Sequence[Moment],
         parts: int = 1,
         stopped: bool = False,
+        timed: TimedFront | None = None,
     ) -> SearchResult:
-        """Return the result that `archive`, not empty, holds."""
+        """Return the result that `archive`, not empty, holds; by what was `timed` where there is any."""
+        if timed is not None:
+            problem, archive = replace(problem, device=timed.device), timed.front()
+            factor = timed.factor
+            reach = replace(reach, min_ms=factor * reach.min_ms, max_ms=factor * reach.max_ms)
         best = best_place(archive.evaluations.sd)
-        kept = thin(archive.evaluations.costs, share=STEP, always=best)
-        front = _cross_fitted(problem, describe(problem, archive.rows[kept], archive.evaluations.take(kept)))
+        always = [best, *([] if timed is None else timed.places(archive.rows))]
+        kept = thin(archive.evaluations.costs, share=STEP, always=always)
+        found = describe(problem, archive.rows[kept], archive.evaluations.take(kept), timed=timed)
+        front = _cross_fitted(problem, found)
         return SearchResult(
             problem=problem,
             strategy=strategy,
@@ -189,6 +211,7 @@ class SearchResult:
             history=tuple(history),
             parts=parts,
             stopped=stopped,
+            timed=timed,
         )
 
     def __repr__(self) -> str:
@@ -261,6 +284,7 @@ class SearchResult:
                 "files": 0 if self.out is None else len(self.front),
                 "guesses": int(guesses(self.archive.evaluations.sd).sum()),
             },
+            **({} if self.timed is None else {"measured": self.timed.to_json()}),
             "limit": self.limit.to_json(),
             "evaluated": self.evaluated,
             "seconds": self.seconds,
@@ -280,14 +304,27 @@ class SearchResult:
 
 
 def describe(
-    problem: Problem, rows: Rows, evaluations: Evaluations, *, names: Sequence[str] | None = None
+    problem: Problem,
+    rows: Rows,
+    evaluations: Evaluations,
+    *,
+    names: Sequence[str] | None = None,
+    timed: TimedFront | None = None,
 ) -> tuple[Found, ...]:
-    """Evaluated rows under their names; those found are called by device, latency and a hash of the row."""
+    """Evaluated rows under their names; those found are called by device, latency and a hash of the row.
+
+    Those that were `timed` have their measured latency.
+    """
     if names is None:
         marks = [f"{key:016x}"[:6] for key in row_keys(rows).tolist()]
         times = evaluations.ms.tolist()
         names = [f"{problem.device.name}-{ms:.3f}ms-{mark}" for ms, mark in zip(times, marks, strict=True)]
     chances = problem.device.p_within(evaluations.ms, problem.budget_ms, inside=evaluations.inside)
+    measured = np.full(len(rows), math.nan)
+    if timed is not None:
+        measured = timed.measured(rows)
+        again = timed.repeat.chance(problem.budget_ms / evaluations.ms)
+        chances = np.where(np.isnan(measured), chances, again)
     return tuple(
         Found(
             name=names[i],
@@ -304,6 +341,7 @@ def describe(
             macs=int(evaluations.macs[i]),
             unit=problem.unit,
             more=dict(zip(problem.more, evaluations.more[i].tolist(), strict=True)),
+            measured_ms=float(measured[i]),
         )
         for i in range(len(rows))
     )
@@ -380,7 +418,14 @@ def _rounded(value: float) -> float | None:
     return round(value, POINT_DECIMALS) if math.isfinite(value) else None
 
 
-def with_origin(network: Found, problem: Problem, *, seed: int, rivals: Sequence[Nearest] = ()) -> Arch:
+def with_origin(
+    network: Found,
+    problem: Problem,
+    *,
+    seed: int,
+    rivals: Sequence[Nearest] = (),
+    timed: TimedFront | None = None,
+) -> Arch:
     """The architecture with ``found:``, how it was found and what was predicted of it."""
     from hvnas._version import __version__
 
@@ -397,6 +442,7 @@ def with_origin(network: Found, problem: Problem, *, seed: int, rivals: Sequence
         **{key: numbers[key] for key in ("latency_ms", "latency_low", "latency_high", "inside")},
         "budget_ms": problem.budget_ms,
         "p_within_budget": numbers["p_within_budget"],
+        **({} if timed is None else timed.origin(network.row)),
         **network.accuracy_json(),
         **network.cross_fitted_json(),
         **_rivals_json(rivals),

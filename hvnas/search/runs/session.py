@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hvnas.search.evaluations import Archive
     from hvnas.search.problem import Problem
     from hvnas.search.reach import Reach
+    from hvnas.search.timed import TimedFront
 
 # A line for each 15 % more evaluations: some seventy up to a hundred thousand.
 _GROWTH = 1.15
@@ -65,6 +66,10 @@ class Session(Checkpoint):
         """Logged and passed on."""
         self.log(f"failed: {' '.join(map(str, np.ravel(row).tolist()))}: {reason}")
         self.progress.failed(row, reason)
+
+    def timed(self, front: TimedFront, count: int) -> None:
+        """Passed on."""
+        self.progress.timed(front, count)
 
     def advanced(self, archive: Archive, *, evals: int) -> None:
         """Noted and passed on."""
@@ -254,6 +259,9 @@ class Progress(Protocol):
     def advanced(self, archive: Archive, *, evals: int) -> None:
         """`archive.evaluated` of `evals` architectures are evaluated; `archive.best` is the best so far."""
 
+    def timed(self, front: TimedFront, count: int) -> None:
+        """Another network of `front` was timed, of at most `count`; told by searches that measure."""
+
 
 class Silent:
     """Progress that nobody watches."""
@@ -268,4 +276,7 @@ class Silent:
         """Nothing."""
 
     def advanced(self, archive: Archive, *, evals: int) -> None:
+        """Nothing."""
+
+    def timed(self, front: TimedFront, count: int) -> None:
         """Nothing."""
