@@ -15,7 +15,7 @@ import pytest
 
 from hvnas.latency import load_device
 from hvnas.latency.calibration.calibrate import read_differences
-from hvnas.latency.remote.importing import coreml, ort_profile, read_suite, tflite
+from hvnas.latency.remote.importing import coreml, read_suite, runtimes
 from hvnas.latency.remote.measurements import FIELDS, read_measurements
 from hvnas.latency.tables.block_keys import load_block_key
 from hvnas.latency.tables.op_model import Context, Drawn, write_measured
@@ -104,12 +104,12 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         "block": Kind("key.yaml", KEY, load_block_key),
         "coremltools": Kind("c.json", (DATA / "coremltools.json").read_text(), coreml.read_coremltools),
         "xcode": Kind("report.json", report, coreml.read_xcode),
-        "ort-profile": Kind("p.json", profile, both(ort_profile.read, ort_profile.ops_of)),
-        "tflite-text": Kind("t.txt", (DATA / "quicknet_pi4.txt").read_text(), tflite.read_tflite_text),
+        "ort-profile": Kind("p.json", profile, both(runtimes.read_ort_profile, runtimes.ort_ops)),
+        "tflite-text": Kind("t.txt", (DATA / "quicknet_pi4.txt").read_text(), runtimes.read_tflite_text),
         "tflite-csv": Kind(
             "t.csv",
             (DATA / "ops_delegated.csv").read_text(),
-            both(tflite.read_tflite_csv, tflite.ops_of),
+            both(runtimes.read_tflite_csv, runtimes.tflite_ops),
         ),
     }
 
@@ -281,7 +281,7 @@ def test_an_op_is_known_by_any_index(kinds: dict[str, Kind], tmp_path: Path) -> 
         if "node_index" in event.get("args", {}):
             event["args"]["node_index"] = {"of": [event["args"]["node_index"]]}
     path = put(kinds["ort-profile"], tmp_path, json.dumps(events))
-    assert len(ort_profile.ops_of(path)) == 8
+    assert len(runtimes.ort_ops(path)) == 8
 
 
 def test_one_row_a_hundred_thousand_times(kinds: dict[str, Kind], tmp_path: Path) -> None:

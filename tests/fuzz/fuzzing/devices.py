@@ -15,7 +15,7 @@ from hvnas.latency import load_device
 from hvnas.latency.calibration.calibrate import read_differences
 from hvnas.latency.measure.plan import make_plan
 from hvnas.latency.measure.table import build_table
-from hvnas.latency.remote.importing import load_format, ort_profile, read_suite, tflite
+from hvnas.latency.remote.importing import load_format, read_suite, runtimes
 from hvnas.latency.remote.measurements import ModelMeasurement, read_measurements, write_measurements
 from hvnas.latency.rows import read_rows
 from hvnas.latency.tables.op_rows import read_op_rows
@@ -186,7 +186,7 @@ add(
     Reader(
         name="import-ort",
         make=copied(DATA / "tiny_2026-11-22_18-48-58_271.json", "json"),
-        read=lambda path: (load_format("ort-profile").read(path), ort_profile.ops_of(path)),
+        read=lambda path: (load_format("ort-profile").read(path), runtimes.ort_ops(path)),
     )
 )
 add(
@@ -206,7 +206,7 @@ add(
             *copied(DATA / "ops_started.csv", "text")(folder),
             *copied(DATA / "ops_delegated.csv", "text")(folder),
         ],
-        read=lambda path: (load_format("tflite-csv").read(path), tflite.ops_of(path)),
+        read=lambda path: (load_format("tflite-csv").read(path), runtimes.tflite_ops(path)),
     )
 )
 add(Reader(name="import-xcode", make=copied(XCODE, "json"), read=_xcode))

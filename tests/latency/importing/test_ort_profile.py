@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from hvnas.latency.remote.importing.ort_profile import ops_of, read
+from hvnas.latency.remote.importing.runtimes import ort_ops as ops_of
+from hvnas.latency.remote.importing.runtimes import read_ort_profile as read
 
 PROFILE = Path(__file__).parent / "data" / "tiny_2026-11-22_18-48-58_271.json"
 Change = Callable[[list[dict[str, Any]]], Any]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hvnas.latency.remote.importing import tflite
+from hvnas.latency.remote.importing import runtimes
 
 DATA = Path(__file__).parent / "data"
 TEXT = (DATA / "quicknet_pi4.txt").read_text()
@@ -20,14 +20,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_text_without_a_median() -> None:
-    (reading,) = tflite.read_tflite_text(DATA / "quicknet_pi4.txt")
+    (reading,) = runtimes.read_tflite_text(DATA / "quicknet_pi4.txt")
     assert (reading.ms, reading.statistic, reading.n, reading.spread) == (33.0718, "mean", 50, 0.129)
     assert reading.names == ("quicknet", "quicknet_pi4")
     assert reading.stated == {"runtime": "tflite", "threads": 1, "compute_unit": "cpu"}
 
 
 def test_log_with_percentiles() -> None:
-    (reading,) = tflite.read_tflite_text(DATA / "logcat_percentiles.txt")
+    (reading,) = runtimes.read_tflite_text(DATA / "logcat_percentiles.txt")
     assert (reading.ms, reading.statistic, reading.n, reading.spread) == (141.253, "median", 25, 13.583)
     assert reading.names == ("best_int8", "logcat_percentiles")
     assert reading.stated == {"runtime": "tflite", "threads": 4, "compute_unit": "cpu"}
@@ -46,17 +46,17 @@ def test_log_with_percentiles() -> None:
 )
 def test_delegates(path: Path, line: str, unit: str) -> None:
     path.write_text(f"{line}\n{TEXT}")
-    assert tflite.read_tflite_text(path)[0].stated["compute_unit"] == unit
+    assert runtimes.read_tflite_text(path)[0].stated["compute_unit"] == unit
 
 
 def test_the_default_number_of_threads_is_not_stated(path: Path) -> None:
     path.write_text(TEXT.replace("Num threads: [1]", "Num threads: [-1]"))
-    assert "threads" not in tflite.read_tflite_text(path)[0].stated
+    assert "threads" not in runtimes.read_tflite_text(path)[0].stated
 
 
 def test_the_warm_up_is_never_taken_for_the_runs(path: Path) -> None:
     path.write_text("\n".join(line for line in TEXT.splitlines() if "count=50" not in line))
-    (reading,) = tflite.read_tflite_text(path)
+    (reading,) = runtimes.read_tflite_text(path)
     assert (reading.ms, reading.n, reading.spread) == (33.0718, None, None)
 
 
@@ -64,7 +64,7 @@ def test_runs_that_are_all_the_same(path: Path) -> None:
     same = "count=50 curr=33072(all same)"
     text = TEXT.replace(next(line for line in TEXT.splitlines() if "count=50" in line), same)
     path.write_text(text.replace("Inference (avg): 33071.8", "Inference (avg): 33072"))
-    assert (tflite.read_tflite_text(path)[0].ms, tflite.read_tflite_text(path)[0].n) == (33.072, 50)
+    assert (runtimes.read_tflite_text(path)[0].ms, runtimes.read_tflite_text(path)[0].n) == (33.072, 50)
 
 
 @pytest.mark.parametrize(
@@ -83,15 +83,15 @@ def test_runs_that_are_all_the_same(path: Path) -> None:
 def test_other_texts(path: Path, text: str, said: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError) as caught:
-        tflite.read_tflite_text(path)
+        runtimes.read_tflite_text(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
 
 
 def test_profile_of_the_older_layout() -> None:
-    (reading,) = tflite.read_tflite_csv(DATA / "ops_started.csv")
+    (reading,) = runtimes.read_tflite_csv(DATA / "ops_started.csv")
     assert (reading.ms, reading.statistic, reading.n, reading.spread) == (0.207216, "mean", 4777, 0.009)
-    ops = tflite.ops_of(DATA / "ops_started.csv")
+    ops = runtimes.tflite_ops(DATA / "ops_started.csv")
     assert len(ops) == 12
     assert (ops[0].name, ops[0].kind, ops[0].us) == ("[sequential_11/conv2d_33/Conv2D]:0", "CONV_2D", 93.0388)
     # The file prints the sum as shares: the first op is 44.8994 % of it.
@@ -99,9 +99,9 @@ def test_profile_of_the_older_layout() -> None:
 
 
 def test_profile_with_commas_and_many_calls() -> None:
-    (reading,) = tflite.read_tflite_csv(DATA / "ops_delegated.csv")
+    (reading,) = runtimes.read_tflite_csv(DATA / "ops_delegated.csv")
     assert (reading.ms, reading.names) == (1.186, ("ops_delegated",))
-    ops = tflite.ops_of(DATA / "ops_delegated.csv")
+    ops = runtimes.tflite_ops(DATA / "ops_delegated.csv")
     assert [op.kind for op in ops] == [
         "QUANTIZE",
         "Convolution (NHWC, QC8) IGEMM",
@@ -115,7 +115,7 @@ def test_older_profiles_list_the_delegate_and_what_is_in_it(path: Path) -> None:
     """Then the run is the delegate's node and what is outside, as `Timings` says."""
     node = "DELEGATE, 1, 0.983, 1%, 1%, 0, 1, [out]:72\n"
     path.write_text(DELEGATED.replace("QUANTIZE, 0.199", node + "QUANTIZE, 0.199"))
-    assert tflite.read_tflite_csv(path)[0].ms == 1.186
+    assert runtimes.read_tflite_csv(path)[0].ms == 1.186
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,6 @@ def test_older_profiles_list_the_delegate_and_what_is_in_it(path: Path) -> None:
 def test_other_profiles(path: Path, text: str, said: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError) as caught:
-        tflite.read_tflite_csv(path)
+        runtimes.read_tflite_csv(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)

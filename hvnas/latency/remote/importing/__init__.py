@@ -1,7 +1,7 @@
 """Measurements out of the files that benchmarking tools write, one module per tool.
 
-`hvnas.latency.remote.importing.reading` lists them; `ops_of` of the modules `ort_profile` and `tflite`
-gives the times of single ops.
+`hvnas.latency.remote.importing.reading` lists them; `ort_ops` and `tflite_ops` of
+`runtimes` give the times of single ops.
 """
 
 from hvnas.latency.remote.importing.reading import (

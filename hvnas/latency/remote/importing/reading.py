@@ -146,13 +146,13 @@ register_format("csv", writer="you, or another import: the columns of hvnas.late
     Late("hvnas.latency.remote.importing.rows:read")
 )
 register_format("ort-profile", writer="ONNX Runtime, SessionOptions.enable_profiling")(
-    Late("hvnas.latency.remote.importing.ort_profile:read")
+    Late("hvnas.latency.remote.importing.runtimes:read_ort_profile")
 )
 register_format("tflite-csv", writer="TFLite's benchmark_model --enable_op_profiling, its CSV")(
-    Late("hvnas.latency.remote.importing.tflite:read_tflite_csv")
+    Late("hvnas.latency.remote.importing.runtimes:read_tflite_csv")
 )
 register_format("tflite-text", writer="TFLite's benchmark_model, its standard output or log")(
-    Late("hvnas.latency.remote.importing.tflite:read_tflite_text")
+    Late("hvnas.latency.remote.importing.runtimes:read_tflite_text")
 )
 register_format("xcode", writer="Xcode's performance report, exported: NAME.mlperf or its report.json")(
     Late("hvnas.latency.remote.importing.coreml:read_xcode")
