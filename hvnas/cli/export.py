@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from hvnas._request import Option, Request
 from hvnas.cli._group import given
+from hvnas.cli._progress import Steps
+from hvnas.cli._request import takes
 from hvnas.cli._screen import JsonOption, Screen, print_json
 
 if TYPE_CHECKING:
@@ -19,13 +22,66 @@ if TYPE_CHECKING:
 EXAMPLE = "hvnas export runs/phone --format onnx"
 
 
-Format = Literal["yaml", "torch", "onnx", "coreml", "executorch"]
+Format = Literal["yaml", "torch", "onnx", "coreml", "executorch", "tflite"]
+Precision = Literal["float32", "float16", "int8"]
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "onnx": ("float32", "int8"),
+    "coreml": ("float16", "float32"),
+    "tflite": ("float32", "float16", "int8"),
+}  # of each format the default first
 
 _BEST = "best.yaml"
-SUFFIXES = {"yaml": ".yaml", "torch": "_torch", "onnx": ".onnx", "coreml": ".mlpackage", "executorch": ".pte"}
+SUFFIXES = {
+    "yaml": ".yaml",
+    "torch": "_torch",
+    "onnx": ".onnx",
+    "coreml": ".mlpackage",
+    "executorch": ".pte",
+    "tflite": ".tflite",
+}
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileOptions(Request):
+    """How the file is to be written, beyond its format."""
+
+    pixels: Annotated[
+        Literal["tensor", "image", "raw_image"] | None,
+        Option(
+            group="Files", help="Core ML's input: a tensor, or an image, raw or normalised in the program."
+        ),
+    ] = None
+    precision: Annotated[
+        Precision | None,
+        Option(
+            group="Files",
+            help="float32; float16 of coreml (its default) and tflite; int8 of onnx and tflite.",
+        ),
+    ] = None
+    data: Annotated[
+        str | None,
+        Option(group="Data", help="Images that int8 is calibrated and scored on. Default: the training's."),
+    ] = None
+    test_size: Annotated[
+        int | None, Option(group="Data", least=1, help="Score int8 on at most this many test images.")
+    ] = None
+
+    def check(self, format: str) -> None:
+        """Raise ValueError where options do not go together."""
+        if format != "coreml" and self.pixels:
+            raise ValueError(f"--pixels is for --format coreml, not {format}; leave it out")
+        known = PRECISIONS.get(format, ())
+        if self.precision and self.precision not in known:
+            remedy = f"choose from {', '.join(known)}" if known else "leave it out"
+            raise ValueError(f"--precision: --format {format} has no {self.precision}; {remedy}")
+        if self.precision != "int8" and (self.data or self.test_size):
+            raise ValueError("--data and --test-size are for --precision int8; leave them out")
+
+
+@takes(FileOptions)
 def run(
+    options: FileOptions,
+    *,
     arch: Annotated[
         str,
         typer.Argument(
@@ -37,7 +93,7 @@ def run(
         typer.Option(
             "--format",
             help="yaml: its own file. torch: a folder with weights and a model.py that needs only torch. "
-            "onnx, coreml (iOS 16) and executorch (XNNPACK): for their runtimes.",
+            "onnx, coreml (iOS 16), executorch (XNNPACK) and tflite (LiteRT): for their runtimes.",
         ),
     ],
     out: Annotated[
@@ -52,30 +108,24 @@ def run(
     ] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Classes. Default: the network's.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Pixels. Default: the network's.")] = None,
-    pixels: Annotated[
-        Literal["tensor", "image", "raw_image"] | None,
-        typer.Option(help="Core ML's input: a tensor, or an image, normalised in the program or raw."),
-    ] = None,
-    precision: Annotated[
-        Literal["float16", "float32"] | None,
-        typer.Option(help="Precision of a Core ML model. Default: float16."),
-    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a network to another runtime.
 
-    Its outputs are compared with torch's if that runtime is installed.
+    Its outputs are compared with torch's if that runtime is installed. In int8 its top-1 and latency on this
+    host are shown beside those in float32.
 
     From a run's folder it exports the trained network with its weights, or the best network of a search.
     """
-    if format != "coreml" and (pixels or precision):
-        raise ValueError(f"--pixels and --precision are for --format coreml, not {format}; leave them out")
+    options.check(format)
     target = default_target(arch, format) if out is None else out
     network = load_network(arch, weights=weights, classes=classes, resolution=resolution)
     if format == "yaml":
         facts = _write_yaml(network.arch, target, source=Path(arch))
+    elif options.precision == "int8":
+        facts = _export_int8(format, network, target, arch, options)
     else:
-        facts = _export(format, network, target, given(pixels=pixels, precision=precision))
+        facts = _export(format, network, target, given(pixels=options.pixels, precision=options.precision))
     facts = {"format": format, "name": network.arch.name, "hash": network.arch.hash, **facts}
     if as_json:
         print_json(facts)
@@ -106,12 +156,38 @@ def _export(
         "onnx": export.export_onnx,
         "coreml": export.export_coreml,
         "executorch": export.export_executorch,
+        "tflite": export.export_tflite,
     }
     torch.manual_seed(0)  # weights that are random are the same every time
     report = exporters[format](
         network.arch, target, weights=network.weights, images=network.images, **options
     )
     return asdict(report) | {"weights": network.weights}
+
+
+def _export_int8(
+    format: Format, network: NetworkToExport, target: Path, source: str, options: FileOptions
+) -> dict[str, Any]:
+    """The same in int8, with its scores beside those of the network in float32."""
+    import tempfile
+
+    from hvnas.train.shipped import calibration_images, compare, data_for
+
+    loaded = data_for(source, network.arch, network.images, data=options.data, test_size=options.test_size)
+    images = calibration_images(loaded)
+    with tempfile.TemporaryDirectory(prefix="hvnas-") as folder:
+        float32 = Path(folder) / f"float32{SUFFIXES[format]}"
+        int8 = {"precision": "int8", "calibration": images, "float32": float32}
+        facts = _export(format, network, target, int8)
+        with Steps("images") as steps:
+            scores = compare(
+                float32,
+                target,
+                loaded,
+                calibration=len(images),
+                progress=lambda done, total: steps.at(done, "scoring", total=total),
+            )
+    return facts | {"scores": asdict(scores) | {"top1_loss": scores.loss}}
 
 
 def _print(screen: Screen, facts: dict[str, Any]) -> None:
@@ -127,8 +203,25 @@ def _print(screen: Screen, facts: dict[str, Any]) -> None:
             ("output", shapes["outputs"]),
             ("ops", sum(facts["ops"].values()) if "ops" in facts else None),
             ("checked", "not run here" if error is None else f"outputs differ from torch's by {error:.1e}"),
+            *_score_fields(facts.get("scores")),
         ]
     )
+
+
+def _score_fields(scores: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if scores is None:
+        return []
+    before, after = scores["float32"], scores["int8"]
+    return [
+        ("calibrated", f"on {scores['calibration']} training images of {scores['data']}"),
+        ("top-1", f"{after['top1']:.2f} (float32 {before['top1']:.2f}) on {scores['images']:,} test images"),
+        ("loss", f"{scores['top1_loss']:.2f} points"),
+        (
+            "latency",
+            f"{after['ms']:.3f} ms (float32 {before['ms']:.3f}), {scores['runtime']}, 1 thread, this host",
+        ),
+        ("size", f"{after['bytes'] / 1e6:.2f} MB (float32 {before['bytes'] / 1e6:.2f})"),
+    ]
 
 
 def _shape(item: tuple[str, tuple[int, ...]]) -> str:

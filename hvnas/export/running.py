@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ class OpenedFile:
 
     `inputs` and `outputs` are shapes by name, in the file's order, `facts` the text in its metadata (of
     networks that hvnas exported: see `hvnas.export.graph.Graph`). `call` takes an array for each input by its
-    name and gives the outputs in order, as float32 whatever the file computes in.
+    name and gives the outputs in order, as float32 whatever the file computes in. `runtime` is what runs it,
+    with its version.
     """
 
     path: Path
+    runtime: str
     inputs: Mapping[str, FileShape]
     outputs: Mapping[str, FileShape]
     facts: Mapping[str, str]
@@ -108,6 +111,7 @@ def _open_onnx(path: Path, threads: int) -> OpenedFile:
 
     return OpenedFile(
         path=path,
+        runtime=f"onnxruntime {onnxruntime.__version__}",
         inputs={tensor.name: _axes(tensor.shape) for tensor in session.get_inputs()},
         outputs={tensor.name: _axes(tensor.shape) for tensor in session.get_outputs()},
         facts=dict(session.get_modelmeta().custom_metadata_map),
@@ -138,6 +142,7 @@ def _open_tflite(path: Path, threads: int) -> OpenedFile:
 
     return OpenedFile(
         path=path,
+        runtime=f"litert {version('ai_edge_litert')}",
         inputs={name: tuple(map(int, tensor["shape"])) for name, tensor in inputs.items()},
         outputs={name: tuple(map(int, tensor["shape"])) for name, tensor in outputs.items()},
         facts=facts,

@@ -61,27 +61,33 @@ def export_tflite(
     images: Images | None = None,
     precision: Precision = "float32",
     calibration: Array | None = None,
+    float32: str | Path | None = None,
     check: bool = True,
 ) -> TfliteReport:
     """Write a network, or any module, as ``NAME.tflite``, batch 1 unless `inputs` says otherwise.
 
-    Inputs and outputs are float32 with the channels first, whatever `precision` is. ``float16`` holds weights
-    in half precision, ``int8`` computes in integers where LiteRT can: weights per channel, activations in
-    ranges that `calibration` fills, images [N, 3, H, W] normalised as in training. Other options are those
-    of `hvnas.export.graph.make_graph`; its facts are in the file's metadata. With `check` LiteRT must give
-    torch's outputs within `hvnas.export.graph.TOLERANCES`, in int8 those for the images. The file appears
-    whole or not at all. Raises ValueError, one line: a bad path, a missing package, options that do not
-    fit, outputs that differ.
+    Inputs and outputs are float32, channels first, in every `precision`. ``float16`` holds weights in half
+    precision; ``int8`` computes in integers where LiteRT can, weights per channel, activations in ranges that
+    `calibration` fills: images [N, 3, H, W] normalised as in training. `float32` names a second file, the
+    network before that. Other options are those of `hvnas.export.graph.make_graph`. With `check` LiteRT must
+    give torch's outputs within `hvnas.export.graph.TOLERANCES`, in int8 those for the images. The file
+    appears whole or not at all. Raises ValueError, one line: a bad path, a missing package, options that do
+    not fit, outputs that differ.
     """
     path = check_target(path, ".tflite")
+    whole = None if float32 is None else check_target(float32, ".tflite")
     require("litert_torch", "ai_edge_litert", extra="litert", what="TFLite export")
     graph = make_graph(
         source, weights=weights, deploy=deploy, resolution=resolution, inputs=inputs, images=images
     )
     calibration = check_calibration(calibration, graph, precision)
     with quiet(), silenced():
-        model = _described(_quantised(_convert(graph, path), graph, precision, calibration), graph)
+        content = _convert(graph, path)
+        model = _described(_quantised(content, graph, precision, calibration), graph)
         ops = _ops(model)
+    if whole is not None:
+        with writing(whole) as part:
+            part.write_bytes(_packed(_described(content, graph)))
     with writing(path) as part:
         part.write_bytes(_packed(model))
         error = check_file(part, graph, precision, calibration, path=path, of="LiteRT's") if check else None

@@ -1,12 +1,13 @@
 """Networks as they were shipped, ready to run: a training's folder, an exported folder, an exported file.
 
 Shapes: B batch, R resolution. What a network was trained on comes with it: its classes by name, and what its
-images are normalised with.
+images are normalised with. And what one loses and gains in int8: images to calibrate it on, and its files
+beside each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from hvnas._names import check_whole
 from hvnas.arch import Arch
 from hvnas.export import Images
 from hvnas.export.graph import HASH, NAME, RESOLUTION, images_of
-from hvnas.export.running import RUNNABLE, OpenedFile, open_file
+from hvnas.export.running import RUNNABLE, Array, OpenedFile, open_file
+from hvnas.latency.measure.sampling import clock_for, sample_interleaved
 from hvnas.nn import build
 from hvnas.nn.weights import holds_network, read_folder
 from hvnas.train.data.images import check_pillow, decode
-from hvnas.train.data.registry import Data
+from hvnas.train.data.registry import Data, load_data
+from hvnas.train.evaluation import scores_of, to_tensors
 from hvnas.train.folder import find_training
 from hvnas.train.state import device_of
 
@@ -227,3 +230,123 @@ def _read(path: Path, resolution: int) -> np.ndarray:
 def _three(values: Sequence[float]) -> tuple[float, float, float]:
     red, green, blue = values
     return red, green, blue
+
+
+CALIBRATION = 128  # images: activations are in the ranges of the first hundred, more change them little
+ROUNDS, RUNS, WARM_UPS = 5, 10, 3
+
+
+@dataclass(frozen=True)
+class FileScores:
+    """A file's bytes, its top-1 in points, and the milliseconds of a call on one thread of this host."""
+
+    bytes: int
+    top1: float
+    ms: float
+
+
+@dataclass(frozen=True)
+class QuantisedScores:
+    """A network before and after: scores for `images` test images of `data`, `runtime` ran both.
+
+    `calibration` is the number of training images that the ranges are from.
+    """
+
+    data: str
+    images: int
+    calibration: int
+    runtime: str
+    float32: FileScores
+    int8: FileScores
+
+    @property
+    def loss(self) -> float:
+        """Points of top-1 that int8 costs; below zero where it gains some."""
+        return self.float32.top1 - self.int8.top1
+
+
+def data_for(
+    source: str, arch: Arch, images: Images | None, *, data: str | None, test_size: int | None
+) -> Data:
+    """The data of a network that is to be quantised, normalised as it was trained: `data`, or its training's.
+
+    Raises ValueError where neither is known, and where the classes differ.
+    """
+    training = find_training(source) if Path(source).is_dir() else None
+    if data is None and training is None:
+        raise ValueError(f"int8 needs images to calibrate {arch.name} on; name them: --data folder:DIR")
+    own = None if training is None else training.config
+    loaded = load_data(
+        own.data if own is not None and data is None else str(data),
+        resolution=arch.resolution,
+        train_size=own.train_size if own is not None and data is None else None,
+        test_size=own.test_size if own is not None and data is None and test_size is None else test_size,
+    )
+    names = None if images is None else images.class_names
+    if loaded.classes != arch.head.out or names not in (None, loaded.class_names):
+        raise ValueError(
+            f"data {loaded.name}: has other classes than {arch.name}; give the data that it was trained on"
+        )
+    if images is None:
+        return loaded
+    return replace(loaded, mean=_three(images.mean), std=_three(images.std))
+
+
+def calibration_images(data: Data, *, count: int = CALIBRATION, seed: int = 0) -> Array:
+    """Normalised training images [N, 3, R, R], drawn at random: `count`, or all where there are fewer."""
+    chosen = np.random.default_rng(seed).permutation(len(data.train))[:count]
+    images, _ = to_tensors(data.train.batch(chosen), data, device=torch.device("cpu"))
+    return images.numpy()
+
+
+def compare(
+    float32: Path,
+    int8: Path,
+    data: Data,
+    *,
+    calibration: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> QuantisedScores:
+    """Scores of two files of one network on the test split of `data`, timed in turns on one thread.
+
+    `progress` is told images done, of how many. Raises ValueError where a file does not run.
+    """
+    cpu, total = torch.device("cpu"), len(data.test)
+    modules = [open_shipped(path).module for path in (float32, int8)]
+    first = scores_of(
+        modules[0], data.test, data, device=cpu, progress=lambda done: progress(done, 2 * total)
+    )
+    second = scores_of(
+        modules[1], data.test, data, device=cpu, progress=lambda done: progress(total + done, 2 * total)
+    )
+    opened = [open_file(path) for path in (float32, int8)]
+    times = sample_interleaved([_calls(file) for file in opened], rounds=ROUNDS, runs=RUNS)
+    before, after = (
+        FileScores(file.path.stat().st_size, scores.top1, sampled.ms)
+        for file, scores, sampled in zip(opened, (first, second), times, strict=True)
+    )
+    return QuantisedScores(
+        data=data.name,
+        images=second.images,
+        calibration=calibration,
+        runtime=opened[0].runtime,
+        float32=before,
+        int8=after,
+    )
+
+
+def _calls(file: OpenedFile) -> Callable[[int], list[float]]:
+    """A sampler of one call, batch as in the file."""
+    clock, _ = clock_for(1)
+    rng = np.random.default_rng(0)
+    feeds = {
+        name: rng.standard_normal([side or 1 for side in shape], dtype=np.float32)
+        for name, shape in file.inputs.items()
+    }
+
+    def once() -> float:
+        start = clock()
+        file.call(feeds)
+        return 1e3 * (clock() - start)
+
+    return lambda n: [once() for _ in range(n + WARM_UPS)][WARM_UPS:]

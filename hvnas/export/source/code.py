@@ -13,8 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from hvnas.export.source.expressions import is_plain, literal_text
-from hvnas.export.source.tree import is_torch
+from hvnas.export.source.tree import is_plain, is_torch, literal_text
 
 Methods = dict[str, FunctionType]
 

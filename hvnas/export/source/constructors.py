@@ -11,8 +11,21 @@ from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from hvnas.export.source.expressions import Argument, Call, Expression, Literal, Name, Repeat, is_word
-from hvnas.export.source.tree import SIZE, Group, Kind, Part, Slot, as_call
+from hvnas.export.source.tree import (
+    SIZE,
+    Argument,
+    Call,
+    Expression,
+    Group,
+    Kind,
+    Literal,
+    Name,
+    Part,
+    Repeat,
+    Slot,
+    as_call,
+    is_word,
+)
 
 MODULE = "module"  # the kind of a parameter that is given expressions
 

@@ -11,8 +11,19 @@ from torch import nn
 
 from hvnas.export.source.code import KeptMethods, Surroundings, body_of, docstring, own_bases
 from hvnas.export.source.constructors import Constructor, Constructors, Parameter
-from hvnas.export.source.expressions import INDENT, Call, Expression, Literal, is_word, literal_text, text_of
-from hvnas.export.source.tree import Kind, Reader, refuse, torch_base
+from hvnas.export.source.tree import (
+    INDENT,
+    Call,
+    Expression,
+    Kind,
+    Literal,
+    Reader,
+    is_word,
+    literal_text,
+    refuse,
+    text_of,
+    torch_base,
+)
 
 ENTRY_NAMES = ("Network", "load")
 INIT = "nn.Module.__init__(self)"
