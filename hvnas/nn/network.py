@@ -20,7 +20,7 @@ larger where blocks have many weights.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,9 @@ from hvnas.nn.base import build_block, init_weights
 from hvnas.nn.features import FeatureNetwork
 from hvnas.nn.images import check_images
 from hvnas.ops import State
+
+if TYPE_CHECKING:
+    from hvnas.nn.weights import NetworkFolder
 
 
 class StageModule(nn.Module):
@@ -141,11 +144,12 @@ def build(
         ValueError: an unknown model or a bad file; `classes` or `resolution` out of limits, or a resolution
             that the network cannot be built for; a part that cannot be built; weights of another network.
     """
+    folder: NetworkFolder | None = None
     if isinstance(arch, (str, Path)) and str(arch) not in list_models() and Path(arch).is_dir():
         from hvnas.nn.weights import read_folder
 
         folder = read_folder(arch)
-        arch, weights = folder.arch, folder.weights if weights is None else weights
+        arch = folder.arch
     arch = _chosen(arch, classes, resolution)
     network = Network(arch, drop_path=drop_path)
     model: Network | FeatureNetwork = network
@@ -155,6 +159,8 @@ def build(
         from hvnas.nn.weights import load_weights
 
         load_weights(model, weights)
+    elif folder is not None:
+        folder.load_into(model)
     return model
 
 

@@ -29,7 +29,10 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     features takes no notice of a head. Raises ValueError listing missing, unexpected and mis-shaped
     keys, or naming an unreadable file.
     """
-    state = read_safetensors(path)
+    _put(model, read_safetensors(path), path)
+
+
+def _put(model: nn.Module, state: StateDict, path: str | Path) -> None:
     if isinstance(model, FeatureNetwork):
         state = {key: tensor for key, tensor in state.items() if not key.startswith(HEAD)}
     state = fit_biases(model, state)
@@ -65,11 +68,33 @@ def read_facts(path: str | Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class NetworkFolder:
-    """A folder that hands a network on: its architecture, the file with its weights, and that file's text."""
+    """A folder that hands a network on: its architecture, the file with its weights, and that file's text.
+
+    `names` are those that its tensors have there, by ours, where they are others.
+    """
 
     arch: Arch
     weights: Path
     facts: Mapping[str, str]
+    names: Mapping[str, str] | None = None
+
+    def load_into(self, model: nn.Module) -> None:
+        """Copy the weights into `model`, as `load_weights`; its errors."""
+        state = read_safetensors(self.weights)
+        if self.names is not None:
+            shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
+            missing = [theirs for theirs in self.names.values() if theirs not in state]
+            if missing:
+                raise ValueError(brief(f"{self.weights}: {missing[0]}: is missing; export it again"))
+            named = {ours: state[theirs] for ours, theirs in self.names.items()}
+            # other code bases give the same numbers other axes of length one
+            state = {
+                key: tensor.reshape(shapes[key])
+                if key in shapes and tensor.numel() == shapes[key].numel()
+                else tensor
+                for key, tensor in named.items()
+            }
+        _put(model, state, self.weights)
 
 
 def holds_network(path: str | Path) -> bool:
@@ -90,15 +115,22 @@ def read_folder(path: str | Path) -> NetworkFolder:
             f"{folder}: holds no network ({WEIGHTS} with {OWN} or {HUGGING_FACE}); "
             "make one with hvnas export --format torch or huggingface"
         )
+    weights = folder / WEIGHTS
     if own.is_file():
-        arch = load_arch(own)
-    else:
-        with refusing(hub):
-            data = read_json(hub)
-            if not isinstance(data, dict) or not isinstance(data.get(KEY), dict):
-                raise ValueError(f"{KEY}: is missing; hvnas export --format huggingface writes it")
-            arch = from_dict(data[KEY], where=str(hub))
-    return NetworkFolder(arch, folder / WEIGHTS, read_facts(folder / WEIGHTS))
+        return NetworkFolder(load_arch(own), weights, read_facts(weights))
+    with refusing(hub):
+        data = read_json(hub)
+        ours = data.get(KEY) if isinstance(data, dict) else None
+        if not isinstance(ours, dict) or not isinstance(ours.get("arch"), dict):
+            raise ValueError(f"{KEY}.arch: is missing; hvnas export --format huggingface writes it")
+        names = ours.get("names")
+        if names is not None and not _are_names(names):
+            raise ValueError(f"{KEY}.names: must map names to names; export it again")
+        return NetworkFolder(from_dict(ours["arch"], where=str(hub)), weights, read_facts(weights), names)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value.values())
 
 
 def save_weights(state: StateDict, path: str | Path, *, metadata: Mapping[str, str] | None = None) -> None:

@@ -105,11 +105,13 @@ def open_shipped(source: str | Path, *, device: str | None = None) -> Shipped:
     training = find_training(path)
     images: Images | None
     if training is not None:
+        made = build(training.arch, weights=training.trained_weights())
         run, arch = training.config, training.arch
         weights = training.trained_weights()
         images = Images(class_names=tuple(run.class_names), mean=_three(run.mean), std=_three(run.std))
     elif holds_network(path):
         folder = read_folder(path)
+        made = build(path)
         arch, weights, images = folder.arch, folder.weights, images_of(folder.facts, where=folder.weights)
     else:
         raise ValueError(
@@ -124,7 +126,7 @@ def open_shipped(source: str | Path, *, device: str | None = None) -> Shipped:
         resolution=arch.resolution,
         classes=_checked_classes(arch.head.out, images, weights),
         images=images,
-        module=build(arch, weights=weights).eval().to(where),
+        module=made.eval().to(where),
     )
 
 

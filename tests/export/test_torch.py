@@ -170,3 +170,23 @@ def test_any_module_by_its_inputs(tmp_path: Path) -> None:
     assert report.error == 0.0
     assert not (tmp_path / "net" / "config.yaml").exists()
     assert json.loads(json.dumps(report.inputs)) == {"tokens": [1, *state.tokens]}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
+def test_preprocess_reads_images_as_in_training(mode: str, tmp_path: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from hvnas.train.data.images import decode
+
+    images = Images(class_names=tuple("abcdefghij"), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    arch = small("vit_c_1gf").with_(resolution=64)
+    export_torch(arch, tmp_path / "net", images=images)
+    noise = np.random.default_rng(0).integers(0, 256, (80, 101, 4), dtype=np.uint8)
+    Image.fromarray(noise).convert("RGB" if mode == "P" else mode).convert(mode).save(tmp_path / "a.png")
+    with torch_module._imported(tmp_path / "net" / "model.py") as model:
+        found = model.preprocess(str(tmp_path / "a.png"))
+        again = model.preprocess(Image.open(tmp_path / "a.png"))
+    pixels = torch.from_numpy(decode(tmp_path / "a.png", 64)).float() / 255.0
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (images.mean, images.std))
+    assert torch.equal(found, ((pixels - mean) / std)[None]) and torch.equal(found, again)

@@ -25,7 +25,7 @@ from hvnas.export.source.tree import (
     torch_base,
 )
 
-ENTRY_NAMES = ("Network", "load")
+ENTRY_NAMES = ("Network", "load", "preprocess")
 INIT = "nn.Module.__init__(self)"
 
 
