@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from html import escape
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
@@ -338,6 +339,34 @@ class Table:
     def rows(self) -> tuple[tuple[str, ...], ...]:
         """The cells as they are shown."""
         return tuple(tuple(_NOTHING if c is None else str(c) for c in row) for row in self.cells)
+
+    def to_html(self) -> str:
+        """Return the table as HTML, for notebooks."""
+
+        def line(tag: str, texts: Iterable[str]) -> str:
+            sides = ("right" if i in self.right else "left" for i in range(len(self.names)))
+            return "".join(
+                f'<{tag} style="text-align: {side}">{escape(text)}</{tag}>'
+                for side, text in zip(sides, texts, strict=True)
+            )
+
+        body = "".join(f"<tr>{line('td', row)}</tr>" for row in self.rows)
+        caption = f"<caption>{escape(self.title)}</caption>" if self.title else ""
+        head = f"<thead><tr>{line('th', self.columns)}</tr></thead>"
+        return f"<table>{caption}{head}<tbody>{body}</tbody></table>"
+
+
+def html_of(rows: Iterable[Mapping[str, Any]], *, caption: str = "") -> str:
+    """A table of HTML for notebooks, a row each under the names that they have; None is a dash."""
+    rows = list(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = tuple(tuple(row.get(name) for name in names) for row in rows)
+    right = {name for name in names if all(_is_amount(row.get(name)) for row in rows)}
+    return Table(tuple(f">{n}" if n in right else n for n in names), cells, title=caption).to_html()
+
+
+def _is_amount(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def csv_of(columns: Sequence[Column[T]], records: Iterable[T]) -> str:

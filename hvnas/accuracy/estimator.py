@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hvnas import _numbers as numbers
 from hvnas._files import refuse_unknown
 from hvnas._names import WrongField, unknown_name, validated
+from hvnas._records import html_of
 from hvnas.accuracy.ranks import settled
 from hvnas.arch import Arch
 from hvnas.ops import Column, Program, evaluate_columns
@@ -25,6 +26,9 @@ SCENARIOS = ("imagenet1k", "large-data")
 
 # What an estimate counts: points of top-1, or a score that only ranks networks.
 POINTS, SCORE = "points", "score"
+
+# Networks of an estimate that a notebook shows.
+_SHOWN = 20
 
 T = TypeVar("T")
 
@@ -42,6 +46,13 @@ class Estimate(NamedTuple):
     def unit(self) -> str:
         """``points``."""
         return POINTS
+
+    def _repr_html_(self) -> str:
+        """The first of the networks, for notebooks."""
+        name = "top-1" if self.unit == POINTS else SCORE
+        pairs = zip(self.mean[:_SHOWN].round(2).tolist(), self.sd[:_SHOWN].round(2).tolist(), strict=True)
+        rows = [{"network": i, name: mean, "sd": sd} for i, (mean, sd) in enumerate(pairs)]
+        return html_of(rows, caption=f"estimated of {len(self.mean)}, at most {_SHOWN} shown")
 
 
 def values_of(columns: Sequence[Column], networks: Iterable[Arch | Program]) -> Array:

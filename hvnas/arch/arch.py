@@ -1,5 +1,5 @@
-"""Arch: a complete, concrete network, as plain data, with other numbers in its blocks, or shrunk for
-tests.
+"""Arch: a complete, concrete network, as plain data; with other numbers in its blocks, shrunk, or part by part
+for people.
 """
 
 from __future__ import annotations
@@ -7,11 +7,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
+from hvnas._records import Table
 from hvnas.blocks import Block, lower_block
 from hvnas.blocks.base import has_stride, is_shown
 from hvnas.blocks.mobileformer import GlobalTokens
@@ -121,6 +122,11 @@ class Arch:
             f"Arch({self.name!r}, {len(self.stages)} stages of {depth} blocks, resolution {self.resolution}, "
             f"{self.head.out} classes, hash {self.hash})"
         )
+
+    def _repr_html_(self) -> str:
+        """The network stage by stage, for notebooks."""
+        caption = f"{self.name}: {self.resolution} px, hash {self.hash}"
+        return replace(layout(self), title=caption).to_html()
 
     def parts(self) -> Iterator[tuple[str, Block]]:
         """Return every block in order with its label: ``stem``, ``stages.0.local.0``, ..., ``head``.
@@ -354,3 +360,116 @@ def _plain(value: Any) -> Any:
 
 def _shown(block: Block | type[Block], name: str) -> str:
     return name if name != "out" else ("classes" if block.role == "head" else "width")
+
+
+LAYOUT = ("part", "downsample", "local run", "global run", ">width", ">expand", "map")
+# In a range of expansions.
+_TO = "–"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A block under its label: ``stages.2.local.0``; `leaves` is the state behind it, None of the head."""
+
+    label: str
+    block: Block
+    leaves: State | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Stem, global tokens, a stage or the head, with its blocks in order."""
+
+    label: str
+    blocks: tuple[Placed, ...]
+
+    @property
+    def leaves(self) -> State | None:
+        """The state behind the last block, None of the head."""
+        return self.blocks[-1].leaves
+
+
+def outline(arch: Arch) -> tuple[Part, ...]:
+    """The parts of a network in order. Raises ValueError where it cannot be lowered."""
+    states = tuple(arch.states())
+    behind = [state for _, _, state in states[1:]]
+    parts: dict[str, list[Placed]] = {}
+    for (label, block, _), leaves in zip(states, (*behind, None), strict=True):
+        parts.setdefault(part_of(label), []).append(Placed(label, block, leaves))
+    return tuple(Part(label, tuple(blocks)) for label, blocks in parts.items())
+
+
+def part_of(label: str) -> str:
+    """The part that a block lies in: ``stages.2.local.0`` in ``stages.2``."""
+    return ".".join(label.split(".")[:2]) if label.startswith("stages.") else label
+
+
+def sampled(block: Block) -> str:
+    """A stem or downsample with its kernels and strides: ``conv_stem 3×3/2 3×3/2``."""
+    kernels = block.get("kernels") or (block.get("kernel"),)
+    strides = block.get("strides") or (block.get("stride"),)
+    steps = [f"{k}×{k}/{s}" for k, s in zip(kernels, strides, strict=False) if k and s]
+    return " ".join([block.type, *steps])
+
+
+def expansions(run: Run) -> tuple[float, ...]:
+    """Of a run's blocks, in order where they differ, once where they do not; empty where they have none."""
+    values = dict(run.vary).get("expand") or (run.block.get("expand"),)
+    distinct = dict.fromkeys(values)
+    shown = values if len(distinct) > 1 else tuple(distinct)
+    return tuple(value for value in shown if value is not None)
+
+
+def expansion_range(run: Run) -> str:
+    """The expansions of a run's blocks, from the smallest to the largest: ``3–4``; empty without any."""
+    values = expansions(run)
+    return _TO.join(dict.fromkeys(f"{value:g}" for value in (min(values), max(values)))) if values else ""
+
+
+def layout(arch: Arch) -> Table:
+    """The network stage by stage: blocks with their depth, widths, expansions, and the map each leaves.
+
+    Raises ValueError where it cannot be lowered.
+    """
+    leaves = {part.label: _extent(part.leaves) for part in outline(arch) if part.leaves}
+    stem, head = arch.stem, arch.head
+    rows: list[tuple[object, ...]] = [("stem", sampled(stem), None, None, stem.out, None, leaves["stem"])]
+    for i, stage in enumerate(arch.stages):
+        rows.append((f"stage {i + 1}", *_stage_cells(stage), leaves[f"stages.{i}"]))
+    rows.append(("head", head.type, None, None, f"{head.out} classes", None, None))
+    return Table(LAYOUT, tuple(rows))
+
+
+def _extent(state: State) -> str:
+    parts = []
+    if state.map is not None:
+        parts.append(f"{state.map[1]}×{state.map[2]}")
+    if state.tokens is not None:
+        parts.append(f"{state.tokens[0]} tokens of {state.tokens[1]}")
+    return ", ".join(parts)
+
+
+def _stage_cells(stage: Stage) -> tuple[object, ...]:
+    down = stage.downsample
+    shown = sampled(down) if isinstance(down, Block) else {"inner": "in the first block"}.get(str(down))
+    runs = dict(stage.runs)
+    return (
+        shown,
+        _run_cell(runs.get("local")),
+        _run_cell(runs.get("global")),
+        _joined(run.width for run in runs.values()),
+        _joined(_expand(run) for run in runs.values()),
+    )
+
+
+def _run_cell(run: Run | None) -> str | None:
+    return None if run is None else f"{run.block.type} × {run.depth}"
+
+
+def _expand(run: Run) -> str:
+    return ",".join(f"{value:g}" for value in expansions(run))
+
+
+def _joined(values: Iterable[object]) -> str:
+    """Both runs' values, or one where they agree."""
+    return " / ".join(dict.fromkeys(str(value) for value in values if value != ""))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hvnas._records import html_of
 from hvnas.latency.columns import clean, column, unique
 from hvnas.latency.model import LatencyModel, grouped, stage_of
 from hvnas.latency.rows import Measurement
@@ -81,6 +82,13 @@ class LatencyEstimate:
             "inside": self.inside,
             "reasons": list(self.reasons),
         }
+
+    def _repr_html_(self) -> str:
+        """The milliseconds, stage by stage, for notebooks."""
+        spread = f"{self.ms:.3f} ms (90 % interval {self.low:.3f} to {self.high:.3f})"
+        told = spread if self.inside else f"{spread}; not calibrated for it: {' '.join(self.reasons)}"
+        stages = {"once": self.breakdown.fixed, **self.breakdown.stages}
+        return html_of(({"part": name, "ms": round(ms, 3)} for name, ms in stages.items()), caption=told)
 
 
 @dataclass(frozen=True, repr=False)

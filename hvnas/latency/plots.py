@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hvnas._files import check_parent, replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # What writes a file of this ending, and the extra that brings it.
 WRITERS = {
@@ -188,4 +191,34 @@ def _scatter_html(points: Sequence[Points], title: str) -> Any:
     figure.update_xaxes(type="log", title_text="measured, ms")
     figure.update_yaxes(type="log", title_text="predicted, ms")
     figure.update_layout(title=escape(title), width=800, height=720)
+    return figure
+
+
+def draw_front(
+    front: Sequence[tuple[float, float, float]],
+    models: Sequence[tuple[float, float]],
+    *,
+    budget_ms: float,
+    labels: tuple[str, str],
+) -> Figure:
+    """Draw a front, (milliseconds, accuracy, its standard deviation) each, and papers' models beside it.
+
+    `labels` are those of the axes. Raises ValueError where matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise ValueError("matplotlib is not installed; pip install 'hvnas[plot]' brings it")
+    from matplotlib import pyplot
+
+    figure = pyplot.figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    ms, accuracy, sd = np.array(front).T
+    axes.errorbar(ms, accuracy, yerr=np.nan_to_num(sd), fmt="o", markersize=4, elinewidth=0.8, label="found")
+    if models:
+        axes.plot(*np.array(models).T, "x", label="papers' models")
+    axes.axvline(budget_ms, linestyle=":", color="grey", label="budget")
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.legend()
+    # Else a notebook shows it twice: as what the cell returns, and at its end.
+    pyplot.close(figure)
     return figure

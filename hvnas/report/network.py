@@ -20,7 +20,7 @@ import numpy as np
 from hvnas import _numbers as numbers
 from hvnas._numbers import clean
 from hvnas.arch import Arch, Stage
-from hvnas.arch.outline import Part, Placed, expansion_range, outline, sampled
+from hvnas.arch.arch import Part, Placed, expansion_range, outline, sampled
 from hvnas.blocks import Block
 from hvnas.latency import Device, LatencyEstimate
 from hvnas.latency.provenance import stated_latency

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,3 +151,13 @@ def test_a_network_without_such_maps_is_refused() -> None:
     stem = arch.stem.with_(strides=(4, 4, 2, 2))
     with pytest.raises(ValueError, match="strides 64 only"):
         build(replace(arch, stem=stem), features_only=True)
+
+
+def test_the_example_of_dense_prediction_trains(
+    repo_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(repo_root / "scripts")
+    example = importlib.import_module("dense_prediction")
+    example.main(["--steps", "2", "--batch", "4", "--resolution", "32"])
+    before, after = capsys.readouterr().out.splitlines()
+    assert before.startswith("before: 0.") and after.startswith("after:  0.")

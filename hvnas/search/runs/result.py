@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from hvnas._numbers import optional, took
+from hvnas._records import html_of
 from hvnas.arch import Arch
 from hvnas.search.evaluations import STEP, Archive, Evaluations, best_place, guesses, shown_places
 from hvnas.search.limits import Limit, find_limit
@@ -22,6 +23,9 @@ from hvnas.search.rows import Floats, Rows, SpaceLike, row_keys
 from hvnas.search.runs.session import Moment
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
     from hvnas.search.timed import TimedFront
 
 T = TypeVar("T")
@@ -220,6 +224,40 @@ class SearchResult:
             f"  {self.strategy}, seed {self.seed}: {len(self.archive)} on the front of {self.evaluated:,} "
             f"evaluated in {took(self.seconds, parts=self.parts)},\n"
             f"  best={self.best!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The networks that tables show, for notebooks."""
+        caption = (
+            f"{self.problem.space.name}, {self.problem.budget_ms:g} ms on {self.problem.device.name}: "
+            f"{len(self.archive)} on the front of {self.evaluated:,} evaluated; best {self.best.name}"
+        )
+        return html_of([found.to_json() for found in self.shown], caption=caption)
+
+    def to_pandas(self) -> DataFrame:
+        """Return the readable front as a pandas DataFrame: a row each, as ``hvnas search --json`` has it.
+
+        Raises ValueError where pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise ValueError("pandas is not installed; pip install pandas brings it") from None
+        return DataFrame([found.to_json() for found in self.front])
+
+    def plot(self) -> Figure:
+        """Draw the front with its uncertainty, and the papers' models within the budget, with matplotlib.
+
+        A notebook shows the figure; ``figure.savefig("front.svg")`` writes it. Raises ValueError where
+        matplotlib is not installed.
+        """
+        from hvnas.latency.plots import draw_front
+
+        return draw_front(
+            [(each.latency_ms, each.top1, each.top1_sd) for each in self.front],
+            [(near.found.latency_ms, near.found.top1) for near in self.fixed_points if near.feasible],
+            budget_ms=self.problem.budget_ms,
+            labels=(f"ms on {self.problem.device.name}", self.problem.unit),
         )
 
     @property
