@@ -1,5 +1,5 @@
-"""Arch: a complete, concrete network, as plain data; with other numbers in its blocks, shrunk, or part by part
-for people.
+"""Arch: a complete, concrete network, as plain data; with other numbers in its blocks, shrunk, or part by
+part for people.
 """
 
 from __future__ import annotations
