@@ -10,7 +10,7 @@ from torch import nn
 
 import hvnas
 from hvnas.arch import load_arch
-from hvnas.export import CoreMLReport, export_coreml
+from hvnas.export import CoreMLReport, Images, export_coreml
 from hvnas.export import coreml as coreml_module
 from hvnas.nn.network import stack
 
@@ -125,3 +125,35 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "coremltools", None)
     with pytest.raises(ValueError, match=r"needs coremltools, .*pip install 'hvnas\[coreml\]'"):
         export_coreml(small(), tmp_path / "net.mlpackage")
+
+
+def test_a_network_that_knows_its_classes_is_a_classifier(tmp_path: Path) -> None:
+    images = Images(class_names=("ant", "bee", "cat"), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    arch = load_arch("efficientvit_b0").shrunk().with_(classes=3, resolution=64)
+    report = export_coreml(arch, tmp_path / "net.mlpackage", images=images, pixels="image")
+    spec = spec_of(report.path)
+    assert [output.name for output in spec.description.output] == ["classLabel", "classLabel_probs"]
+    assert spec.description.predictedFeatureName == "classLabel"
+    assert report.ops["classify"] == 1
+    function = spec.mlProgram.functions["main"]
+    text = str(function.block_specializations[function.opset])
+    assert all(f'"{name}"' in text for name in images.class_names)
+    files = {path.name for path in report.path.rglob("*") if path.is_file()}
+    assert files == {"Manifest.json", "model.mlmodel", "weight.bin"}
+
+
+@pytest.mark.parametrize(
+    ("names", "classifier", "said"),
+    [
+        (("a", "a"), None, "two classes are called 'a'"),
+        (None, True, "a classifier needs names of classes"),
+    ],
+)
+def test_what_is_no_classifier_is_refused(
+    names: tuple[str, ...] | None, classifier: bool | None, said: str, tmp_path: Path
+) -> None:
+    images = None if names is None else Images(class_names=names, mean=(0.5,) * 3, std=(0.5,) * 3)
+    arch = load_arch("efficientvit_b0").shrunk().with_(classes=2, resolution=64)
+    with pytest.raises(ValueError, match=said):
+        export_coreml(arch, tmp_path / "net.mlpackage", images=images, classifier=classifier)
+    assert list(tmp_path.iterdir()) == []
