@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hvnas
+from hvnas.accuracy.surrogate.ablations import ablation_values
 from hvnas.accuracy.surrogate.features import (
     COLUMNS,
     FEATURES,
@@ -91,3 +92,21 @@ def test_features_are_finite_and_one_row_at_a_time_gives_the_same() -> None:
     assert np.isfinite(together).all()
     for row, alone in zip(together, values, strict=True):
         assert derive(alone[None])[0].tolist() == row.tolist()
+
+
+def test_finer_patches_move_no_layer_to_another_stage() -> None:
+    values = ablation_values()
+    pair = [values[f"timm:xcit_tiny_24_p{patch}_224@224"] for patch in (16, 8)]
+    coarse, fine = (dict(zip(FEATURES, row, strict=True)) for row in derive(np.array(pair)))
+    for name in ("last_width", "depth_s8", "depth_s16", "params_stride", "macs_share_s16"):
+        assert fine[name] == pytest.approx(coarse[name], rel=0.02), name
+    assert fine["log_macs"] - coarse["log_macs"] == pytest.approx(np.log(4), rel=0.05)
+
+
+def test_layers_of_relative_positions_are_no_tokens_apart() -> None:
+    values = ablation_values()
+    names = ("eca_botnext26ts_256@256", "swin_tiny_patch4_window7_224@224", "swinv2_tiny_window16_256@256")
+    found = derive(np.array([values[f"timm:{name}"] for name in names]))
+    bot, small, large = (dict(zip(FEATURES, row, strict=True)) for row in found)
+    assert bot["apart"] == 0.0  # attends everywhere
+    assert small["apart"] > large["apart"] > 0.0

@@ -222,7 +222,10 @@ NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 
 _INDEX = {name: i for i, name in enumerate(NAMES)}
 _COARSE = STRIDES[1:]  # levels where blocks live; stride 2 holds stems
-_KINDS = ("depthwise", "dense", "attention", "pool")
+# Attention is told by its shares of the mixers.
+_KINDS = ("depthwise", "dense", "pool")
+# What is counted or summed by level.
+_BY_LEVEL = ("macs", "params", "layers", "depthwise", "dense", "attention", "pool")
 _ACTS = ("act_relu", "act_gelu", "act_silu", "act_hardswish")
 
 
@@ -261,7 +264,7 @@ def derive(values: Array) -> Array:
 
     Columns to which no op contributed hold 0, -inf or nan; each formula below says what that means.
     """
-    columns = np.ascontiguousarray(np.asarray(values, dtype=np.float64).T)
+    columns = _with_late_levels(np.ascontiguousarray(np.asarray(values, dtype=np.float64).T))
 
     def c(name: str) -> Array:
         row: Array = columns[_INDEX[name]]
@@ -274,6 +277,26 @@ def derive(values: Array) -> Array:
     _kinds(c, rows)
     _style(c, rows)
     return out.T
+
+
+def _with_late_levels(columns: Array) -> Array:
+    """`columns` [len(COLUMNS), n], levels one coarser in networks that have nothing coarser than stride 8.
+
+    What layers do by their stride is known of networks that end at stride 16 or 32. One that ends at stride
+    8, as a transformer with small patches, has its last layers there: its finer tokens show in MACs, in
+    activations and in the tokens that attend.
+    """
+    fine = columns[_INDEX["layers_s16"]] + columns[_INDEX["layers_s32"]] == 0.0
+    if not fine.any():
+        return columns
+    columns = columns.copy()
+    for kind in _BY_LEVEL:
+        for coarse, finer in ((16, 8), (8, 4), (4, 2)):
+            moved = _INDEX.get(f"{kind}_s{finer}")
+            if moved is not None:
+                columns[_INDEX[f"{kind}_s{coarse}"], fine] = columns[moved, fine]
+                columns[moved, fine] = 0.0
+    return columns
 
 
 def attending_share(values: Array) -> Array:
@@ -352,13 +375,25 @@ def _kinds(c: Read, rows: Rows) -> None:
     np.log1p(others + 0.5 * attention, out=rows["mixers"])
     # Mean doublings of the tokens attended; none where nothing attends.
     np.divide(c("keys"), np.maximum(attention, 1.0), out=rows["keys"])
-    # Doublings by which all tokens outnumber those that attend to each other: windows, patches.
-    tokens = c("tokens") / np.maximum(c("token_layers"), 1.0)
-    np.maximum(np.where(attention > 0, tokens - rows["keys"], 0.0), 0.0, out=rows["apart"])
+    _apart(c, rows, attention > 0)
     # Mean taps of a depthwise kernel; 9, that of a 3 x 3, where there is none.
     count = _total(c, (f"depthwise_s{s}" for s in STRIDES[1:]))
     taps = np.where(count > 0, c("depthwise_taps") / np.maximum(count, 1.0), 9.0)
     np.log(np.maximum(taps, 1.0), out=rows["depthwise_taps"])
+
+
+def _apart(c: Read, rows: Rows, attends: NDArray[np.bool_]) -> None:
+    """Doublings by which all tokens outnumber those that attend to each other: windows, patches.
+
+    `rows` has the keys already.
+    """
+    tokens = c("tokens") / np.maximum(c("token_layers"), 1.0)
+    apart = np.maximum(np.where(attends, tokens - rows["keys"], 0.0), 0.0)
+    # A transformer has four linear layers or more for an attention. Where there are two, they are those of
+    # relative positions, which run over as many rows as all heads together have tokens.
+    linear = c("token_layers") / np.maximum(c("softmaxes"), 1.0) - 2.0
+    apart *= np.where(c("softmaxes") > 0, np.clip(linear, 0.0, 1.0), 1.0)
+    rows["apart"][:] = apart
 
 
 def _style(c: Read, rows: Rows) -> None:

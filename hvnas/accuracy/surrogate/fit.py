@@ -338,18 +338,22 @@ LOG_MACS = ALL_FEATURES.index("log_macs")
 EPOCHS = ALL_FEATURES.index("log_epochs")
 
 
-# What theory says of the sign of an effect. Size helps, and so does every map that is mixed; tokens that
-# cannot attend to each other, patches cut at once from many pixels, and activations with a flat side hinder.
-# The prior of each slope is centred on STRENGTH times the sign, in standard deviations of the target per
-# standard deviation of the feature; the evidence moves it from there.
+# What theory says of the sign of an effect. Size helps, and so do depth in every stage, every map that is
+# mixed, longer training, and a teacher; tokens that cannot attend to each other, patches cut at once from
+# many pixels, and activations with a flat side hinder. The prior of each slope is centred on STRENGTH times
+# the sign, in standard deviations of the target per standard deviation of the feature; the evidence moves it
+# from there.
 SIGNS: dict[str, int] = {
     "log_params": 1,
     "log_macs": 1,
     "log_depth": 1,
+    **{f"depth_s{stride}": 1 for stride in (4, 8, 16, 32)},
     "mixers": 1,
     "apart": -1,
     "largest_stride": -1,
     "act_relu": -1,
+    "log_epochs": 1,
+    "distilled": 1,
 }
 STRENGTH = 0.15
 

@@ -275,11 +275,19 @@ def _prior(features: int, groups: Groups) -> tuple[Array, Array]:
 
 
 def maximise(
-    kernel: Kernel, x: Array, y: Array, codes: Sequence[NDArray[np.int64]], *, iterations: int, held: int = 0
+    kernel: Kernel,
+    x: Array,
+    y: Array,
+    codes: Sequence[NDArray[np.int64]],
+    *,
+    iterations: int,
+    averaged: int = 1,
+    held: int = 0,
 ) -> Kernel:
     """The kernel with the most likely hyperparameters, searched from those of `kernel`.
 
-    The variances of the last `held` group effects stay as they are.
+    They are the mean of the last `averaged` steps of the search. The variances of the last `held` group
+    effects stay as they are.
 
     Standardised `x` [n, features] and `y` [n]; `codes` as in `hvnas.accuracy.surrogate.gp.noise_covariance`.
     Deterministic; 0.1 to 0.2 s an iteration at 850 rows on one core.
@@ -293,10 +301,18 @@ def maximise(
     reach = [(m - 4.0 * d, m + 4.0 * d) for m, d in zip(mean, spread, strict=True)]
     reach += [NOISE_REACH] * (len(kernel.theta) - len(reach) - held)
     reach += [(value, value) for value in kernel.theta[len(kernel.theta) - held :]]
+    steps: list[Array] = []
     found = minimize(
-        objective, kernel.theta, jac=True, method="L-BFGS-B", bounds=reach, options={"maxiter": iterations}
+        objective,
+        kernel.theta,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=reach,
+        options={"maxiter": iterations},
+        callback=lambda theta: steps.append(theta.copy()),
     )
-    return replace(kernel, theta=np.round(found.x, 4))
+    theta = np.mean(steps[-averaged:], axis=0) if averaged > 1 and steps else found.x
+    return replace(kernel, theta=np.round(theta, 4))
 
 
 def _penalised(kernel: Kernel, x: Array, y: Array, codes: Sequence[NDArray[np.int64]]) -> tuple[float, Array]:
