@@ -178,7 +178,8 @@ def pair_features(row: Ablation) -> Array:
 def ablation_report(subject: EvaluatedEstimator) -> dict[str, Any]:
     """Signs of the differences above half a point, each study left out in turn.
 
-    `seen` leaves out the pairs that no feature can tell apart as what they are; `blind` says why.
+    `near` counts the differences that are between half and double of what was published. `seen` leaves out
+    the pairs that no feature can tell apart as what they are; `blind` says why.
     """
     rows = load_ablations()
     found = []
@@ -188,7 +189,8 @@ def ablation_report(subject: EvaluatedEstimator) -> dict[str, Any]:
     clear = [(row, value) for row, value in found if abs(row.delta) > CLEAR]
 
     def scored(pairs: Sequence[tuple[Ablation, float]]) -> dict[str, Any]:
-        return {**_signs(pairs), "mae": _mae(pairs) if subject.in_points else None}
+        mae, near = (_mae(pairs), _near(pairs)) if subject.in_points else (None, None)
+        return {**_signs(pairs), "mae": mae, "near": near}
 
     return {
         **scored(clear),
@@ -209,6 +211,11 @@ def _signs(pairs: Sequence[tuple[Ablation, float]]) -> dict[str, Any]:
     right = sum(value * row.delta > 0 for row, value in pairs)
     share = round(right / len(pairs), 3) if pairs else None
     return {"n": len(pairs), "right": right, "share": share}
+
+
+def _near(pairs: Sequence[tuple[Ablation, float]]) -> int:
+    """How many differences have the right sign and between half and double the size that was published."""
+    return sum(0.5 <= value / row.delta <= 2.0 for row, value in pairs)
 
 
 def _mae(pairs: Sequence[tuple[Ablation, float]]) -> float | None:

@@ -47,6 +47,9 @@ def test_ablations_are_reported_with_and_without_those_that_no_feature_sees(repo
     assert found["n"] == sum(study["n"] for study in found["studies"].values())
     assert found["seen"]["share"] >= 0.75
     assert sum(row["n"] for row in found["contrasts"].values()) == found["n"]
+    late = found["contrasts"]["late_attention"]
+    assert late["n"] == sum(row.contrast == "late_attention" for row in clear)
+    assert late["near"] <= late["right"]
 
 
 @pytest.mark.xfail(

@@ -86,6 +86,11 @@ def _print_ablations(screen: Screen, found: Mapping[str, Any]) -> None:
         f"  {seen['right']} of {seen['n']} signs right where a feature tells the networks apart, "
         f"{found['right']} of {found['n']} in all"
     )
+    groups = {name.replace("_", " "): row for name, row in found["contrasts"].items() if row["n"]}
+    screen.table(
+        ("what the pair varies", ">pairs", ">signs right", ">half to double the size", ">mean error"),
+        [(name, row["n"], row["right"], row["near"], row["mae"]) for name, row in groups.items()],
+    )
     rows = [row for row in found["rows"] if row["right"] is not None]
     screen.table(
         ("study", "variant", ">published", ">estimated", "sign", "no feature sees it, since"),

@@ -35,7 +35,7 @@ def test_json_has_the_documented_keys(hvnas, monkeypatch: pytest.MonkeyPatch) ->
     assert set(found["families"]) == {"coatnet", "poolformer"}
     assert found["overall"]["n"] == sum(row["n"] for row in found["families"].values())
     assert set(found["baselines"]) == BASELINES
-    keys = {"n", "right", "share", "mae", "seen", "contrasts", "studies", "rows"}
+    keys = {"n", "right", "share", "mae", "near", "seen", "contrasts", "studies", "rows"}
     assert keys == set(found["ablations"])
     assert {row["study"] for row in found["ablations"]["rows"]} == set(STUDIES)
 
