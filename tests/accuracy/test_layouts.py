@@ -10,7 +10,7 @@ import pytest
 import hvnas
 from hvnas.accuracy import Surrogate
 from hvnas.accuracy.surrogate.ablations import arch_of
-from hvnas.accuracy.surrogate.evidence import fit_shift, large_data_shift, pairs
+from hvnas.accuracy.surrogate.evidence import SATURATED, fit_shift, large_data_shift, pairs, saturating
 from hvnas.accuracy.surrogate.features import COLUMNS, NAMES, derive
 from hvnas.accuracy.surrogate.fit import MAIN, Guard
 from hvnas.accuracy.surrogate.surrogate import rank_probabilities
@@ -79,6 +79,15 @@ def test_each_pair_left_out_lies_within_its_interval() -> None:
         rest = np.arange(len(names)) != i
         mean, sd = fit_shift(values[rest], shift[rest], studies[rest])(values[i : i + 1])
         assert abs(mean[0] - shift[i]) < 2.0 * sd[0], names[i]
+
+
+def test_where_attention_saturates_with_large_data_is_anywhere() -> None:
+    share = np.array([0.0, 0.1, 0.3, 0.5, SATURATED, 0.9])
+    points = np.random.default_rng(0).uniform(0.0, SATURATED, 200_000)
+    drawn = np.minimum(share[:, None] / points, 1.0)
+    mean, covariance = saturating(share)
+    assert mean == pytest.approx(drawn.mean(axis=1), abs=0.003)
+    assert covariance == pytest.approx(np.cov(drawn), abs=0.003)
 
 
 def test_large_data_favours_attention_more(surrogate: Surrogate) -> None:

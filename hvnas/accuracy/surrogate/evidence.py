@@ -4,8 +4,11 @@ Scenarios: generalisation at 1.28 million images, and what a network gains from 
 
 ``imagenet1k`` is what the evidence holds. ``large-data`` is that plus a shift: pre-training on ImageNet-21k,
 then fine-tuning. The shift is fitted on the networks with both results under one protocol
-(`data/large_data.csv`) as a plane in the logarithm of params and the share of token mixers that attend:
-capacity pays with data, and attention has more of it (CoAtNet, arXiv 2106.04803, section 2.2). Slopes have
+(`data/large_data.csv`) as a plane in the logarithm of params and in what the attending share of the token
+mixers brings: capacity pays with data, and attention has more of it (CoAtNet, arXiv 2106.04803, section 2.2).
+With families left out of the pairs, CoAtNet's aside altogether, a share that brings nothing more beyond some
+point is best (`scripts/shift_shape.py`). Where that point lies is not identified: between no attention and a
+share of `SATURATED` those pairs have no network, so that it counts as anywhere in between, alike. Slopes have
 normal priors; offsets of the two papers are drawn around a common one. Results trained without any
 regularisation, as CoAtNet's Figure 1, are of neither scenario and never mixed with them.
 """
@@ -45,6 +48,8 @@ RECIPE_FEATURES: tuple[str, ...] = ("log_epochs", "distilled", "basic", "policy"
 PRIOR = np.array([3.0, 2.0, 3.0])
 STUDY, RUN = 1.0, 0.4
 CENTER = float(np.log(50e6))
+# The smallest share of attending mixers in the pairs that has any, those of CoAtNet aside.
+SATURATED = 0.688
 
 
 def recipe_features(epochs: float, distilled: bool, augmentation: str) -> list[float]:
@@ -218,18 +223,37 @@ class Shift:
         """Shift and its sd of networks with these column values. Shape [n] each."""
         x = _design(values)
         variance = np.einsum("ij,jk,ik->i", x, self.covariance, x) + STUDY**2 + RUN**2
+        variance += np.diag(self._shape(values))
         return x @ self.weights, np.sqrt(variance)
 
     def joint(self, values: Array) -> tuple[Array, Array]:
         """Shift and its covariance among networks of one study: the study's own offset cancels."""
         x = _design(values)
-        return x @ self.weights, x @ self.covariance @ x.T + RUN**2 * np.eye(len(x))
+        covariance = x @ self.covariance @ x.T + self._shape(values) + RUN**2 * np.eye(len(x))
+        return x @ self.weights, covariance
+
+    def _shape(self, values: Array) -> Array:
+        """Covariance that is due to not knowing where attention saturates. Shape [n, n]."""
+        _, unknown = saturating(attending_share(values))
+        scale: float = self.weights[2] ** 2 + self.covariance[2, 2]
+        return scale * unknown
+
+
+def saturating(share: Array) -> tuple[Array, Array]:
+    """Mean [n] and covariance [n, n] of min(share / s, 1), s alike anywhere between 0 and `SATURATED`."""
+    part = np.clip(share / SATURATED, 1e-12, 1.0)
+    mean: Array = part * (1.0 - np.log(part))
+    less, more = np.minimum.outer(part, part), np.maximum.outer(part, part)
+    # Of the product: s below both shares, between them, above both.
+    product = less + less * np.log(more / less) + less * (1.0 - more)
+    return mean, product - np.outer(mean, mean)
 
 
 def _design(values: Array) -> Array:
     # Within what the pairs span: no shift is followed beyond the smallest and the largest of them.
     params = np.clip(np.log(np.maximum(values[:, NAMES.index("params")], 1.0)), np.log(17e6), np.log(180e6))
-    return np.stack([np.ones(len(values)), params - CENTER, attending_share(values)], axis=1)
+    attention, _ = saturating(attending_share(values))
+    return np.stack([np.ones(len(values)), params - CENTER, attention], axis=1)
 
 
 def fit_shift(values: Array, shift: Array, studies: NDArray[np.str_]) -> Shift:

@@ -27,8 +27,9 @@ from scipy.stats import kendalltau, rankdata
 
 from hvnas.accuracy import Surrogate, load_estimator
 from hvnas.accuracy.estimator import values_of
-from hvnas.accuracy.surrogate.evidence import large_data_shift
-from hvnas.accuracy.surrogate.features import Array
+from hvnas.accuracy.surrogate.evidence import SATURATED, large_data_shift
+from hvnas.accuracy.surrogate.features import COLUMNS as READ
+from hvnas.accuracy.surrogate.features import Array, attending_share
 from hvnas.arch import Arch, Run, load_arch
 from hvnas.studies.ablation.matching import Match, match
 from hvnas.studies.rediscovery.leave_out import SurrogateWithout, surrogate_without
@@ -332,7 +333,7 @@ def _family_restored(
 
 
 def verdict(study: LayoutRanks) -> list[str]:
-    """What the study comes to, a sentence for each protocol."""
+    """What the study comes to, a sentence for each protocol and one on what capacity does not tell."""
     said = []
     for each in study.protocols:
         combined = each.columns["combined"]
@@ -347,7 +348,19 @@ def verdict(study: LayoutRanks) -> list[str]:
             f"{each.name}: {CHOSEN} is not rediscovered: number {place} on capacity and transfer combined, "
             f"first with a chance of {first:.2f}; {_blamed(study.again[each.name])}"
         )
-    return said
+    return [*said, *_not_identified(study.layouts)]
+
+
+def _not_identified(layouts: Mapping[str, Match]) -> list[str]:
+    """A sentence on the layouts that attend less than any network whose gain by large data is known."""
+    shares = attending_share(values_of(READ, [found.arch for found in layouts.values()]))
+    between = [name for name, share in zip(layouts, shares, strict=True) if 0.0 < share < SATURATED]
+    if not between:
+        return []
+    return [
+        f"what large data adds to {' and '.join(between)} is not identified: without the family no pair has "
+        f"a share of attending mixers between 0 and {SATURATED:.2f}; their chances count that in"
+    ]
 
 
 def pattern_verdict(search: PatternSearch) -> list[str]:
