@@ -3,13 +3,13 @@
 What a network makes of the times of its ops: factors by group, and costs of calls, ops and bytes.
 
 With T_g the sum of the op times of group g, n the number of ops, W and A the megabytes of weights and of
-activations,
+activations, and M the giga MACs,
 
-    ms = fixed + op_ms n + weight_ms W + act_ms A + sum_g factor_g T_g,
+    ms = fixed + op_ms n + weight_ms W + act_ms A + mac_ms M + sum_g factor_g T_g,
 
 fitted to whole networks by robust least squares of the relative error, with no factor and no cost below zero:
 more work never takes less time. The groups' factors are drawn to one common factor, and the costs of the call
-and of bytes to none, by a ridge whose strength has the least leave-one-out error; so a group that few
+of bytes and of MACs to none, by a ridge whose strength has the least leave-one-out error; so a group that few
 networks tell apart keeps the common one.
 """
 
@@ -42,6 +42,7 @@ from hvnas.latency.tables.op_model import (
     BYTES,
     COUNT,
     GROUP,
+    MACS,
     Context,
     Drawn,
     MeasuredFile,
@@ -222,7 +223,7 @@ def _report(plan: Plan, journal: Journal, model: OpModel, fitted: Fitted) -> dic
 Floats = NDArray[np.float64]
 STRENGTHS = (1e-4, 1e-3, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 # Units in which the costs are of the order of one.
-OP_MS, FIXED_MS, MB_MS = 0.01, 0.1, 0.1
+OP_MS, FIXED_MS, MB_MS, GIGA_MS = 0.01, 0.1, 0.1, 100.0
 ROBUST, ITERATIONS = 0.04, 6
 
 
@@ -242,26 +243,27 @@ def fit_context(model: OpModel, programs: Sequence[Program], ms: Sequence[float]
     tried = [_ridge(design, strength) for strength in STRENGTHS]
     best = min(range(len(tried)), key=lambda k: float(np.mean(np.abs(tried[k][1]))))
     solution, left_out = tried[best]
-    _, per_op, fixed, weight, act, *factors = solution.tolist()
+    _, per_op, fixed, weight, act, mac, *factors = solution.tolist()
     context = Context(
         fixed_ms=float(f"{fixed * FIXED_MS:.4g}"),
         op_ms=float(f"{per_op * OP_MS:.4g}"),
         weight_ms_per_mb=float(f"{weight * MB_MS:.4g}"),
         act_ms_per_mb=float(f"{act * MB_MS:.4g}"),
+        mac_ms_per_giga=float(f"{mac * GIGA_MS:.4g}"),
         factors={group: float(f"{factor:.4g}") for group, factor in zip(groups, factors, strict=True)},
     )
     return Fitted(context, STRENGTHS[best], left_out)
 
 
 def _design(model: OpModel, programs: Sequence[Program]) -> Floats:
-    """Columns: the common factor (in no network), ops, the call, bytes, each group. [n, 5 + groups]"""
+    """Columns: the common factor (in no network), ops, the call, bytes, MACs, each group. [n, 6 + groups]"""
     values = np.stack([evaluate_columns(model.columns, program) for program in programs])
     names = [column.name for column in model.columns]
     groups = values[:, [k for k, name in enumerate(names) if name.startswith(GROUP)]]
-    count, weights, *acts = (values[:, names.index(name)] for name in (COUNT, *BYTES))
+    count, macs, weights, *acts = (values[:, names.index(name)] for name in (COUNT, MACS, *BYTES))
     megabytes = [weights / 1e6 * MB_MS, sum(acts) / 1e6 * MB_MS]
     nothing, call = np.zeros(len(values)), np.full(len(values), FIXED_MS)
-    return np.c_[nothing, count * OP_MS, call, *megabytes, groups]
+    return np.c_[nothing, count * OP_MS, call, *megabytes, macs / 1e9 * GIGA_MS, groups]
 
 
 def _ridge(design: Floats, strength: float) -> tuple[Floats, Floats]:
@@ -288,7 +290,7 @@ def _ridge(design: Floats, strength: float) -> tuple[Floats, Floats]:
 
 
 def _drawn_to(size: int) -> Floats:
-    """Rows of the ridge: the call and bytes are drawn to zero, each group to the common factor."""
+    """Rows of the ridge: the call, bytes and MACs are drawn to zero, each group to the common factor."""
     rows = np.eye(size)[2:]
-    rows[3:, 0] = -1
+    rows[4:, 0] = -1
     return rows

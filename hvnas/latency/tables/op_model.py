@@ -35,6 +35,7 @@ OUTSIDE = "ops_outside"
 GROUP = "ms_"
 MOST_FACTOR = 1e6
 COUNT = "ops"  # registered with the columns of CPUs
+MACS = "macs"
 BYTES = ("weight_bytes", "act_bytes", "other_bytes")  # weights; activations of products and of the others
 
 
@@ -48,18 +49,20 @@ def _outside(op: Op) -> float:
 class Context:
     """How the times of ops by themselves become those of a network: factors by group, and costs.
 
-    The costs are of a call, of an op, and of megabytes (float16) of weights and activations that are further
-    away inside a network than they were for the op alone (or, below zero, closer).
+    The costs are of a call, of an op, of megabytes (float16) of weights and activations that are further away
+    inside a network than they were for the op alone (or, below zero, closer), and of giga MACs, for what the
+    times of ops that take a few microseconds do not tell; files of earlier versions have none.
     """
 
     fixed_ms: float = 0.0
     op_ms: float = 0.0
     weight_ms_per_mb: float = 0.0
     act_ms_per_mb: float = 0.0
+    mac_ms_per_giga: float = 0.0
     factors: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("fixed_ms", "op_ms", "weight_ms_per_mb", "act_ms_per_mb"):
+        for name in ("fixed_ms", "op_ms", "weight_ms_per_mb", "act_ms_per_mb", "mac_ms_per_giga"):
             if not abs(value := getattr(self, name)) <= LONGEST_MS:
                 raise ValueError(f"{name} must be from -{LONGEST_MS:g} to {LONGEST_MS:g}, got {value:g}")
         for group, factor in self.factors.items():
@@ -92,6 +95,7 @@ class OpModel:
             *(_group_column(group, kinds, self.op_ms) for group, kinds in self._groups.items()),
             column(COUNT),
             *(column(name) for name in BYTES),
+            column(MACS),
             Column(OUTSIDE, "sum", lambda op: 0.0 if self.covers(op) else 1.0, fused=True),
         )
 
@@ -147,7 +151,7 @@ class OpModel:
         factors = [self.context.factor(group) for group in self._groups]
         context = self.context
         per_byte = [ms / 1e6 for ms in (context.weight_ms_per_mb, *[context.act_ms_per_mb] * 2)]
-        return np.array([*factors, context.op_ms, *per_byte, 0.0])
+        return np.array([*factors, context.op_ms, *per_byte, context.mac_ms_per_giga / 1e9, 0.0])
 
     @cached_property
     def _known(self) -> dict[tuple[object, ...], float]:

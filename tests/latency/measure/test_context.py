@@ -92,5 +92,11 @@ def test_no_factor_and_no_cost_is_below_zero(counts: np.ndarray, model: OpModel)
     ms = np.maximum(0.05, 0.4 - 0.002 * counts.sum(1) + counts @ (factors * ALONE))
     ms *= np.exp(rng.normal(0, 0.2, len(ms)))
     context = fit_context(model, programs(counts), ms.tolist()).context
-    costs = (context.fixed_ms, context.op_ms, context.weight_ms_per_mb, context.act_ms_per_mb)
+    costs = (
+        context.fixed_ms,
+        context.op_ms,
+        context.weight_ms_per_mb,
+        context.act_ms_per_mb,
+        context.mac_ms_per_giga,
+    )
     assert min(*costs, *context.factors.values()) == 0.0
