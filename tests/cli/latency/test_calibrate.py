@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from hvnas.latency import load_device
+from hvnas.latency.calibration.family import candidates, load_family, most_informative
+from hvnas.latency.remote.measurements import ModelMeasurement, write_measurements
 
 ASK = ("latency", "calibrate", "--device", "iphone12")
 
@@ -126,3 +128,62 @@ def test_one_line(
     result = hvnas(*ASK, "--measurements", own_csv(), *args)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert says in result.stderr
+
+
+FAMILY = ("latency", "calibrate", "--family", "snapdragon")
+
+
+def family_csv(path: Path, chip: str = "galaxy-s25", *, factor: float = 1.0, count: int = 5) -> Path:
+    """A chip's published times of the networks to time first, as if it were new."""
+    family = load_family("snapdragon")
+    first = most_informative(family, candidates(family), most=count)
+    times = {row.network: row.ms for row in family.device.rows if row.cohort == chip}
+    said = {"kind": "model", "spread": None, "n": None, "statistic": "minimum", "device": "my phone"}
+    said |= {"os": "Android", "runtime": "QAIRT", "runtime_version": "2.42", "compute_unit": "NPU"}
+    said |= {"precision": "fp16", "threads": None, "batch": 1, "protocol": "profile job", "source": "me"}
+    rows = [
+        ModelMeasurement(key=c.name, resolution=c.resolution, ms=times[c.name] * factor, **said)  # type: ignore[arg-type]
+        for c in first
+    ]
+    write_measurements(path, rows)
+    return path
+
+
+def test_a_family_says_what_to_expect_and_what_to_time_first(hvnas) -> None:
+    shown = hvnas(*FAMILY).stdout
+    assert "Networks to time first" in shown and "Mean error to expect" in shown
+    facts = json.loads(hvnas(*FAMILY, "--json").stdout)
+    assert [e["timed"] for e in facts["expected"]] == [3, 5, 10, 20]
+    assert all(e["known"] < e["unseen"] for e in facts["expected"])
+    assert len(facts["time_first"]) == 20 and len(facts["chips"]) == 7
+
+
+def test_a_device_of_a_family(hvnas, tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    result = hvnas(*FAMILY, "--measurements", family_csv(tmp_path / "m.csv"), "--out", out)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "snapdragon refitted to 5 measured networks" in result.stdout
+    said = hvnas("latency", "predict", "--device", out, "--arch", "mobilevit_xs", "--json").stdout
+    assert json.loads(said)["latency"]["mine"]["inside"]
+    known = hvnas("latency", "predict", "--device", out, "--arch", "efficientvit_b2").stdout
+    assert "measured on 7 other chips of the family snapdragon, scaled" in known
+    micro = family_csv(tmp_path / "us.csv", factor=1000.0)
+    refused = hvnas(*FAMILY, "--measurements", micro, "--out", tmp_path / "other.yaml")
+    assert refused.exit_code == 2 and "give --unit us" in refused.stderr
+    ask = (*FAMILY, "--measurements", micro, "--out", tmp_path / "other.yaml", "--unit", "us")
+    assert hvnas(*ask).exit_code == 0
+    assert load_device(tmp_path / "other.yaml").rows[0].ms == pytest.approx(load_device(out).rows[0].ms)
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        ((), "give what to start from as either --device or --family"),
+        (("--device", "iphone12", "--family", "snapdragon"), "either --device or --family"),
+        (("--device", "iphone12"), "give --measurements FILE as well"),
+        (("--family", "hexagon"), "unknown family 'hexagon'"),
+    ],
+)
+def test_what_to_start_from(hvnas, ask: tuple[str, ...], said: str) -> None:
+    result = hvnas("latency", "calibrate", *ask)
+    assert result.exit_code == 2 and said in result.stderr and "Traceback" not in result.stderr
