@@ -134,6 +134,15 @@ def _attention_queries(op: Op) -> float | None:
     return op.shape_in[-1] if op.shape_in[-2] == op.shape_out[-1] + 1 else None
 
 
+def _linear_attention(op: Op) -> float | None:
+    """Products of ReLU linear attention with a row, or a column, of ones; see `_attention_queries`.
+
+    In timm's order of axes the ones are a column: ``(h, d, n) x (h, n, d + 1)``.
+    """
+    rows, summed, columns = *op.shape_in[-2:], op.shape_out[-1]
+    return 1 if abs(rows - columns) == 1 and summed != rows else None
+
+
 def _depthwise_beyond(megabytes: int) -> Value:
     return lambda op: op.act_bytes() - megabytes * MEGABYTE if _is_depthwise(op) else None
 
@@ -313,6 +322,9 @@ KERNEL_COLUMNS = (
     # Of relayouts into windows and out of them.
     _sum("window_bytes", ["relayout"], lambda op: op.act_bytes() if "windows" in op.variant else None),
     _sum("score_convs", ["conv"], _score_convs),
+    _sum("linear_attention", ["matmul"], _linear_attention),
+    # Attention matrices side by side in one product: heads times windows.
+    _max("attention_matrices", ["softmax"], lambda op: prod(op.shape_in[:-2])),
     # Switches into windows.
     _sum("windows", ["relayout"], lambda op: 1 if op.variant.endswith(">windows") else None),
 )

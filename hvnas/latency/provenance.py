@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from hvnas import _numbers as numbers
 from hvnas._files import read_yaml
 from hvnas.arch import Arch
+from hvnas.latency.columns import clean, column
 from hvnas.latency.device import Device, LatencyDevice, LatencyEstimate
 from hvnas.latency.registry import load_device
-from hvnas.latency.rows import LONGEST_MS
+from hvnas.latency.rows import LONGEST_MS, SAME_WORK, SCALED
+from hvnas.ops import Program, evaluate_columns
 
 if TYPE_CHECKING:
     from hvnas.latency import DeviceInfo
@@ -73,6 +75,34 @@ def beyond_measured(device: LatencyDevice, name: str, *, macs: int, ms: float) -
         f"network measured on it does more than {kept[fastest] / 1e9:.2f} ({fastest}): time it "
         "before you rely on it."
     )
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """The time of a network that a device's table holds: milliseconds, whose they are, and how measured."""
+
+    ms: float
+    network: str
+    said: str
+
+
+def looked_up(device: LatencyDevice, program: Program) -> LookedUp | None:
+    """Look a network up in the table of `device`; None where the table does not hold it.
+
+    A network is told by the work that it is (`SAME_WORK`), whatever its name; tables without these columns
+    are not looked in. Times of the device come before such as were measured on other chips and scaled to it.
+    """
+    rows = device.rows
+    if not rows or not set(SAME_WORK) <= set(rows[0].values):
+        return None
+    work = clean(evaluate_columns([column(name) for name in SAME_WORK], program)).round().tolist()
+    same = [row for row in rows if [round(row.values[name]) for name in SAME_WORK] == work]
+    for cohort, said in ((device.report.get("cohort"), "measured"), (SCALED, "")):
+        found = [row for row in same if row.cohort == cohort]
+        if found:
+            ms = sum(row.ms for row in found) / len(found)
+            return LookedUp(ms, found[0].model, said or found[0].protocol)
+    return None
 
 
 def method(info: DeviceInfo) -> str:

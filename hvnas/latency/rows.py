@@ -13,6 +13,13 @@ from hvnas._records import Cell, Row, csv_text, read_csv
 from hvnas.latency.columns import list_columns
 
 FIELDS = ("network", "model", "family", "resolution", "ms", "cohort", "protocol", "device", "source")
+# Networks that agree in these are the same work, whatever their names and the order of their axes.
+SAME_WORK = (
+    *("macs", "params", "weight_bytes", "act_bytes", "matmul_bytes", "transcendental", "gate_bytes"),
+    *("pool_bytes", "grouped_macs"),
+)
+# The cohort of times that were measured on other chips and scaled to a device.
+SCALED = "scaled"
 # A nanosecond, finer than any clock, and eleven days: nothing that is shorter or longer was measured.
 SHORTEST_MS, LONGEST_MS = 1e-6, 1e9
 # Pixels of an input's side, and tokens of a block's input.

@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 from hvnas.arch import load_arch
 from hvnas.latency import Device, LinearModel, Term, load_device
 from hvnas.latency.calibration.calibrate import Difference, read_differences, write_differences
-from hvnas.latency.calibration.refit import refit
+from hvnas.latency.calibration.recalibrate import refit
 from hvnas.latency.columns import clean
 from hvnas.latency.rows import write_rows
 from hvnas.ops import evaluate_columns

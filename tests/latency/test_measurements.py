@@ -144,7 +144,7 @@ def test_columns(path: Path) -> None:
         ("batch", "", "must be a number"),
         ("resolution", "224x224", "must be a number"),
         ("kind", "layer", "must be model or block or op, got 'layer'"),
-        ("statistic", "best", "must be median or mean, got 'best'"),
+        ("statistic", "best", "must be median or mean or minimum, got 'best'"),
         ("threads", "", "is empty; a time on a CPU says on how many threads"),
         *(
             (name, " ", "is empty")

@@ -16,7 +16,7 @@ from hvnas.blocks.efficientformerv2 import UnifiedFFN
 from hvnas.blocks.mbconv import MBConv
 from hvnas.blocks.metaformer import PoolFormer
 from hvnas.latency import Device, LinearModel, load_device
-from hvnas.latency.calibration.refit import refit
+from hvnas.latency.calibration.recalibrate import refit
 from hvnas.ops import Op, Program
 from hvnas.space import load_space
 

@@ -95,7 +95,7 @@ def test_networks_outside_the_gate_are_named_and_not_fitted(base: Device) -> Non
     models = measured(base, NAMES)
     wild = dataclasses.replace(measured(base, [OUTSIDE])[0], row=row(OUTSIDE, 900.0))
     made = recalibrate(base, [*models, wild], name="mine")
-    assert made.outside == (OUTSIDE,) and len(made.models) == len(NAMES)
+    assert made.outside == (OUTSIDE,) and len(made.names) == len(NAMES)
     assert made.device.model == recalibrate(base, models, name="mine").device.model
     assert {r.network for r in made.device.rows} == {*NAMES, OUTSIDE}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hvnas.latency import LinearModel, Term
-from hvnas.latency.calibration.refit import STRENGTHS, choose_prior_strength, leave_one_out, refit
+from hvnas.latency.calibration.recalibrate import STRENGTHS, choose_prior_strength, leave_one_out, refit
 
 BASE = LinearModel(
     0.5,

@@ -14,28 +14,48 @@ from hvnas.cli._screen import JsonOption, Screen, check_output, print_json, writ
 if TYPE_CHECKING:
     from hvnas.latency import Device
     from hvnas.latency.calibration.recalibrate import Recalibrated
+    from hvnas.latency.remote.measurements import ModelMeasurement
+
+Unit = Literal["us", "ms", "s"] | None
+# Networks that are named to be timed first.
+_LISTED = 20
 
 EXAMPLE = "hvnas latency calibrate --device iphone12 --measurements ms.csv --out my.yaml"
 
 
 def run(
     device: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="The calibrated device to start from: see hvnas devices.")
-    ],
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="The calibrated device to start from: see hvnas devices."),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Or the family of chips that yours belongs to, such as snapdragon. Without --measurements: "
+            "what error to expect, and which networks to time first.",
+        ),
+    ] = None,
     measurements: Annotated[
-        Path,
-        typer.Option(metavar="FILE", help="A CSV of measured times, at least 5 of whole networks."),
-    ],
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A CSV of measured times of whole networks: at least 5, in a family 3."
+        ),
+    ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="NAME.yaml", help="The device file to write, with a CSV beside it.")
-    ],
+        Path | None, typer.Option(metavar="NAME.yaml", help="The device file to write, with a CSV beside it.")
+    ] = None,
+    suite: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A suite.csv to choose from what to time first in a family."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing device.")] = False,
     force_protocol: Annotated[
         bool,
         typer.Option("--force-protocol", help="Accept another compute unit, precision, batch or threads."),
     ] = False,
     unit: Annotated[
-        Literal["us", "ms", "s"] | None,
+        Unit,
         typer.Option(help="Unit of the times. Default: ms; refused where that makes no plausible device."),
     ] = None,
     as_json: JsonOption = False,
@@ -46,25 +66,25 @@ def run(
     old values, and shows the error before and after, each network left out of its own fit. If the error does
     not fall, the device is written with a warning. Use it with --device NAME.yaml.
     """
-    from hvnas.latency import load_device
-    from hvnas.latency.calibration.recalibrate import check_protocol, check_unit, in_milliseconds, recalibrate
-    from hvnas.latency.files import write_device
-    from hvnas.latency.remote.measurements import read_models
-
+    if (device is None) == (family is None):
+        raise Failure("give what to start from as either --device or --family")
+    if family is not None and measurements is None:
+        _plan(family, suite, as_json=as_json)
+        return
+    if measurements is None or out is None:
+        missing = "--out NAME.yaml" if measurements else "--measurements FILE"
+        raise Failure(f"give {missing} as well: what was measured, and the device file to write")
     _check_target(out, measurements, force=force)
-    base = load_device(device)
-    models = read_models(measurements)
-    if not force_protocol:
-        try:
-            check_protocol(base, models[0].row)
-        except ValueError as error:
-            raise Failure(f"{measurements}: {error}, or give --force-protocol") from None
-    try:
-        if unit is None:
-            check_unit(base, models)
-        made = recalibrate(base, in_milliseconds(models, unit or "ms"), name=out.stem)
-    except ValueError as error:
-        raise Failure(f"{measurements}: {error}") from None
+    if family is not None:
+        base, made = _made_in_family(family, measurements, out, unit, force_protocol=force_protocol)
+    else:
+        base, made = _made(str(device), measurements, out, unit, force_protocol=force_protocol)
+    _write(base, made, out, as_json=as_json)
+
+
+def _write(base: Device, made: Recalibrated, out: Path, *, as_json: bool) -> None:
+    from hvnas.latency.files import write_device
+
     with writing(out):
         write_device(made.device, out)
     if as_json:
@@ -75,6 +95,91 @@ def run(
         Screen(errors=True).line(
             f"hvnas: warning: the refit lowers no error of left-out networks; {base.name} does as well"
         )
+
+
+def _made(
+    device: str, measurements: Path, out: Path, unit: Unit, *, force_protocol: bool
+) -> tuple[Device, Recalibrated]:
+    from hvnas.latency import load_device
+    from hvnas.latency.calibration.recalibrate import check_unit, in_milliseconds, recalibrate
+    from hvnas.latency.remote.measurements import read_models
+
+    base = load_device(device)
+    models = read_models(measurements)
+    if not force_protocol:
+        _check_protocol(base, models[0].row, measurements)
+    try:
+        if unit is None:
+            check_unit(base, models)
+        return base, recalibrate(base, in_milliseconds(models, unit or "ms"), name=out.stem)
+    except ValueError as error:
+        raise Failure(f"{measurements}: {error}") from None
+
+
+def _made_in_family(
+    name: str, measurements: Path, out: Path, unit: Unit, *, force_protocol: bool
+) -> tuple[Device, Recalibrated]:
+    from hvnas.latency.calibration.family import load_family, read_timed, recalibrate_in_family
+    from hvnas.latency.calibration.recalibrate import UNITS, refuse_unit
+
+    family = load_family(name)
+    timed = [t.in_milliseconds(UNITS[unit or "ms"]) for t in read_timed(measurements, family)]
+    if not force_protocol:
+        _check_protocol(family.device, timed[0].row, measurements)
+    try:
+        if unit is None:
+            refuse_unit(family.device, [family.ratio(t) for t in timed])
+        return family.device, recalibrate_in_family(family, timed, name=out.stem)
+    except ValueError as error:
+        raise Failure(f"{measurements}: {error}") from None
+
+
+def _check_protocol(base: Device, row: ModelMeasurement, measurements: Path) -> None:
+    from hvnas.latency.calibration.recalibrate import check_protocol
+
+    try:
+        check_protocol(base, row)
+    except ValueError as error:
+        raise Failure(f"{measurements}: {error}, or give --force-protocol") from None
+
+
+def _plan(name: str, suite: Path | None, *, as_json: bool) -> None:
+    """Say what error to expect of a new chip, and which networks to time first."""
+    from hvnas.latency.calibration.family import candidates, load_family, most_informative
+
+    family = load_family(name)
+    first = most_informative(family, candidates(family, suite), most=_LISTED)
+    expected = family.device.report.get("new_chip", [])
+    facts = [
+        {"network": c.name, "resolution": c.resolution, "known": c.known.model if c.known else None}
+        for c in first
+    ]
+    if as_json:
+        print_json({"family": name, "chips": list(family.chips), "expected": expected, "time_first": facts})
+        return
+    screen = Screen()
+    screen.line(f"{name}: {len(family.chips)} chips", style="bold")
+    screen.heading("Mean error to expect of a new chip: the median, and the range, of each chip left out")
+    screen.table(
+        (
+            ">networks timed",
+            ">of known networks",
+            ">of unseen families",
+            ">the same, from networks not known",
+        ),
+        [(e["timed"], *(_expected(e, kind) for kind in ("known", "unseen", "own"))) for e in expected],
+    )
+    screen.line("  known: other chips have timed it; unseen: no chip has timed any of its family")
+    screen.heading("Networks to time first, the most informative one first")
+    screen.table(
+        ("", "network", ">pixels", "known as"),
+        [(i, f["network"], f["resolution"], f["known"]) for i, f in enumerate(facts, 1)],
+    )
+
+
+def _expected(entry: dict[str, Any], kind: str) -> str:
+    low, high = entry[f"{kind}_range"]
+    return f"{entry[kind]:.1f} % ({low:.1f}–{high:.1f})"
 
 
 def _check_target(out: Path, measurements: Path, *, force: bool) -> None:
@@ -111,8 +216,8 @@ def _facts(base: Device, made: Recalibrated, out: Path) -> dict[str, Any]:
         "parameters_after": _parameters(made.device),
         "interval": {"df": error.df, "loc": error.loc, "scale": error.scale},
         "models": [
-            {"name": m.name, "measured": float(t), "before": float(b), "after": float(a)}
-            for m, t, b, a in zip(made.models, made.measured, made.before, made.after, strict=True)
+            {"name": name, "measured": float(t), "before": float(b), "after": float(a)}
+            for name, t, b, a in zip(made.names, made.measured, made.before, made.after, strict=True)
         ],
     }
 
@@ -125,8 +230,8 @@ def _print(screen: Screen, base: Device, made: Recalibrated, out: Path) -> None:
     screen.table(
         ("network", ">measured ms", f">{base.name}", ">refitted"),
         [
-            (m.name, numbers.ms(t), numbers.ms(b), numbers.ms(a))
-            for m, t, b, a in zip(made.models, made.measured, made.before, made.after, strict=True)
+            (name, numbers.ms(t), numbers.ms(b), numbers.ms(a))
+            for name, t, b, a in zip(made.names, made.measured, made.before, made.after, strict=True)
         ],
     )
     if made.outside:

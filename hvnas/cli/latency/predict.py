@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,8 +91,9 @@ def _program(arch: str | None, module: str | None, resolution: int | None) -> tu
 def _facts(
     name: str, program: Program, devices: list[Device], estimates: list[LatencyEstimate]
 ) -> dict[str, Any]:
-    from hvnas.latency.provenance import provenance
+    from hvnas.latency.provenance import looked_up, provenance
 
+    found = [looked_up(device, program) for device in devices]
     return {
         "name": name,
         "resolution": program.resolution,
@@ -103,13 +105,14 @@ def _facts(
                 "method": d.info.method,
                 "batch": d.info.batch,
                 "said": provenance(d),
+                "look_up": None if row is None else dataclasses.asdict(row),
                 "breakdown": {
                     "fixed": e.breakdown.fixed,
                     "stages": dict(e.breakdown.stages),
                     "kinds": dict(e.breakdown.kinds),
                 },
             }
-            for d, e in zip(devices, estimates, strict=True)
+            for d, e, row in zip(devices, estimates, found, strict=True)
         },
     }
 
@@ -126,17 +129,20 @@ def _print(
         ]
     )
     for device, estimate in zip(devices, estimates, strict=True):
-        _print_device(screen, device, estimate)
+        _print_device(screen, device, estimate, program)
 
 
-def _print_device(screen: Screen, device: Device, estimate: LatencyEstimate) -> None:
-    from hvnas.latency.provenance import method, provenance
+def _print_device(screen: Screen, device: Device, estimate: LatencyEstimate, program: Program) -> None:
+    from hvnas.latency.provenance import looked_up, method, provenance
 
     info, ms = device.info, estimate.ms
     unit = "ms" if info.batch == 1 else "ms per image"
     screen.heading(f"{device.name}: {numbers.ms(ms)} {unit} at batch {info.batch}, {method(info)}")
     gate = "inside" if estimate.inside else "outside: " + "; ".join(estimate.reasons)
-    screen.fields([("5–95 %", f"{numbers.interval(estimate.low, estimate.high)} ms"), ("gate", gate)])
+    fields = [("5–95 %", f"{numbers.interval(estimate.low, estimate.high)} ms"), ("gate", gate)]
+    if (row := looked_up(device, program)) is not None:
+        fields.insert(0, ("look-up", f"{numbers.ms(row.ms)} ms {row.said}, as {row.network}"))
+    screen.fields(fields)
     for title, parts in _breakdowns(estimate.breakdown):
         screen.line()
         screen.table(

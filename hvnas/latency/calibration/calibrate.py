@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._records import Cell, Row, read_csv
-from hvnas.latency.calibration.refit import refit
+from hvnas.latency.calibration.recalibrate import refit
 from hvnas.latency.columns import list_columns
 from hvnas.latency.device import Rule
 from hvnas.latency.model import LinearModel, Term
@@ -86,10 +86,10 @@ class Evidence:
     """What a device is fitted to: networks of one cohort, published differences, terms that are always in.
 
     With a `prior`, that of another device, the parameters are the other device's refitted to these
-    networks (hvnas.latency.calibration.refit) instead of fitted to them alone. `given` are in every fit,
-    whatever is chosen beside them; one that differences tell of only while one of them is left. `known` are
-    costs that are not fitted: the fit explains what they leave. Families in `uncounted` are fitted, but have
-    no say in what is chosen.
+    networks (hvnas.latency.calibration.recalibrate) instead of fitted to them alone. `given` are in every
+    fit, whatever is chosen beside them; one that differences tell of only while one of them is left. `known`
+    are costs that are not fitted: the fit explains what they leave. Families in `uncounted` are fitted, but
+    have no say in what is chosen.
     """
 
     nets: Networks

@@ -1,24 +1,48 @@
-"""A device of one's own from a calibrated one and a few measurements of whole networks."""
+"""A device of one's own from a calibrated one and a few measurements of whole networks.
+
+That a whole device is faster or slower owes nothing to the base device: its parameters are first multiplied
+by the mean ratio (geometric) of measured to predicted times, floor and all. A handful of measurements cannot
+tell the parameters apart beyond that, so these are the prior. With parameters b, a common factor g and
+multipliers u (all >= 0), the refitted parameters b * u minimise
+
+    sum over networks (predicted / measured - 1)^2
+    + prior_strength * (sum over parameters (u - g)^2 + SCALE_SHARE * (g - 1)^2)
+
+The common factor is held far less than the proportions: that a whole device is twice as slow takes few
+measurements to see, that its memory alone is takes more. How strong the prior is, is chosen with networks
+left out: of the strengths that are no worse than one standard error from the best, the strongest. A term
+that costs nothing on the base device costs nothing after; one that is part of the floor as well costs no
+less than there, so that where no op of the base device can take less than its floor, none can after.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hvnas._names import shown
 from hvnas._numbers import shortened
-from hvnas.latency.calibration.refit import AT_LEAST, Floats, leave_one_out, refit
 from hvnas.latency.columns import clean, column, list_columns
 from hvnas.latency.device import Device, DeviceInfo, StudentT
-from hvnas.latency.model import LinearModel
+from hvnas.latency.model import LinearModel, Term
 from hvnas.latency.remote.measurements import MeasuredModel, ModelMeasurement
 from hvnas.latency.rows import Measurement
 from hvnas.latency.scores import scores
 from hvnas.ops import Program, evaluate_columns
+
+Floats = NDArray[np.float64]
+
+AT_LEAST = 5
+SCALE_SHARE = 0.01
+# The last but one leaves nothing but the common factor; infinite: the base device as it is.
+STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 1e9, float("inf"))
+FOLDS = 10
 
 COHORT = "own"
 # Where the device's error section has the two errors: the base device's, and that of the refit, left out.
@@ -35,14 +59,14 @@ SAME = {"fp16": "float16", "half": "float16", "fp32": "float32", "single": "floa
 
 @dataclass(frozen=True)
 class Recalibrated:
-    """The new device, and milliseconds [n] of the networks in its gate, each left out of the fit.
+    """The new device, and milliseconds [n] of the networks `names` in its gate, each left out of the fit.
 
     `before` is what the base device says of them. `outside` names networks that were not fitted, being
     outside the base device's gate.
     """
 
     device: Device
-    models: tuple[MeasuredModel, ...]
+    names: tuple[str, ...]
     outside: tuple[str, ...]
     measured: Floats
     before: Floats
@@ -58,7 +82,7 @@ class Recalibrated:
 def recalibrate(base: Device, models: Sequence[MeasuredModel], *, name: str) -> Recalibrated:
     """`base` with its parameters refitted to the measured `models` that lie in its gate.
 
-    See `hvnas.latency.calibration.refit` for the fit. The interval inside the gate is that of a next network:
+    See the module for the fit. The interval inside the gate is that of a next network:
     Student's t with n - 1 degrees of freedom around the mean of e = ln(measured / predicted), network left
     out, its scale sd(e) sqrt(1 + 1 / n). Outside the gate the base device's interval stands, moved by that
     mean; the rules are the base device's. Raises ValueError where the base is no sum of terms, or where fewer
@@ -83,7 +107,7 @@ def recalibrate(base: Device, models: Sequence[MeasuredModel], *, name: str) -> 
     device = Device(
         name=name,
         hash="",
-        info=_info(base, inside),
+        info=device_info(base, [m.row for m in inside]),
         model=refit(base.model, values, ms),
         rules=base.rules,
         inside_error=error,
@@ -91,13 +115,17 @@ def recalibrate(base: Device, models: Sequence[MeasuredModel], *, name: str) -> 
         report=_report(base, models, left.before, left.after, ms),
         rows=tuple(_row(m) for m in models),
     )
-    return Recalibrated(device, tuple(inside), outside, ms, left.before, left.after)
+    return Recalibrated(device, tuple(m.name for m in inside), outside, ms, left.before, left.after)
 
 
 def check_unit(base: Device, models: Sequence[MeasuredModel]) -> None:
     """Raise ValueError, with a question, where the times look like another unit than milliseconds."""
-    predicted = np.array([base.latency(model.program).ms for model in models])
-    ratio = float(np.exp(np.mean(np.log(np.array([model.ms for model in models]) / predicted))))
+    refuse_unit(base, [model.ms / base.latency(model.program).ms for model in models])
+
+
+def refuse_unit(base: Device, ratios: Sequence[float]) -> None:
+    """Raise ValueError, with a question, where measured times over those of `base` tell of another unit."""
+    ratio = float(np.exp(np.mean(np.log(ratios))))
     if 1 / IMPLAUSIBLE < ratio < IMPLAUSIBLE:
         return
     unit, word = ("us", "microseconds") if ratio > 1 else ("s", "seconds")
@@ -161,16 +189,17 @@ def _error(e: Floats) -> StudentT:
     return StudentT(df=n - 1.0, loc=float(f"{e.mean():.4g}"), scale=float(f"{scale:.4g}"))
 
 
-def _info(base: Device, models: Sequence[MeasuredModel]) -> DeviceInfo:
-    row = models[0].row
+def device_info(base: Device, rows: Sequence[ModelMeasurement]) -> DeviceInfo:
+    """What a device is of that was made of `base` and networks measured on it."""
+    row = rows[0]
     carried = {
         name: getattr(row, name)
         for name in "device os runtime runtime_version compute_unit precision threads batch".split()
     }
-    protocols, sources = ("; ".join(_distinct(models, name)) for name in ("protocol", "source"))
+    protocols, sources = ("; ".join(_distinct(rows, name)) for name in ("protocol", "source"))
     return DeviceInfo(
         **carried,
-        description=f"{row.device}, {base.name} refitted to {len(models)} measured networks, not measured",
+        description=f"{row.device}, {base.name} refitted to {len(rows)} measured networks, not measured",
         soc=base.info.soc if row.device == base.info.device else "not stated",
         statistic=row.statistic,
         tool=f"hvnas latency calibrate, on times of {row.runtime} {row.runtime_version}",
@@ -181,8 +210,8 @@ def _info(base: Device, models: Sequence[MeasuredModel]) -> DeviceInfo:
     )
 
 
-def _distinct(models: Sequence[MeasuredModel], name: str) -> list[str]:
-    return list(dict.fromkeys(str(getattr(m.row, name)) for m in models))
+def _distinct(rows: Sequence[ModelMeasurement], name: str) -> list[str]:
+    return list(dict.fromkeys(str(getattr(row, name)) for row in rows))
 
 
 def _report(
@@ -212,3 +241,152 @@ def _row(model: MeasuredModel) -> Measurement:
         source=row.source,
         values=network_values(model.program),
     )
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Milliseconds [n] of each network: `before` by the base device, `after` refitted to the others."""
+
+    before: Floats
+    after: Floats
+
+
+def refit(
+    model: LinearModel, values: Floats, ms: Floats, *, prior_strength: float | None = None
+) -> LinearModel:
+    """`model` with its parameters refitted to measured networks, each once.
+
+    `values` are the networks' ``model.columns`` [n, columns], `ms` their measured milliseconds [n];
+    `prior_strength` is chosen by `choose_prior_strength` where it is None. The floor, a bound on what the
+    hardware can do, takes the mean ratio (geometric) of refitted to base predictions. Raises ValueError
+    for fewer than 5 networks, times that are no finite numbers > 0, or a negative prior_strength.
+    """
+    _check(model, values, ms)
+    if prior_strength is None:
+        prior_strength = choose_prior_strength(model, values, ms)
+    if not prior_strength >= 0:
+        raise ValueError(f"prior_strength must be >= 0, got {prior_strength}; infinity keeps the base device")
+    return _refit(model, values, ms, prior_strength)
+
+
+def choose_prior_strength(model: LinearModel, values: Floats, ms: Floats) -> float:
+    """The one of `STRENGTHS` to refit with: the strongest within a standard error of the best.
+
+    The error of a strength is the mean relative error of networks left out, one at a time (in ten parts
+    where there are more than ten networks).
+    """
+    part = np.arange(len(ms)) % FOLDS
+    off = np.stack([_off(_held(model, values, ms, part, s), ms) for s in STRENGTHS])
+    error = off.mean(axis=1)
+    best = int(error.argmin())
+    bound = error[best] + off[best].std(ddof=1) / np.sqrt(len(ms))
+    return max(s for s, e in zip(STRENGTHS, error, strict=True) if e <= bound)
+
+
+def leave_one_out(
+    model: LinearModel, values: Floats, ms: Floats, *, prior_strength: float | None = None
+) -> LeftOut:
+    """Every network predicted by the base device, and by a refit to the other networks.
+
+    The prior's strength is chosen without the network as well. Arguments and errors as of `refit`.
+    """
+    _check(model, values, ms)
+    after = np.empty(len(ms))
+    for index in range(len(ms)):
+        rest = np.arange(len(ms)) != index
+        strength = prior_strength
+        if strength is None:
+            strength = choose_prior_strength(model, values[rest], ms[rest])
+        after[index] = _refit(model, values[rest], ms[rest], strength).predict(values[[index]])[0]
+    return LeftOut(before=model.predict(values), after=after)
+
+
+def _check(model: LinearModel, values: Floats, ms: Floats) -> None:
+    if values.shape != (len(ms), len(model.columns)):
+        raise ValueError(
+            f"values must be [{len(ms)}, {len(model.columns)}], a row for each network; got {values.shape}"
+        )
+    if len(ms) < AT_LEAST:
+        raise ValueError(f"a refit needs at least {AT_LEAST} measured networks, got {len(ms)}; measure more")
+    if not (np.isfinite(ms).all() and (ms > 0).all()):
+        raise ValueError("measured milliseconds must be finite numbers > 0; check the column ms")
+
+
+def _off(predicted: Floats, ms: Floats) -> Floats:
+    return np.abs(predicted - ms) / ms
+
+
+def _held(model: LinearModel, values: Floats, ms: Floats, part: NDArray[np.intp], strength: float) -> Floats:
+    predicted = np.empty(len(ms))
+    for name in np.unique(part):
+        held = part == name
+        predicted[held] = _refit(model, values[~held], ms[~held], strength).predict(values[held])
+    return predicted
+
+
+def _refit(model: LinearModel, values: Floats, ms: Floats, strength: float) -> LinearModel:
+    if np.isinf(strength):
+        return model
+    model = times(model, float(np.exp(np.mean(np.log(ms / model.predict(values))))))
+    multipliers = fit_multipliers(shares_of(model, values, ms), strength)
+    terms = tuple(
+        dataclasses.replace(term, ms_per_mega=float(term.ms_per_mega * u))
+        for term, u in zip(model.terms, multipliers[1:], strict=True)
+    )
+    refitted = dataclasses.replace(model, fixed_ms=float(model.fixed_ms * multipliers[0]), terms=terms)
+    if not model.floor:
+        return refitted
+    ratio = float(np.exp(np.mean(np.log(refitted.predict(values) / model.predict(values)))))
+    return _above_floor(dataclasses.replace(refitted, floor=tuple(scaled(t, ratio) for t in model.floor)))
+
+
+def _above_floor(model: LinearModel) -> LinearModel:
+    """`model` with no term that costs less than the floor has its column at."""
+    least = {term.column: term.ms_per_mega for term in model.floor}
+    terms = tuple(
+        dataclasses.replace(term, ms_per_mega=max(term.ms_per_mega, least.get(term.column, 0.0)))
+        for term in model.terms
+    )
+    return dataclasses.replace(model, terms=terms)
+
+
+def times(model: LinearModel, factor: float) -> LinearModel:
+    """`model` of a device that is slower by `factor` in everything."""
+    terms, floor = (tuple(scaled(term, factor) for term in part) for part in (model.terms, model.floor))
+    return LinearModel(model.fixed_ms * factor, terms, floor)
+
+
+def scaled(term: Term, ratio: float) -> Term:
+    return dataclasses.replace(term, ms_per_mega=term.ms_per_mega * ratio)
+
+
+def shares_of(model: LinearModel, values: Floats, ms: Floats) -> Floats:
+    """What each parameter contributes, as a share of the measured time, [n, 1 + terms].
+
+    Of a network at the floor the terms share what the floor adds: the parts sum to the prediction.
+    """
+    names = [c.name for c in model.columns]
+    costs = np.stack([values[:, names.index(t.column)] * t.ms_per_mega / 1e6 for t in model.terms], axis=1)
+    total = costs.sum(axis=1)
+    raised = np.divide(model.predict(values) - model.fixed_ms, total, out=np.ones(len(ms)), where=total > 0)
+    shares: Floats = np.column_stack([np.full(len(ms), model.fixed_ms), costs * raised[:, None]])
+    return shares / ms[:, None]
+
+
+def fit_multipliers(shares: Floats, strength: float, weights: Floats | None = None) -> Floats:
+    """Multipliers u >= 0 of the parameters; the common factor g is one more unknown of the same problem.
+
+    `shares` [n, parameters] of the measured times; `weights` [n] of the networks, 1 each where None.
+    """
+    from scipy.optimize import nnls
+
+    count = shares.shape[1]
+    counted = np.sqrt(np.ones(len(shares)) if weights is None else weights)
+    weight = np.sqrt(strength)
+    together = np.hstack([np.eye(count), -np.ones((count, 1))]) * weight
+    scale = np.zeros((1, count + 1))
+    scale[0, -1] = weight * np.sqrt(SCALE_SHARE)
+    left = np.vstack([np.hstack([shares * counted[:, None], np.zeros((len(shares), 1))]), together, scale])
+    right = np.concatenate([counted, np.zeros(count), scale[:, -1]])
+    solution: Floats = nnls(left, right)[0]
+    return solution[:-1]

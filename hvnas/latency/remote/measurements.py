@@ -22,7 +22,7 @@ from hvnas.latency.rows import LONGEST_MS, MOST, SHORTEST_MS, Side, Text
 from hvnas.ops import Program
 
 Kind = Literal["model", "block", "op"]
-Statistic = Literal["median", "mean"]
+Statistic = Literal["median", "mean", "minimum"]
 
 
 # Another unit, or a time that does not say its unit: `us`, `latency_ms`, `Time (s)`.
@@ -237,13 +237,14 @@ def read_models(path: str | Path) -> tuple[MeasuredModel, ...]:
     file or a network in it does not load, or where no row is of a whole network.
     """
     path = Path(path)
-    models = tuple(_model(row, path) for row in read_measurements(path) if row.kind == "model")
+    models = tuple(network_of(row, path) for row in read_measurements(path) if row.kind == "model")
     if not models:
         raise ValueError(f"{path}: no row is of a whole network; there must be rows of the kind model")
     return models
 
 
-def _model(row: ModelMeasurement, path: Path) -> MeasuredModel:
+def network_of(row: ModelMeasurement, path: Path) -> MeasuredModel:
+    """The network of a row in the file `path`. Raises ValueError, one line, where it does not load."""
     own = Path(row.key).suffix in (".yaml", ".yml")
     try:
         arch = load_arch(path.parent / row.key if own else row.key)
