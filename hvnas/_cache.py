@@ -1,32 +1,32 @@
 """What was worked out beforehand: files that ship, and files in the user's cache folder.
 
-A file holds arrays under a key, which names all that they depend on. One whose key is another, or that is
-damaged, is as good as none: what it would hold is worked out again. Where the cache folder cannot be written
-nothing is kept. The environment's ``HVNAS_CACHE`` names another folder; ``off`` is none, and nothing that
-ships is read either.
+A file holds arrays, or plain data, under a key, which names all that they depend on. One whose key is
+another, or that is damaged, is as good as none: what it would hold is worked out again. Where the cache
+folder cannot be written nothing is kept. The environment's ``HVNAS_CACHE`` names another folder; ``off`` is
+none, and nothing that ships is read either.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from hvnas._files import data_dir, replacing, write_atomic
 
-from hvnas._files import data_dir, replacing
+if TYPE_CHECKING:
+    # Commands that read plain data alone start twice as fast without it.
+    import numpy as np
+    from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[np.generic]]
-Ints = NDArray[np.int64]
+Arrays = dict[str, "NDArray[np.generic]"]
 VARIABLE, OFF = "HVNAS_CACHE", "off"
-SUFFIX = ".npz"
+SUFFIX, FACTS_SUFFIX = ".npz", ".txt"
 _KEY = "key"
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -78,6 +78,11 @@ def read_shipped(name: str, key: str) -> Arrays | None:
 
 def read_arrays(path: Path, key: str) -> Arrays | None:
     """The arrays in a file; None for another key or any damage, which the file's own check sums tell."""
+    import zipfile
+    import zlib
+
+    import numpy as np
+
     try:
         with np.load(path, allow_pickle=False) as file:
             if _KEY not in file or text_of(file[_KEY]) != key:
@@ -108,6 +113,30 @@ def ship(name: str, key: str, arrays: Mapping[str, NDArray[np.generic]]) -> Path
     return path
 
 
+def read_facts(name: str, key: str) -> Any:
+    """The plain data of the shipped file `name`, None where it is of another key or damaged."""
+    folder = shipped_folder()
+    if folder is None:
+        return None
+    try:
+        head, _, text = (folder / f"{name}{FACTS_SUFFIX}").read_text(encoding="utf-8").partition("\n")
+        return json.loads(text) if head == _head(key, text) else None
+    except (OSError, ValueError):
+        return None
+
+
+def ship_facts(name: str, key: str, facts: Any) -> Path:
+    """Write the file of plain data `name` that ships, and return its path."""
+    path, text = _compiled() / f"{name}{FACTS_SUFFIX}", json.dumps(facts, separators=(",", ":"))
+    write_atomic(path, f"{_head(key, text)}\n{text}")
+    return path
+
+
+def _head(key: str, text: str) -> str:
+    """The first line of a file of plain data: its key, and a check sum."""
+    return f"{key} {digest_of([text])}"
+
+
 def write_arrays(
     path: Path, key: str, arrays: Mapping[str, NDArray[np.generic]], *, small: bool = False
 ) -> None:
@@ -115,6 +144,8 @@ def write_arrays(
 
     Raises OSError where that cannot be done.
     """
+    import numpy as np
+
     kept: dict[str, Any] = {_KEY: text_array(key), **dict(sorted(arrays.items()))}
     with replacing(path) as part, part.open("wb") as file:
         (np.savez_compressed if small else np.savez)(file, **kept)
@@ -122,74 +153,14 @@ def write_arrays(
 
 def text_array(text: str) -> NDArray[np.uint8]:
     """Text as an array, for a file."""
+    import numpy as np
+
     return np.frombuffer(text.encode(), dtype=np.uint8)
 
 
 def text_of(array: NDArray[np.generic]) -> str:
     """The reverse of `text_array`."""
     return array.tobytes().decode()
-
-
-class SparseRows(NamedTuple):
-    """Rows of numbers of which few are unusual, as files hold them.
-
-    Row k has ``values[code[start[k]:start[k + 1]]]`` at `place`, as indices.
-    """
-
-    start: NDArray[np.integer]
-    place: NDArray[np.integer]
-    code: NDArray[np.integer]
-    values: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, arrays: Arrays, name: str) -> SparseRows:
-        """Those stored under a name."""
-        return cls(*(arrays[f"{name}.{field}"] for field in cls._fields))  # type: ignore[arg-type]
-
-    @classmethod
-    def packed(cls, rows: Sequence[NDArray[np.float64]], usual: NDArray[np.float64]) -> SparseRows:
-        """Of dense rows, all that is not as in `usual`."""
-        places, values = [], []
-        for row in rows:
-            place = np.flatnonzero((row != usual) & ~(np.isnan(row) & np.isnan(usual)))
-            places.append(place.astype(np.uint16))
-            values.append(row[place])
-        start = np.cumsum([0, *map(len, places)]).astype(np.int32)
-        joined = np.concatenate([np.empty(0), *values])
-        distinct, code = np.unique(joined, return_inverse=True)
-        place = np.concatenate([np.empty(0, dtype=np.uint16), *places])
-        kind = np.uint16 if len(distinct) < 1 << 16 else np.uint32
-        return cls(start, place, code.astype(kind), distinct)
-
-    def stored(self, name: str) -> Arrays:
-        """The reverse of `of`."""
-        return {f"{name}.{field}": np.asarray(getattr(self, field)) for field in self._fields}
-
-    def row(self, k: int, into: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Row k put into `into`."""
-        part = slice(int(self.start[k]), int(self.start[k + 1]))
-        into[self.place[part]] = self.values[self.code[part]]
-        return into
-
-    def numbers(self, rows: Ints) -> tuple[Ints, Ints, NDArray[np.float64]]:
-        """The numbers of `rows` [m], one row after the other: whose each is, its place, itself."""
-        owner, index = ranges(self.start[rows], self.start[rows + 1])
-        return owner, self.place[index].astype(np.int64), self.values[self.code[index]]
-
-    def spread(self, rows: Ints, usual: NDArray[np.float64]) -> NDArray[np.float64]:
-        """`rows` [m], each put into a copy of `usual` [k]. Shape [m, k]."""
-        found = np.tile(usual, (len(rows), 1))
-        owner, place, values = self.numbers(rows)
-        found[owner, place] = values
-        return found
-
-
-def ranges(starts: NDArray[Any], ends: NDArray[Any]) -> tuple[Ints, Ints]:
-    """The whole numbers from each start up to its end, one range after the other, and the range of each."""
-    lengths = ends.astype(np.int64) - starts
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    before = np.cumsum(lengths) - lengths
-    return owner, np.arange(len(owner)) + (starts - before)[owner]
 
 
 def digest_of(parts: Iterable[str]) -> str:

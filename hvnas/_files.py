@@ -11,15 +11,10 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
-
-from hvnas._json import parse_json
 from hvnas._names import brief, shown
-from hvnas._yaml import line_of, parse_yaml
 
 MAX_BYTES = 8 * 2**20
 MAX_JSON_BYTES = 64 * 2**20
@@ -53,8 +48,12 @@ def _with_line(message: str, path: str | Path) -> str:
         return message
     if "line " in message or message.startswith(str(path)):
         return message
+    from yaml import YAMLError
+
+    from hvnas._yaml import line_of
+
     # Not as `read_text`, whose own refusals come here. What is wrong is known: the line is no more than help.
-    with suppress(OSError, ValueError, yaml.YAMLError):
+    with suppress(OSError, ValueError, YAMLError):
         if Path(path).is_file() and Path(path).stat().st_size <= MAX_BYTES:
             line = line_of(Path(path).read_text(encoding="utf-8-sig"), field[1].split("."))
             if line is not None:
@@ -119,6 +118,8 @@ def read_yaml(path: str | Path, *, schema: str) -> dict[str, Any]:
 
     Raises ValueError, one line, naming the file and what is wrong with it.
     """
+    from hvnas._yaml import parse_yaml
+
     text = read_text(path)
     try:
         data = parse_yaml(text)
@@ -150,6 +151,8 @@ def read_json(path: str | Path, *, limit: int = MAX_JSON_BYTES) -> Any:
 
     Raises ValueError, one line, naming the file and what is wrong with it, by line.
     """
+    from hvnas._json import parse_json
+
     with refusing(path):
         text = read_text(path, limit=limit)
         try:
@@ -166,33 +169,6 @@ def refuse_unknown(data: Mapping[str, Any], allowed: Iterable[str], prefix: str,
             raise ValueError(
                 f"{prefix}{str(key)[:60]}: unknown field; the fields here are {', '.join(fields)} ({where})"
             )
-
-
-def dump_yaml(data: dict[str, Any]) -> str:
-    """YAML in the order given, innermost collections on one line."""
-    text: str = yaml.dump(
-        data, Dumper=_dumper(), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
-    )
-    return text
-
-
-@cache
-def _dumper() -> Any:
-    """One that repeats what stands in several places: `read_yaml` takes no aliases."""
-    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return type("Dumper", (base,), {"ignore_aliases": lambda self, data: True, "resolve": _resolve})
-
-
-@lru_cache(maxsize=4096)
-def _tag(kind: Any, value: Any, plain: bool) -> Any:
-    return yaml.resolver.Resolver().resolve(kind, value, (plain, not plain))
-
-
-def _resolve(dumper: Any, kind: Any, value: Any, implicit: Any) -> Any:
-    """As `yaml.resolver.BaseResolver.resolve` where no tags are given by path; plain text is tried once."""
-    if kind is not yaml.ScalarNode:
-        return dumper.DEFAULT_MAPPING_TAG if kind is yaml.MappingNode else dumper.DEFAULT_SEQUENCE_TAG
-    return _tag(kind, value, bool(implicit[0]))
 
 
 def check_parent(path: Path) -> None:

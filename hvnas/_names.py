@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import reprlib
 from collections.abc import Sequence
-from difflib import get_close_matches
-from functools import lru_cache
+from dataclasses import fields, is_dataclass
+from functools import cache, lru_cache
 from itertools import islice
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -44,6 +46,8 @@ _WORDS = {
 
 def unknown_name(what: str, name: str, known: Sequence[str], alternative: str = "") -> str:
     """``unknown model 'x'; did you mean 'y'? There are: ...``."""
+    from difflib import get_close_matches
+
     # How alike names are takes time in the square of their length, and a file may name anything.
     close = get_close_matches(name, known, n=1, cutoff=0.4) if len(name) <= 200 else []
     hint = f"; did you mean {close[0]!r}? There" if close else "; there"
@@ -77,6 +81,8 @@ def validated(kind: type[T], data: Any, *, strict: bool = True) -> T:
 
     Raises WrongField.
     """
+    if strict and (plain_value := _as_it_is(kind, data)) is not _OTHER:
+        return cast("T", plain_value)
     from pydantic import ValidationError
 
     # mypy takes a class of dataclasses for one that cannot be hashed.
@@ -92,6 +98,90 @@ def validated(kind: type[T], data: Any, *, strict: bool = True) -> T:
         said = plain(first["msg"]) if words is None else words.format(**first.get("ctx", {}))
         value = "" if first["type"] in _OWN else f", got {shown(first['input'])}"
         raise WrongField(tuple(str(part)[:60] for part in first["loc"]), said + value) from None
+
+
+# What `_as_it_is` gives where it cannot tell.
+_OTHER = object()
+# Beyond, a whole number is not every float's.
+_EXACT = 2**53
+
+
+def _as_it_is(kind: Any, data: Any) -> Any:
+    """What pydantic would make of `data` that is plainly right, `_OTHER` for all else, which it judges.
+
+    Its import and the making of its validators take longer than reading a file; most files are right.
+    """
+    if kind in (str, bool):
+        return data if type(data) is kind else _OTHER
+    if kind is int:
+        return data if type(data) is int else _OTHER
+    if kind is float:
+        exact = (type(data) is float and math.isfinite(data)) or (type(data) is int and abs(data) <= _EXACT)
+        return float(data) if exact else _OTHER
+    if kind is NoneType:
+        return data if data is None else _OTHER
+    if kind is Any:
+        return data if _is_json(data) else _OTHER
+    origin, members = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return next((each for each in members if type(each) is type(data) and each == data), _OTHER)
+    if origin is UnionType:
+        return _one_of(members, data)
+    if origin in (list, tuple):
+        return _collected(origin, members, data)
+    if kind == dict[str, Any]:
+        return data if type(data) is dict and _is_json(data) else _OTHER
+    return _dataclass_of(kind, data) if is_dataclass(kind) and type(data) is dict else _OTHER
+
+
+def _is_json(data: Any) -> bool:
+    """Whether `data` comes back from JSON as it is."""
+    if type(data) is dict:
+        return all(type(key) is str for key in data) and all(map(_is_json, data.values()))
+    if type(data) is list:
+        return all(map(_is_json, data))
+    return data is None or type(data) in (str, bool, int) or (type(data) is float and math.isfinite(data))
+
+
+def _one_of(members: tuple[Any, ...], data: Any) -> Any:
+    """`data` as a member of a union; a number may be a float's where nothing else takes it as it is."""
+    found = [(each, value) for each in members if (value := _as_it_is(each, data)) is not _OTHER]
+    same = [value for _, value in found if type(value) is type(data)]
+    return same[0] if same else found[0][1] if len(found) == 1 else _OTHER
+
+
+def _collected(origin: Any, members: tuple[Any, ...], data: Any) -> Any:
+    """`data` as a list, or a tuple of any length or of so many."""
+    if type(data) not in (list, tuple) or not members:
+        return _OTHER
+    kinds = members[:1] * len(data) if origin is list or members[1:] == (Ellipsis,) else members
+    if len(kinds) != len(data):
+        return _OTHER
+    values = [_as_it_is(kind, value) for kind, value in zip(kinds, data, strict=True)]
+    return _OTHER if any(value is _OTHER for value in values) else origin(values)
+
+
+def _dataclass_of(kind: Any, data: dict[Any, Any]) -> Any:
+    """A dataclass all of whose fields in `data` are as they should be."""
+    kinds = _kinds_of(kind)
+    if kinds is None or not data.keys() <= kinds.keys():
+        return _OTHER
+    values = {name: _as_it_is(kinds[name], value) for name, value in data.items()}
+    if any(value is _OTHER for value in values.values()):
+        return _OTHER
+    try:
+        return kind(**values)
+    except (TypeError, ValueError):  # something is missing or wrong, which pydantic words
+        return _OTHER
+
+
+@cache
+def _kinds_of(kind: Any) -> dict[str, Any] | None:
+    """What each field of a dataclass holds; None where pydantic is told more than `_as_it_is` knows."""
+    if not {"extra", "allow_inf_nan"}.issuperset(getattr(kind, "__pydantic_config__", {})):
+        return None
+    hints = get_type_hints(kind, include_extras=True)
+    return {each.name: hints[each.name] for each in fields(kind) if each.init}
 
 
 def to_plain(value: Any) -> Any:

@@ -21,8 +21,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from hvnas._files import append_line, dump_yaml, read_mapping, refusing, write_together
+from hvnas._files import append_line, read_mapping, refusing, write_together
 from hvnas._names import WrongField, to_plain, validated
+from hvnas._yaml import dump_yaml
 
 C = TypeVar("C")
 LOG = "log.txt"

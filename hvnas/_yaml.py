@@ -1,8 +1,9 @@
-"""YAML that is plain data: no tags, aliases or merge keys, and nothing deep or without end."""
+"""YAML that is plain data, in and out: no tags, aliases or merge keys, and nothing deep or without end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 import yaml
@@ -166,3 +167,30 @@ def _constructed(tag: str, text: str, event: Any) -> Any:
 
 def _refusal(what: str, event: Any) -> ValueError:
     return ValueError(f"{what} (line {event.start_mark.line + 1})")
+
+
+def dump_yaml(data: dict[str, Any]) -> str:
+    """YAML in the order given, innermost collections on one line."""
+    text: str = yaml.dump(
+        data, Dumper=_dumper(), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+    )
+    return text
+
+
+@cache
+def _dumper() -> Any:
+    """One that repeats what stands in several places: `parse_yaml` takes no aliases."""
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return type("Dumper", (base,), {"ignore_aliases": lambda self, data: True, "resolve": _resolve})
+
+
+@lru_cache(maxsize=4096)
+def _tag(kind: Any, value: Any, plain: bool) -> Any:
+    return yaml.resolver.Resolver().resolve(kind, value, (plain, not plain))
+
+
+def _resolve(dumper: Any, kind: Any, value: Any, implicit: Any) -> Any:
+    """As `yaml.resolver.BaseResolver.resolve` where no tags are given by path; plain text is tried once."""
+    if kind is not yaml.ScalarNode:
+        return dumper.DEFAULT_MAPPING_TAG if kind is yaml.MappingNode else dumper.DEFAULT_SEQUENCE_TAG
+    return _tag(kind, value, bool(implicit[0]))

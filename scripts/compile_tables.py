@@ -10,14 +10,13 @@ wherever they are made, but for the last digits of the surrogate's regression.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from dataclasses import replace
 
 import numpy as np
 
-from hvnas._cache import OFF, VARIABLE, ship, text_array
+from hvnas._cache import OFF, VARIABLE, ship, ship_facts, text_array
 
 # Nothing that ships or is cached already goes into what will ship.
 os.environ[VARIABLE] = OFF
@@ -25,7 +24,7 @@ os.environ[VARIABLE] = OFF
 from hvnas.accuracy.surrogate.features import COLUMNS
 from hvnas.accuracy.surrogate.surrogate import SHIPPED, load_surrogate
 from hvnas.arch.files import FACTS, count_models, facts_key
-from hvnas.latency import list_devices, load_device
+from hvnas.latency import list_devices, load_device, registry
 from hvnas.ops import MACS, PARAMS, Column
 from hvnas.search import make_problem
 from hvnas.search.problem import SIZE
@@ -117,9 +116,14 @@ def compile_fixed_points() -> None:
 
 def compile_models() -> None:
     """What is listed of the papers' models."""
-    text = json.dumps(count_models(), separators=(",", ":"))
-    ship(FACTS, facts_key(), {FACTS: text_array(text)})
-    print(f"{len(text):,} characters of facts of models")
+    file = ship_facts(FACTS, facts_key(), count_models())
+    print(f"facts of models: {file.stat().st_size:,} bytes")
+
+
+def compile_devices() -> None:
+    """What is read of the devices that ship."""
+    file = ship_facts(registry.FACTS, registry.facts_key(), registry.device_facts())
+    print(f"facts of devices: {file.stat().st_size:,} bytes")
 
 
 def compile_reach() -> None:
@@ -145,6 +149,7 @@ PARTS = {
     "templates": lambda: compile_templates(networks_of_searches()),
     "fixed-points": compile_fixed_points,
     "models": compile_models,
+    "devices": compile_devices,
     "reach": compile_reach,
 }
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hvnas import search
-from hvnas._cache import read_shipped
+from hvnas._cache import read_facts, read_shipped, ship_facts
 from hvnas.accuracy.surrogate.features import COLUMNS
 from hvnas.accuracy.surrogate.surrogate import SHIPPED, load_surrogate
 from hvnas.arch.files import FACTS, count_models, facts_key, model_facts
-from hvnas.latency import list_devices, load_device
+from hvnas.latency import list_devices, load_device, registry
+from hvnas.latency.rows import fastest_of
 from hvnas.ops import MACS, PARAMS
 from hvnas.search import make_problem
 from hvnas.search.reach import REACH, UNBOUNDED_MS, packed_reach, reach_code, stored_reach
@@ -44,8 +47,41 @@ def test_sizes_are_those_that_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_facts_of_models_are_those_of_their_files() -> None:
-    assert read_shipped(FACTS, facts_key()) is not None, STALE
+    assert read_facts(FACTS, facts_key()) is not None, STALE
     assert model_facts() == count_models()
+
+
+def test_facts_of_devices_are_those_of_their_files() -> None:
+    stored = read_facts(registry.FACTS, registry.facts_key())
+    assert stored is not None, STALE
+    assert stored == json.loads(json.dumps(registry.device_facts()))
+    assert set(stored) == set(list_devices())
+
+
+@pytest.mark.parametrize("name", list_devices())
+def test_a_device_is_what_its_file_says(name: str) -> None:
+    ready, read = load_device(name), registry.read_device(registry.shipped_files()[name])
+    assert ready == read
+    assert repr(vars(replace(ready, rows=()))) == repr(vars(replace(read, rows=())))
+    assert fastest_of(ready.rows) == fastest_of(tuple(read.rows))
+    said = registry.summarise_device(name)
+    assert (said.name, said.hash, said.info, said.report) == (read.name, read.hash, read.info, read.report)
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "none"])
+def test_damaged_facts_are_as_good_as_none(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hvnas._cache._compiled", lambda: tmp_path)
+    path = ship_facts("facts", "key", {"a": [1.5]})
+    assert read_facts("facts", "key") == {"a": [1.5]}
+    text = path.read_text(encoding="utf-8")
+    if damage == "none":
+        path.unlink()
+    else:
+        path.write_text(text[:-1] if damage == "cut" else text.replace("1.5", "2.5"), encoding="utf-8")
+    assert read_facts("facts", "key") is None
+    assert read_facts("facts", "other key") is None
 
 
 def test_the_surrogate_is_what_its_evidence_gives() -> None:

@@ -139,6 +139,24 @@ def test_requests_need_no_numbers_and_names_win_over_modules() -> None:
     assert done.returncode == 0, done.stderr
 
 
+LISTED = """
+import sys
+from hvnas.cli import main
+sys.argv = ["hvnas", "devices", "--format", "csv"]
+try:
+    main()
+except SystemExit as done:
+    assert not done.code
+print(*sorted({"numpy", "pydantic", "yaml"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_devices_are_listed_without_what_takes_long_to_import() -> None:
+    done = subprocess.run([sys.executable, "-c", LISTED], capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n") > len(hvnas.list_devices())
+    assert done.stderr.strip() == "", "or the facts are out of date: run scripts/compile_tables.py"
+
+
 # Each is for one extra alone, and is loaded where that is asked for, behind a refusal that names it.
 FOR_AN_EXTRA = {"hvnas.latency.measure.backend_onnx": "onnx", "hvnas.train.rand_augment": "kornia"}
 WITHOUT_EXTRAS = """

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from hvnas._cache import code_hash, read_shipped, text_of
-from hvnas._files import data_dir, dump_yaml, read_yaml, refuse_unknown, refusing, write_atomic
+from hvnas._cache import code_hash, read_facts
+from hvnas._files import data_dir, read_yaml, refuse_unknown, refusing, write_atomic
 from hvnas._names import WrongField, shown, unknown_name, validated
+from hvnas._yaml import dump_yaml
 from hvnas.arch.arch import INNER, SCHEMA, Arch, Run, Stage, _shown, to_dict
-from hvnas.blocks import Block, block_class, list_blocks
+from hvnas.blocks import Block, block_class, is_block, list_blocks
 from hvnas.blocks.limits import LIMITS, MOST_BLOCKS, check_number
 
 
@@ -65,11 +65,8 @@ def facts_key() -> str:
 
 def model_facts() -> list[dict[str, Any]]:
     """Name, family, resolution, params, MACs and what is published of every fixed point."""
-    stored = read_shipped(FACTS, facts_key())
-    if stored is None:
-        return count_models()
-    facts: list[dict[str, Any]] = json.loads(text_of(stored[FACTS]))
-    return facts
+    stored: list[dict[str, Any]] | None = read_facts(FACTS, facts_key())
+    return count_models() if stored is None else stored
 
 
 def count_models() -> list[dict[str, Any]]:
@@ -207,9 +204,9 @@ def _run(data: Any, field: str, where: str) -> Run | None:
 def _block_type(fields: Any, field: str, role: str, where: str) -> type[Block]:
     if not isinstance(fields, dict) or "type" not in fields:
         raise ValueError(f"{field}: must be a mapping with a type ({where})")
-    names = list_blocks(role)
-    if not isinstance(fields["type"], str) or fields["type"] not in names:
-        raise ValueError(f"{field}.type: {unknown_name('block', str(fields['type']), names)} ({where})")
+    if not is_block(fields["type"], role):
+        said = unknown_name("block", str(fields["type"]), list_blocks(role))
+        raise ValueError(f"{field}.type: {said} ({where})")
     return block_class(fields["type"])
 
 

@@ -17,9 +17,10 @@ from hvnas.blocks.base import (
     Block,
     block_class,
     has_stride,
+    is_block,
     list_blocks,
     lower_block,
     register_block,
 )
 
-__all__ = ["Block", "block_class", "has_stride", "list_blocks", "lower_block", "register_block"]
+__all__ = ["Block", "block_class", "has_stride", "is_block", "list_blocks", "lower_block", "register_block"]

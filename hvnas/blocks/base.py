@@ -115,6 +115,14 @@ def list_blocks(role: str | None = None) -> list[str]:
     return sorted(name for name in _BLOCKS.names() if role is None or _BLOCKS[name].role == role)
 
 
+def is_block(name: object, role: str) -> bool:
+    """Whether a block of that name and role is registered.
+
+    Other packages are looked through only for a name that is not known here.
+    """
+    return isinstance(name, str) and _BLOCKS.has(name) and _BLOCKS[name].role == role
+
+
 def block_class(name: str) -> type[Block]:
     """Return the class registered under `name`. Raises ValueError naming those there are."""
     return _BLOCKS[name]

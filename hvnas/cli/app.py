@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections import UserDict
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.main import get_command, get_group
 
 from hvnas._names import plain
 from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, TERMINATED, Failure, one_line
-from hvnas.cli._group import MAIN_EXAMPLE, Group, add_command
+from hvnas.cli._group import MAIN_EXAMPLE, Group, OnDemand, load_command, load_group, load_module
 from hvnas.cli._screen import JsonOption, hoisted, is_verbose, print_json, set_verbosity
 
 # typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
@@ -52,30 +49,11 @@ GROUPS = {
 }
 
 
-class OnDemand(UserDict[str, Any]):
-    """Commands by name, each loaded when it is first looked at: most runs need one of them."""
-
-    def __init__(self) -> None:
-        super().__init__(dict.fromkeys((*COMMANDS, *GROUPS)))
-
-    def __getitem__(self, name: str) -> Any:
-        if self.data[name] is None:
-            self.data[name] = _loaded(name)
-        return self.data[name]
-
-
 def _loaded(name: str) -> Any:
-    if name in GROUPS:
-        group = get_group(import_module(f"hvnas.cli.{name}").app)
-        group.name = name
-        return group
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     if name == "version":
-        add_command(single, name, version, example="hvnas version")
-    else:
-        module = import_module(f"hvnas.cli.{name}")
-        add_command(single, name, module.run, example=module.EXAMPLE)
-    return get_command(single)
+        return load_command(name, version, example="hvnas version")
+    load = load_group if name in GROUPS else load_module
+    return load(name, of=f"hvnas.cli.{name}")
 
 
 class Commands(Group):
@@ -83,7 +61,7 @@ class Commands(Group):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = OnDemand()
+        self.commands = OnDemand((*COMMANDS, *GROUPS), _loaded)
 
     def main(
         self,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hvnas._records import Column
 from hvnas.cli._failure import one_line
@@ -12,6 +13,10 @@ from hvnas.cli._screen import Answer, Screen, listing
 
 if TYPE_CHECKING:
     from hvnas.latency import Device
+    from hvnas.latency.provenance import DeviceSummary
+
+    Listed = Device | DeviceSummary
+T = TypeVar("T")
 
 EXAMPLE = "hvnas devices"
 
@@ -23,9 +28,10 @@ def run() -> Answer:
     Shows how their latencies were obtained, and their error.
     """
     from hvnas.latency.provenance import label, left_out_error, provenance
+    from hvnas.latency.registry import summarise_device
 
-    devices = all_devices()
-    columns: tuple[Column[Device], ...] = (
+    devices = all_devices(summarise_device)
+    columns: tuple[Column[Listed], ...] = (
         Column("device", label),
         Column("hardware", lambda device: f"{device.info.device} ({device.info.soc})"),
         Column("system", "info.os"),
@@ -42,11 +48,11 @@ def run() -> Answer:
     return listing(columns, devices, data=_row, line=_line, below=below)
 
 
-def _row(device: Device) -> dict[str, Any]:
+def _row(device: Listed) -> dict[str, Any]:
     return {"name": device.name, **asdict(device.info), "error": dict(device.report), "hash": device.hash}
 
 
-def _line(device: Device) -> dict[str, Any]:
+def _line(device: Listed) -> dict[str, Any]:
     """A device for CSV; its error is the mean, in percent, inside its gate, of unseen families."""
     from hvnas.latency.provenance import left_out_error
 
@@ -58,17 +64,17 @@ def _line(device: Device) -> dict[str, Any]:
     }
 
 
-def all_devices() -> list[Device]:
-    """The devices there are. One that does not load is told on standard error and left out.
+def all_devices(load: Callable[[str], T]) -> list[T]:
+    """What `load` gives of the devices there are. One that does not load is told on standard error.
 
     Raises ValueError where none loads.
     """
-    from hvnas.latency import list_devices, load_device
+    from hvnas.latency import list_devices
 
     devices, broken = [], []
     for name in list_devices():
         try:
-            devices.append(load_device(name))
+            devices.append(load(name))
         except (ValueError, OSError) as error:
             broken.append(f"{name} is left out: {one_line(error)}")
     if not devices:

@@ -248,7 +248,7 @@ def load_network(
     """
     from hvnas.arch import list_models, load_arch
     from hvnas.arch.edits import resized
-    from hvnas.latency.provenance import restated
+    from hvnas.latency.registry import restated
 
     folder = Path(name)
     training = None

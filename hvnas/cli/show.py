@@ -45,7 +45,7 @@ def run(
     from hvnas.train.recipes import found_recipe
 
     network = _load(arch)
-    devices = [load_device(name) for name in device] if device else all_devices()
+    devices = [load_device(name) for name in device] if device else all_devices(load_device)
     facts = _facts(network, devices, recipe or found_recipe(network, arch) or RECIPE)
     return Answer(
         text=lambda screen: _print(screen, network, devices, facts),

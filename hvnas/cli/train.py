@@ -94,7 +94,7 @@ def _train(folder: TrainFolder, screen: Screen, workers: Workers) -> Outcome:
 
 
 def _print(outcome: Outcome, folder: TrainFolder, screen: Screen) -> None:
-    from hvnas.latency.provenance import stated_latency
+    from hvnas.latency.registry import stated_latency
     from hvnas.train.card import CARD
 
     metrics = outcome.metrics

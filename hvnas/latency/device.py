@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from hvnas._records import html_of
 from hvnas.latency.columns import clean, column, unique
 from hvnas.latency.model import LatencyModel, grouped, stage_of
+from hvnas.latency.provenance import DeviceInfo
 from hvnas.latency.rows import Measurement
 from hvnas.ops import Column, Program, evaluate_columns
 
@@ -25,28 +26,6 @@ _FORMER = {"without_gate": "all_networks", "mape_without_gate": "mape_all_networ
 LOW, HIGH = 0.05, 0.95
 # Beyond these an interval has no end that a number can hold.
 LEAST_DF, MOST_LOC, MOST_SCALE = 0.5, 50.0, 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceInfo:
-    """What the numbers are of, and where they come from."""
-
-    description: str
-    device: str
-    soc: str
-    os: str
-    runtime: str
-    runtime_version: str
-    compute_unit: str
-    precision: str
-    threads: int | None
-    batch: int
-    statistic: str
-    tool: str
-    date: str
-    source: str
-    method: str
-    protocol: str
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ import yaml
 from hvnas._files import read_text, read_yaml, write_atomic, write_together
 from hvnas._names import WrongField, brief, shown, validated
 from hvnas._yaml import parse_yaml
-from hvnas.latency.device import Device, DeviceInfo, Rule, StudentT
+from hvnas.latency.device import Device, Rule, StudentT
 from hvnas.latency.model import LinearModel, Term
+from hvnas.latency.provenance import DeviceInfo
 from hvnas.latency.rows import LONGEST_MS, MOST, write_rows
 
 SCHEMA = "hvnas.device/1"

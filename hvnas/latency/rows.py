@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Protocol, overload
+from typing import Annotated, NamedTuple, Protocol, overload
 
 from hvnas._numbers import LARGEST
 from hvnas._records import Cell, Row, csv_text, read_csv
@@ -66,10 +66,15 @@ def read_rows(path: str | Path) -> tuple[Measurement, ...]:
 
 
 class RowsOfFile(Sequence[Measurement]):
-    """The rows of a file that ships, and so was checked: read when they are first looked at."""
+    """The rows of a file that ships, and so was checked: read when they are first looked at.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    What is often asked of them may be known before: which network computes `fastest`, and the `columns`.
+    """
+
+    def __init__(
+        self, path: Path, *, fastest: Fastest | None = None, columns: Sequence[str] | None = None
+    ) -> None:
+        self.path, self.fastest, self.columns = path, fastest, columns
 
     @cached_property
     def _rows(self) -> tuple[Measurement, ...]:
@@ -89,6 +94,29 @@ class RowsOfFile(Sequence[Measurement]):
         return isinstance(other, Sequence) and self._rows == tuple(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class Fastest(NamedTuple):
+    """The measured network that computes most MACs a millisecond, and how many."""
+
+    network: str
+    pace: float
+
+
+def fastest_of(rows: Sequence[Measurement]) -> Fastest | None:
+    """The fastest of the networks whose MACs are known, None where there are none."""
+    if isinstance(rows, RowsOfFile) and rows.fastest is not None:
+        return rows.fastest
+    paces = {row.network: row.values["macs"] / row.ms for row in rows if "macs" in row.values}
+    network = max(paces, key=lambda network: paces[network], default=None)
+    return None if network is None else Fastest(network, paces[network])
+
+
+def columns_of(rows: Sequence[Measurement]) -> Sequence[str]:
+    """The names of the columns that the measured networks come with."""
+    if isinstance(rows, RowsOfFile) and rows.columns is not None:
+        return rows.columns
+    return tuple(rows[0].values) if rows else ()
 
 
 def write_rows(rows: Sequence[Measurement]) -> str:

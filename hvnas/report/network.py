@@ -23,7 +23,7 @@ from hvnas.arch import Arch, Stage
 from hvnas.arch.arch import Part, Placed, expansion_range, outline, sampled
 from hvnas.blocks import Block
 from hvnas.latency import Device, LatencyEstimate
-from hvnas.latency.provenance import stated_latency
+from hvnas.latency.registry import stated_latency
 from hvnas.ops import State
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from hvnas import _numbers as numbers
 from hvnas._files import replacing, write_atomic
 from hvnas._numbers import clean
 from hvnas._records import csv_line, csv_text
-from hvnas.latency.provenance import stated_latency
+from hvnas.latency.registry import stated_latency
 from hvnas.train.data.registry import Data
 from hvnas.train.evaluation import Examination, Mistake
 from hvnas.train.folder import ARCH, LAST, RUN, WEIGHTS, TrainFolder

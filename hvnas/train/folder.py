@@ -10,9 +10,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from hvnas._files import dump_yaml, read_json, write_atomic
+from hvnas._files import read_json, write_atomic
 from hvnas._names import MOST_SEED, check_whole
 from hvnas._runs import RunFolder, RunKind
+from hvnas._yaml import dump_yaml
 from hvnas.arch import Arch, load_arch, to_dict
 from hvnas.blocks.limits import check_number
 from hvnas.train.data import Data, load_data

@@ -13,7 +13,7 @@ from torch import nn
 
 from hvnas._files import naming, refusing
 from hvnas._numbers import clean
-from hvnas.latency.provenance import stated_latency
+from hvnas.latency.registry import stated_latency
 from hvnas.nn.weights import StateDict, save_weights
 from hvnas.train.card import SHOWN_MISTAKES, explained, write_card
 from hvnas.train.data import Data

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvnas.arch import Arch, load_arch
-from hvnas.latency.provenance import StatedLatency, stated_latency
+from hvnas.latency.registry import StatedLatency, stated_latency
 from hvnas.nn import build
 from hvnas.nn.coatnet import fit_biases
 from hvnas.nn.weights import StateDict, check_weights

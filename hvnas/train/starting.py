@@ -12,7 +12,7 @@ from hvnas._names import MOST_SEED, check_whole
 from hvnas._request import as_begun, check_same, words_of
 from hvnas._runs import versions
 from hvnas.arch import Arch, load_arch
-from hvnas.latency.provenance import restated
+from hvnas.latency.registry import restated
 from hvnas.train.data import Data, load_data
 from hvnas.train.fitting import check_batch, check_enough, fit_arch, least_resolution
 from hvnas.train.folder import BESIDE, TrainFolder, TrainRun, absolute, find_training

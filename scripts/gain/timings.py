@@ -12,8 +12,8 @@ import numpy as np
 from hvnas._files import write_atomic
 from hvnas._records import Cell, csv_text, read_records
 from hvnas.arch import Arch
-from hvnas.latency.device import DeviceInfo
 from hvnas.latency.measure.sampling import Sampled
+from hvnas.latency.provenance import DeviceInfo
 
 FILE = "timings.csv"
 DEFAULT_BACKEND = "torch-cpu"

@@ -128,7 +128,7 @@ def test_a_network_of_another_size_carries_nothing_of_the_first() -> None:
 
 
 def test_a_device_of_a_file_is_found_through_the_run(run: Path, tmp_path: Path, repo_root: Path) -> None:
-    from hvnas.latency.provenance import restated
+    from hvnas.latency.registry import restated
 
     out = tmp_path / "run"
     copytree(run, out)

@@ -15,7 +15,7 @@ import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from hvnas._files import dump_yaml
+from hvnas._yaml import dump_yaml
 from hvnas.arch import load_arch
 from hvnas.search import Engine, resume, search
 from hvnas.search.runs import folder

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hvnas._files import dump_yaml
+from hvnas._yaml import dump_yaml
 from hvnas.arch import Arch, load_arch, save_arch
 from hvnas.studies.ablation import load_study, run_study
 from hvnas.studies.ablation.estimates import Beliefs, make_judge

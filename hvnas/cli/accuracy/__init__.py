@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hvnas.cli._group import make_group
+from hvnas.cli._group import new_group
 
 COMMANDS = {"evaluate": "evaluate", "fit": "fit", "rank": "rank", "proxies": "proxies"}
 
-app = make_group(__name__, COMMANDS, help="Accuracy estimators: errors, proxies, one of your own.")
+app = new_group("Accuracy estimators: errors, proxies, one of your own.")

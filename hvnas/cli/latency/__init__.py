@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvnas.cli._group import make_group
+from hvnas.cli._group import new_group
 
 COMMANDS = {
     "plan": "plan",
@@ -15,4 +15,4 @@ COMMANDS = {
     "validate": "validate",
 }
 
-app = make_group(__name__, COMMANDS, help="Latency tables: build, import, calibrate, check, read.")
+app = new_group("Latency tables: build, import, calibrate, check, read.")

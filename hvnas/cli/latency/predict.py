@@ -49,11 +49,12 @@ def run(
     Shows where the milliseconds go, by stage and by kind of op. Works for any torch module.
     """
     from hvnas.latency import load_device
-    from hvnas.latency.plots import check_target
 
     if (arch is None) == (module is None):
         raise Failure("give the network as either --arch or --module")
     if plot is not None:
+        from hvnas.latency.plots import check_target
+
         check_target(plot)
     devices = [load_device(name) for name in dict.fromkeys(device)]
     name, program = _program(arch, module, resolution)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hvnas.cli._group import make_group
+from hvnas.cli._group import new_group
 
 COMMANDS = {"train": "train", "rank": "rank"}
 
-app = make_group(__name__, COMMANDS, help="The supernet: one weight-sharing network for a whole space.")
+app = new_group("The supernet: one weight-sharing network for a whole space.")

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from hvnas._names import shown
 from hvnas._numbers import shortened
 from hvnas.latency.columns import clean, column, list_columns
-from hvnas.latency.device import Device, DeviceInfo, StudentT
+from hvnas.latency.device import Device, StudentT
 from hvnas.latency.model import LinearModel, Term
+from hvnas.latency.provenance import DeviceInfo
 from hvnas.latency.remote.measurements import MeasuredModel, ModelMeasurement
 from hvnas.latency.rows import Measurement
 from hvnas.latency.scores import scores

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvnas._files import dump_yaml, read_yaml, refuse_unknown, write_atomic
+from hvnas._files import read_yaml, refuse_unknown, write_atomic
 from hvnas._names import shown
 from hvnas._records import csv_text
+from hvnas._yaml import dump_yaml
 from hvnas.arch import Arch, block_from_dict, block_to_dict, load_arch
 from hvnas.blocks import Block, block_class, lower_block
 from hvnas.blocks.mobileformer import GlobalTokens

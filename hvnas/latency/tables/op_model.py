@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from hvnas._files import read_text, write_atomic
 from hvnas.latency.columns import column, register_column
-from hvnas.latency.device import Device, DeviceInfo, Rule, StudentT
+from hvnas.latency.device import Device, Rule, StudentT
 from hvnas.latency.files import SCHEMA, STRICT, DeviceFields, Errors, dump, hash_of, parse_fields, table_of
+from hvnas.latency.provenance import DeviceInfo
 from hvnas.latency.rows import LONGEST_MS
 from hvnas.latency.tables.op_regressor import Choice, Regressor, group_of
 from hvnas.latency.tables.op_rows import OpTime, read_op_rows

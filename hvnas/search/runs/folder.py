@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from hvnas._files import dump_yaml, refuse_unknown, sync_folder, write_atomic
+from hvnas._files import refuse_unknown, sync_folder, write_atomic
 from hvnas._names import WrongField, shown, validated
 from hvnas._numbers import took
 from hvnas._records import csv_text
 from hvnas._request import default_of
 from hvnas._runs import LOG, RunFolder, RunKind, writing
+from hvnas._yaml import dump_yaml
 from hvnas.accuracy.estimator import check_scenario
 from hvnas.arch import Arch, save_arch, to_dict
 from hvnas.search.objectives import LATENCY, TOP1, Objective

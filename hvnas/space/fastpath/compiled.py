@@ -23,11 +23,9 @@ from numpy.typing import NDArray
 
 from hvnas._cache import (
     Arrays,
-    SparseRows,
     code_hash,
     digest_of,
     keep,
-    ranges,
     read_cached,
     read_shipped,
     ship,
@@ -37,6 +35,7 @@ from hvnas._cache import (
 from hvnas.blocks import Block
 from hvnas.ops import Column, State
 from hvnas.ops.program import IDENTITY
+from hvnas.space.fastpath.parts import SparseRows, ranges
 from hvnas.space.fastpath.templates import (
     MONOMIALS,
     Pair,

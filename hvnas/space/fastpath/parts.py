@@ -1,4 +1,4 @@
-"""The parts that a network is a chain of, for the fast path."""
+"""The parts that a network is a chain of, for the fast path, and the tables of what is known of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hvnas._cache import Arrays
 from hvnas.arch import INNER
 from hvnas.blocks import Block
 from hvnas.blocks.mobileformer import GlobalTokens
@@ -117,6 +118,68 @@ class NamedMatches(NamedTuple):
     state: Ints
     out: Ints
     key: Ints
+
+
+class SparseRows(NamedTuple):
+    """Rows of numbers of which few are unusual, as files hold them.
+
+    Row k has ``values[code[start[k]:start[k + 1]]]`` at `place`, as indices.
+    """
+
+    start: NDArray[np.integer]
+    place: NDArray[np.integer]
+    code: NDArray[np.integer]
+    values: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, arrays: Arrays, name: str) -> SparseRows:
+        """Those stored under a name."""
+        return cls(*(arrays[f"{name}.{field}"] for field in cls._fields))  # type: ignore[arg-type]
+
+    @classmethod
+    def packed(cls, rows: Sequence[NDArray[np.float64]], usual: NDArray[np.float64]) -> SparseRows:
+        """Of dense rows, all that is not as in `usual`."""
+        places, values = [], []
+        for row in rows:
+            place = np.flatnonzero((row != usual) & ~(np.isnan(row) & np.isnan(usual)))
+            places.append(place.astype(np.uint16))
+            values.append(row[place])
+        start = np.cumsum([0, *map(len, places)]).astype(np.int32)
+        joined = np.concatenate([np.empty(0), *values])
+        distinct, code = np.unique(joined, return_inverse=True)
+        place = np.concatenate([np.empty(0, dtype=np.uint16), *places])
+        kind = np.uint16 if len(distinct) < 1 << 16 else np.uint32
+        return cls(start, place, code.astype(kind), distinct)
+
+    def stored(self, name: str) -> Arrays:
+        """The reverse of `of`."""
+        return {f"{name}.{field}": np.asarray(getattr(self, field)) for field in self._fields}
+
+    def row(self, k: int, into: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Row k put into `into`."""
+        part = slice(int(self.start[k]), int(self.start[k + 1]))
+        into[self.place[part]] = self.values[self.code[part]]
+        return into
+
+    def numbers(self, rows: Ints) -> tuple[Ints, Ints, NDArray[np.float64]]:
+        """The numbers of `rows` [m], one row after the other: whose each is, its place, itself."""
+        owner, index = ranges(self.start[rows], self.start[rows + 1])
+        return owner, self.place[index].astype(np.int64), self.values[self.code[index]]
+
+    def spread(self, rows: Ints, usual: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`rows` [m], each put into a copy of `usual` [k]. Shape [m, k]."""
+        found = np.tile(usual, (len(rows), 1))
+        owner, place, values = self.numbers(rows)
+        found[owner, place] = values
+        return found
+
+
+def ranges(starts: NDArray[Any], ends: NDArray[Any]) -> tuple[Ints, Ints]:
+    """The whole numbers from each start up to its end, one range after the other, and the range of each."""
+    lengths = ends.astype(np.int64) - starts
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    before = np.cumsum(lengths) - lengths
+    return owner, np.arange(len(owner)) + (starts - before)[owner]
 
 
 class Part:

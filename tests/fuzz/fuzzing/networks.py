@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fuzzing.reader import ROOT, Reader, add, command, copied
-from hvnas._files import dump_yaml
+from hvnas._yaml import dump_yaml
 from hvnas.arch import load_arch, save_arch, to_dict
 from hvnas.latency.tables.block_keys import keys_of, load_block_key, save_block_key
 from hvnas.space import load_space
