@@ -186,8 +186,22 @@ def _kinds_of(kind: Any) -> dict[str, Any] | None:
 
 def to_plain(value: Any) -> Any:
     """The other way: a dataclass as mappings, lists, text and numbers, its fields in their order."""
+    plain_value = _spelled(value)
+    if plain_value is not _OTHER:
+        return plain_value
     adapter = _adapter(type(value))  # type: ignore[arg-type]
     return adapter.dump_python(value, mode="json", warnings=False)
+
+
+def _spelled(value: Any) -> Any:
+    """What pydantic would make of dataclasses of plain values, `_OTHER` of all else."""
+    if is_dataclass(value) and all(each.init for each in fields(value)):
+        named = {each.name: _spelled(getattr(value, each.name)) for each in fields(value)}
+        return _OTHER if any(part is _OTHER for part in named.values()) else named
+    if type(value) in (list, tuple, frozenset):
+        parts = list(map(_spelled, value))
+        return _OTHER if any(part is _OTHER for part in parts) else parts
+    return value if _is_json(value) else _OTHER
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvnas import _names
-from hvnas._names import WrongField, validated
+from hvnas._names import WrongField, to_plain, validated
 from hvnas.arch import list_models, load_arch, to_dict
 from hvnas.arch.files import from_dict
 from hvnas.latency import list_devices
@@ -111,3 +111,16 @@ def test_files_that_ship_are_read_alike_and_without_pydantic(monkeypatch: pytest
     assert len(found[1]) >= len(list_devices()) > 3
     monkeypatch.setattr(_names, "_as_it_is", lambda *_: _names._OTHER)
     assert found == read()
+
+
+@given(data=DATA)
+@settings(deadline=None)
+def test_plain_data_is_what_pydantic_writes(data: dict[str, Any]) -> None:
+    try:
+        made = validated(Outer, data)
+    except WrongField:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_names, "_spelled", lambda _: _names._OTHER)
+        wanted = repr(to_plain(made))
+    assert repr(to_plain(made)) == wanted
