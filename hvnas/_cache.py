@@ -109,7 +109,7 @@ def ship(name: str, key: str, arrays: Mapping[str, NDArray[np.generic]]) -> Path
     """Write the file `name` of those that ship, and return its path."""
     path = _compiled() / f"{name}{SUFFIX}"
     path.parent.mkdir(exist_ok=True)
-    write_arrays(path, key, arrays, small=True)
+    write_arrays(path, key, arrays)
     return path
 
 
@@ -137,18 +137,14 @@ def _head(key: str, text: str) -> str:
     return f"{key} {digest_of([text])}"
 
 
-def write_arrays(
-    path: Path, key: str, arrays: Mapping[str, NDArray[np.generic]], *, small: bool = False
-) -> None:
-    """Write what `read_arrays` reads, in one step, `small` for less room and more time.
-
-    Raises OSError where that cannot be done.
-    """
+def write_arrays(path: Path, key: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write what `read_arrays` reads, in one step. Raises OSError where that cannot be done."""
     import numpy as np
 
     kept: dict[str, Any] = {_KEY: text_array(key), **dict(sorted(arrays.items()))}
     with replacing(path) as part, part.open("wb") as file:
-        (np.savez_compressed if small else np.savez)(file, **kept)
+        # Compressed, what ships would take three times as long to read; wheels compress it anyway.
+        np.savez(file, **kept)
 
 
 def text_array(text: str) -> NDArray[np.uint8]:
