@@ -177,7 +177,7 @@ def test_what_is_picked_is_hardly_overrated_by_its_cross_fitted_number(
     rows, numbers = numbers_of(surrogate)
     found = biases(surrogate.evidence, rows, numbers)
     assert all(abs(told["cross-fitted"]) <= 0.2 for told in found.values())
-    assert max(told["estimate"] for told in found.values()) > 0.4
+    assert max(told["estimate"] for told in found.values()) > 0.3
     assert abs((numbers["cross-fitted"] - numbers["estimate"]).mean()) <= 0.1
 
 
