@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 EXAMPLE = "hvnas export runs/phone --format onnx"
 
 
-Format = Literal["yaml", "torch", "onnx", "coreml", "executorch", "tflite"]
+Format = Literal["yaml", "torch", "huggingface", "onnx", "coreml", "executorch", "tflite"]
 Precision = Literal["float32", "float16", "int8"]
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "onnx": ("float32", "int8"),
@@ -34,6 +35,7 @@ _BEST = "best.yaml"
 SUFFIXES = {
     "yaml": ".yaml",
     "torch": "_torch",
+    "huggingface": "_huggingface",
     "onnx": ".onnx",
     "coreml": ".mlpackage",
     "executorch": ".pte",
@@ -58,6 +60,17 @@ class FileOptions(Request):
             help="float32; float16 of coreml (its default) and tflite; int8 of onnx and tflite.",
         ),
     ] = None
+    batch: Annotated[
+        int | None,
+        Option(group="Files", least=1, help="Images that ONNX takes at once. Default: any number."),
+    ] = None
+    opset: Annotated[
+        int | None, Option(group="Files", help="ONNX's set of ops, from 18 to 23. Default: 20.")
+    ] = None
+    logits: Annotated[
+        bool,
+        Option(group="Files", help="Core ML: give logits, where class names would make a classifier."),
+    ] = False
     data: Annotated[
         str | None,
         Option(group="Data", help="Images that int8 is calibrated and scored on. Default: the training's."),
@@ -70,12 +83,26 @@ class FileOptions(Request):
         """Raise ValueError where options do not go together."""
         if format != "coreml" and self.pixels:
             raise ValueError(f"--pixels is for --format coreml, not {format}; leave it out")
+        if format != "coreml" and self.logits:
+            raise ValueError(f"--logits is for --format coreml, not {format}; leave it out")
+        if format != "onnx" and (self.batch or self.opset):
+            name = "batch" if self.batch else "opset"
+            raise ValueError(f"--{name} is for --format onnx, not {format}; leave it out")
         known = PRECISIONS.get(format, ())
         if self.precision and self.precision not in known:
             remedy = f"choose from {', '.join(known)}" if known else "leave it out"
             raise ValueError(f"--precision: --format {format} has no {self.precision}; {remedy}")
         if self.precision != "int8" and (self.data or self.test_size):
             raise ValueError("--data and --test-size are for --precision int8; leave them out")
+
+    def of_exporter(self, format: str) -> dict[str, Any]:
+        """What the exporter of a format is asked for beyond its defaults."""
+        asked = given(pixels=self.pixels, precision=self.precision, opset=self.opset)
+        if format == "onnx":
+            asked["batch"] = self.batch
+        if format == "coreml" and self.logits:
+            asked["classifier"] = False
+        return asked
 
 
 @takes(FileOptions)
@@ -93,6 +120,7 @@ def run(
         typer.Option(
             "--format",
             help="yaml: its own file. torch: a folder with weights and a model.py that needs only torch. "
+            "huggingface: a folder with config.json, weights and a card. "
             "onnx, coreml (iOS 16), executorch (XNNPACK) and tflite (LiteRT): for their runtimes.",
         ),
     ],
@@ -108,6 +136,7 @@ def run(
     ] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Classes. Default: the network's.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Pixels. Default: the network's.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Export a network to another runtime.
@@ -119,13 +148,14 @@ def run(
     """
     options.check(format)
     target = default_target(arch, format) if out is None else out
+    _refuse_taken(target, source=Path(arch), force=force)
     network = load_network(arch, weights=weights, classes=classes, resolution=resolution)
     if format == "yaml":
-        facts = _write_yaml(network.arch, target, source=Path(arch))
+        facts = _write_yaml(network.arch, target)
     elif options.precision == "int8":
         facts = _export_int8(format, network, target, arch, options)
     else:
-        facts = _export(format, network, target, given(pixels=options.pixels, precision=options.precision))
+        facts = _export(format, network, target, options.of_exporter(format))
     facts = {"format": format, "name": network.arch.name, "hash": network.arch.hash, **facts}
     if as_json:
         print_json(facts)
@@ -133,13 +163,21 @@ def run(
         _print(Screen(), facts)
 
 
-def _write_yaml(arch: Arch, target: Path, *, source: Path) -> dict[str, Any]:
+def _refuse_taken(target: Path, *, source: Path, force: bool) -> None:
+    """Raise ValueError where something is there that was not to be overwritten."""
+    if target.name in ("", "..") or not os.path.lexists(target):
+        return
+    if source.is_file() and target.exists() and target.samefile(source):
+        raise ValueError(f"{target}: is the input file; choose another --out")
+    if not force:
+        raise ValueError(f"{target}: is there already; choose another --out, or overwrite it with --force")
+
+
+def _write_yaml(arch: Arch, target: Path) -> dict[str, Any]:
     from hvnas.arch import save_arch
     from hvnas.export.target import check_target
 
     check_target(target, ".yaml")
-    if source.is_file() and target.exists() and target.samefile(source):
-        raise ValueError(f"{target}: is the input file; choose another --out")
     save_arch(arch, target)
     return {"path": target, "bytes": target.stat().st_size}
 
@@ -153,11 +191,14 @@ def _export(
 
     exporters: dict[str, Any] = {
         "torch": export.export_torch,
+        "huggingface": export.export_huggingface,
         "onnx": export.export_onnx,
         "coreml": export.export_coreml,
         "executorch": export.export_executorch,
         "tflite": export.export_tflite,
     }
+    if format == "huggingface":
+        options = options | {"card": network.training}
     torch.manual_seed(0)  # weights that are random are the same every time
     report = exporters[format](
         network.arch, target, weights=network.weights, images=network.images, **options
@@ -177,7 +218,7 @@ def _export_int8(
     images = calibration_images(loaded)
     with tempfile.TemporaryDirectory(prefix="hvnas-") as folder:
         float32 = Path(folder) / f"float32{SUFFIXES[format]}"
-        int8 = {"precision": "int8", "calibration": images, "float32": float32}
+        int8 = {**options.of_exporter(format), "calibration": images, "float32": float32}
         facts = _export(format, network, target, int8)
         with Steps("images") as steps:
             scores = compare(
@@ -202,6 +243,7 @@ def _print(screen: Screen, facts: dict[str, Any]) -> None:
             ("input", shapes["inputs"]),
             ("output", shapes["outputs"]),
             ("ops", sum(facts["ops"].values()) if "ops" in facts else None),
+            ("timm", facts.get("timm")),
             ("checked", "not run here" if error is None else f"outputs differ from torch's by {error:.1e}"),
             *_score_fields(facts.get("scores")),
         ]
@@ -224,18 +266,19 @@ def _score_fields(scores: dict[str, Any] | None) -> list[tuple[str, str]]:
     ]
 
 
-def _shape(item: tuple[str, tuple[int, ...]]) -> str:
+def _shape(item: tuple[str, tuple[int | None, ...]]) -> str:
     name, shape = item
-    return f"{name} {'×'.join(map(str, shape))}"
+    return f"{name} {'×'.join('any' if axis is None else str(axis) for axis in shape)}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkToExport:
-    """A network, its weights where there are some, and the images that it was trained on."""
+    """A network, its weights where there are some, the images that it was trained on, and where that was."""
 
     arch: Arch
     weights: Path | None
     images: Images | None = None
+    training: Path | None = None
 
 
 def load_network(
@@ -265,7 +308,10 @@ def load_network(
     run = training.config
     images = Images(class_names=tuple(run.class_names), mean=tuple(run.mean), std=tuple(run.std))
     return NetworkToExport(
-        arch=changed, weights=_inside(training.path, training.trained_weights()), images=images
+        arch=changed,
+        weights=_inside(training.path, training.trained_weights()),
+        images=images,
+        training=training.path,
     )
 
 

@@ -138,8 +138,8 @@ def _labels(images: Images | None, classifier: bool | None, path: Path) -> list[
     if len({*images.class_names}) < len(images.class_names):
         twice = next(name for name in images.class_names if images.class_names.count(name) > 1)
         raise ValueError(
-            f"{path}: two classes are called {shown(twice)}, which a classifier cannot tell apart; rename one, "
-            "or leave logits: --logits (in Python, classifier=False)"
+            f"{path}: two classes are called {shown(twice)}, which a classifier cannot tell apart; rename "
+            "one, or leave logits: --logits (in Python, classifier=False)"
         )
     return list(images.class_names)
 

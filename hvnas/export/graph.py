@@ -70,18 +70,20 @@ def make_graph(
     resolution: int | None = None,
     inputs: Mapping[str, Shape] | None = None,
     images: Images | None = None,
+    batch: int = 1,
 ) -> Graph:
     """`source` ready for export; a module that is given stays as it is.
 
     A network needs nothing else; of another module `inputs` names the inputs with their shapes, batch
-    included, or `resolution` the size of its one image. `deploy` folds what can be folded
-    (`hvnas.nn.folding.deploy`). Raises ValueError where options and `source` do not go together.
+    included, or `resolution` the size of its one image, `batch` how many come at once. `deploy` folds what
+    can be folded (`hvnas.nn.folding.deploy`). Raises ValueError where options and `source` do not go
+    together.
     """
     if weights is not None and not isinstance(source, Arch):
         raise ValueError("weights go with an architecture; load them into the module before exporting it")
     if isinstance(source, Arch):
         source = build(source, resolution=resolution, weights=weights)
-    shapes = dict(inputs) if inputs is not None else {IMAGE: _image_shape(source, resolution)}
+    shapes = dict(inputs) if inputs is not None else {IMAGE: (batch, *_image_shape(source, resolution))}
     module = deployed(source) if deploy else copy.deepcopy(source).eval().requires_grad_(False)
     tensors = _random(shapes)
     with torch.no_grad():
@@ -106,7 +108,7 @@ def _image_shape(module: nn.Module, resolution: int | None) -> Shape:
         )
     size = own or resolution
     assert size is not None
-    return (1, 3, size, size)
+    return (3, size, size)
 
 
 def _random(shapes: Mapping[str, Shape]) -> dict[str, Tensor]:

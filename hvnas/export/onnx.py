@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from hvnas._names import check_whole, shown
 from hvnas.arch import Arch
 from hvnas.export.graph import (
     TOLERANCES,
@@ -25,10 +26,12 @@ from hvnas.export.graph import (
     quiet,
     shapes,
 )
-from hvnas.export.running import Array
+from hvnas.export.running import Array, FileShape
 from hvnas.export.target import check_target, require, size_of, writing
 
 OPSET = 20  # the first with Gelu as one op
+OPSETS = range(18, 24)  # what torch's exporter and ONNX Runtime know
+SEVERAL = 2  # images in the example of a free batch: torch takes one for a constant
 TOLERANCE = TOLERANCES["float32"]
 SINGLE_FILE_BYTES = 2**31 - 2**24  # a protobuf message holds 2 GiB; the graph itself takes a few MB
 SIDE_FILE = ".data"
@@ -39,15 +42,16 @@ OF = "ONNX Runtime's"
 class OnnxReport:
     """What was written. `ops` counts the nodes by type; `error` is None where not checked.
 
-    The error is relative to the largest output, in int8 root mean square over that of the outputs.
+    The error is relative to the largest output, in int8 root mean square over that of the outputs. A free
+    batch is None in the shapes.
     """
 
     path: Path
     bytes: int
     precision: Literal["float32", "int8"]
     opset: int
-    inputs: Mapping[str, Shape]
-    outputs: Mapping[str, Shape]
+    inputs: Mapping[str, FileShape]
+    outputs: Mapping[str, FileShape]
     ops: Mapping[str, int]
     error: float | None
 
@@ -64,9 +68,13 @@ def export_onnx(
     precision: Literal["float32", "int8"] = "float32",
     calibration: Array | None = None,
     float32: str | Path | None = None,
+    batch: int | None = 1,
+    opset: int = OPSET,
     check: bool = True,
 ) -> OnnxReport:
-    """Write a network, or any module, as ONNX, batch 1 unless `inputs` says otherwise.
+    """Write a network, or any module, as ONNX of an `opset`, for `batch` images at once.
+
+    A batch of None is free: the file takes any number. `inputs` have a batch of their own.
 
     ``int8`` computes in integers where ONNX Runtime can: weights per channel, activations in ranges that
     `calibration` fills, images [N, 3, H, W] normalised as in training; inputs and outputs stay float32.
@@ -80,11 +88,18 @@ def export_onnx(
     whole = None if float32 is None else check_target(float32, ".onnx")
     runtime = ["onnxruntime"] if check or precision == "int8" else []
     require("onnx", "onnxscript", *runtime, extra="onnx", what="ONNX export")
+    _check_options(batch, opset, inputs)
     graph = make_graph(
-        source, weights=weights, deploy=deploy, resolution=resolution, inputs=inputs, images=images
+        source,
+        weights=weights,
+        deploy=deploy,
+        resolution=resolution,
+        inputs=inputs,
+        images=images,
+        batch=SEVERAL if batch is None else batch,
     )
     calibration = check_calibration(calibration, graph, precision)
-    program = _convert(graph)
+    program = _convert(graph, opset=opset, free=batch is None)
     apart = _weight_bytes(graph.module) > SINGLE_FILE_BYTES
     if whole is not None:
         with writing(whole) as part:
@@ -104,15 +119,31 @@ def export_onnx(
         path=path,
         bytes=size,
         precision=precision,
-        opset=OPSET,
-        inputs=shapes(graph.inputs),
-        outputs=shapes(graph.outputs),
+        opset=opset,
+        inputs=_axes(graph.inputs, free=batch is None),
+        outputs=_axes(graph.outputs, free=batch is None),
         ops=dict(ops),
         error=error,
     )
 
 
-def _convert(graph: Graph) -> Any:
+def _check_options(batch: int | None, opset: int, inputs: Mapping[str, Shape] | None) -> None:
+    """Raise ValueError, one line, for an option that makes no sense."""
+    if opset not in OPSETS:
+        known = f"from {OPSETS[0]} to {OPSETS[-1]}"
+        raise ValueError(f"opset: must be a whole number {known}, got {shown(opset)}; choose another")
+    if batch is not None:
+        check_whole("batch", batch, least=1)
+    if inputs is not None and batch != 1:
+        raise ValueError("batch: the inputs have one of their own; leave it out")
+
+
+def _axes(tensors: Mapping[str, Tensor], *, free: bool) -> dict[str, FileShape]:
+    return {name: (None, *shape[1:]) if free else shape for name, shape in shapes(tensors).items()}
+
+
+def _convert(graph: Graph, *, opset: int, free: bool) -> Any:
+    dynamic = ({0: torch.export.Dim("batch")},) if free else None
     with quiet():
         program = torch.onnx.export(
             graph.module,
@@ -120,7 +151,8 @@ def _convert(graph: Graph) -> Any:
             dynamo=True,
             optimize=True,
             verbose=False,
-            opset_version=OPSET,
+            opset_version=opset,
+            dynamic_shapes=dynamic,
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
         )

@@ -75,7 +75,9 @@ def test_a_training_gives_its_weights(hvnas, search_run: Path, small: Arch) -> N
     text = (folder / "model.py").read_text()
     assert text.isascii() and 'CLASS_NAMES = ("cat", "<script>../../evil ", "cow")' in text
     assert "MEAN = (0.25, 0.5, 0.5)" in text
-    shown = hvnas("export", search_run, "--format", "torch")
+    again = hvnas("export", search_run, "--format", "torch")
+    assert again.exit_code == 2 and "is there already; choose another --out, or overwrite" in again.stderr
+    shown = hvnas("export", search_run, "--format", "torch", "--force")
     assert shown.exit_code == 0 and "\x1b" not in shown.output and "\u202e" not in shown.output
     assert sorted(p.name for p in search_run.parent.iterdir()) == ["run"]
     assert sorted(p.name for p in search_run.iterdir()) == ["archs", "best.yaml", "model_torch", "train"]
@@ -147,10 +149,13 @@ def test_runs_that_do_not_hold_what_they_should(
         (["--format", "onnx", "--out", "net.txt"], "the name must end in .onnx"),
         (["--format", "yaml", "--out", "none/net.yaml"], "there is no folder none"),
         (["--format", "yaml", "--out", "net.yaml"], "is the input file"),
-        (["--format", "torch", "--pixels", "image"], "are for --format coreml"),
+        (["--format", "torch", "--pixels", "image"], "is for --format coreml"),
         (["--format", "torch", "--weights", "net.yaml"], "not a readable safetensors file"),
         (["--format", "torch", "--out", ".."], "give one"),
-        (["--format", "tflite"], "tflite"),
+        (["--format", "tensorrt"], "tensorrt"),
+        (["--format", "torch", "--batch", "2"], "--batch is for --format onnx"),
+        (["--format", "onnx", "--opset", "7"], "opset: must be a whole number from 18 to 23"),
+        (["--format", "onnx", "--logits"], "--logits is for --format coreml"),
     ],
 )
 def test_bad_options_are_told_in_one_line(
@@ -162,3 +167,45 @@ def test_bad_options_are_told_in_one_line(
     assert result.exit_code == 2
     assert message in result.stderr and result.stderr.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["net.yaml"]
+
+
+def test_the_batch_of_onnx_is_free_unless_asked_otherwise(
+    hvnas, need_onnx: None, small: Arch, tmp_path: Path
+) -> None:
+    import numpy as np
+    import onnxruntime
+
+    save_arch(small, tmp_path / "net.yaml")
+    free, fixed = tmp_path / "free.onnx", tmp_path / "fixed.onnx"
+    result = hvnas("export", tmp_path / "net.yaml", "--format", "onnx", "--out", free)
+    assert result.exit_code == 0, result.output
+    assert "input    image any×3×64×64" in result.output
+    options = ("--batch", 3, "--opset", 18, "--json", "--out", fixed)
+    facts = json.loads(hvnas("export", tmp_path / "net.yaml", "--format", "onnx", *options).output)
+    assert (facts["opset"], facts["inputs"]["image"]) == (18, [3, 3, 64, 64])
+    x = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
+    outputs = []
+    for path in (free, fixed):
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        outputs.append(session.run(None, {"image": x})[0])
+        if path == free:
+            singles = [session.run(None, {"image": x[i : i + 1]})[0] for i in range(3)]
+            np.testing.assert_allclose(np.concatenate(singles), outputs[0], atol=1e-5)
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
+
+
+def test_a_training_is_handed_on_with_its_card(hvnas, small: Arch, tmp_path: Path) -> None:
+    run = tmp_path / "t"
+    train(run, small, class_names=["a", "b", "c"])
+    (run / "card").mkdir()
+    (run / "card" / "curves.svg").write_text("<svg/>", encoding="utf-8")
+    text = "---\nx: 1\n---\n\n# net\n\n## On the test images\n\n| top-1 | 90.00 |\n| file | arch.yaml |\n"
+    (run / "README.md").write_text(text, encoding="utf-8")
+    result = hvnas("export", run, "--format", "huggingface")
+    assert result.exit_code == 0, result.output
+    assert "timm     timm does not load it" in result.output
+    folder = run / "model_huggingface"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"README.md", "card", "config.json", "model.py", "model.safetensors"}
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert card.index("## Use") < card.index("| top-1 | 90.00 |") and "arch.yaml" not in card

@@ -41,17 +41,18 @@ def test_a_network_of_ones_own_leads_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "side"),
     [
-        "mobilevit_xxs",
-        pytest.param("efficientformer_l1", marks=pytest.mark.slow),
-        pytest.param("efficientformerv2_s0", marks=pytest.mark.slow),
-        pytest.param("efficientvit_b0", marks=pytest.mark.slow),
+        ("efficientvit_b0", 64),
+        pytest.param("mobilevit_xxs", 64, marks=pytest.mark.slow),
+        pytest.param("mobilevit_xxs", 256, marks=pytest.mark.slow),
+        pytest.param("efficientformer_l1", 224, marks=pytest.mark.slow),
+        pytest.param("efficientformerv2_s0", 224, marks=pytest.mark.slow),
     ],
 )
-def test_timm_loads_what_it_has(name: str, tmp_path: Path) -> None:
+def test_timm_loads_what_it_has(name: str, side: int, tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
-    arch = load_arch(name).with_(classes=3)
+    arch = load_arch(name).with_(classes=3, resolution=side)
     report = export_huggingface(arch, tmp_path / "net", images=IMAGES)
     assert report.timm.startswith("timm loads it") and report.error == 0.0
     x = torch.randn(2, 3, arch.resolution, arch.resolution)

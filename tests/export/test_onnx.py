@@ -193,3 +193,15 @@ def test_the_interface_of_the_file(tmp_path: Path, repo_root: Path) -> None:
     # the exporter's stack traces: paths of this machine
     data = (tmp_path / "net.onnx").read_bytes()
     assert str(repo_root).encode() not in data and b"stack_trace" not in data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_takes_any_number_of_images(name: str, tmp_path: Path) -> None:
+    arch = small(name)
+    report = export_onnx(arch, tmp_path / "net.onnx", batch=None)
+    assert report.outputs == {"logits": (None, arch.head.out)}
+    x = torch.randn(3, 3, arch.resolution, arch.resolution)
+    whole = run(tmp_path / "net.onnx", x)
+    single = torch.cat([run(tmp_path / "net.onnx", x[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(whole, single, atol=1e-5, rtol=1e-4)
