@@ -40,7 +40,7 @@ from _tables import put
 
 from hvnas.latency.calibration.family import Family, Times
 from hvnas.latency.columns import clean, column
-from hvnas.latency.device import HIGH, LOW, Device, Rule, StudentT, fit_student_t
+from hvnas.latency.device import HIGH, LOW, Device, Rule
 from hvnas.latency.files import INFO, dump
 from hvnas.latency.model import LinearModel, Term
 from hvnas.latency.provenance import DeviceInfo

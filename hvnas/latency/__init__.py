@@ -16,12 +16,12 @@ if TYPE_CHECKING:
         LatencyDevice,
         LatencyEstimate,
         Rule,
-        StudentT,
     )
     from hvnas.latency.model import LatencyModel, LinearModel, Term
     from hvnas.latency.provenance import DeviceInfo
     from hvnas.latency.registry import list_devices, load_device, register_device
     from hvnas.latency.rows import Measurement
+    from hvnas.latency.scores import StudentT
 
 # Who lists devices reads no more than what is said of them.
 _HOMES = {
@@ -35,7 +35,7 @@ _HOMES = {
     "LinearModel": "hvnas.latency.model",
     "Measurement": "hvnas.latency.rows",
     "Rule": "hvnas.latency.device",
-    "StudentT": "hvnas.latency.device",
+    "StudentT": "hvnas.latency.scores",
     "Term": "hvnas.latency.model",
     "list_columns": "hvnas.latency.columns",
     "list_devices": "hvnas.latency.registry",

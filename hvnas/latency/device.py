@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -19,13 +19,12 @@ from hvnas.latency.columns import clean, column, unique
 from hvnas.latency.model import LatencyModel, grouped, stage_of
 from hvnas.latency.provenance import DeviceInfo
 from hvnas.latency.rows import Measurement
-from hvnas.ops import Column, Program, evaluate_columns
+from hvnas.latency.scores import Pace, StudentT
+from hvnas.ops import MACS, Column, Program, evaluate_columns
 
 # What files called the errors over all networks, inside and outside the gate.
 _FORMER = {"without_gate": "all_networks", "mape_without_gate": "mape_all_networks"}
 LOW, HIGH = 0.05, 0.95
-# Beyond these an interval has no end that a number can hold.
-LEAST_DF, MOST_LOC, MOST_SCALE = 0.5, 50.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,16 @@ class LatencyDevice:
         """
         return (np.asarray(ms) <= budget).astype(np.float64)
 
+    def p_within_of(
+        self, ms: ArrayLike, budget: float, *, inside: bool | NDArray[np.bool_], macs: ArrayLike
+    ) -> NDArray[np.float64]:
+        """Return `p_within` of networks whose MACs are known.
+
+        Devices that are less sure of networks faster per MAC than any that was measured take them into
+        account; others do not.
+        """
+        return self.p_within(ms, budget, inside=inside)
+
     def default_margin(self, budget: float | None = None) -> float:
         """Return the share of the latency to keep in reserve; without an error that is known, 0."""
         return 0.0
@@ -164,8 +173,8 @@ def as_device(thing: object) -> LatencyDevice:
 class Device(LatencyDevice):
     """A named device: a latency model, its gate, its errors, and the measurements behind them.
 
-    `inside_error` is the error of networks in the gate, `outside_error` that of the others. `hash`
-    is of the files it was loaded from.
+    `inside_error` is the error of networks in the gate, `outside_error` that of the others; both grow
+    beyond the `pace` that was measured, where there is one. `hash` is of the files it was loaded from.
     """
 
     name: str
@@ -175,6 +184,7 @@ class Device(LatencyDevice):
     rules: tuple[Rule, ...]
     inside_error: StudentT
     outside_error: StudentT
+    pace: Pace | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
     rows: Sequence[Measurement] = ()
 
@@ -186,9 +196,10 @@ class Device(LatencyDevice):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns that `latency_columns` reads: the model's, then the rules'."""
+        """The columns that `latency_columns` reads: the model's, the rules', MACs where there is a pace."""
         own = {c.name: c for c in self.model.columns}
-        return unique([*own.values(), *(own.get(rule.column) or column(rule.column) for rule in self.rules)])
+        rules = [own.get(rule.column) or column(rule.column) for rule in self.rules]
+        return unique([*own.values(), *rules, *(() if self.pace is None else (own.get("macs", MACS),))])
 
     @cached_property
     def _places(self) -> tuple[list[str], list[int], list[int]]:
@@ -229,10 +240,11 @@ class Device(LatencyDevice):
             rule.name: rule.excludes(values[:, k]) for rule, k in zip(self.rules, of_rules, strict=True)
         }
         inside = ~np.any([np.zeros(len(values), bool), *excluded.values()], axis=0)
+        more = 0.0 if self.pace is None else self.pace.spread(values[:, names.index("macs")], ms)
         return LatencyArrays(
             ms=ms,
-            low=ms * self._factor(LOW, inside),
-            high=ms * self._factor(HIGH, inside),
+            low=ms * self._factor(LOW, inside, more),
+            high=ms * self._factor(HIGH, inside, more),
             inside=inside,
             excluded_by=excluded,
         )
@@ -244,11 +256,21 @@ class Device(LatencyDevice):
 
         Raises ValueError where the budget is no number > 0.
         """
+        return self._chance(ms, budget, inside, 0.0)
+
+    def p_within_of(
+        self, ms: ArrayLike, budget: float, *, inside: bool | NDArray[np.bool_], macs: ArrayLike
+    ) -> NDArray[np.float64]:
+        """Return `p_within` of networks whose MACs are known: less sure beyond the pace that was measured."""
+        return self._chance(ms, budget, inside, 0.0 if self.pace is None else self.pace.spread(macs, ms))
+
+    def _chance(
+        self, ms: ArrayLike, budget: float, inside: bool | NDArray[np.bool_], more: ArrayLike
+    ) -> NDArray[np.float64]:
         _check_budget(budget)
         ratio = budget / np.asarray(ms, dtype=float)
-        chance: NDArray[np.float64] = np.where(
-            inside, self.inside_error.chance(ratio), self.outside_error.chance(ratio)
-        )
+        chances = (error.chance(ratio, more=more) for error in (self.inside_error, self.outside_error))
+        chance: NDArray[np.float64] = np.where(inside, *chances)
         return chance
 
     def default_margin(self, budget: float | None = None, *, p: float = 0.9, inside: bool = True) -> float:
@@ -261,11 +283,17 @@ class Device(LatencyDevice):
         error = self.inside_error if inside else self.outside_error
         return max(0.0, error.factor(p) - 1)
 
-    def _factor(self, probability: float, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-        factors = (self.inside_error.factor(probability), self.outside_error.factor(probability))
-        # Where errors were all of one sign, the interval still holds the point that it is of.
-        bound = min if probability < 0.5 else max
-        return np.where(inside, *(bound(1.0, factor) for factor in factors))
+    def _factor(
+        self, probability: float, inside: NDArray[np.bool_], more: float | NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Of one end of the interval, which holds its point, also where errors were all of one sign.
+
+        Outside the gate it holds what it would inside as well.
+        """
+        bound = np.minimum if probability < 0.5 else np.maximum
+        within = bound(1.0, self.inside_error.factors(probability, more))
+        beyond = bound(within, self.outside_error.factors(probability, more))
+        return np.where(inside, within, beyond)
 
     def _breakdown(self, program: Program) -> Breakdown:
         fixed, parts = self.model.parts(program)
@@ -324,129 +352,3 @@ class Rule:
     def reason(self, value: float) -> str:
         """Return the sentence for one network."""
         return self.says.replace("{value}", f"{value:g}")
-
-
-@dataclass(frozen=True, slots=True)
-class StudentT:
-    """A Student t of e = ln(measured / predicted), family left out."""
-
-    df: float
-    loc: float
-    scale: float
-
-    def __post_init__(self) -> None:
-        if not (self.df > 0 and self.scale > 0 and np.isfinite([self.df, self.loc, self.scale]).all()):
-            raise ValueError(f"a Student t needs finite df > 0, loc, scale > 0, got {self}")
-        if self.df < LEAST_DF or abs(self.loc) > MOST_LOC or self.scale > MOST_SCALE:
-            raise ValueError(
-                f"a Student t of latencies has df >= {LEAST_DF:g}, loc from -{MOST_LOC:g} to {MOST_LOC:g} "
-                f"and scale up to {MOST_SCALE:g}, got {self}"
-            )
-
-    def factor(self, probability: float) -> float:
-        """measured / predicted at a quantile of e."""
-        return float(np.exp(self.loc + self.scale * student_quantile(self.df, probability)))
-
-    def chance(self, ratio: ArrayLike) -> NDArray[np.float64]:
-        """Probability that measured / predicted is at most `ratio` (> 0)."""
-        return student_chance(self.df, (np.log(ratio) - self.loc) / self.scale)
-
-
-# Loading scipy.special for these two would take an eighth of a short search.
-# Of the search for a quantile: 200 halvings, so many at once.
-_LEVELS, _ROUNDS = 5, 40
-
-
-@lru_cache(maxsize=256)
-def student_quantile(df: float, probability: float) -> float:
-    """The quantile of a Student t with `df` degrees of freedom. -inf and inf at probabilities 0 and 1."""
-    if not 0 < probability < 1:
-        return math.copysign(math.inf, probability - 0.5) if probability in (0, 1) else math.nan
-    if probability < 0.5:
-        return -student_quantile(df, 1 - probability)
-    low, high = 0.0, 1.0
-    while student_chance(df, high) < probability and high < 1e300:
-        low, high = high, 2 * high
-    for _ in range(_ROUNDS):
-        middles = _middles(low, high)
-        below, k = (student_chance(df, middles) < probability).tolist(), 0
-        while k < len(middles):
-            if middles[k] in (low, high):
-                return high
-            low, high = (middles[k], high) if below[k] else (low, middles[k])
-            k = 2 * k + (2 if below[k] else 1)
-    return high
-
-
-def _middles(low: float, high: float) -> list[float]:
-    """The middle of an interval, those of its halves, of theirs, and so on: a call for all costs as a call
-    for one."""
-    ends, middles = [(low, high)], []
-    for k in range(2**_LEVELS - 1):
-        left, right = ends[k]
-        middles.append((left + right) / 2)
-        ends += [(left, middles[k]), (middles[k], right)]
-    return middles
-
-
-def student_chance(df: float, t: ArrayLike) -> NDArray[np.float64]:
-    """Probability that a Student t with `df` degrees of freedom is at most `t`. Shape of `t`.
-
-    By the incomplete beta function (Abramowitz and Stegun 1964, 26.7.1).
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = np.square(np.asarray(t, dtype=float))
-        far = np.isinf(square)
-        near, rest = np.where(far, 0.0, df / (df + square)), np.where(far, 1.0, square / (df + square))
-        tail = 0.5 * _incomplete_beta(df / 2, 0.5, near, rest)
-    return np.where(np.asarray(t) > 0, 1 - tail, tail)
-
-
-def _incomplete_beta(a: float, b: float, x: NDArray[np.float64], rest: NDArray[np.float64]) -> Any:
-    """The regularised incomplete beta function at `x`; `rest` is 1 - x, known better than that."""
-    with np.errstate(divide="ignore"):
-        logarithm = a * np.log(x) + b * np.log(rest)
-    front = np.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + logarithm)
-    small = x < (a + 1) / (a + b + 2)
-    swapped = 1 - front * _beta_fraction(b, a, np.where(small, 0.0, rest)) / b
-    return np.where(small, front * _beta_fraction(a, b, np.where(small, x, 0.0)) / a, swapped)
-
-
-def _beta_fraction(a: float, b: float, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The continued fraction of the incomplete beta function, by Lentz's method (26.5.8 there)."""
-    c = np.ones_like(x)
-    d = 1 / (1 - (a + b) * x / (a + 1))
-    found, done = d.copy(), np.zeros(np.shape(x), dtype=np.bool_)
-    for m in range(1, 10_000):
-        following = found
-        for step in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1 / (1 + step * d)
-            c = 1 + step / c
-            following = following * c * d
-        # As near as double precision comes: the last bit may go on changing. Each is done by itself, so that
-        # it is the same whatever others are asked for.
-        near = np.abs(following - found) <= 1e-15 * np.abs(following)
-        found = np.where(done, found, following)
-        done |= near
-        if done.all():
-            break
-    return found
-
-
-def fit_student_t(e: NDArray[np.float64], *, families: int) -> StudentT:
-    """The t that fits `e` best, with at most ``families - 1`` degrees of freedom.
-
-    Maximum likelihood (scipy.stats.t.fit). Errors within a family go together, so that the number of
-    families, not of networks, bounds what is known of the tails; where the likelihood would have
-    lighter ones, df is set to the bound and loc and scale are fitted again.
-    """
-    from scipy import stats
-
-    bound = max(1, families - 1)
-    df, loc, scale = stats.t.fit(e)
-    if not 1 <= df <= bound:
-        df, loc, scale = stats.t.fit(e, f0=bound if df > bound else 1)
-    return StudentT(float(df), float(loc), float(scale))

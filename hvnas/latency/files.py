@@ -16,10 +16,11 @@ import yaml
 from hvnas._files import read_text, read_yaml, write_atomic, write_together
 from hvnas._names import WrongField, brief, shown, validated
 from hvnas._yaml import parse_yaml
-from hvnas.latency.device import Device, Rule, StudentT
+from hvnas.latency.device import Device, Rule
 from hvnas.latency.model import LinearModel, Term
 from hvnas.latency.provenance import DeviceInfo
 from hvnas.latency.rows import LONGEST_MS, MOST, write_rows
+from hvnas.latency.scores import Pace, StudentT
 
 SCHEMA = "hvnas.device/1"
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
@@ -37,9 +38,12 @@ class _Parameters:
 
 @dataclass(frozen=True, kw_only=True)
 class Errors:
+    """The file's ``interval:``."""
+
     __pydantic_config__: ClassVar[Any] = STRICT
     inside: StudentT
     outside: StudentT
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +158,9 @@ def device_text(device: Device, *, rows: str) -> str:
         "terms": [_term(term) for term in model.terms],
         "floor": [_term(term) for term in model.floor],
     }
-    data["interval"] = {"inside": _student(device.inside_error), "outside": _student(device.outside_error)}
+    data["interval"] = interval_fields(
+        Errors(inside=device.inside_error, outside=device.outside_error, pace=device.pace)
+    )
     data["rules"] = [_rule(rule) for rule in device.rules]
     data["error"] = dict(device.report)
     return dump(data)
@@ -200,8 +206,9 @@ def _term(term: Term) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value != ""}
 
 
-def _student(student: StudentT) -> dict[str, float]:
-    return dataclasses.asdict(student)
+def interval_fields(errors: Errors) -> dict[str, dict[str, float]]:
+    """What a device file has under ``interval:``."""
+    return {name: part for name, part in dataclasses.asdict(errors).items() if part is not None}
 
 
 def _rule(rule: Rule) -> dict[str, Any]:

@@ -111,6 +111,7 @@ def device_facts() -> dict[str, dict[str, Any]]:
             "rules": list(map(dataclasses.asdict, device.rules)),
             "inside_error": dataclasses.asdict(device.inside_error),
             "outside_error": dataclasses.asdict(device.outside_error),
+            "pace": None if device.pace is None else dataclasses.asdict(device.pace),
             "report": device.report,
             "rows": device.rows.path.name,
             "fastest": fastest_of(device.rows),
@@ -126,9 +127,10 @@ def _ready(name: str) -> Device | None:
     facts = _facts().get(name)
     if facts is None:
         return None
-    from hvnas.latency.device import Device, Rule, StudentT
+    from hvnas.latency.device import Device, Rule
     from hvnas.latency.model import LinearModel, Term
     from hvnas.latency.rows import Fastest, RowsOfFile
+    from hvnas.latency.scores import Pace, StudentT
 
     terms, floor = (tuple(Term(**term) for term in facts[part]) for part in ("terms", "floor"))
     fastest = None if facts["fastest"] is None else Fastest(*facts["fastest"])
@@ -140,6 +142,7 @@ def _ready(name: str) -> Device | None:
         rules=tuple(Rule(**rule) for rule in facts["rules"]),
         inside_error=StudentT(**facts["inside_error"]),
         outside_error=StudentT(**facts["outside_error"]),
+        pace=None if facts["pace"] is None else Pace(**facts["pace"]),
         report=facts["report"],
         rows=RowsOfFile(
             data_dir("latency_tables") / facts["rows"], fastest=fastest, columns=facts["columns"]
@@ -175,6 +178,7 @@ def _calibrated(path: Path, data: dict[str, Any]) -> Device:
     parameters = parsed.parameters
     needed = [term.column for term in (*parameters.terms, *parameters.floor)]
     needed += [rule.column for rule in parsed.rules]
+    needed += [] if parsed.interval.pace is None else ["macs"]
     for name in () if isinstance(rows, RowsOfFile) else needed:
         if name not in rows[0].values:
             raise ValueError(f"{table}: row 1: {name}: this column is missing; {path.name} uses it")
@@ -186,6 +190,7 @@ def _calibrated(path: Path, data: dict[str, Any]) -> Device:
         rules=tuple(parsed.rules),
         inside_error=parsed.interval.inside,
         outside_error=parsed.interval.outside,
+        pace=parsed.interval.pace,
         report=parsed.error,
         rows=rows,
     )
@@ -193,10 +198,13 @@ def _calibrated(path: Path, data: dict[str, Any]) -> Device:
 
 @dataclass(frozen=True)
 class StatedLatency:
-    """The predicted latency of a network on `device`; `file` is the device's, where no name leads to it."""
+    """The predicted latency of a network of `macs` MACs on `device`; `file` is the device's, where no name
+    leads to it.
+    """
 
     device: Device
     estimate: LatencyEstimate
+    macs: float
     budget_ms: float | None = None
     file: str | None = None
 
@@ -205,7 +213,8 @@ class StatedLatency:
         """The chance of the budget, None without one."""
         if self.budget_ms is None:
             return None
-        return float(self.device.p_within(self.estimate.ms, self.budget_ms, inside=self.estimate.inside))
+        ms, inside = self.estimate.ms, self.estimate.inside
+        return float(self.device.p_within_of(ms, self.budget_ms, inside=inside, macs=self.macs))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, under the names of an Arch file's ``found:``, milliseconds to four decimals."""
@@ -264,7 +273,9 @@ def stated_latency(
         budget = origin.get("budget_ms")
         is_number = type(budget) in (int, float) and 0 < budget <= LONGEST_MS  # type: ignore[operator]
         file = str(Path(name).resolve()) if Path(name).suffix in (".yaml", ".yml") else None
-        return StatedLatency(loaded, loaded.latency(arch.lower()), float(budget) if is_number else None, file)  # type: ignore[arg-type]
+        program = arch.lower()
+        wanted = float(budget) if is_number else None  # type: ignore[arg-type]
+        return StatedLatency(loaded, loaded.latency(program), program.macs, wanted, file)
     return None
 
 

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvnas.arch import Arch
-from hvnas.latency.device import HIGH, LOW, Device, LatencyDevice, StudentT
+from hvnas.latency.device import HIGH, LOW, Device, LatencyDevice
 from hvnas.latency.model import ScaledModel
+from hvnas.latency.scores import StudentT
 from hvnas.search.evaluations import Archive, Evaluations, guesses
 from hvnas.search.objectives import LATENCY, Objective
 from hvnas.search.problem import Problem

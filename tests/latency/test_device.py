@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,16 @@ import pytest
 import hvnas.latency.registry as registry
 from hvnas._registry import Registry
 from hvnas.arch import load_arch
-from hvnas.latency import Device, StudentT, list_devices, load_device, register_device
-from hvnas.latency.device import fit_student_t, student_chance, student_quantile
+from hvnas.latency import (
+    Device,
+    LatencyArrays,
+    Measurement,
+    StudentT,
+    list_devices,
+    load_device,
+    register_device,
+)
+from hvnas.latency.scores import Pace, fit_student_t, student_chance, student_quantile
 from hvnas.ops import evaluate_columns
 
 NAMES = "efficientformer_l1 efficientformer_l7 poolformer_s24 coatnet_0 mobilevit_xs efficientvit_b1".split()
@@ -100,6 +110,59 @@ def test_outside_is_wider(device: Device) -> None:
     outside = device.outside_error.factor(0.95) / device.outside_error.factor(0.05)
     assert outside > 2 * inside
     assert device.p_within(ms, 2.2, inside=False)[0] < device.p_within(ms, 2.2)[0]
+
+
+def of_rows(device: Device, rows: Sequence[Measurement]) -> LatencyArrays:
+    """What `device` says of measured networks."""
+    return device.latency_columns(np.array([[row.values[c.name] for c in device.columns] for row in rows]))
+
+
+@pytest.mark.parametrize("name", list_devices())
+def test_outside_holds_what_it_would_inside(name: str) -> None:
+    """And the point, on every device that ships and with errors of any sign."""
+    shipped = load_device(name)
+    narrow = dataclasses.replace(shipped, outside_error=StudentT(8, -0.2, 0.02))
+    for each in (shipped, narrow):
+        arrays, free = (
+            of_rows(one, shipped.rows[::7]) for one in (each, dataclasses.replace(each, rules=()))
+        )
+        assert not arrays.inside.all() and free.inside.all()
+        assert (arrays.low <= free.low).all() and (arrays.high >= free.high).all()
+        assert ((arrays.low <= arrays.ms) & (arrays.ms <= arrays.high)).all()
+
+
+def test_the_interval_widens_beyond_the_pace_that_was_measured(device: Device) -> None:
+    """RepViT-M2.3 computes 1.99 G MACs a millisecond, more than any other in the gate."""
+    pace = device.pace
+    assert pace and pace.macs_per_ms == pytest.approx(1.99e9, rel=2e-3)
+    rows = [row for row in device.rows if row.cohort == "A"]
+    before, plain = of_rows(device, rows), of_rows(dataclasses.replace(device, pace=None), rows)
+    assert (before.low == plain.low).all() and (before.high == plain.high).all()
+    fast = [
+        dataclasses.replace(row, values={**row.values, "macs": 1.3 * pace.macs_per_ms * ms})
+        for row, ms in zip(rows, before.ms, strict=True)
+    ]
+    after = of_rows(device, fast)
+    assert (after.ms == before.ms).all()
+    assert (after.low < before.low).all() and (after.high > before.high).all()
+    assert (after.high[after.inside] > 1.05 * before.high[before.inside]).all()
+
+
+def test_chances_are_of_the_widened_interval(device: Device) -> None:
+    assert device.pace
+    macs = 1.2 * device.pace.macs_per_ms * 2.0
+    more = float(device.pace.spread(macs, 2.0))
+    high = 2.0 * float(device.inside_error.factors(0.95, more))
+    (chance,) = device.p_within_of([2.0], high, inside=True, macs=[macs])
+    assert chance == pytest.approx(0.95) and chance < device.p_within([2.0], high)[0]
+    slow = device.p_within_of([2.0], 2.2, inside=True, macs=[1e9])
+    assert slow[0] == device.p_within([2.0], 2.2)[0]
+
+
+@pytest.mark.parametrize("wrong", [{"macs_per_ms": 0.0}, {"growth": 2.0}, {"growth": float("nan")}])
+def test_a_pace_that_is_none(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be > 0 and at most"):
+        Pace(**{"macs_per_ms": 2e9, "growth": 0.5} | wrong)
 
 
 def test_default_margin_is_the_smallest(device: Device) -> None:

@@ -18,9 +18,9 @@ from hvnas.latency.calibration.recalibrate import (
     in_milliseconds,
     recalibrate,
 )
-from hvnas.latency.device import StudentT
 from hvnas.latency.files import write_device
 from hvnas.latency.remote.measurements import MeasuredModel, ModelMeasurement
+from hvnas.latency.scores import StudentT
 
 NAMES = "efficientformer_l1 efficientformer_l3 efficientformerv2_s0 efficientformerv2_s1 \
 efficientformerv2_s2 poolformer_s12 poolformer_s24".split()

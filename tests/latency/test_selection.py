@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hvnas.latency.calibration.calibrate import Candidate, Difference, Evidence, Networks
-from hvnas.latency.calibration.error_report import MOST, Score, choose, how_many, left_out_with_choice
+from hvnas.latency.calibration.error_report import MOST, choose, gain, how_many, judged, left_out_with_choice
 
 BASE = ("weight_bytes", "act_bytes")
 TRUE = Candidate("grouped_macs")
@@ -87,18 +87,39 @@ def test_a_prior_decides_where_the_networks_cannot() -> None:
     assert weights / activations == pytest.approx(prior_weights / prior_activations, rel=0.5)
 
 
+def predicted(nets: Networks, *errors: float) -> np.ndarray:
+    """Milliseconds of which those of each of the six families are too long by one of `errors`, in percent."""
+    return nets.ms * (1 + np.repeat(errors, 4) / 100)
+
+
 @pytest.mark.parametrize(
-    ("scores", "count"),
+    ("errors", "count"),
     [
-        ([(8, 16), (7, 15), (6, 14), (6, 14)], 2),
-        ([(8, 16), (8.05, 15)], 1),
-        ([(8, 16), (8.2, 15)], 0),
-        ([(8, 16), (8, 16.5), (6, 12)], 0),
-        ([(8, 16)], 0),
+        ([(16,) * 6, (15,) * 6, (14,) * 6, (14,) * 6], 2),
+        ([(16,) * 6, (16.5,) * 6, (12,) * 6], 0),
+        # Better by 2 points on the average, with a standard error of 1; and of 2.9.
+        ([(8,) * 6, (4, 8, 8, 4, 8, 4)], 1),
+        ([(8,) * 6, (1, 10, 1, 10, 10, 13)], 0),
+        ([(16,) * 6], 0),
     ],
 )
-def test_how_many(scores: list[tuple[float, float]], count: int) -> None:
-    assert how_many([Score(*pair) for pair in scores]) == count
+def test_how_many(errors: list[tuple[float, ...]], count: int) -> None:
+    nets = networks()
+    assert how_many(Evidence(nets, BASE), [predicted(nets, *each) for each in errors]) == count
+
+
+def test_the_gate_is_not_made_worse() -> None:
+    """Nor by what lowers the error of all networks."""
+    nets = networks(attention_outside=True)
+    before, after = predicted(nets, *(8,) * 5, 40), predicted(nets, *(9,) * 5, 2)
+    assert judged(Evidence(nets, BASE), after).everywhere < judged(Evidence(nets, BASE), before).everywhere
+    assert how_many(Evidence(nets, BASE), [before, after]) == 0
+
+
+def test_a_family_without_a_say_has_none() -> None:
+    nets = networks()
+    evidence = Evidence(nets, BASE, uncounted=("family5",))
+    assert gain(evidence, predicted(nets, *(8,) * 6), predicted(nets, *(7,) * 5, 90)) == pytest.approx((1, 0))
 
 
 def test_no_more_than_the_most() -> None:

@@ -18,11 +18,11 @@ from hvnas._files import read_yaml
 from hvnas._records import read_csv
 from hvnas.arch import Arch, load_arch
 from hvnas.latency import load_device
-from hvnas.latency.device import StudentT
 from hvnas.latency.measure.backends import Sampler
 from hvnas.latency.measure.plan import make_plan
 from hvnas.latency.measure.table import build_table
 from hvnas.latency.remote.measurements import read_measurements
+from hvnas.latency.scores import StudentT
 from hvnas.search import resume, search
 from hvnas.search.runs.result import SearchResult
 from hvnas.search.timed import Timing, posterior, repeated

@@ -5,14 +5,16 @@ Which terms a calibrated device has: one at a time, judged with families left ou
 A candidate qualifies where it lowers the family-left-out error of all networks and, of those in the gate,
 raises it by no more than `ALLOWANCE` points: what only networks outside the gate contain cannot lower that
 one. Of those that qualify, the one that lowers the first error most enters, and so on. How many enter is
-judged with the choice inside the left-out family's fit: as many as keep lowering that error too. Errors of
-families that are not counted (``Evidence.uncounted``) have no say in either.
+judged with the choice inside the left-out family's fit: as many as keep lowering that error too, each by more
+than its standard error over families. Errors of families that are not counted (``Evidence.uncounted``) have
+no say in either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,12 +31,14 @@ from hvnas.latency.calibration.calibrate import (
     networks,
     noise_floor,
 )
-from hvnas.latency.device import Rule, StudentT, fit_student_t
+from hvnas.latency.device import Rule
 from hvnas.latency.model import Term
 from hvnas.latency.rows import Measurement
+from hvnas.latency.scores import Pace, StudentT, fit_student_t
 
 ALLOWANCE = 0.1
 MOST = 3
+AT_LEAST = 5  # networks, of which the growth of an error is told
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,7 @@ def calibrate(
 ) -> Calibration:
     """Choose the terms of a device, and how many, as hvnas.latency.calibration.error_report says."""
     with_choice = left_out_with_choice(evidence, candidates)
-    count = how_many([_judged(evidence, ms) for ms in with_choice])
-    chosen = choose(evidence, candidates, most=count)
+    chosen = choose(evidence, candidates, most=how_many(evidence, with_choice))
     return Calibration(
         tuple(rows), tuple(rules), cohort, evidence, tuple(candidates), tuple(chosen), tuple(with_choice)
     )
@@ -145,6 +148,39 @@ def left_out_students(fitted: Calibration) -> tuple[StudentT, StudentT]:
         _rounded(fit_student_t(inside, families=len(set(nets.families[nets.inside])))),
         _rounded(fit_student_t(outside, families=len(set(nets.families[~nets.inside])))),
     )
+
+
+def left_out_pace(fitted: Calibration) -> Pace:
+    """The fastest measured network in the gate, in MACs a millisecond, and how the error grows beyond that.
+
+    Told by predicting faster networks from slower ones: of a fit to networks up to some pace, and of those
+    beyond it whose family it has not seen, the growth is that which, with the error in the gate, makes up the
+    mean square of e. The largest of all paces that leave `AT_LEAST` networks on either side; four digits.
+    """
+    nets, macs = fitted.evidence.nets, fitted.evidence.nets.values["macs"]
+    inside, _ = left_out_students(fitted)
+    paces = np.sort((macs / nets.ms)[nets.inside])
+    growths = [_growth(fitted, pace, inside.scale) for pace in paces[AT_LEAST:]]
+    rounded = (float(f"{value:.4g}") for value in (paces[-1], max(growths)))
+    return Pace(*rounded)
+
+
+def _growth(fitted: Calibration, pace: float, scale: float) -> float:
+    evidence, found = fitted.evidence, []
+    for family in np.unique(evidence.nets.families):
+        rest, held = evidence.without(family), evidence.nets.families == family
+        slow = rest.nets.where(rest.nets.values["macs"] <= pace * rest.nets.ms)
+        faster = evidence.nets.where(held & evidence.nets.inside)
+        if slow.inside.sum() < AT_LEAST or not faster.inside.any():
+            continue
+        predicted = replace(rest, nets=slow).predicted(faster, fitted.chosen)
+        kept = (slow.values["macs"] / slow.ms)[slow.inside].max()
+        beyond = np.log(faster.values["macs"] / predicted / kept)
+        found += [(x, e) for x, e in zip(beyond, np.log(faster.ms / predicted), strict=True) if x > 0]
+    if len(found) < AT_LEAST:
+        return 0.0
+    x, e = np.array(found).T
+    return float(np.sqrt(max(0.0, np.sum(e**2 - scale**2) / np.sum(x**2))))
 
 
 def _rounded(student: StudentT) -> StudentT:
@@ -237,19 +273,31 @@ def score(nets: Networks, predicted: Floats) -> Score:
     return Score(mape(predicted[inside], nets.ms[inside]), mape(predicted, nets.ms))
 
 
-def _judged(evidence: Evidence, predicted: Floats) -> Score:
+def judged(evidence: Evidence, predicted: Floats) -> Score:
     """The errors that decide: those of families that count."""
     counted = ~np.isin(evidence.nets.families, evidence.uncounted)
     return score(evidence.nets.where(counted), predicted[counted])
 
 
+def gain(evidence: Evidence, before: Floats, after: Floats) -> tuple[float, float]:
+    """By how many points `after` [n] errs less than `before`, and its standard error over families."""
+    nets = evidence.nets
+    less = 100 * (np.abs(before - nets.ms) - np.abs(after - nets.ms)) / nets.ms
+    counted = ~np.isin(nets.families, evidence.uncounted)
+    less, families = less[counted], nets.families[counted]
+    mean = less.mean()
+    sums = np.array([(less - mean)[families == family].sum() for family in np.unique(families)])
+    spread = np.sqrt(np.sum(sums**2) * len(sums) / max(1, len(sums) - 1))
+    return float(mean), float(spread / len(less))
+
+
 def choose(evidence: Evidence, candidates: Sequence[Candidate], *, most: int = MOST) -> list[Candidate]:
     """Up to `most` candidates, in the order in which they enter."""
     chosen: list[Candidate] = []
-    reached = _judged(evidence, evidence.family_left_out(chosen))
+    reached = judged(evidence, evidence.family_left_out(chosen))
     while len(chosen) < most:
         rest = [c for c in candidates if c not in chosen]
-        found = {c: _judged(evidence, evidence.family_left_out([*chosen, c])) for c in rest}
+        found = {c: judged(evidence, evidence.family_left_out([*chosen, c])) for c in rest}
         better = [c for c, s in found.items() if s.improves(reached)]
         if not better:
             break
@@ -271,9 +319,12 @@ def left_out_with_choice(evidence: Evidence, candidates: Sequence[Candidate]) ->
     return predicted
 
 
-def how_many(scores: Sequence[Score]) -> int:
-    """How many candidates may enter, from the errors, choice included, of up to 0, 1, ... of them."""
+def how_many(evidence: Evidence, with_choice: Sequence[Floats]) -> int:
+    """How many candidates may enter, from the milliseconds, choice included, of up to 0, 1, ... of them."""
     count = 0
-    while count + 1 < len(scores) and scores[count + 1].improves(scores[count]):
+    for before, after in pairwise(with_choice):
+        less, noise = gain(evidence, before, after)
+        if not (judged(evidence, after).improves(judged(evidence, before)) and less > noise):
+            break
         count += 1
     return count

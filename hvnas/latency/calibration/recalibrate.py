@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 from hvnas._names import shown
 from hvnas._numbers import shortened
 from hvnas.latency.columns import clean, column, list_columns
-from hvnas.latency.device import Device, StudentT
+from hvnas.latency.device import Device
 from hvnas.latency.model import LinearModel, Term
 from hvnas.latency.provenance import DeviceInfo
 from hvnas.latency.remote.measurements import MeasuredModel, ModelMeasurement
 from hvnas.latency.rows import Measurement
-from hvnas.latency.scores import scores
+from hvnas.latency.scores import Pace, StudentT, scores
 from hvnas.ops import Program, evaluate_columns
 
 Floats = NDArray[np.float64]
@@ -113,10 +113,21 @@ def recalibrate(base: Device, models: Sequence[MeasuredModel], *, name: str) -> 
         rules=base.rules,
         inside_error=error,
         outside_error=replace(base.outside_error, loc=base.outside_error.loc + error.loc),
+        pace=base.pace and _pace(base.pace, inside, left.before),
         report=_report(base, models, left.before, left.after, ms),
         rows=tuple(_row(m) for m in models),
     )
     return Recalibrated(device, tuple(m.name for m in inside), outside, ms, left.before, left.after)
+
+
+def _pace(base: Pace, models: Sequence[MeasuredModel], before: Floats) -> Pace:
+    """The pace of the base device's fastest network on this one, or of a faster one of `models`.
+
+    `before` [n] is what the base device says of them.
+    """
+    ms, macs = np.array([m.ms for m in models]), np.array([m.program.macs for m in models])
+    faster = float(np.exp(np.mean(np.log(before / ms))))
+    return replace(base, macs_per_ms=max(base.macs_per_ms * faster, float((macs / ms).max())))
 
 
 def check_unit(base: Device, models: Sequence[MeasuredModel]) -> None:

@@ -30,14 +30,13 @@ from hvnas._files import read_text, read_yaml
 from hvnas._numbers import shortened
 from hvnas._request import check_unchanged
 from hvnas._runs import locked
-from hvnas.latency.device import StudentT, fit_student_t
 from hvnas.latency.files import SCHEMA, Errors
 from hvnas.latency.measure.backends import Backend
 from hvnas.latency.measure.plan import Plan
 from hvnas.latency.measure.run import Journal, OnStep, is_measured, measure
 from hvnas.latency.measure.sampling import NOISE_BOUND, ROUNDS, RUNS, host_cpu, host_os
 from hvnas.latency.provenance import DeviceInfo
-from hvnas.latency.scores import scores
+from hvnas.latency.scores import StudentT, fit_student_t, scores
 from hvnas.latency.tables import op_rows
 from hvnas.latency.tables.op_model import (
     BYTES,

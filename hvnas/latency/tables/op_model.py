@@ -22,10 +22,21 @@ from numpy.typing import NDArray
 
 from hvnas._files import read_text, write_atomic
 from hvnas.latency.columns import column, register_column
-from hvnas.latency.device import Device, Rule, StudentT
-from hvnas.latency.files import SCHEMA, STRICT, DeviceFields, Errors, dump, hash_of, parse_fields, table_of
+from hvnas.latency.device import Device, Rule
+from hvnas.latency.files import (
+    SCHEMA,
+    STRICT,
+    DeviceFields,
+    Errors,
+    dump,
+    hash_of,
+    interval_fields,
+    parse_fields,
+    table_of,
+)
 from hvnas.latency.provenance import DeviceInfo
 from hvnas.latency.rows import LONGEST_MS
+from hvnas.latency.scores import StudentT
 from hvnas.latency.tables.op_regressor import Choice, Regressor, group_of
 from hvnas.latency.tables.op_rows import OpTime, read_op_rows
 from hvnas.ops import Column, Op, Program
@@ -251,6 +262,7 @@ def measured_device(path: Path, data: dict[str, Any]) -> Device:
         rules=(RANGE,) if parsed.complete else (RANGE, PARTIAL),
         inside_error=parsed.interval.inside,
         outside_error=parsed.interval.outside,
+        pace=parsed.interval.pace,
         report=parsed.error,
     )
 
@@ -279,7 +291,7 @@ def write_measured(
     data |= dataclasses.asdict(info)
     data |= {"rows": path.with_suffix(".csv").name, "complete": complete, "noise_bound": noise_bound}
     data["drawn"] = dataclasses.asdict(drawn)
-    data["interval"] = dataclasses.asdict(errors)
+    data["interval"] = interval_fields(errors)
     data["context"] = dataclasses.asdict(context or Context())
     data["regressors"] = {group: dataclasses.asdict(c) for group, c in (regressors or {}).items()}
     data["error"] = dict(report or {})

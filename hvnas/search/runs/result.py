@@ -357,7 +357,9 @@ def describe(
         marks = [f"{key:016x}"[:6] for key in row_keys(rows).tolist()]
         times = evaluations.ms.tolist()
         names = [f"{problem.device.name}-{ms:.3f}ms-{mark}" for ms, mark in zip(times, marks, strict=True)]
-    chances = problem.device.p_within(evaluations.ms, problem.budget_ms, inside=evaluations.inside)
+    chances = problem.device.p_within_of(
+        evaluations.ms, problem.budget_ms, inside=evaluations.inside, macs=evaluations.macs
+    )
     measured = np.full(len(rows), math.nan)
     if timed is not None:
         measured = timed.measured(rows)
