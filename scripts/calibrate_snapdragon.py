@@ -45,7 +45,7 @@ from hvnas.latency.files import INFO, dump
 from hvnas.latency.model import LinearModel, Term
 from hvnas.latency.provenance import DeviceInfo
 from hvnas.latency.rows import Measurement, read_rows, write_rows
-from hvnas.latency.scores import scores
+from hvnas.latency.scores import StudentT, fit_student_t, scores
 from hvnas.ops import Program, evaluate_columns
 
 TABLES = Path(__file__).resolve().parent.parent / "latency_tables"

@@ -311,7 +311,7 @@ def maximise(
         options={"maxiter": iterations},
         callback=lambda theta: steps.append(theta.copy()),
     )
-    theta = np.mean(steps[-averaged:], axis=0) if averaged > 1 and steps else found.x
+    theta: Array = np.mean(np.array(steps[-averaged:]), axis=0) if averaged > 1 and steps else found.x
     return replace(kernel, theta=np.round(theta, 4))
 
 
