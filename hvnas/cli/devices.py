@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
 
 from hvnas._records import Column
 from hvnas.cli._failure import one_line
@@ -18,50 +21,92 @@ if TYPE_CHECKING:
     Listed = Device | DeviceSummary
 T = TypeVar("T")
 
-EXAMPLE = "hvnas devices"
+EXAMPLE = "hvnas devices iphone12"
+# What a calibrated device's file may state beside the error that its line has, and how it is called.
+FURTHER = {
+    "family_left_out_choice_of_terms_included": "also the choice of terms",
+    "family_left_out_choice_of_terms_and_form_included": "also the choice of terms and of the form",
+    "family_left_out_macs_alone": "MACs alone",
+}
 
 
 @answers
-def run() -> Answer:
-    """List the devices.
+def run(
+    device: Annotated[
+        str | None, typer.Argument(metavar="NAME|FILE", help="Only this one.", show_default=False)
+    ] = None,
+) -> Answer:
+    """List the devices by the vendor of their chip, or show one.
 
-    Shows how their latencies were obtained, and their error.
+    Shows how their latencies were obtained, by which protocol and when, and their error.
     """
-    from hvnas.latency.provenance import label, left_out_error, provenance
+    from hvnas.latency.provenance import label, left_out_error
     from hvnas.latency.registry import summarise_device
 
-    devices = all_devices(summarise_device)
+    listed = all_devices(summarise_device) if device is None else [summarise_device(device)]
+    devices = sorted(listed, key=_place)
     columns: tuple[Column[Listed], ...] = (
+        Column("vendor", "info.chip_vendor"),
         Column("device", label),
         Column("hardware", lambda device: f"{device.info.device} ({device.info.soc})"),
-        Column("system", "info.os"),
         Column("method", "info.method"),
         Column(">error in gate", lambda device: left_out_error(device, "in_gate"), "{:.1f} %".format),
+        Column(">all networks", lambda device: left_out_error(device, "all_networks"), "{:.1f} %".format),
+        Column("runtime", lambda device: f"{device.info.runtime_version}, {device.info.os}"),
+        Column("measured until", lambda device: age(device, datetime.date.today())),
     )
 
     def below(screen: Screen) -> None:
-        for device in devices:
-            screen.heading(device.name)
-            screen.fields([("protocol", device.info.protocol), ("source", device.info.source)])
-            screen.line(provenance(device))
+        for each in devices:
+            _details(screen, each)
 
     return listing(columns, devices, data=_row, line=_line, below=below)
 
 
+def _place(device: Listed) -> tuple[bool, str, str]:
+    vendor = device.info.chip_vendor
+    return vendor == "other", vendor.lower(), device.name
+
+
+def age(device: Listed, today: datetime.date) -> str | None:
+    """The last month that a device was measured in, and how long before `today` that is."""
+    last = device.info.measured_until
+    if last is None:
+        return None
+    months = max(0, 12 * (today.year - last.year) + today.month - last.month)
+    span = f"{months} months" if months < 24 else f"{months // 12} years"
+    return f"{last:%Y-%m} ({'this month' if not months else f'{span} ago'})"
+
+
+def _details(screen: Screen, device: Listed) -> None:
+    from hvnas.latency.provenance import provenance, stated_error
+
+    screen.heading(device.name)
+    screen.fields([("protocol", device.info.protocol), ("source", device.info.source)])
+    screen.line(provenance(device))
+    further = []
+    for key, called in FURTHER.items():
+        inside, everywhere = (stated_error(device, key, place) for place in ("in_gate", "all_networks"))
+        if inside is not None and everywhere is not None:
+            further.append(f"{called} {inside:.1f} % and {everywhere:.1f} %")
+    if further:
+        screen.line(f"Mean error in the gate and over all networks, family left out, {'; '.join(further)}.")
+
+
 def _row(device: Listed) -> dict[str, Any]:
-    return {"name": device.name, **asdict(device.info), "error": dict(device.report), "hash": device.hash}
+    return {"name": device.name, **_info(device), "error": dict(device.report), "hash": device.hash}
 
 
 def _line(device: Listed) -> dict[str, Any]:
     """A device for CSV; its error is the mean, in percent, inside its gate, of unseen families."""
     from hvnas.latency.provenance import left_out_error
 
-    return {
-        "name": device.name,
-        **asdict(device.info),
-        "error_in_gate": left_out_error(device, "in_gate"),
-        "hash": device.hash,
-    }
+    error = left_out_error(device, "in_gate")
+    return {"name": device.name, **_info(device), "error_in_gate": error, "hash": device.hash}
+
+
+def _info(device: Listed) -> dict[str, Any]:
+    return asdict(device.info) | {"vendor": device.info.chip_vendor}
 
 
 def all_devices(load: Callable[[str], T]) -> list[T]:

@@ -152,6 +152,7 @@ def device_text(device: Device, *, rows: str) -> str:
         raise ValueError(f"{device.name}: only calibrated devices, sums of terms, are written as such a file")
     data: dict[str, Any] = {"schema": SCHEMA, "name": device.name}
     data |= {name: getattr(device.info, name) for name in INFO}
+    data |= {"vendor": device.info.vendor} if device.info.vendor else {}
     data["rows"] = rows
     data["parameters"] = {
         "fixed_ms": model.fixed_ms,

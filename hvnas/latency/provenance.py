@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +28,11 @@ _PLACES = (
 )
 
 
+MONTHS = tuple(
+    "January February March April May June July August September October November December".split()
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
     """What the numbers are of, and where they come from."""
@@ -46,6 +53,52 @@ class DeviceInfo:
     source: str
     method: str
     protocol: str
+    vendor: str = ""
+
+    @property
+    def chip_vendor(self) -> str:
+        """Who makes the chip: `vendor`, or what `soc` and `device` tell of it, or ``other``."""
+        return self.vendor or vendor_of(f"{self.soc} {self.device}") or "other"
+
+    @property
+    def measured_until(self) -> datetime.date | None:
+        """The last month that `date` names, as its first day; None where it names none."""
+        years = [(int(year), int(month)) for year, month in re.findall(r"(\d{4})-(\d{2})", self.date)]
+        years += [
+            (int(year), MONTHS.index(month) + 1)
+            for month, year in re.findall(rf"\b({'|'.join(MONTHS)}) (\d{{4}})\b", self.date)
+        ]
+        told = [datetime.date(year, month, 1) for year, month in years if 1 <= month <= 12 and year >= 1]
+        return max(told, default=None)
+
+
+# Words that tell who makes a chip, of chips, processors and of what they are sold in; the surest first.
+VENDORS = (
+    ("Samsung", "exynos"),
+    ("MediaTek", "mediatek dimensity helio"),
+    ("Qualcomm", "qualcomm snapdragon dragonwing adreno hexagon qcs sm galaxy oneplus xiaomi redmi"),
+    ("Google", "google tensor pixel"),
+    ("Apple", "apple iphone ipad macbook imac"),
+    ("NVIDIA", "nvidia geforce rtx gtx jetson tesla quadro"),
+    ("Intel", "intel xeon i3 i5 i7 i9"),
+    ("AMD", "amd epyc ryzen radeon"),
+    ("Arm", "arm cortex raspberry"),
+)
+
+
+def vendor_of(text: str) -> str | None:
+    """Who makes the chip that a device's name or description is of; None where no word of it tells."""
+    words = set(words_of(text))
+    return next((vendor for vendor, known in VENDORS if words.intersection(known.split())), None)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a name in lower case, also without the numbers at their end; then those numbers."""
+    found: list[str] = []
+    for word in re.findall("[a-z0-9]+", text.lower()):
+        letters = word.rstrip("0123456789")
+        found += [word] if letters in ("", word) else [word, letters, word[len(letters) :]]
+    return found
 
 
 class Described(Protocol):
@@ -103,7 +156,7 @@ def provenance(device: Described) -> str:
         errors = [
             f"{error:.1f} % {where}"
             for place, where in _PLACES
-            if (error := _stated(device, kind, place)) is not None
+            if (error := stated_error(device, kind, place)) is not None
         ]
         if errors:
             return f"{said}; mean error of networks {whose}: {', '.join(errors)}."
@@ -175,10 +228,10 @@ def left_out_error(device: Described, place: str) -> float | None:
 
     `place` is ``in_gate`` or ``all_networks``.
     """
-    return _stated(device, "family_left_out", place)
+    return stated_error(device, "family_left_out", place)
 
 
-def _stated(device: Described, *path: str) -> float | None:
+def stated_error(device: Described, *path: str) -> float | None:
     value: Any = device.report
     for key in (*filter(None, path), "mape"):
         value = value.get(key) if isinstance(value, Mapping) else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from hvnas import _numbers as numbers
 from hvnas._cache import code_hash, read_facts
 from hvnas._files import data_dir, read_text, read_yaml
 from hvnas._registry import Registry
-from hvnas.latency.provenance import DeviceInfo, DeviceSummary, method
+from hvnas.latency.provenance import DeviceInfo, DeviceSummary, method, vendor_of, words_of
 
 if TYPE_CHECKING:
     from hvnas.arch import Arch
@@ -29,6 +30,8 @@ _CODE = tuple(f"latency/{name}.py" for name in "columns device files model prove
 # The files of a search's folder: here they are only read.
 _CONFIG, _SCHEMA = "config.yaml", "hvnas.run/1"
 _DECIMALS = 4
+# Characters of a name that is compared with others, and devices that are named.
+LONGEST_NAME, MOST_NEAR = 100, 3
 _DEVICES: Registry[Source] = Registry("device", group="hvnas.devices")
 
 
@@ -59,9 +62,37 @@ def load_device(name: str | Path) -> Device:
     if str(name) in shipped_files():
         return _ready(str(name)) or read_device(shipped_files()[str(name)])
     if not _DEVICES.has(str(name)):
-        raise ValueError(_DEVICES.unknown(str(name), list_devices(), "a path to a .yaml file"))
+        unknown = _DEVICES.unknown(str(name), list_devices(), "a path to a .yaml file")
+        raise ValueError(unknown + _nearest(str(name)))
     made = _DEVICES[str(name)]()
     return read_device(made) if isinstance(made, (str, Path)) else made
+
+
+def _nearest(name: str) -> str:
+    """What to add where `name` is no device: those whose chips are of the vendor that it tells of."""
+    vendor = vendor_of(name) if len(name) <= LONGEST_NAME else None
+    if vendor is None:
+        return ""
+    found = []
+    for other in list_devices():
+        with suppress(ValueError, OSError):
+            info = summarise_device(other).info
+            if info.chip_vendor == vendor:
+                found.append((_far(name, f"{other} {info.device} {info.soc}"), other))
+    if not found:
+        return f"; none has a chip of {vendor}, as that seems to have"
+    near = ", ".join(other for _, other in sorted(found)[:MOST_NEAR])
+    return f"; nearest to it, with chips of {vendor}: {near} (hvnas latency calibrate fits one to yours)"
+
+
+def _far(name: str, other: str) -> tuple[int, int, int]:
+    """How far a name is from a device's: by the words that those lack, the numbers, and how far these are off."""
+    words, others = set(words_of(name)), set(words_of(other))
+    lacking = words - others
+    numbers = [int(word) for word in lacking if word.isdecimal()]
+    known = [int(word) for word in others if word.isdecimal()]
+    apart = min((abs(a - b) for a in numbers for b in known), default=0)
+    return len(lacking) - len(numbers), len(numbers), apart
 
 
 def summarise_device(name: str) -> Device | DeviceSummary:

@@ -9,7 +9,7 @@ import pytest
 
 from hvnas.arch import list_models, load_arch, save_arch
 from hvnas.cli._screen import clean
-from hvnas.latency import list_devices
+from hvnas.latency import list_devices, load_device
 from hvnas.space import list_spaces, load_space
 
 
@@ -54,6 +54,35 @@ def test_devices_say_how_their_numbers_were_obtained(hvnas) -> None:
     error = rows["iphone12"]["error"]["family_left_out"]["in_gate"]["mape"]
     assert f"{error:.1f} %" in plain
     assert "iphone12 is calibrated, not measured" in plain
+
+
+def test_devices_go_by_vendor(hvnas) -> None:
+    lines = hvnas("devices").stdout.splitlines()
+    table = [line.split() for line in lines[1 : 1 + len(list_devices())]]
+    vendors = [row[0] for row in table]
+    assert vendors == sorted(vendors, key=str.lower)
+    assert [row[1] for row in table if row[0] == "Apple"] == ["iphone12", "iphone12-modelbench"]
+    assert [row[1] for row in table if row[0] == "NVIDIA"] == ["rtx4090"]
+    (phone,) = (line for line in lines if line.split()[:2] == ["Apple", "iphone12"])
+    for said in ("calibrated", "Xcode 14", "2024-06 (", "ago)"):
+        assert said in phone
+
+
+def test_one_device_says_what_its_error_leaves_out(hvnas) -> None:
+    shown = hvnas("devices", "iphone12")
+    assert "cpu-i7" not in shown.stdout
+    chosen = load_device("iphone12").report["family_left_out_choice_of_terms_included"]
+    errors = " and ".join(f"{chosen[place]['mape']:.1f} %" for place in ("in_gate", "all_networks"))
+    assert f"also the choice of terms {errors}" in shown.stdout
+    (row,) = json.loads(hvnas("devices", "iphone12", "--json").stdout)
+    assert row["vendor"] == "Apple"
+
+
+def test_an_unknown_device_is_answered_with_the_nearest(hvnas) -> None:
+    failed = hvnas("devices", "iphone14")
+    assert failed.exit_code and "\n" not in failed.stderr.strip()
+    assert len(failed.stderr.strip()) <= 500
+    assert "with chips of Apple: iphone12, iphone12-modelbench" in failed.stderr
 
 
 def test_show_as_json(hvnas) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from hvnas.latency import (
     load_device,
     register_device,
 )
+from hvnas.latency.device import vendor_of
+from hvnas.latency.files import write_device
 from hvnas.latency.scores import Pace, fit_student_t, student_chance, student_quantile
 from hvnas.ops import evaluate_columns
 
@@ -210,6 +213,69 @@ def test_unknown_device() -> None:
     with pytest.raises(ValueError, match=r"unknown device 'iphone21'; did you mean 'iphone12'\? There are: "):
         load_device("iphone21")
     assert "iphone12" in list_devices()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("galaxy-s22", "nearest to it, with chips of Qualcomm: galaxy-s23, galaxy-s24, galaxy-s25"),
+        ("snapdragon-8-gen-3", "nearest to it, with chips of Qualcomm: galaxy-s24, "),
+        ("iphone13", "nearest to it, with chips of Apple: iphone12, iphone12-modelbench"),
+        ("rtx3090", "nearest to it, with chips of NVIDIA: rtx4090"),
+        ("xeon-i9-12900k", "nearest to it, with chips of Intel: cpu-i9-10940x, cpu-i7-12700h"),
+        ("pixel-7", "none has a chip of Google"),
+    ],
+)
+def test_an_unknown_device_names_the_nearest(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown device '{name}'") as raised:
+        load_device(name)
+    assert said in str(raised.value)
+
+
+def test_an_unknown_device_of_no_vendor() -> None:
+    for name in ("toaster", "iphone" * 5000):
+        with pytest.raises(ValueError) as raised:
+            load_device(name)
+        assert "chip" not in str(raised.value) and len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("text", "vendor"),
+    [
+        ("galaxy-s22", "Qualcomm"),
+        ("Galaxy S24 (Exynos 2400)", "Samsung"),
+        ("Snapdragon 8 Elite", "Qualcomm"),
+        ("QCS8550 (Proxy)", "Qualcomm"),
+        ("GeForce RTX 4090", "NVIDIA"),
+        ("AMD EPYC 7B13", "AMD"),
+        ("Intel(R) Xeon(R) Platinum 8375C", "Intel"),
+        ("Raspberry Pi 5", "Arm"),
+        ("appliance", None),
+    ],
+)
+def test_vendors(text: str, vendor: str | None) -> None:
+    assert vendor_of(text) == vendor
+
+
+@pytest.mark.parametrize(
+    ("said", "last"),
+    [
+        ("2022-12 to 2024-06, when the sources were published", (2024, 6)),
+        ("with torch 2.4, which was released in July 2024; the file gives no day", (2024, 7)),
+        ("2026-11-22", (2026, 11)),
+        ("lately, 2024-99", None),
+    ],
+)
+def test_measured_until(device: Device, said: str, last: tuple[int, int] | None) -> None:
+    until = dataclasses.replace(device.info, date=said).measured_until
+    assert until == (last and datetime.date(*last, 1))
+
+
+def test_a_device_file_names_the_vendor(tmp_path: Path, device: Device) -> None:
+    made = dataclasses.replace(device, info=dataclasses.replace(device.info, vendor="Acme"))
+    write_device(made, tmp_path / "own.yaml")
+    assert load_device(tmp_path / "own.yaml").info.chip_vendor == "Acme"
+    assert device.info.chip_vendor == "Apple" and load_device("cpu-i7-12700h").info.chip_vendor == "Intel"
 
 
 def test_registered_device(monkeypatch: pytest.MonkeyPatch, repo_root: Path) -> None:

@@ -213,6 +213,7 @@ def device_info(base: Device, rows: Sequence[ModelMeasurement]) -> DeviceInfo:
         **carried,
         description=f"{row.device}, {base.name} refitted to {len(rows)} measured networks, not measured",
         soc=base.info.soc if row.device == base.info.device else "not stated",
+        vendor=base.info.vendor if row.device == base.info.device else "",
         statistic=row.statistic,
         tool=f"hvnas latency calibrate, on times of {row.runtime} {row.runtime_version}",
         date=datetime.date.today().isoformat(),

@@ -288,7 +288,7 @@ def write_measured(
     """Write the YAML in one step."""
     errors = errors or Errors(inside=UNKNOWN, outside=UNKNOWN)
     data: dict[str, Any] = {"schema": SCHEMA, "name": name}
-    data |= dataclasses.asdict(info)
+    data |= {name: value for name, value in dataclasses.asdict(info).items() if name != "vendor" or value}
     data |= {"rows": path.with_suffix(".csv").name, "complete": complete, "noise_bound": noise_bound}
     data["drawn"] = dataclasses.asdict(drawn)
     data["interval"] = interval_fields(errors)
