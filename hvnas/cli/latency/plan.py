@@ -35,7 +35,7 @@ BACKEND = Annotated[
     str,
     typer.Option(
         rich_help_panel="Measuring",
-        metavar="torch-cpu|torch-cuda|onnxruntime",
+        metavar="torch-cpu|torch-cuda|onnxruntime|litert",
         help="What runs the networks.",
     ),
 ]
@@ -46,7 +46,7 @@ BLOCKS = Annotated[
     typer.Option(
         rich_help_panel="Networks",
         min=0,
-        help="How many blocks to measure as stacks. Default: 60, for onnxruntime none.",
+        help="How many blocks to measure as stacks. Default: 60, for onnxruntime and litert none.",
     ),
 ]
 NETWORKS = Annotated[
@@ -116,7 +116,7 @@ def planned(
 
     timer = make_backend(backend, threads=threads)
     # Each block must be exported twice for ONNX Runtime, which takes longer than all else.
-    usual = 0 if backend == "onnxruntime" else 60
+    usual = 0 if backend in ("onnxruntime", "litert") else 60
     plan = make_plan(
         space_at(space, resolution),
         ops=ops,

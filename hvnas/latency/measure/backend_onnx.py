@@ -44,13 +44,8 @@ class OnnxRuntime:
     fuses_attention = False
 
     def __init__(self, threads: int) -> None:
-        try:
-            import onnx  # noqa: F401
-            import onnxruntime
-        except ImportError as error:
-            raise ValueError(
-                f"the backend onnxruntime needs the package {error.name}; pip install 'hvnas[onnx]'"
-            ) from None
+        import onnxruntime
+
         self.ort: Any = onnxruntime
         self.threads = threads
         self.clock, clock = clock_for(threads)

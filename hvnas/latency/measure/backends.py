@@ -54,6 +54,7 @@ class Backend(Protocol):
 
 MakeBackend = Callable[[int], Backend]
 _BACKENDS: Registry[MakeBackend] = Registry("backend")
+EXTRAS = {"onnxruntime": "onnx", "litert": "litert"}  # what brings the packages of a backend
 
 
 def register_backend(name: str) -> Callable[[MakeBackend], MakeBackend]:
@@ -75,9 +76,15 @@ def make_backend(name: str, *, threads: int = 1) -> Backend:
     make = _BACKENDS[name]
     if threads < 1:
         raise ValueError(f"threads must be >= 1, got {threads}")
-    return make(threads)
+    try:
+        return make(threads)
+    except ImportError as error:
+        extra = EXTRAS.get(name)
+        remedy = f"pip install 'hvnas[{extra}]' brings it" if extra else "install it"
+        raise ValueError(f"the backend {name} needs the package {error.name}; {remedy}") from None
 
 
+register_backend("litert")(Late("hvnas.latency.measure.backend_litert:LiteRT"))
 register_backend("onnxruntime")(Late("hvnas.latency.measure.backend_onnx:OnnxRuntime"))
 register_backend("torch-cpu")(Late("hvnas.latency.measure.backend_torch:TorchCpu"))
 register_backend("torch-cuda")(Late("hvnas.latency.measure.backend_torch:cuda"))

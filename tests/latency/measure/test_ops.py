@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import prod
 
 import numpy as np
@@ -77,6 +78,54 @@ def test_as_onnx(ops: list[Op]) -> None:
         if made.size != prod(op.shape_out) or not np.isfinite(made).all():
             wrong.append((op, made.shape))
     assert not wrong
+
+
+def test_as_litert(ops: list[Op]) -> None:
+    runtime = pytest.importorskip("ai_edge_litert.interpreter")
+    from hvnas.export.running import silenced
+    from hvnas.latency.measure.backend_litert import litert_op
+
+    wrong = []
+    for op in ops:
+        with silenced():
+            interpreter = runtime.Interpreter(model_content=litert_op(op), num_threads=1)
+            interpreter.allocate_tensors()
+        for tensor in interpreter.get_input_details():
+            interpreter.set_tensor(tensor["index"], np.ones(tensor["shape"], np.float32))
+        interpreter.invoke()
+        made = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        if made.size != prod(op.shape_out) or not np.isfinite(made).all():
+            wrong.append((op, made.shape))
+    assert not wrong
+
+
+def test_litert_times_an_op_without_its_call() -> None:
+    pytest.importorskip("ai_edge_litert.interpreter")
+    from hvnas.latency.measure.backends import make_backend
+
+    backend = make_backend("litert", threads=1)
+    small, large = (
+        Op("conv", (side, 28, 28), (side, 28, 28), kernel=(3, 3), bias=True) for side in (16, 128)
+    )
+    times = [sorted(backend.op(op)(5))[2] for op in (small, large)]
+    assert 0 < 8 * times[0] < times[1]
+
+
+@pytest.mark.parametrize(("backend", "package"), [("litert", "ai_edge_litert"), ("onnxruntime", "onnx")])
+def test_a_backend_names_the_package_that_it_lacks(
+    backend: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hvnas.latency.measure.backends import EXTRAS, make_backend
+
+    for name in [name for name in sys.modules if name.startswith("hvnas.latency.measure.backend_")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        ValueError, match=rf"needs the package {package}; pip install 'hvnas\[{EXTRAS[backend]}\]'"
+    ):
+        make_backend(backend)
 
 
 def test_activations_are_what_is_read_and_weights_are_not() -> None:
