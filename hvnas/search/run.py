@@ -36,7 +36,7 @@ from hvnas.search.runs.folder import CONFIG, RunConfig, SearchFolder, check_assu
 from hvnas.search.runs.result import SearchResult
 from hvnas.search.runs.session import History, Progress, Session, Silent, no_log, reference_of
 from hvnas.search.strategies.registry import strategy_entry
-from hvnas.search.timed import HostTimer, Rounds, TimedFront, check_timed, host_backend, known_timings
+from hvnas.search.timed import HostTimer, Rounds, TimedFront, check_host, check_timed, known_timings
 
 if TYPE_CHECKING:
     from hvnas.arch import Arch
@@ -141,7 +141,7 @@ def start(
         _check_throughput(one, request.throughput)
     if request.measure is not None:
         check_timed(problem)
-        host_backend(problem.device)
+        check_host(problem.device)
     reach = None
     if request.budget_ms is None:
         problem, reach = with_widest_budget(problem)

@@ -41,8 +41,10 @@ SURE = 0.9
 _HOPELESS = 0.05
 # Of the prior: degrees of freedom at most, so that a few networks soon tell more than the file.
 _MOST_DF = 4.0
-# Of timings of one network: so many pairs with this relative standard deviation are taken for granted.
-_REPEAT_DF, _REPEAT = 2.0, 0.02
+# The relative standard deviation of timings of one network, where the device's file does not tell, and what
+# it is worth in degrees of freedom. A validation states the mean difference of two, 1.128 times as much.
+_REPEAT, _REPEAT_DF = 0.03, 4.0
+_DIFFERENCE = 1.128
 # The search goes on where the front ends below this share of the budget.
 _SHORT = 0.97
 _MOST_SEARCHES = 4
@@ -70,13 +72,26 @@ def posterior(error: StudentT, e: Floats) -> StudentT:
     return StudentT(df + n, middle, scale)
 
 
-def repeated(timings: Timings) -> StudentT:
-    """The Student t of ln(timed again / timed), from the spreads of all networks together."""
+def repeated(timings: Timings, *, least: float = _REPEAT) -> StudentT:
+    """The Student t of ln(timed again / timed), from the spreads of all networks together.
+
+    At `least` the relative standard deviation that is known beforehand: two timings in a row tell nothing of
+    a machine that is slower an hour later.
+    """
     relative = np.array([t.spread / t.ms for t in timings.values() if t.spread is not None])
     df = _REPEAT_DF + len(relative)
-    variance = (_REPEAT_DF * _REPEAT**2 + float((relative**2).sum())) / df
+    variance = (_REPEAT_DF * least**2 + float((relative**2).sum())) / df
     # Of the mean of two timings, and of one more.
-    return StudentT(df, 0.0, math.sqrt(1.5 * variance))
+    return StudentT(df, 0.0, math.sqrt(1.5 * max(variance, least**2)))
+
+
+def known_noise(device: LatencyDevice) -> float:
+    """The relative standard deviation of timings of one network that the validation of a device found."""
+    found: Any = device.report
+    for key in ("validation", "noise_floor", "mape"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    is_number = isinstance(found, (int, float)) and 0 < found < 100
+    return found / 100 / _DIFFERENCE if is_number else _REPEAT
 
 
 def check_timed(problem: Problem) -> None:
@@ -95,28 +110,45 @@ def check_timed(problem: Problem) -> None:
         raise ValueError("measure: takes no constraint on latency beside the budget; leave it out")
 
 
-REFINE = "search without --measure, then time networks there: hvnas refine RUN"
+_REFINE = "search without --measure, then time networks there: hvnas refine RUN"
 
 
-def host_backend(device: LatencyDevice) -> str:
+def check_host(device: LatencyDevice) -> str:
     """The backend of this host that times as the table of `device` was timed.
 
     Raises ValueError, one line, for a device that is not this host; it names what to do then.
     """
-    from hvnas.latency.calibration.validation import backend_of, check_host
-    from hvnas.latency.tables.op_model import PARTIAL
+    from hvnas.latency.calibration.validation import host_backend
 
-    assert isinstance(device, Device)
-    if device.info.method != "measured":
-        raise ValueError(
-            f"measure: {device.name} is {device.info.method}, not a table of this host; {REFINE}"
-        )
-    if PARTIAL in device.rules:
-        raise ValueError(
-            f"measure: {device.name} is not complete; run hvnas latency measure again to finish it"
-        )
-    check_host(device, remedy=REFINE)
-    return backend_of(device, remedy=REFINE)
+    try:
+        return host_backend(device, remedy=_REFINE)
+    except ValueError as error:
+        raise ValueError(f"measure: {error}") from None
+
+
+@dataclass
+class HostTimer:
+    """Times networks on this host as the device's table was timed; `keep` is given each of them."""
+
+    problem: Problem
+    keep: Callable[[Arch, ModelMeasurement], None]
+
+    def time(self, row: Rows) -> Timing:
+        """Time the network of a row. Raises ValueError as `check_host`."""
+        from hvnas.latency.measure.run import network_row
+
+        arch = self.problem.space.decode(row)
+        found = network_row(arch, self._backend, source="hvnas search --measure")
+        self.keep(arch, found)
+        return Timing(found.ms, found.spread, found.n)
+
+    @cached_property
+    def _backend(self) -> Backend:
+        from hvnas.latency.measure.backends import make_backend
+
+        device = self.problem.device
+        threads = None if device.info is None else device.info.threads
+        return make_backend(check_host(device), threads=threads or 1)
 
 
 def known_timings(problem: Problem, models: Sequence[MeasuredModel], where: Path) -> Timings:
@@ -133,56 +165,6 @@ def known_timings(problem: Problem, models: Sequence[MeasuredModel], where: Path
         key = int(row_keys(row[None])[0])
         found[key] = Timing(model.ms, None if spread is None else spread / batch, model.row.n)
     return found
-
-
-@dataclass
-class HostTimer:
-    """Times networks on this host, on the backend of the problem's device; `keep` is given each of them."""
-
-    problem: Problem
-    keep: Callable[[Arch, ModelMeasurement], None]
-
-    def time(self, row: Rows) -> Timing:
-        """Time the network of a row. Raises ValueError as `host_backend`."""
-        from hvnas.latency.measure.run import time_network
-
-        arch = self.problem.space.decode(row)
-        found = time_network(arch, self._backend)
-        timing = Timing(found.ms, found.spread, found.n)
-        self.keep(arch, self._row(arch, timing))
-        return timing
-
-    @cached_property
-    def _backend(self) -> Backend:
-        from hvnas.latency.measure.backends import make_backend
-
-        assert isinstance(self.problem.device, Device)
-        return make_backend(host_backend(self.problem.device), threads=self.problem.device.info.threads or 1)
-
-    def _row(self, arch: Arch, timing: Timing) -> ModelMeasurement:
-        from hvnas.latency.measure.sampling import host_cpu, host_os
-        from hvnas.latency.remote.measurements import ModelMeasurement
-
-        runtime = self._backend.runtime
-        return ModelMeasurement(
-            kind="model",
-            key=f"{arch.hash}.yaml",
-            resolution=arch.resolution,
-            ms=timing.ms,
-            spread=timing.spread,
-            n=timing.n,
-            statistic="median",
-            device=host_cpu(),
-            os=host_os(),
-            runtime=runtime.runtime,
-            runtime_version=runtime.runtime_version,
-            compute_unit=runtime.compute_unit,
-            precision=runtime.precision,
-            threads=runtime.threads,
-            batch=1,
-            protocol=f"{runtime.clock}; the mean of the medians of the network built twice",
-            source="hvnas search --measure",
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +216,7 @@ class TimedFront:
     @cached_property
     def repeat(self) -> StudentT:
         """That of ln(timed again / timed)."""
-        return repeated(self.timings)
+        return repeated(self.timings, least=known_noise(self.problem.device))
 
     @cached_property
     def device(self) -> Device:
@@ -310,8 +292,8 @@ class TimedFront:
     def next(self) -> int | None:
         """The place of the network to be timed next; None where no other may well be a better one.
 
-        The one that is expected to gain most: the chance that it keeps the budget times what it is better
-        than the best so far.
+        The one that is expected to gain most, the chance that it keeps the budget times what it is better
+        than the best so far, of those that rather keep it than not; of the others where there are none such.
         """
         chance = self.chance(self.problem.budget_ms / self.repeat.factor(SURE))
         open_ = ~self.timed & self._known & (chance >= _HOPELESS)
@@ -319,6 +301,8 @@ class TimedFront:
             open_ &= self._objective > self._objective[self.best]
         if not open_.any():
             return None
+        likely = open_ & (chance >= 0.5)
+        open_ = likely if likely.any() else open_
         base = self._objective[open_].min() if self.best is None else self._objective[self.best]
         gain = np.where(open_, chance * (self._objective - base + 1e-9), -1.0)
         return int(gain.argmax())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -124,8 +125,19 @@ def test_a_search_that_measures_says_so(hvnas, table: Path, backend: FormulaBack
     assert "measured" in done.stdout.rpartition("Written to")[2]
     facts = json.loads(hvnas("resume", tmp_path / "run", "--json").stdout)
     assert facts["best"]["measured_ms"] <= 9 and facts["measured"]["keeps_budget"]
+    assert "measured on own" in hvnas("show", tmp_path / "run" / "best.yaml").stdout
+    page = hvnas("report", tmp_path / "run", "--json")
+    assert json.loads(page.stdout)["runs"]["runs"][0]["best"]["measured_ms"] == facts["best"]["measured_ms"]
+    assert " measured" in hvnas("compare", tmp_path / "run").stdout
     again = hvnas(*ask, "--measure", 6, "--out", tmp_path / "run", "--resume")
     assert again.exit_code == 2 and "measure" in again.stderr
+
+
+def test_the_study_over_seeds(table: Path, capsys: pytest.CaptureFixture[str], repo_root: Path) -> None:
+    study = runpy.run_path(str(repo_root / "scripts" / "study_timed.py"))
+    asked = "--space efficientformer --budget-ms 9 --measure 4 --evals 300 --seeds 2".split()
+    study["main"](["--device", str(table), *asked])
+    assert "2 of 2 keep 9 ms by measurement, 2 when timed again" in capsys.readouterr().out
 
 
 @pytest.fixture

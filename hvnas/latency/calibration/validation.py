@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hvnas.arch import Arch
-from hvnas.latency.device import Device
+from hvnas.latency.device import Device, LatencyDevice
 from hvnas.latency.files import store_in_error
 from hvnas.latency.measure.plan import macs_range
 from hvnas.latency.plots import Points, save_scatter
@@ -164,6 +164,22 @@ def backend_of(device: Device, *, remedy: str = MEASURED_ELSEWHERE) -> str:
         f"{device.name}: no backend of this host measures as its table was measured ({info.runtime}, "
         f"{info.compute_unit}, {info.precision}, {info.threads} threads); {remedy}"
     )
+
+
+def host_backend(device: LatencyDevice, *, remedy: str) -> str:
+    """The backend of this host that times as the table of `device` was timed.
+
+    Raises ValueError, one line, for a device that is not this host; it ends in `remedy`.
+    """
+    from hvnas.latency.tables.op_model import PARTIAL
+
+    if not isinstance(device, Device) or device.info.method != "measured":
+        method = "" if device.info is None else f"{device.info.method}, "
+        raise ValueError(f"{device.name} is {method}not a table of this host; {remedy}")
+    if PARTIAL in device.rules:
+        raise ValueError(f"{device.name} is not complete; run hvnas latency measure again to finish it")
+    check_host(device, remedy=remedy)
+    return backend_of(device, remedy=remedy)
 
 
 def known_hashes(path: str | Path | None) -> frozenset[str]:

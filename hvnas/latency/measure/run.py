@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from hvnas._files import MAX_BYTES, open_regular
 from hvnas.arch import Arch
 from hvnas.latency.measure.backends import Backend, make_backend
 from hvnas.latency.measure.plan import Plan
-from hvnas.latency.measure.sampling import NOISE_BOUND, sample_interleaved, time_ops
+from hvnas.latency.measure.sampling import NOISE_BOUND, host_cpu, host_os, sample_interleaved, time_ops
 from hvnas.latency.tables import op_rows
 from hvnas.latency.tables.block_keys import BlockKey
 from hvnas.latency.tables.op_rows import (
@@ -33,6 +34,9 @@ from hvnas.latency.tables.op_rows import (
     whole_line,
 )
 from hvnas.ops import Op
+
+if TYPE_CHECKING:
+    from hvnas.latency.remote.measurements import ModelMeasurement
 
 CHUNK = 40
 DEPTH = 4
@@ -221,6 +225,32 @@ def time_network(arch: Arch, backend: Backend) -> NetworkTime:
     times = [network_times(backend.network(arch)) for _ in range(2)]
     first, second = (float(np.median(each)) for each in times)
     return NetworkTime((first + second) / 2, abs(first - second) / math.sqrt(2), sum(map(len, times)))
+
+
+def network_row(arch: Arch, backend: Backend, *, source: str) -> ModelMeasurement:
+    """Time one network of this host, with all that its time is of; the key is the hash of the network."""
+    from hvnas.latency.remote.measurements import ModelMeasurement
+
+    found, runtime = time_network(arch, backend), backend.runtime
+    return ModelMeasurement(
+        kind="model",
+        key=f"{arch.hash}.yaml",
+        resolution=arch.resolution,
+        ms=found.ms,
+        spread=found.spread,
+        n=found.n,
+        statistic="median",
+        device=host_cpu(),
+        os=host_os(),
+        runtime=runtime.runtime,
+        runtime_version=runtime.runtime_version,
+        compute_unit=runtime.compute_unit,
+        precision=runtime.precision,
+        threads=runtime.threads,
+        batch=1,
+        protocol=f"{runtime.clock}; the mean of the medians of the network built twice",
+        source=source,
+    )
 
 
 def network_times(sampler: Callable[[int], list[float]]) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -281,7 +282,7 @@ def _write_extras(folder: Path, suite: Suite) -> None:
     asked = suite.settings
     write_atomic(
         folder / README,
-        readme(asked.format, space=asked.space, depth=asked.depth, run=asked.run.split(" ")[0]),
+        readme(asked.format, space=asked.space, depth=asked.depth, run=asked.run.rpartition(" ")[0]),
     )
     script = SCRIPTS[asked.format]
     write_atomic(folder / script.name, read_text(script))
@@ -457,6 +458,7 @@ def readme(format: str, *, space: str, depth: int, run: str = "") -> str:
     named = {"onnx": "ONNX", "coreml": "Core ML programs"}[format]
     middle = {"onnx": _ONNX, "coreml": _COREML}[format]
     if run:
+        run = shlex.quote(run)
         what = _WHAT_FOUND.format(space=space, format=named, run=run)
         return "\n".join([what, middle, _REFINE.format(run=run)])
     what = _WHAT.format(space=space, format=named, depth=depth, more=depth - 1)
