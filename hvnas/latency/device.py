@@ -240,11 +240,12 @@ class Device(LatencyDevice):
             rule.name: rule.excludes(values[:, k]) for rule, k in zip(self.rules, of_rules, strict=True)
         }
         inside = ~np.any([np.zeros(len(values), bool), *excluded.values()], axis=0)
-        more = 0.0 if self.pace is None else self.pace.spread(values[:, names.index("macs")], ms)
+        macs = 0.0 if self.pace is None else values[:, names.index("macs")]
+        low, high = self.interval_of(ms, inside=inside, macs=macs)
         return LatencyArrays(
             ms=ms,
-            low=ms * self._factor(LOW, inside, more),
-            high=ms * self._factor(HIGH, inside, more),
+            low=low,
+            high=high,
             inside=inside,
             excluded_by=excluded,
         )
@@ -263,6 +264,13 @@ class Device(LatencyDevice):
     ) -> NDArray[np.float64]:
         """Return `p_within` of networks whose MACs are known: less sure beyond the pace that was measured."""
         return self._chance(ms, budget, inside, 0.0 if self.pace is None else self.pace.spread(macs, ms))
+
+    def interval_of(
+        self, ms: NDArray[np.float64], *, inside: NDArray[np.bool_], macs: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the 5 and 95 % quantiles of networks predicted to take `ms`. Shape [n] each."""
+        more = 0.0 if self.pace is None else self.pace.spread(macs, ms)
+        return ms * self._factor(LOW, inside, more), ms * self._factor(HIGH, inside, more)
 
     def _chance(
         self, ms: ArrayLike, budget: float, inside: bool | NDArray[np.bool_], more: ArrayLike

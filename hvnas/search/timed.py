@@ -239,28 +239,24 @@ class TimedFront:
 
     def chance(self, budget_ms: float) -> Floats:
         """The chance that each takes at most so much: if it was timed again, or when it is. Shape [n]."""
-        predicted = self.device.p_within(self.ms, budget_ms, inside=self.table.inside)
+        predicted = self.device.p_within_of(
+            self.ms, budget_ms, inside=self.table.inside, macs=self.table.macs
+        )
         return np.where(self.timed, self.repeat.chance(budget_ms / self.ms), predicted)
 
     @cached_property
     def evaluations(self) -> Evaluations:
         """The evaluations with these latencies."""
         problem, ms = self.problem, self.ms
-        low, high = (self._end(p) for p in (LOW, HIGH))
+        ends = self.device.interval_of(ms, inside=self.table.inside, macs=self.table.macs)
+        again = (ms * self.repeat.factor(p) for p in (LOW, HIGH))
+        low, high = (np.where(self.timed, *both) for both in zip(again, ends, strict=True))
         reserve = np.where(self.timed, 1.0, 1 + problem.margin)
         over = (ms * reserve - problem.budget_ms) / problem.budget_ms
         violation = np.maximum(over, 0.0)
         costs = self.table.costs.copy()
         costs[:, problem.objectives.index(Objective(LATENCY))] = np.round(ms, 9)
         return replace(self.table, ms=ms, low=low, high=high, costs=costs, violation=violation, excess=over)
-
-    def _end(self, p: float) -> Floats:
-        bound = min if p < 0.5 else max
-        inside, outside = (
-            bound(1.0, t.factor(p)) for t in (self.device.inside_error, self.device.outside_error)
-        )
-        predicted = np.where(self.table.inside, inside, outside)
-        return np.asarray(self.ms * np.where(self.timed, self.repeat.factor(p), predicted))
 
     @cached_property
     def _objective(self) -> Floats:

@@ -102,7 +102,8 @@ def test_the_best_network_is_measured_and_keeps_the_budget(
     assert best.latency_ms == best.measured_ms == pytest.approx(alone(host, best.arch), abs=1e-9)
     assert best.latency_ms <= BUDGET and best.p_within_budget >= 0.9
     ratios = timed.ms[timed.timed] / timed.table.ms[timed.timed]
-    assert timed.factor == pytest.approx(np.median(ratios), rel=0.04)
+    # The table's file counts as one network more.
+    assert timed.factor == pytest.approx(np.exp(np.log([1.0, *ratios]).mean()), rel=0.03)
     # No other network that was timed and keeps the budget is better, and none but guesses follows it.
     kept = [k for k in np.flatnonzero(timed.timed) if timed.ms[k] <= 0.93 * BUDGET]
     assert all(timed.table.top1[k] - timed.table.sd[k] <= best.objective + 1e-9 for k in kept)
@@ -153,18 +154,19 @@ def test_measurements_are_kept_in_the_format_that_devices_are_calibrated_with(
 
 
 def test_a_run_that_was_cut_goes_on_to_the_same_front(table: Path, host: Host, tmp_path: Path) -> None:
-    host.slow, host.noise = 1.1, 0.05
+    host.slow, host.noise = 1.25, 0.1
     find(table, tmp_path / "whole")
-    host.most, host.built = 3, 0
+    recorded = read_measurements(tmp_path / "whole" / "measured" / "measurements.csv")
+    assert len(recorded) >= 2
+    host.most, host.built = len(recorded) - 1, 0
     with pytest.raises(KeyboardInterrupt):
         find(table, tmp_path / "cut")
     host.most = None
     host.timed.clear()
     resume(tmp_path / "cut")
     assert outputs(tmp_path / "cut") == outputs(tmp_path / "whole")
-    # None was timed again: a network is built twice, and three were there.
-    recorded = read_measurements(tmp_path / "whole" / "measured" / "measurements.csv")
-    assert len(host.timed) == len(recorded) - 3
+    # None of those that were there was timed again.
+    assert len(host.timed) == 1
 
 
 def test_recorded_times_give_the_same_result_whatever_the_host_takes_now(
