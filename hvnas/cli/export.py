@@ -127,16 +127,26 @@ def run(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The file or folder to write. Default: in the run's folder, or named after the model."
+            help="The file or folder to write. Default: in the run's folder, or named after the model.",
+            rich_help_panel="Output",
         ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="A safetensors file. Default: the run's, else random weights."),
+        typer.Option(
+            help="A safetensors file. Default: the run's, else random weights.", rich_help_panel="Networks"
+        ),
     ] = None,
-    classes: Annotated[int | None, typer.Option(min=1, help="Classes. Default: the network's.")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Pixels. Default: the network's.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    classes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Classes. Default: the network's.", rich_help_panel="Networks"),
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Pixels. Default: the network's.", rich_help_panel="Networks")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite what is there.", rich_help_panel="Output")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Export a network to another runtime.
