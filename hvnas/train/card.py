@@ -312,6 +312,7 @@ def _range(low: float, high: float) -> str:
 
 # Of the drawings: the size, and what is left for the axes.
 _WIDE, _HIGH, _LEFT, _BELOW, _TOP = 560.0, 260.0, 52.0, 34.0, 24.0
+_CAPTION = 310.0  # width of what stands below the matrix
 
 
 def draw_curves(history: Sequence[EpochResult], *, standalone: bool = True) -> str:
@@ -357,7 +358,7 @@ def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], *, standalon
     cell = max(12.0, min(36.0, 480.0 / max(1, count)))
     margin = 7.0 * min(18, max(map(len, names), default=1)) + 12
     size = margin + cell * count + 12
-    svg = _svg(size, size + 16, "Confusion matrix", standalone=standalone)
+    svg = _svg(max(size, margin + _CAPTION), size + 16, "Confusion matrix", standalone=standalone)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     for i, name in enumerate(names):
         at = margin + cell * (i + 0.5)
