@@ -86,7 +86,7 @@ def _nearest(name: str) -> str:
 
 
 def _far(name: str, other: str) -> tuple[int, int, int]:
-    """How far a name is from a device's: by the words that those lack, the numbers, and how far these are off."""
+    """How far a name is from a device's: by words that are lacking, by numbers, and how far these are off."""
     words, others = set(words_of(name)), set(words_of(other))
     lacking = words - others
     numbers = [int(word) for word in lacking if word.isdecimal()]

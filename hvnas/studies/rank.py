@@ -352,22 +352,35 @@ def tau(a: Array, b: Array, bins: Bins | None = None) -> float:
     Concordant minus discordant pairs, over the geometric mean of the pairs that `a` and that `b` tell apart
     (Kendall 1945); nan where either tells none apart.
     """
-    x, y = _signs(a, bins), _signs(b, bins)
-    return _share((x * y).sum(), np.abs(x).sum() * np.abs(y).sum())
+    of = told = known = 0.0
+    for group in _groups(len(a), bins):
+        x, y = _signs(a[group]), _signs(b[group])
+        of, told, known = of + (x * y).sum(), told + np.abs(x).sum(), known + np.abs(y).sum()
+    return _share(of, told * known)
 
 
 def rho(a: Array, b: Array, bins: Bins | None = None) -> float:
     """Spearman's correlation of ranks; with `bins` of ranks within each bin, pooled. nan as `tau`."""
-    # a rank less the mean rank is half the sum of the signs of the differences to all others
-    x, y = _signs(a, bins).sum(1), _signs(b, bins).sum(1)
-    return _share((x * y).sum(), (x * x).sum() * (y * y).sum())
+    of = told = known = 0.0
+    for group in _groups(len(a), bins):
+        # a rank less the mean rank is half the sum of the signs of the differences to all others
+        x, y = _signs(a[group]).sum(1), _signs(b[group]).sum(1)
+        of, told, known = of + (x * y).sum(), told + (x * x).sum(), known + (y * y).sum()
+    return _share(of, told * known)
 
 
-def _signs(values: Array, bins: Bins | None) -> Array:
-    """Which of two networks is above the other, 0 for those of different bins. Shape [n, n]."""
+def _groups(count: int, bins: Bins | None) -> list[NDArray[np.intp]]:
+    """The networks of each bin, or all."""
+    return (
+        [np.arange(count)] if bins is None else [np.flatnonzero(bins == group) for group in np.unique(bins)]
+    )
+
+
+def _signs(values: Array) -> Array:
+    """Which of two networks is above the other. Shape [n, n]."""
     above = values[:, None] > values
     signs: Array = above.astype(np.float64) - above.T
-    return signs if bins is None else signs * (bins[:, None] == bins)
+    return signs
 
 
 def _share(of: float, square: float) -> float:

@@ -5,7 +5,7 @@ Shapes: B batch, R resolution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -128,8 +128,7 @@ def examine(
     Options are those of `scores_of`.
     """
     model.eval()
-    first = several = seen = 0
-    loss = 0.0
+    tally = _Tally(data.classes)
     labelled: list[NDArray[np.int64]] = []
     predicted: list[NDArray[np.int64]] = []
     worst: list[Mistake] = []
@@ -139,24 +138,48 @@ def examine(
         images, labels = to_tensors(batch, data, device=device)
         with precision or nullcontext():
             logits = model(images).float()
-        best = logits.topk(min(SEVERAL, logits.shape[1])).indices
-        first += int((best[:, 0] == labels).sum())
-        several += int((best == labels[:, None]).sum())
-        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        seen += len(labels)
+        predicted.append(tally.add(logits, labels).cpu().numpy())
         labelled.append(batch.labels)
-        predicted.append(best[:, 0].cpu().numpy())
         if mistakes:
             shares = logits.softmax(1).amax(1).tolist()
             worst = _worst([*worst, *_mistaken(batch, predicted[-1], shares)], mistakes)
-        progress(seen)
-    share = 100.0 / max(1, seen)
-    top5 = share * several if data.classes > SEVERAL else None
-    scores = Scores(share * first, top5, loss / max(1, seen), seen)
+        progress(tally.seen)
     none = np.empty(0, dtype=np.int64)
     return Examination(
-        scores, np.concatenate([none, *labelled]), np.concatenate([none, *predicted]), tuple(worst)
+        tally.scores(), np.concatenate([none, *labelled]), np.concatenate([none, *predicted]), tuple(worst)
     )
+
+
+def counted(outputs: Iterable[tuple[Tensor, Tensor]], *, classes: int) -> Scores:
+    """Scores of logits ``[B, classes]`` and labels ``[B]``, batch by batch."""
+    tally = _Tally(classes)
+    for logits, labels in outputs:
+        tally.add(logits.float(), labels)
+    return tally.scores()
+
+
+class _Tally:
+    """Counts what a network gets right, batch by batch."""
+
+    def __init__(self, classes: int) -> None:
+        self.classes, self.seen = classes, 0
+        self._first = self._several = 0
+        self._loss = 0.0
+
+    def add(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Count logits ``[B, classes]`` and labels ``[B]``; the likeliest classes ``[B]``."""
+        best = logits.topk(min(SEVERAL, logits.shape[1])).indices
+        self._first += int((best[:, 0] == labels).sum())
+        self._several += int((best == labels[:, None]).sum())
+        self._loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        self.seen += len(labels)
+        return best[:, 0]
+
+    def scores(self) -> Scores:
+        """What was counted; 0 where nothing was."""
+        share = 100.0 / max(1, self.seen)
+        top5 = share * self._several if self.classes > SEVERAL else None
+        return Scores(share * self._first, top5, self._loss / max(1, self.seen), self.seen)
 
 
 def _mistaken(batch: Batch, predicted: NDArray[np.int64], shares: Sequence[float]) -> Iterator[Mistake]:
