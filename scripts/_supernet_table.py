@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import kendalltau, spearmanr
 
 from hvnas._files import append_line
 from hvnas._records import csv_line, field_names, read_csv
@@ -162,13 +163,18 @@ def ordered(
         name,
         len(places),
         known,
-        spread(lambda i: tau(scores[i], truth[i])),
+        spread(lambda i: tau_of_all(scores[i], truth[i])),
         spread(lambda i: tau(scores[i], truth[i], bins[i])),
-        spread(lambda i: rho(scores[i], truth[i])),
+        spread(lambda i: float(spearmanr(scores[i], truth[i])[0])),
         spread(lambda i: rho(scores[i], truth[i], bins[i])),
         spread(lambda i: best - float(truth[i][first(scores[i])].max())),
         seconds,
     )
+
+
+def tau_of_all(a: Array, b: Array) -> float:
+    """As `tau` without bins, in a time that a thousand networks can be drawn many times in."""
+    return float(kendalltau(a, b)[0])
 
 
 def first(scores: Array) -> Places:
@@ -182,8 +188,9 @@ def ahead(scores: Array, others: Array, places: Places, subject: Subject, *, wit
     truth, bins = subject.table.top1[places], subject.bins[places]
 
     def difference(i: NDArray[np.int64]) -> float:
-        groups = bins[i] if within else None
-        return tau(scores[i], truth[i], groups) - tau(others[i], truth[i], groups)
+        if not within:
+            return tau_of_all(scores[i], truth[i]) - tau_of_all(others[i], truth[i])
+        return tau(scores[i], truth[i], bins[i]) - tau(others[i], truth[i], bins[i])
 
     return bootstrap(difference, bins, draws=DRAWS)
 
@@ -222,7 +229,7 @@ def predicted(
         mean = regressor.predict(features[others]).mean
         own = truth[others]
         regret = best - float(own[first(mean)].max())
-        found.append((tau(mean, own), tau(mean, own, bins[others]), rho(mean, own), regret))
+        found.append((tau_of_all(mean, own), tau(mean, own, bins[others]), rho(mean, own), regret))
     return Predicted(known, *np.array(found).T)
 
 

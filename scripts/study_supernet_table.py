@@ -110,7 +110,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bins", type=int, default=10, help="of FLOPs")
     parser.add_argument("--bn-calib", type=int, default=256, help="images that statistics are made anew from")
     parser.add_argument(
-        "--images", type=int, default=2000, help="validation images that networks are scored on"
+        "--images", type=int, default=1000, help="validation images that networks are scored on"
     )
     parser.add_argument("--probed", type=int, default=200, help="networks that proxies are computed of")
     parser.add_argument("--draws", type=int, default=20, help="of the networks that a predictor knows")
@@ -127,6 +127,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def train(options: argparse.Namespace) -> None:
     """Train the supernet, or what is left of it; a copy of its state is kept for every epoch."""
+    record = options.out / "training.csv"
+    if record.exists() and _spent(options)[-1].epochs == options.epochs:
+        return
     path, copies = options.out / "supernet", options.out / "epochs"
     copies.mkdir(parents=True, exist_ok=True)
     request = SupernetRequest(
@@ -151,7 +154,6 @@ def train(options: argparse.Namespace) -> None:
 
     spent = time.process_time()
     result = train_supernet(folder, progress=note).result
-    record = options.out / "training.csv"
     if not record.exists():
         append_line(record, csv_line(field_names(Spent)).rstrip("\n"))
     append_line(record, csv_line([time.process_time() - spent, len(result.history)]).rstrip("\n"))
@@ -159,14 +161,20 @@ def train(options: argparse.Namespace) -> None:
 
 def trained_in(options: argparse.Namespace) -> float:
     """Seconds of processor that the supernet's training took, over all calls."""
+    return sum(line.seconds for line in _spent(options))
+
+
+def _spent(options: argparse.Namespace) -> list[Spent]:
     lines = read_csv(options.out / "training.csv", field_names(Spent))
-    return sum(row.record(Spent).seconds for row in lines)
+    return [row.record(Spent) for row in lines]
 
 
 def inherited(
     subject: Subject, places: Sequence[int], state: Path, options: argparse.Namespace
 ) -> Iterator[tuple[int, float, float, float]]:
     """Place, top-1, loss and seconds of networks with the weights of a state of the supernet."""
+    if not places:
+        return
     folder = SupernetFolder(options.out / "supernet")
     net, data = folder.load(), folder.config.load_data()
     net.load_state_dict(read_model(state))
@@ -181,17 +189,16 @@ def inherited(
 
 
 def score_inherited(subject: Subject, scores: Scores, options: argparse.Namespace) -> None:
-    """Score the sample, and what equals it, with the weights that the training ended with."""
-    missing = scores.missing(LOSS, subject.with_equals, subject)
-    if not missing:
-        return
+    """Score the sample, and then what equals it, with the weights that the training ended with."""
     state = SupernetFolder(options.out / "supernet").state
-    for done, (place, top1, loss, seconds) in enumerate(inherited(subject, missing, state, options)):
-        key = subject.key(place)
-        scores.add(Score(key, SUPERNET, top1, seconds))
-        scores.add(Score(key, LOSS, -loss, seconds))
-        if done % 100 == 0:
-            print(f"{done} of {len(missing)} networks scored", file=sys.stderr, flush=True)
+    for places in (subject.sample, subject.with_equals):
+        missing = scores.missing(LOSS, places, subject)
+        for done, (place, top1, loss, seconds) in enumerate(inherited(subject, missing, state, options)):
+            key = subject.key(place)
+            scores.add(Score(key, SUPERNET, top1, seconds))
+            scores.add(Score(key, LOSS, -loss, seconds))
+            if done % 100 == 0:
+                print(f"{done} of {len(missing)} networks scored", file=sys.stderr, flush=True)
 
 
 def score_cheap(subject: Subject, scores: Scores, options: argparse.Namespace) -> None:
@@ -214,19 +221,19 @@ def curve_of(subject: Subject, scores: Scores, options: argparse.Namespace) -> l
     places = subject.sample[:CURVE]
     truth, bins = subject.table.top1[places], subject.bins[places]
     for state in sorted((options.out / "epochs").glob("*.safetensors")):
-        name = f"after epoch {int(state.stem)}"
+        name = f"after epoch {float(state.stem):g}"
         missing = scores.missing(name, places, subject)
         if missing:
             for place, top1, _, seconds in inherited(subject, missing, state, options):
                 scores.add(Score(subject.key(place), name, top1, seconds))
         values = scores.values(name, places, subject)
-        lines.append(_curve_line(int(state.stem), values, truth, bins, options))
+        lines.append(_curve_line(float(state.stem), values, truth, bins, options))
     values = scores.values(SUPERNET, places, subject)
     return [*lines, _curve_line(options.epochs, values, truth, bins, options)]
 
 
 def _curve_line(
-    epoch: int, values: Array, truth: Array, bins: Any, options: argparse.Namespace
+    epoch: float, values: Array, truth: Array, bins: Any, options: argparse.Namespace
 ) -> dict[str, Any]:
     minutes = trained_in(options) * epoch / options.epochs / 60
     return {
@@ -310,7 +317,7 @@ def write(
     print()
     for at in curve:
         taus = f"tau {at['tau']:.2f}, in bins {at['tau_within']:.2f}"
-        print(f"after epoch {at['epoch']}, {at['minutes']:.1f} minutes: {taus}")
+        print(f"after epoch {at['epoch']:g}, {at['minutes']:.1f} minutes: {taus}")
     for name in ("tau", "tau_within"):
         drawn = [_point(each, name) for each in found]
         save_figure(_figure, (drawn, curve, name), options.out / f"{name}.svg", options.table.stem)
