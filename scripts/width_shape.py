@@ -9,19 +9,24 @@ over all widths of the others; what share of the variance is left by
 
     -ln(100 - top-1) = a + sum_i c_i f(width_i)
 
-with f a logarithm, a root or a line; and the c_i of the logarithm.
+with f a logarithm, a root or a line; and the c_i of the logarithm. Below stands what the surrogate says of
+PoolFormer-S12 with one stage narrower or wider.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvnas._records import read_csv
+from hvnas.accuracy import load_estimator
+from hvnas.arch import Arch, load_arch
 
 Array = NDArray[np.float64]
 SHAPES: dict[str, Callable[[Array], Array]] = {"log": np.log, "root": np.sqrt, "line": lambda width: width}
@@ -41,6 +46,36 @@ def fitted(x: Array, y: Array) -> tuple[Array, float]:
     return found[1:], float(np.var(y - design @ found) / np.var(y))
 
 
+def resized(arch: Arch, stage: int, factor: float) -> Arch:
+    """`arch` with one stage `factor` times as wide, the first with its stem."""
+    stages, stem = list(arch.stages), arch.stem
+    own = stages[stage]
+    assert own.local is not None
+    width = round(own.local.width * factor)
+    block: Any = own.local.block
+    own = replace(own, local=replace(own.local, block=replace(block, out=width)))
+    if own.downsample is None:
+        wider: Any = stem
+        stem = replace(wider, out=width)
+    else:
+        down: Any = own.downsample
+        own = replace(own, downsample=replace(down, out=width))
+    stages[stage] = own
+    return replace(arch, stem=stem, stages=tuple(stages))
+
+
+def estimated() -> list[str]:
+    """What a stage's width is worth to the surrogate, in lines."""
+    surrogate, base = load_estimator("surrogate"), load_arch("poolformer_s12")
+    found = []
+    for factor in (0.5, 0.75, 1.25, 1.5):
+        others = [resized(base, stage, factor) for stage in range(len(base.stages))]
+        first, *rest = surrogate.estimate([base, *others]).mean.tolist()
+        steps = " ".join(f"{value - first:+.2f}" for value in rest)
+        found.append(f"  poolformer_s12, one stage {factor:g} times as wide, first to last: {steps} points")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -58,6 +93,7 @@ def main() -> None:
         left = {name: fitted(shape(widths), y)[1] for name, shape in SHAPES.items()}
         print("  variance left: " + ", ".join(f"{name} {share:.3f}" for name, share in left.items()))
         print("  slopes of the log: " + " ".join(f"{c:+.3f}" for c in fitted(np.log(widths), y)[0]))
+    print("surrogate:", *estimated(), sep="\n")
 
 
 if __name__ == "__main__":
