@@ -74,6 +74,7 @@ def test_one_device_says_what_its_error_leaves_out(hvnas) -> None:
     chosen = load_device("iphone12").report["family_left_out_choice_of_terms_included"]
     errors = " and ".join(f"{chosen[place]['mape']:.1f} %" for place in ("in_gate", "all_networks"))
     assert f"also the choice of terms {errors}" in shown.stdout
+    assert "also the choice of terms and of the form 5.5 % and 8.7 %" in shown.stdout
     (row,) = json.loads(hvnas("devices", "iphone12", "--json").stdout)
     assert row["vendor"] == "Apple"
 

@@ -289,6 +289,19 @@ def test_the_file_is_what_the_script_writes(script: ModuleType, repo_root: Path,
     assert text == (repo_root / "latency_tables" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
+def test_the_error_with_the_choice_of_the_form_left_out(device: Device) -> None:
+    found = device.report["family_left_out_choice_of_terms_and_form_included"]
+    assert found["in_gate"]["mape"] <= 6.18
+    assert found["all_networks"]["mape"] <= 12.56
+
+
+@pytest.mark.slow
+def test_the_error_of_forms_is_what_the_script_works_out(script: ModuleType, device: Device) -> None:
+    found = script.form_errors("iphone12")
+    stated = {name: value for name, value in device.report.items() if name in script.KEYS}
+    assert stated and {name: found[name] for name in stated} == stated
+
+
 @pytest.mark.slow
 def test_the_rows_are_what_the_script_traces(script: ModuleType, repo_root: Path) -> None:
     pytest.importorskip("timm")
