@@ -64,10 +64,10 @@ def run(
 
     Refits the parameters of a calibrated device to networks that you measured on yours, keeping them near the
     old values, and shows the error before and after, each network left out of its own fit. If the error does
-    not fall, the device is written with a warning. Use it with --device NAME.yaml.
+    not fall, the device is written with a warning. Use it with --device NAME.yaml. With --family, a chip has
+    four numbers of its own, and networks that other chips have timed tell most of them.
     """
-    if (device is None) == (family is None):
-        raise Failure("give what to start from as either --device or --family")
+    _check_start(device, family, measurements, suite)
     if family is not None and measurements is None:
         _plan(family, suite, as_json=as_json)
         return
@@ -80,6 +80,15 @@ def run(
     else:
         base, made = _made(str(device), measurements, out, unit, force_protocol=force_protocol)
     _write(base, made, out, as_json=as_json)
+
+
+def _check_start(
+    device: str | None, family: str | None, measurements: Path | None, suite: Path | None
+) -> None:
+    if suite is not None and (family is None or measurements is not None):
+        raise Failure("--suite chooses what to time first: give --family with it, and no --measurements")
+    if (device is None) == (family is None):
+        raise Failure("give what to start from as either --device or --family")
 
 
 def _write(base: Device, made: Recalibrated, out: Path, *, as_json: bool) -> None:

@@ -182,6 +182,8 @@ def test_a_device_of_a_family(hvnas, tmp_path: Path) -> None:
         (("--device", "iphone12", "--family", "snapdragon"), "either --device or --family"),
         (("--device", "iphone12"), "give --measurements FILE as well"),
         (("--family", "hexagon"), "unknown family 'hexagon'"),
+        (("--device", "iphone12", "--suite", "suite.csv"), "--suite chooses what to time first"),
+        (("--family", "snapdragon", "--suite", "suite.csv"), "suite.csv"),
     ],
 )
 def test_what_to_start_from(hvnas, ask: tuple[str, ...], said: str) -> None:
