@@ -132,10 +132,7 @@ def device_file(name: str | Path) -> Path | None:
     return path if path.is_file() else None
 
 
-MEASURED_ELSEWHERE = "give measured times of its networks with --measurements"
-
-
-def check_host(device: Device, *, remedy: str = MEASURED_ELSEWHERE) -> None:
+def check_host(device: Device, *, remedy: str = "give times measured there with --measurements") -> None:
     """Raises ValueError, ending in `remedy`, where a measured device's table is of another machine."""
     from hvnas.latency.measure.sampling import host_cpu
 
@@ -145,7 +142,7 @@ def check_host(device: Device, *, remedy: str = MEASURED_ELSEWHERE) -> None:
         )
 
 
-def backend_of(device: Device, *, remedy: str = MEASURED_ELSEWHERE) -> str:
+def backend_of(device: Device, *, remedy: str = "give measured times of its networks instead") -> str:
     """The backend of this host that times as a measured device's table was timed.
 
     Raises ValueError, ending in `remedy`, where the device was not measured by one of the backends there are.
