@@ -1,14 +1,16 @@
 # Sourced by the scripts beside it, with the repository root as working directory.
-# Sets VENV; honours $PYTHON, the interpreter that makes the environment.
+# Sets VENV and CONSTRAINTS, the environment and the versions in it; honours $PYTHON, the interpreter that
+# makes it.
 
 VENV=.venv
+CONSTRAINTS=constraints.txt
 
 # To stderr: what a command prints on stdout may be meant for another program.
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 # The root is part of it because a venv that was moved, and its editable install, point nowhere.
-_stamp() { printf '%s\n' "$PWD"; cat pyproject.toml constraints.txt; }
+_stamp() { printf '%s\n' "$PWD"; cat pyproject.toml "$CONSTRAINTS"; }
 
 # The scripts in a venv hold its absolute path, so one that was moved or copied runs another's python, or none.
 _venv_works() {
@@ -33,7 +35,7 @@ _make_venv() {
 }
 
 # Twice quiet: once still prints a warning for every index that lacks a package.
-_pip_install() { "$VENV/bin/python" -m pip install -qq --disable-pip-version-check -c constraints.txt "$@"; }
+_pip_install() { "$VENV/bin/python" -m pip install -qq --disable-pip-version-check -c "$CONSTRAINTS" "$@"; }
 
 # install NAME TARGET: TARGET (such as ".[dev]") is installed, once for each state of the two files it depends on.
 install() {

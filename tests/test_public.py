@@ -158,11 +158,16 @@ def test_devices_are_listed_without_what_takes_long_to_import() -> None:
 
 
 # Each is for one extra alone, and is loaded where that is asked for, behind a refusal that names it.
-FOR_AN_EXTRA = {"hvnas.latency.measure.backend_onnx": "onnx", "hvnas.train.rand_augment": "kornia"}
+FOR_AN_EXTRA = {
+    "hvnas.latency.measure.backend_litert": "ai_edge_litert",
+    "hvnas.latency.measure.backend_onnx": "onnx",
+    "hvnas.train.rand_augment": "kornia",
+}
 WITHOUT_EXTRAS = """
 import importlib, pkgutil, sys
 
 extras = {"ray", "psycopg", "pymysql", "onnx", "onnxruntime", "onnxscript", "coremltools", "executorch",
+    "ai_edge_litert", "ai_edge_quantizer", "litert_torch",
     "matplotlib", "plotly", "jinja2", "datasets", "kornia", "PIL", "sklearn", "tensorboard"}
 
 class Absent:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -175,6 +176,18 @@ def _executorch() -> str:
     return "a program was written"
 
 
+def _litert() -> str:
+    import litert_torch
+    import torch
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = litert_torch.convert(torch.nn.ReLU(), (torch.ones(1, 2),)).model_content()
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    return f"ai-edge-litert {version('ai-edge-litert')}: a file was made and ran"
+
+
 def _matplotlib() -> str:
     import io
 
@@ -237,6 +250,7 @@ TRIES = (
     Try("onnxruntime", ("onnx", "onnxruntime"), "onnx", _onnxruntime),
     Try("coremltools", ("coremltools",), "coreml", _coremltools),
     Try("executorch", ("executorch",), "executorch", _executorch),
+    Try("litert", ("litert_torch", "ai_edge_litert"), "litert", _litert, seconds=180.0),
     Try("matplotlib", ("matplotlib",), "plot", _matplotlib),
     Try("report", ("plotly", "jinja2"), "report", _report),
     Try("digits", ("sklearn",), "train", _data),

@@ -71,6 +71,10 @@ class FileOptions(Request):
         bool,
         Option(group="Files", help="Core ML: give logits, where class names would make a classifier."),
     ] = False
+    palette: Annotated[
+        int | None,
+        Option(group="Files", help="Core ML: bits of a weight (2, 4, 6 or 8), its values out of a table."),
+    ] = None
     data: Annotated[
         str | None,
         Option(group="Data", help="Images that int8 is calibrated and scored on. Default: the training's."),
@@ -85,6 +89,8 @@ class FileOptions(Request):
             raise ValueError(f"--pixels is for --format coreml, not {format}; leave it out")
         if format != "coreml" and self.logits:
             raise ValueError(f"--logits is for --format coreml, not {format}; leave it out")
+        if self.palette is not None and (format != "coreml" or self.palette not in (2, 4, 6, 8)):
+            raise ValueError(f"--palette is 2, 4, 6 or 8 for --format coreml; leave it out of {format}")
         if format != "onnx" and (self.batch or self.opset):
             name = "batch" if self.batch else "opset"
             raise ValueError(f"--{name} is for --format onnx, not {format}; leave it out")
@@ -97,7 +103,7 @@ class FileOptions(Request):
 
     def of_exporter(self, format: str) -> dict[str, Any]:
         """What the exporter of a format is asked for beyond its defaults."""
-        asked = given(pixels=self.pixels, precision=self.precision, opset=self.opset)
+        asked = given(pixels=self.pixels, precision=self.precision, opset=self.opset, palette=self.palette)
         if format == "onnx":
             asked["batch"] = self.batch
         if format == "coreml" and self.logits:

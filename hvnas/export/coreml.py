@@ -20,6 +20,7 @@ from hvnas.export.target import check_target, require, size_of, writing
 SPECIFICATION = 7  # Core ML's file version of iOS 16
 OPSET = "CoreML6"  # its set of ops
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels from 0 to 1, as timm
+Palette = Literal[2, 4, 6, 8]
 Pixels = Literal["tensor", "image", "raw_image"]
 # What coremltools calls a classifier's outputs, and what it leaves for other tools to debug with.
 LABEL, PROBABILITIES = "classLabel", "classLabel_probs"
@@ -87,6 +88,7 @@ def export_coreml(
     pixels: Pixels = "tensor",
     precision: Literal["float16", "float32"] = "float16",
     classifier: bool | None = None,
+    palette: Palette | None = None,
 ) -> CoreMLReport:
     """Write a network, or any module, as ``NAME.mlpackage``: an mlprogram with target iOS 16, batch 1.
 
@@ -94,7 +96,8 @@ def export_coreml(
     program normalises with the mean and deviation of `images`, or else ImageNet's, ``raw_image`` an RGB
     image whose values from 0 to 255 go in as they are (how the papers time networks). Where `images` says the
     classes the model is a `classifier` unless asked otherwise: its outputs are the likeliest class by name
-    and the probabilities of all, which Vision and Xcode's preview show. Other options are those of
+    and the probabilities of all, which Vision and Xcode's preview show. `palette` bits a weight leave each
+    tensor a table of so many values, found by k-means. Other options are those of
     `hvnas.export.graph.make_graph`. The inputs, outputs and ops of what coremltools returns are checked;
     outputs cannot be compared where Core ML does not run. Raises ValueError, one line: a bad path, a
     missing package, options that do not fit, a program that is not what was asked for.
@@ -110,6 +113,8 @@ def export_coreml(
     except NotImplementedError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: coremltools cannot convert this: {reason}; use other blocks") from None
+    if palette is not None:
+        model = _palettised(model, palette)
     outputs = list(graph.outputs) if labels is None else [LABEL, PROBABILITIES]
     ops = _check(model.get_spec(), graph, pixels=pixels, outputs=outputs, where=path)
     model.user_defined_metadata.update(graph.facts)
@@ -125,6 +130,14 @@ def export_coreml(
         outputs=shapes(graph.outputs),
         ops=ops,
     )
+
+
+def _palettised(model: Any, bits: Palette) -> Any:
+    with quiet():
+        from coremltools.optimize import coreml as optimize
+
+        config = optimize.OpPalettizerConfig(mode="kmeans", nbits=bits)
+        return optimize.palettize_weights(model, optimize.OptimizationConfig(global_config=config))
 
 
 def _labels(images: Images | None, classifier: bool | None, path: Path) -> list[str] | None:

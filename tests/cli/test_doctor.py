@@ -71,7 +71,7 @@ def test_requirements_are_read_with_their_extras(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_try_names_an_extra_there_is() -> None:
-    names = {extra.name for extra in installed()} | {"executorch"}
+    names = {extra.name for extra in installed()} | {"executorch", "litert"}
     assert {job.extra for job in TRIES} <= names
     assert len({job.name for job in TRIES}) == len(TRIES)
 

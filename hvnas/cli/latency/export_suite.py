@@ -20,7 +20,7 @@ EXAMPLE = "hvnas latency export-suite --space hybrid-mobile --format onnx --out 
 def run(
     space: Annotated[str, typer.Option(metavar="NAME|FILE", help="The search space: see hvnas spaces.")],
     format_: Annotated[
-        str, typer.Option("--format", metavar="coreml|onnx", help="What the device's runtime reads.")
+        str, typer.Option("--format", metavar="coreml|onnx|tflite", help="What the device's runtime reads.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; run again to continue.")],
     networks: Annotated[int, typer.Option(help="Number of random networks, of 0.1 to 3 GMACs.")] = 40,

@@ -26,8 +26,8 @@ MODELS, NETWORKS, BLOCKS = "models", "networks", "blocks"
 COLUMNS = ("file", "kind", "key", "resolution", "depth")
 
 
-SUFFIXES = {"onnx": ".onnx", "coreml": ".mlpackage"}
-BYTES_PER_WEIGHT = {"onnx": 4, "coreml": 2}
+SUFFIXES = {"onnx": ".onnx", "coreml": ".mlpackage", "tflite": ".tflite"}
+BYTES_PER_WEIGHT = {"onnx": 4, "coreml": 2, "tflite": 4}
 MOST_MACS = 5e9  # of the fixed points: larger ones tell little of networks for a phone
 SAMPLED = 500  # networks whose blocks the chosen ones stand for
 
@@ -284,8 +284,8 @@ def _write_extras(folder: Path, suite: Suite) -> None:
         folder / README,
         readme(asked.format, space=asked.space, depth=asked.depth, run=asked.run.rpartition(" ")[0]),
     )
-    script = SCRIPTS[asked.format]
-    write_atomic(folder / script.name, read_text(script))
+    if script := SCRIPTS.get(asked.format):
+        write_atomic(folder / script.name, read_text(script))
     for entry in suite.entries:
         if isinstance(entry.source, BlockKey):
             path = folder / BLOCKS / f"{entry.source.name}.yaml"
@@ -304,22 +304,25 @@ def _export(entry: SuiteEntry, folder: Path, settings: Settings) -> None:
     """One model, its weights drawn from the suite's seed."""
     import torch
 
-    from hvnas.export import export_coreml, export_onnx
+    from hvnas.export import export_coreml, export_onnx, export_tflite
     from hvnas.nn.network import stack
 
     path = folder / MODELS / f"{entry.file}{SUFFIXES[settings.format]}"
+    writers: dict[str, Callable[..., object]] = {
+        "onnx": export_onnx,
+        "coreml": export_coreml,
+        "tflite": export_tflite,
+    }
+    write = writers[settings.format]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        if isinstance(entry.source, Arch):
-            # the papers time their networks on an image whose values go in as they are
-            if settings.format == "coreml":
-                export_coreml(entry.source, path, pixels="raw_image")
-            else:
-                export_onnx(entry.source, path)
+        if isinstance(entry.source, BlockKey):
+            module = stack(entry.source.block, entry.source.state, depth=entry.depth)
+            write(module, path, inputs=module.inputs)
             return
-        module = stack(entry.source.block, entry.source.state, depth=entry.depth)
-        write = export_coreml if settings.format == "coreml" else export_onnx
-        write(module, path, inputs=module.inputs)
+        # the papers time their networks on an image whose values go in as they are
+        image = {"pixels": "raw_image"} if settings.format == "coreml" else {}
+        write(entry.source, path, **image)
 
 
 _HERE = Path(__file__).resolve().parent
@@ -412,6 +415,30 @@ compare.
 """
 
 
+_TFLITE = """\
+## 1. Time them with LiteRT
+
+On an Android phone in developer mode, with `adb` and TFLite's `benchmark_model` for its processor (TensorFlow
+offers it ready built):
+
+```sh
+adb push models benchmark_model /data/local/tmp/
+adb shell chmod +x /data/local/tmp/benchmark_model
+mkdir -p results
+for model in models/*.tflite; do
+  name=$(basename "$model" .tflite)
+  adb shell /data/local/tmp/benchmark_model --graph="/data/local/tmp/models/$name.tflite" \\
+    --use_xnnpack=true --num_threads=1 --warmup_runs=10 --num_runs=50 > "results/$name.txt" 2>&1
+done
+hvnas latency import results/*.txt --format tflite-text --suite suite.csv --out measurements.csv \\
+  --device "my phone" --os "Android 15" --runtime-version 2.17 --precision float32 --batch 1
+```
+
+For the GPU write `--use_gpu=true` instead of `--use_xnnpack=true --num_threads=1`, and import with
+`--precision float16`. A phone that grows warm slows down: time the first file once more at the end.
+"""
+
+
 _NEXT = """\
 ## 2. Fit a device
 
@@ -454,9 +481,9 @@ the networks by their paths here.
 
 
 def readme(format: str, *, space: str, depth: int, run: str = "") -> str:
-    """The README of a suite in `format`, ``onnx`` or ``coreml``, with blocks at `depth`, or of a `run`."""
-    named = {"onnx": "ONNX", "coreml": "Core ML programs"}[format]
-    middle = {"onnx": _ONNX, "coreml": _COREML}[format]
+    """The README of a suite in a `format` of `SUFFIXES`, with blocks at `depth`, or of a `run`."""
+    named = {"onnx": "ONNX", "coreml": "Core ML programs", "tflite": "TFLite files"}[format]
+    middle = {"onnx": _ONNX, "coreml": _COREML, "tflite": _TFLITE}[format]
     if run:
         run = shlex.quote(run)
         what = _WHAT_FOUND.format(space=space, format=named, run=run)
