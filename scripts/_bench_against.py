@@ -104,6 +104,9 @@ def checkout(commit: str) -> Iterator[Path]:
 def run(tree: Path, arguments: Sequence[str], *, cache: Path) -> Run:
     """One process of Python in `tree`. Raises RuntimeError with what it said where it fails."""
     environment = os.environ | {"PYTHONPATH": str(tree), "HVNAS_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    # As for people, who do not compile the sources anew each time.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment["PYTHONPYCACHEPREFIX"] = str(cache.parent / "bytecode")
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as wrong:
         start = time.perf_counter()
         process = subprocess.Popen(
@@ -207,7 +210,9 @@ def _bench_quality(contest: Contest) -> None:
             options = ("--budget-ms", budget, "--seed", str(seed), "--json", "-q", "--device", "iphone12")
             for name, tree in contest.trees.items():
                 out = str(contest.folder / f"quality-{name}-{budget}-{seed}")
-                done = run(tree, ("-m", "hvnas", "search", *options, "--out", out), cache=contest.folder)
+                done = run(
+                    tree, ("-m", "hvnas", "search", *options, "--out", out), cache=contest.folder / "cache"
+                )
                 found = json.loads(done.output)["best"]
                 best[name].append(found["top1"] - found["top1_sd"])
         mine, others = (sorted(best[name])[SEEDS // 2] for name in ("ours", "theirs"))
