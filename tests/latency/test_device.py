@@ -24,8 +24,8 @@ from hvnas.latency import (
     load_device,
     register_device,
 )
-from hvnas.latency.device import vendor_of
 from hvnas.latency.files import write_device
+from hvnas.latency.provenance import vendor_of
 from hvnas.latency.scores import Pace, fit_student_t, student_chance, student_quantile
 from hvnas.ops import evaluate_columns
 
