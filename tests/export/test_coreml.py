@@ -157,3 +157,12 @@ def test_what_is_no_classifier_is_refused(
     with pytest.raises(ValueError, match=said):
         export_coreml(arch, tmp_path / "net.mlpackage", images=images, classifier=classifier)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_palette_leaves_each_tensor_a_table(tmp_path: Path) -> None:
+    arch = small().with_(resolution=64)
+    whole = export_coreml(arch, tmp_path / "whole.mlpackage")
+    few = export_coreml(arch, tmp_path / "few.mlpackage", palette=4)
+    assert few.bytes < whole.bytes
+    assert few.ops["constexpr_lut_to_dense"] > 0 and "constexpr_lut_to_dense" not in whole.ops
+    assert few.outputs == whole.outputs
