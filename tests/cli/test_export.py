@@ -158,7 +158,10 @@ def test_runs_that_do_not_hold_what_they_should(
         (["--format", "onnx", "--logits"], "--logits is for --format coreml"),
         (["--format", "onnx", "--palette", "4"], "--palette is 2, 4, 6 or 8 for --format coreml"),
         (["--format", "onnx", "--precision", "float16"], "has no float16; choose from float32, int8"),
-        (["--format", "onnx", "--precision", "int8"], "needs images to calibrate small on; name them: --data"),
+        (
+            ["--format", "onnx", "--precision", "int8"],
+            "needs images to calibrate small on; name them: --data",
+        ),
         (["--format", "onnx", "--data", "digits"], "are for --precision int8"),
     ],
 )
