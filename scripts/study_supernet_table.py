@@ -62,8 +62,8 @@ CHEAP = ("params", "macs", "free", "surrogate")
 KNOWN = (25, 50, 100)
 FIGURES = ("tau", "tau_within", "rho", "rho_within", "regret")
 CHUNK = 10
-# Networks that the curve over epochs is of, and images that they are scored on.
-CURVE = 200
+# Networks that the curve over epochs is of.
+CURVE = 100
 
 
 @dataclass(frozen=True)
