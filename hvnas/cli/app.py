@@ -26,7 +26,7 @@ COMMANDS = {
     "compare": "Compare the Pareto fronts of several runs.",
     "show": "Show a network, its size, latency and top-1.",
     "models": "List the models of the papers.",
-    "devices": "List the devices.",
+    "devices": "List the devices by the vendor of their chip, or show one.",
     "verify": "Verify the models of the papers.",
     "ablate": "Compare networks that differ in one thing.",
     "rediscover": "Search for the layouts of a family left out of all fits.",

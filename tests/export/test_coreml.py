@@ -146,7 +146,7 @@ def test_a_network_that_knows_its_classes_is_a_classifier(tmp_path: Path) -> Non
     ("names", "classifier", "said"),
     [
         (("a", "a"), None, "two classes are called 'a'"),
-        (None, True, "a classifier needs names of classes"),
+        (None, True, "a classifier needs the names of its classes"),
     ],
 )
 def test_what_is_no_classifier_is_refused(
