@@ -38,7 +38,7 @@ def test_writes_and_goes_on(hvnas, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--format", "tflite"), "unknown format 'tflite'"),
+        (("--format", "gguf"), "unknown format 'gguf'"),
         (("--format", "onnx", "--blocks", 1), "1 blocks cannot stand for 5 block types"),
         (("--format", "onnx", "--depth", 1), "depth: must be >= 3"),
         (("--format", "onnx", "--space", "efficientfomer"), "did you mean 'efficientformer'"),
