@@ -61,7 +61,6 @@ def _print(screen: Screen, found: Comparison) -> None:
     )
     _print_runs(screen, found)
     _print_fronts(screen, found)
-    _print_coverage(screen, found)
     _print_fixed_points(screen, found)
 
 
@@ -106,43 +105,11 @@ def _interval(run: Run) -> str:
 
 def _print_fronts(screen: Screen, found: Comparison) -> None:
     from hvnas.report.panels import volume_unit
+    from hvnas.report.tables import coverage_table, shares_table
 
-    unit = volume_unit(found.runs[0])
-    screen.heading(
-        f"Fronts; that of all together has {found.union_size} networks "
-        f"and a hypervolume of {found.union_hypervolume:.6g} {unit}"
-    )
-    screen.table(
-        ("run", ">compared", f">hypervolume {unit}", ">of all's", ">of all's networks", ">models dominated"),
-        [_front_cells(each, models=len(found.fixed_points)) for each in found.measures],
-    )
-
-
-def _front_cells(each: Measures, *, models: int) -> tuple[object, ...]:
-    return (
-        each.run.name,
-        each.members,
-        f"{each.hypervolume:.6g}",
-        _share(each.relative, digits=2),
-        _share(each.union_share),
-        f"{each.dominates.sum()} of {models}" if models else None,
-    )
-
-
-def _share(share: float, *, digits: int = 1) -> str | None:
-    return f"{100 * share:.{digits}f} %" if share == share else None
-
-
-def _print_coverage(screen: Screen, found: Comparison) -> None:
-    screen.heading("Coverage: the share of a column's front that the row's front dominates or equals")
-    names = [run.name for run in found.runs]
-    screen.table(
-        ("run", *(f">{name}" for name in names)),
-        [
-            (name, *(None if i == k else _share(share) for k, share in enumerate(each.coverage)))
-            for i, (name, each) in enumerate(zip(names, found.measures, strict=True))
-        ],
-    )
+    for table in (shares_table(found, unit=volume_unit(found.runs[0])), coverage_table(found)):
+        screen.heading(table.title)
+        screen.show(table)
 
 
 def _print_fixed_points(screen: Screen, found: Comparison) -> None:

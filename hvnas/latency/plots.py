@@ -52,10 +52,14 @@ def check_target(path: str | Path) -> None:
     path = Path(path)
     if path.suffix not in WRITERS:
         raise ValueError(f"{path}: a figure's name ends in {', '.join(WRITERS)}; choose one of them")
-    package, extra = WRITERS[path.suffix]
+    check_writer(path, *WRITERS[path.suffix])
+    check_parent(path)
+
+
+def check_writer(path: Path, package: str, extra: str) -> None:
+    """Raise ValueError where what writes `path` is not installed, naming the extra that brings it."""
     if find_spec(package) is None:
         raise ValueError(f"{path}: {package} is not installed; pip install 'hvnas[{extra}]' brings it")
-    check_parent(path)
 
 
 def check_folder(folder: Path, *figures: str) -> None:

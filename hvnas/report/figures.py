@@ -1,8 +1,9 @@
-"""A comparison drawn: .html with plotly (the extra ``report``), .png and .svg with matplotlib (``plot``)."""
+"""What a report draws: figures of its page as plain data, and files with matplotlib (the extra ``plot``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ from hvnas.report.panels import Curve, Panel, Star, front_panels, history_panels
 
 # Okabe and Ito (2008), "Color universal design"; black and yellow, which read badly as lines, left out.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_DASHES = (("solid", "-"), ("dash", "--"), ("dot", ":"), ("dashdot", "-."))  # in plotly, in matplotlib
+_DASHES = ("-", "--", ":", "-.")
 # Decades of a logarithmic axis from which 2 and 5 between the powers of ten crowd its labels.
 _MANY = 3
 # Characters that a row of the legend has room for.
 _LEGEND = 120
 # Reads on white and on black.
 _GREY = "#7a7f87"
-_FEASIBLE = "rgba(0, 158, 115, 0.10)"
+# Of a row of bars of the page, and of what stands above and below them, in pixels.
+_ROW, _FRAME = 15, 60
 _REACH = "feasible"
 _MARKS = "fixed points"
 
@@ -40,7 +42,7 @@ def save_comparison(comparison: Comparison, path: str | Path, *, chosen: Sequenc
         raise ValueError(
             f"{path}: runs of one objective without a history leave nothing to draw; write a .csv"
         )
-    save_figure(_html if Path(path).suffix == ".html" else _drawn, panels, path, title(comparison))
+    save_figure(_drawn, panels, path, title(comparison))
 
 
 def title(comparison: Comparison) -> str:
@@ -50,8 +52,8 @@ def title(comparison: Comparison) -> str:
     return f"{counted} on {config.device[0]}: {config.estimator}, {config.recipe}, {config.scenario}"
 
 
-def style(run: int) -> tuple[str, tuple[str, str]]:
-    """The colour of run number `run`, and its dash in plotly and in matplotlib."""
+def _style(run: int) -> tuple[str, str]:
+    """The colour of run number `run`, and its dash; the page's style has the same."""
     return _COLOURS[run % len(_COLOURS)], _DASHES[run // len(_COLOURS) % len(_DASHES)]
 
 
@@ -82,7 +84,7 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
         (x0, x1), (y0, y1) = corners
         axis.fill_between([x0, x1], y0, y1, color="#009e73", alpha=0.1, linewidth=0, label=_REACH)
     for curve in panel.curves:
-        colour, (_, dash) = style(curve.run)
+        colour, dash = _style(curve.run)
         line = {"drawstyle": "steps-post", "linestyle": dash} if curve.steps else {"linestyle": "none"}
         size = 2.5 if curve.steps else 3.5
         axis.plot(
@@ -115,87 +117,125 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
 
 
 def _draw_star(axis: Any, star: Star) -> None:
-    colour, _ = style(star.run)
+    colour, _ = _style(star.run)
     errors = [None if e is None else [[e[0]], [e[1]]] for e in (star.x_error, star.y_error)]
     named = "chosen, with its intervals" if star.run == 0 else None
     look = {"marker": "*", "markersize": 13, "color": colour, "capsize": 3, "linestyle": "none"}
     axis.errorbar(star.x, star.y, xerr=errors[0], yerr=errors[1], label=named, zorder=4, **look)
 
 
-def _html(panels: _Panels, heading: str) -> Any:
-    from plotly.subplots import make_subplots
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure under `id`, as wide as the page lets it; `data` and `layout` are what its script draws.
 
-    fronts, histories = panels
-    specs: list[list[Any]] = [[{"colspan": 2}, None] for _ in fronts]
-    if histories:
-        specs.append([{}, {}])
-    heights = [1.6] * len(fronts) + [1.0] * bool(histories)
-    figure = make_subplots(
-        rows=len(specs),
-        cols=2,
-        specs=specs,
-        row_heights=heights,
-        subplot_titles=[plotly_text(panel.title) for panel in (*fronts, *histories)],
-        vertical_spacing=0.3 / len(specs) if len(specs) > 1 else 0,
-    )
-    for i, panel in enumerate((*fronts, *histories)):
-        row, column = (i + 1, 1) if i < len(fronts) else (len(fronts) + 1, i - len(fronts) + 1)
-        add_panel(figure, panel, named=i == 0, row=row, col=column)
-    figure.update_layout(
-        title=plotly_text(heading),
-        template="plotly_white",
-        paper_bgcolor="white",
-        height=150 + 270 * sum(heights),
-        legend={"groupclick": "togglegroup"},
-    )
-    return figure
-
-
-def add_panel(figure: Any, panel: Panel, *, named: bool, **place: int) -> None:
-    """Draw a panel into a figure of plotly, at `row` and `col` of one with several.
-
-    The first, `named`, gives the legend its entries, which switch a run in all of them.
+    Texts are escaped, and ``<br>`` parts their lines.
     """
-    if panel.region is not None:
-        _add_region(figure, panel, named=named, **place)
-    for curve in panel.curves:
-        figure.add_trace(_trace(curve, named=named), **place)
+
+    id: str
+    title: str
+    height: int
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+
+    def to_plain(self) -> dict[str, Any]:
+        """The figure as plain data."""
+        return asdict(self) | {"title": _text(self.title)}
+
+
+def panel_figure(name: str, panel: Panel, height: int) -> PageFigure:
+    """The figure of a panel."""
+    corners = _corners(panel)
+    data = [] if corners is None else [_region_trace(*corners)]
+    data += [_curve_trace(curve) for curve in panel.curves]
     if panel.marks:
-        figure.add_trace(_marks(panel, named=named), **place)
-    for star in panel.stars:
-        figure.add_trace(_star(star, named=named), **place)
-    figure.update_xaxes(title_text=plotly_text(panel.x_label), range=panel.x_range, **place)
-    figure.update_yaxes(title_text=plotly_text(panel.y_label), range=panel.y_range, **place)
-    if panel.decades is not None:
-        figure.update_xaxes(type="log", dtick="D2" if panel.decades < _MANY else 1, **place)
+        data.append(
+            {
+                "kind": "marks",
+                "name": _MARKS,
+                "x": [mark.x for mark in panel.marks],
+                "y": [mark.y for mark in panel.marks],
+                "text": [_text(mark.name) for mark in panel.marks],
+                "hovertext": [_hover(mark.name, mark.detail) for mark in panel.marks],
+            }
+        )
+    data += [_star_trace(star) for star in panel.stars]
+    x_type = "linear" if panel.decades is None else "log"
+    layout = {
+        "xaxis": _axis(panel.x_label, panel.x_range) | {"type": x_type},
+        "yaxis": _axis(panel.y_label, panel.y_range),
+    }
+    return PageFigure(name, panel.title, height, data, layout)
 
 
-def plotly_text(text: str) -> str:
-    """`text` as plotly shows it literally: it reads tags of HTML."""
+def bars_figure(
+    name: str,
+    heading: str,
+    *,
+    rows: Sequence[tuple[str, Sequence[float | None]]],
+    names: Sequence[str],
+    unit: str,
+) -> PageFigure:
+    """Bars side by side: a row is a part's name and the value of each of `names`, None without it."""
+    data = [
+        {
+            "kind": "bars",
+            "name": _text(each),
+            "run": k,
+            "x": [values[k] for _, values in rows],
+            "y": [_text(part) for part, _ in rows],
+            "hovertext": [f"{_text(part)}: {values[k] or 0.0:.3f} ms" for part, values in rows],
+        }
+        for k, each in enumerate(names)
+    ]
+    height = _FRAME + _ROW * len(rows) * (len(names) + 1)
+    return PageFigure(name, heading, height, data, {"xaxis": _axis(unit, None), "yaxis": _axis("", None)})
+
+
+def _axis(label: str, extent: tuple[float, float] | None) -> dict[str, Any]:
+    return {"title": {"text": _text(label)}, "range": extent}
+
+
+def _text(text: str) -> str:
+    """`text` in which nothing is markup, whoever comes to show it."""
     return escape(clean(text))
 
 
-def _add_region(figure: Any, panel: Panel, *, named: bool, **place: int) -> None:
-    from plotly.graph_objects import Scatter
+def _hover(name: str, detail: str) -> str:
+    return f"{_text(name)}<br>{_text(detail)}" if detail else _text(name)
 
-    corners = _corners(panel)
-    if corners is None:
-        return
-    (x0, x1), (y0, y1) = corners
-    # A filled path, and no shape: the legend names it and switches it off.
-    region = Scatter(
-        x=[x0, x0, x1, x1, x0],
-        y=[y0, y1, y1, y0, y0],
-        mode="lines",
-        line={"width": 0},
-        fill="toself",
-        fillcolor=_FEASIBLE,
-        hoverinfo="skip",
-        name=_REACH,
-        legendgroup=_REACH,
-        showlegend=named,
-    )
-    figure.add_trace(region, **place)
+
+def _region_trace(x: tuple[float, float], y: tuple[float, float]) -> dict[str, Any]:
+    (x0, x1), (y0, y1) = x, y
+    return {"kind": "region", "name": _REACH, "x": [x0, x0, x1, x1, x0], "y": [y0, y1, y1, y0, y0]}
+
+
+def _curve_trace(curve: Curve) -> dict[str, Any]:
+    details = curve.details or ("",) * len(curve.texts)
+    trace: dict[str, Any] = {
+        "kind": "curve",
+        "name": _text(curve.name),
+        "run": curve.run,
+        "steps": curve.steps,
+        "x": list(curve.x),
+        "y": list(curve.y),
+        "shown": [text in curve.tabled for text in curve.texts] or [False] * len(curve.x),
+    }
+    if curve.texts:
+        trace["hovertext"] = [_hover(*each) for each in zip(curve.texts, details, strict=True)]
+    return trace
+
+
+def _star_trace(star: Star) -> dict[str, Any]:
+    return {
+        "kind": "star",
+        "name": "chosen, with its intervals",
+        "run": star.run,
+        "x": [star.x],
+        "y": [star.y],
+        "error_x": star.x_error,
+        "error_y": star.y_error,
+        "hovertext": [_hover(star.name, star.detail)],
+    }
 
 
 def _corners(panel: Panel) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -214,73 +254,4 @@ def _cut(extent: tuple[float, float], limits: tuple[float | None, float | None])
     return (
         extent[0] if low is None else max(extent[0], low),
         extent[1] if high is None else min(extent[1], high),
-    )
-
-
-def _marks(panel: Panel, *, named: bool) -> Any:
-    from plotly.graph_objects import Scatter
-
-    return Scatter(
-        x=[m.x for m in panel.marks],
-        y=[m.y for m in panel.marks],
-        mode="markers+text",
-        marker={"color": _GREY, "symbol": "diamond", "size": 7},
-        text=[plotly_text(m.name) if m.labelled else "" for m in panel.marks],
-        textposition=["bottom left" if m.at_end else "bottom right" for m in panel.marks],
-        textfont={"size": 10},
-        hovertext=[_hover(m.name, m.detail) for m in panel.marks],
-        hovertemplate="%{hovertext}<extra></extra>",
-        name=_MARKS,
-        legendgroup=_MARKS,
-        showlegend=named,
-    )
-
-
-def _star(star: Star, *, named: bool) -> Any:
-    from plotly.graph_objects import Scatter
-
-    colour, _ = style(star.run)
-    reach = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 4}
-    errors = {
-        f"error_{axis}": {**reach, "arrayminus": [error[0]], "array": [error[1]]}
-        for axis, error in (("x", star.x_error), ("y", star.y_error))
-        if error is not None
-    }
-    return Scatter(
-        x=[star.x],
-        y=[star.y],
-        mode="markers",
-        marker={"symbol": "star", "size": 14, "color": colour, "line": {"width": 1, "color": "white"}},
-        hovertext=[_hover(star.name, star.detail)],
-        hovertemplate="%{hovertext}<extra>chosen</extra>",
-        name="chosen, with its intervals",
-        legendgroup="chosen",
-        showlegend=named and star.run == 0,
-        **errors,
-    )
-
-
-def _hover(name: str, detail: str) -> str:
-    return f"{plotly_text(name)}<br>{plotly_text(detail)}" if detail else plotly_text(name)
-
-
-def _trace(curve: Curve, *, named: bool) -> Any:
-    from plotly.graph_objects import Scatter
-
-    colour, (dash, _) = style(curve.run)
-    details = curve.details or ("",) * len(curve.texts)
-    hover: dict[str, Any] = {}
-    if curve.texts:
-        hover["hovertext"] = [_hover(*each) for each in zip(curve.texts, details, strict=True)]
-        hover["hovertemplate"] = "%{hovertext}<extra>%{fullData.name}</extra>"
-    return Scatter(
-        x=list(curve.x),
-        y=list(curve.y),
-        mode="lines+markers" if curve.steps else "markers",
-        line={"shape": "hv", "color": colour, "dash": dash, "width": 1.5},
-        marker={"size": 4 if curve.steps else 5, "color": colour},
-        name=plotly_text(curve.name),
-        legendgroup=f"run {curve.run}",
-        showlegend=named,
-        **hover,
     )

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
 
 
+# The quantile of a normal distribution that leaves 2.5 % on either side.
+_NORMAL = NormalDist().inv_cdf(0.975)
 # What every network is put beside.
 REFERENCE = "efficientformer_l1"
 RECIPE, SCENARIO = "modern300", "imagenet1k"
@@ -51,7 +54,8 @@ STYLE = """
 .network text { font: 11px system-ui, sans-serif; fill: var(--ink, #1b1f24); }
 .network .name { font-weight: 600; font-size: 12px; }
 .network .shape, .network .ms { fill: var(--soft, #59636e); }
-.network .local { fill: #0072b2; } .network .global { fill: #d55e00; } .network .other { fill: #8b949e; }
+.network .local { fill: var(--c0, #0072b2); } .network .global { fill: var(--c1, #d55e00); }
+.network .other { fill: #8b949e; }
 """.strip()
 
 
@@ -75,8 +79,25 @@ class Accuracy:
         """The cross-fitted top-1 with its standard deviation; None where there is none."""
         return numbers.points_if_known(self.cross_fitted, self.cross_fitted_sd)
 
+    @property
+    def interval(self) -> str | None:
+        """The 95 % interval of top-1; None of a score."""
+        return None if self.unit == "score" else _interval(self.mean, self.sd)
+
+    @property
+    def cross_fitted_interval(self) -> str | None:
+        """The 95 % interval of the cross-fitted top-1; None where there is none."""
+        return _interval(self.cross_fitted, self.cross_fitted_sd)
+
     def __str__(self) -> str:
         return f"{self.mean:.4g}" if self.unit == "score" else f"{self.mean:.1f} ± {self.sd:.1f}"
+
+
+def _interval(mean: float, sd: float) -> str | None:
+    """The 95 % interval of a number with its standard deviation, in points; None where it is not known."""
+    if not math.isfinite(mean + sd):
+        return None
+    return f"{max(0.0, mean - _NORMAL * sd):.1f}–{min(100.0, mean + _NORMAL * sd):.1f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +105,7 @@ class Network:
     """One network; `latency` is by the device's name, `run` the search that found it, if one did.
 
     `name` is unique in its report; it comes from a file, like everything in `published`. `chance` is that
-    of `budget_ms` milliseconds on the first device; `trained` says what a training of it came to, `curves`
-    draws how, as an ``svg`` element.
+    of `budget_ms` milliseconds on the first device; `training` is what a training of it came to.
     """
 
     name: str
@@ -98,8 +118,12 @@ class Network:
     budget_ms: float | None = None
     chance: float | None = None
     assumed: tuple[str, ...] = ()
-    trained: str | None = None
-    curves: str | None = field(default=None, repr=False)
+    training: Training | None = None
+
+    @property
+    def trained(self) -> str | None:
+        """What a training of it came to, in a line."""
+        return None if self.training is None else self.training.said
 
     @property
     def published(self) -> float | None:
@@ -178,48 +202,82 @@ def is_training(path: str | Path) -> bool:
     return TrainFolder(path).holds_run
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a training came to, in a line, and its learning curves where it has several epochs."""
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a training came to: `said` in a line, and where it is through its numbers and drawings.
+
+    `top1` and its 95 % interval are points on the test images. `curves` and `confusion` are ``svg`` elements,
+    None where the training has fewer than two epochs, or no matrix that can be drawn. `latency` is by the
+    device's name, of `arch` at its resolution and with its classes.
+    """
 
     said: str
-    curves: str | None = None
+    arch: Arch = field(repr=False)
+    data: str
+    recipe: str | None = None
+    epochs: str | None = None
+    top1: float | None = None
+    low: float | None = None
+    high: float | None = None
+    curves: str | None = field(default=None, repr=False)
+    confusion: str | None = field(default=None, repr=False)
+    latency: Mapping[str, LatencyEstimate] = field(default_factory=dict, repr=False)
 
 
-def trained_network(path: str | Path) -> tuple[Arch, Trained]:
+def trained_network(path: str | Path) -> tuple[Arch, Training]:
     """The network of a training and what it came to. Raises ValueError where a file of it is damaged."""
     from hvnas.train.folder import TrainFolder
 
     folder = TrainFolder(path)
-    return folder.arch, _progress_of(folder)
+    return folder.arch, _training_of(folder)
 
 
-def trained_beside(path: Path, arch: Arch) -> Trained | None:
+def trained_beside(path: Path, arch: Arch) -> Training | None:
     """What the training in the folder of a search came to; None without one of this network."""
     from hvnas.train.folder import find_training
 
     folder = find_training(path)
-    return None if folder is None or folder.arch.name != arch.name else _progress_of(folder)
+    return None if folder is None or folder.arch.name != arch.name else _training_of(folder)
 
 
-def with_training(network: Network, trained: Trained | None) -> Network:
-    """`network` with what a training of it came to, where there is one."""
-    if trained is None:
+def with_training(network: Network, training: Training | None, devices: Sequence[Device]) -> Network:
+    """`network` with what a training of it came to, timed on `devices`, where there is one."""
+    if training is None:
         return network
-    return dataclasses.replace(network, trained=trained.said, curves=trained.curves)
+    program = training.arch.lower()
+    latency = {device.name: device.latency(program) for device in devices}
+    return dataclasses.replace(network, training=dataclasses.replace(training, latency=latency))
 
 
-def _progress_of(folder: Any) -> Trained:
-    from hvnas.train.card import draw_curves
+def _training_of(folder: Any) -> Training:
+    from hvnas.train.card import draw_curves, draw_saved_confusion
     from hvnas.train.folder import METRICS
     from hvnas.train.state import EpochResult
 
+    run, arch = folder.config, folder.arch
     if not (folder.path / METRICS).is_file():
-        return Trained("not through yet")
+        return Training(said="not through yet", arch=arch, data=run.data)
     metrics = folder.metrics()
     history = [EpochResult(**entry) for entry in metrics["history"]]
-    curves = draw_curves(history, standalone=False) if len(history) > 1 else None
-    return Trained(_said(folder, metrics), curves)
+    top1, low, high = (_points(metrics.get(name)) for name in ("top1", "top1_low", "top1_high"))
+    return Training(
+        said=_said(folder, metrics),
+        arch=arch,
+        data=run.data,
+        recipe=str(metrics.get("recipe")),
+        epochs=f"{metrics.get('epochs_trained')} of {run.epochs}",
+        top1=top1,
+        low=low,
+        high=high,
+        curves=draw_curves(history, standalone=False) if len(history) > 1 else None,
+        confusion=draw_saved_confusion(folder.path),
+    )
+
+
+def _points(value: object) -> float | None:
+    """A number of a metrics file; None where it has none there."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known else None  # type: ignore[arg-type]
 
 
 def _said(folder: Any, metrics: Mapping[str, Any]) -> str:

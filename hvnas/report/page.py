@@ -1,42 +1,36 @@
 """A report as one HTML page that needs no network: figures, drawings, tables, and how to redo it.
 
 Every text goes through the template's escaping, and before that loses what a terminal or a reader's eye
-would be led astray by; the page's policy lets no script run but the two that it carries.
+would be led astray by; the page's policy lets no script run but the one that it carries.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hvnas import _numbers as numbers
-from hvnas._numbers import clean
-from hvnas.latency.plots import check_target
+from hvnas._files import check_parent
+from hvnas._numbers import clean, shortened
+from hvnas.latency.plots import check_writer
 from hvnas.latency.provenance import label, method
 from hvnas.report import tables
 from hvnas.report.compare import Comparison, FixedPoint, rivals
-from hvnas.report.figures import add_panel, plotly_text, style
-from hvnas.report.figures import title as comparison_title
+from hvnas.report.figures import PageFigure, bars_figure, panel_figure
 from hvnas.report.network import STYLE, Network, aligned, by_kind, by_stage, draw_network
-from hvnas.report.panels import Panel, front_panels, has_volume, history_panels, volume_unit
+from hvnas.report.panels import front_panels, has_volume, history_panels, volume_unit
 from hvnas.report.report import Report
 from hvnas.report.runs import Run, run_lines
+from hvnas.search.objectives import LATENCY, TOP1
 from hvnas.search.runs.result import MS_DECIMALS, told_of_model
 
 _FOLDER = Path(__file__).parent / "page"
 
-# Of a row of bars, and of what stands above and below them, in pixels.
-_ROW, _FRAME = 15, 125
-_ABOVE, _MARGINS = 28, 104
-# From the axis down to the legend, past the axis's labels and its title.
-_LEGEND = 52
+# Pixels.
 _HEIGHTS = {"front": 460, "history": 320}
 
 
@@ -47,37 +41,51 @@ def check_page(path: str | Path) -> None:
         raise ValueError(f"{path}: a report is a page; give a name that ends in .html")
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; name a file")
-    check_target(path)
-    if find_spec("jinja2") is None:
-        raise ValueError(f"{path}: jinja2 is not installed; pip install 'hvnas[report]' brings it")
+    check_writer(path, "jinja2", "report")
+    check_parent(path)
 
 
 def render_page(report: Report, *, command: str) -> str:
     """The page. `command` is the line that makes it again."""
+    figures = page_figures(report)
+    return _render(figures, command, _content(report, figures))
+
+
+def render_comparison(comparison: Comparison, *, command: str) -> str:
+    """The page of a comparison alone. `command` is the line that makes it again."""
+    figures = tuple(_run_figures(comparison, ()))
+    device = comparison.runs[0].config.device[0]
+    content = {
+        "title": _runs_title(comparison.runs, device),
+        "lead": _runs_lead(comparison),
+        "notes": [f"{difference}." for difference in comparison.differences],
+        "runs": _runs(comparison, figures, timed=f"ms on {device}"),
+    }
+    return _render(figures, command, content)
+
+
+def _render(figures: Sequence[PageFigure], command: str, content: dict[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     from hvnas._version import __version__
 
-    scripts = [text.replace("\r\n", "\n") for text in (get_plotlyjs(), _read("page.js"))]
-    assert not any("</script" in script.lower() for script in scripts), "it would end in its middle"
+    script = _read("page.js").replace("\r\n", "\n")
+    assert "</script" not in script.lower(), "it would end in its middle"
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         trim_blocks=True,
         finalize=lambda value: clean(value) if type(value) is str else value,
     )
-    figures = {figure.id: figure for figure in page_figures(report)}
     return environment.get_template("page.html").render(
         version=__version__,
-        policy=_policy(scripts),
+        policy=_policy(script),
         style=Markup(_read("page.css") + STYLE),
-        plotly=Markup(scripts[0]),
-        script=Markup(scripts[1]),
-        figures=[{"id": f.id, "data": f.data, "layout": f.layout} for f in figures.values()],
+        script=Markup(script),
+        figures=[figure.to_plain() for figure in figures],
         command=_words(command),
-        **_content(report, list(figures.values())),
+        **content,
     )
 
 
@@ -85,12 +93,11 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-def _policy(scripts: Sequence[str]) -> str:
-    """Only these scripts run, whatever else the page may come to hold, and nothing is fetched."""
-    marks = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{mark}'" for mark in marks)
+def _policy(script: str) -> str:
+    """Only this script runs, whatever else the page may come to hold, and nothing is fetched."""
+    mark = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        f"default-src 'none'; script-src 'sha256-{mark}'; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -113,7 +120,8 @@ def _content(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any]:
         "warning": _warning(report),
         "notes": report.notes,
         "cards": _cards(report),
-        "runs": _runs(report, figures),
+        "runs": _report_runs(report, figures),
+        "trainings": _trainings(report),
         "networks": _networks(report),
         "devices": _devices(report, figures),
         "trust": report.trust,
@@ -128,20 +136,40 @@ def _content(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any]:
 def page_title(report: Report) -> str:
     """The page in a few words."""
     runs = report.runs
-    if not runs:
-        names = [network.name for network in report.networks]
-        return names[0] if len(names) == 1 else f"{len(names)} networks side by side"
+    names = [network.name for network in report.networks]
+    devices = [shortened(device.info.device or device.name) for device in report.devices]
+    device = devices[0] if devices else shortened(runs[0].config.device[0])
     if len(runs) > 1:
-        return f"{len(runs)} searches on {runs[0].config.device[0]}"
-    return f"{runs[0].name}: {runs[0].config.budget_ms:g} ms on {runs[0].config.device[0]}"
+        return _runs_title(runs, device)
+    if runs:
+        return f"Image networks for {device} within {runs[0].config.budget_ms:g} ms"
+    what = " and ".join(names) if len(names) < 3 else f"{len(names)} networks, side by side,"
+    return f"{what} on {device}"
+
+
+def _runs_title(runs: Sequence[Run], device: str) -> str:
+    budgets = {run.config.budget_ms for run in runs}
+    within = f" within {budgets.pop():g} ms" if len(budgets) == 1 else ""
+    return f"{len(runs)} searches of networks for {device}{within}, compared"
 
 
 def _lead(report: Report) -> str:
     if report.comparison is None:
         devices = ", ".join(device.name for device in report.devices)
         return f"Latency on {devices}; top-1 as estimated for {report.recipe}."
-    objectives = " against ".join(report.runs[0].config.objectives)
-    return f"{objectives}; {comparison_title(report.comparison)}."
+    return _runs_lead(report.comparison)
+
+
+def _runs_lead(comparison: Comparison) -> str:
+    runs, config = comparison.runs, comparison.runs[0].config
+    words = {TOP1: "top-1", LATENCY: "latency"}
+    sought = " against ".join(words.get(name, name) for name in config.objectives)
+    count = f"{len(runs)} searches" if len(runs) > 1 else f"The search “{runs[0].name}”"
+    spaces = ", ".join(dict.fromkeys(run.config.space for run in runs))
+    return (
+        f"{count} evaluated {sum(run.evaluated for run in runs):,} networks of {spaces} on "
+        f"{config.device[0]}: {sought}. Accuracy: {config.estimator}, for {config.recipe}, {config.scenario}."
+    )
 
 
 def _warning(report: Report) -> str | None:
@@ -183,14 +211,19 @@ def _cards(report: Report) -> list[dict[str, str | None]]:
             f"{run.evaluated:,}",
             f"networks in {took}",
         ),
-        "hypervolume": ("hypervolume", f"{volume:.5g}", volume_unit(run)),
     }
+    # An even number of cards fills its rows.
+    if len(said) % 2:
+        said["hypervolume"] = ("hypervolume", f"{volume:.5g}", volume_unit(run))
     return [{"id": id, "name": n, "value": value, "more": more} for id, (n, value, more) in said.items()]
 
 
 def _cross_fitted_card(network: Network) -> dict[str, tuple[str, str, str | None]]:
-    text = network.accuracy and network.accuracy.cross_fitted_text
-    return {"cross-fitted": ("cross-fitted top-1", text, "a search flatters this less")} if text else {}
+    accuracy = network.accuracy
+    if accuracy is None or accuracy.cross_fitted_text is None:
+        return {}
+    told = f"95 %: {accuracy.cross_fitted_interval}; a search flatters this less"
+    return {"cross-fitted": ("cross-fitted top-1", accuracy.cross_fitted_text, told)}
 
 
 def _better_than(network: Network, report: Report) -> list[tuple[str, str | None]]:
@@ -216,22 +249,39 @@ def _trained(network: Network) -> str | None:
     return None if accuracy is None else f"{accuracy.estimator}, for {accuracy.recipe}"
 
 
-def _runs(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any] | None:
+def _report_runs(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any] | None:
     found = report.comparison
     if found is None:
         return None
-    timed = _timed(report) or f"ms on {found.runs[0].config.device[0]}"
+    return _runs(found, figures, timed=_timed(report) or f"ms on {found.runs[0].config.device[0]}")
+
+
+def _runs(found: Comparison, figures: Sequence[PageFigure], *, timed: str) -> dict[str, Any]:
+    several = len(found.runs) > 1
+    unit = volume_unit(found.runs[0])
+    models = tables.models_table(found, timed=timed)
     return {
-        "heading": "The front" if len(found.runs) == 1 else "The fronts",
+        "heading": "The fronts" if several else "The front",
         "fronts": _of(figures, "front"),
         "histories": _of(figures, "history"),
-        "region": _region(report),
+        "region": _region(found),
         "told": [f"{name}{line}" for name, run in _named(found) for line in run_lines(run)],
-        "table": tables.runs_table(found, timed=timed),
+        "table": tables.runs_table(found, timed=timed) if several else None,
+        "facts": [] if several else _search_facts(found),
         "front": tables.front_table(found, timed=timed),
-        "models": tables.models_table(found, timed=timed),
+        "models": models if models is not None and models.rows else None,
+        "shares": [tables.shares_table(found, unit=unit), tables.coverage_table(found)] if several else [],
         "reference": _reference(found) if has_volume(found) else None,
     }
+
+
+def _search_facts(found: Comparison) -> list[tuple[str, str]]:
+    """How the only search was asked, and what came of it."""
+    (measures,) = found.measures
+    columns = tables.run_columns(found.runs).values()
+    told = [(column.heading.removeprefix(">"), column.cell(measures)) for column in columns]
+    words = {"s": "seconds", "front": "networks on the front", "files": "networks written as files"}
+    return [(words.get(name, name), str(cell)) for name, cell in told if cell is not None]
 
 
 def _named(comparison: Comparison) -> list[tuple[str, Run]]:
@@ -247,11 +297,9 @@ def _of(figures: Sequence[PageFigure], kind: str) -> list[PageFigure]:
     return [figure for figure in figures if figure.id.startswith(f"{kind}-")]
 
 
-def _region(report: Report) -> str | None:
-    """What the shaded part of the fronts is."""
-    found = report.comparison
-    assert found is not None
-    panels = front_panels(found)
+def _region(found: Comparison) -> str | None:
+    """What the shaded part of the fronts is, and what the marks in it are."""
+    panels = front_panels(found, tabled=True)
     bounded = any(panel.region and any(panel.region.x + panel.region.y) for panel in panels)
     config = found.runs[0].config
     left_out = f" The papers' models are left out: {found.no_fixed_points}." if found.no_fixed_points else ""
@@ -264,7 +312,11 @@ def _region(report: Report) -> str | None:
         else "the tightest of the budgets less its margin"
     )
     kept = f" and {', '.join(config.constraints)}" if config.constraints else ""
-    return f"Shaded: what {what}{kept} leaves. Diamonds are models of papers.{left_out}"
+    diamonds = ", diamonds are models of papers" if any(panel.marks for panel in panels) else ""
+    return (
+        f"Shaded: what {what}{kept} leaves. Large dots are the networks of the table{diamonds}.{left_out} "
+        "Drag a mouse over the figure to enlarge a part of it; a double click ends that."
+    )
 
 
 def _networks(report: Report) -> dict[str, Any]:
@@ -294,7 +346,6 @@ def _network(network: Network, report: Report) -> dict[str, Any]:
         "origin": _origin(network, report),
         # Made by an XML writer, which escapes.
         "drawing": Markup(draw_network(network, device=first)),
-        "curves": None if network.curves is None else Markup(network.curves),
         "facts": [{"name": name, "value": value} for name, value in _facts(network, report) if value],
     }
 
@@ -327,34 +378,47 @@ def _facts(network: Network, report: Report) -> list[tuple[str, str | None]]:
     ]
 
 
+def _trainings(report: Report) -> list[dict[str, Any]]:
+    """The networks that were trained: numbers beside the estimates, curves and confusion matrix."""
+    from markupsafe import Markup
+
+    shown = []
+    for i, network in enumerate(report.networks, start=1):
+        training = network.training
+        if training is None:
+            continue
+        drawings = [("Learning curves", training.curves), ("Confusion matrix", training.confusion)]
+        shown.append(
+            {
+                "said": training.said if training.top1 is None else None,
+                "table": tables.training_table(report, network, id=f"training-{i}"),
+                # Made by an XML writer, which escapes.
+                "drawings": [{"title": title, "svg": Markup(svg)} for title, svg in drawings if svg],
+            }
+        )
+    return shown
+
+
 def _devices(report: Report, figures: Sequence[PageFigure]) -> list[dict[str, Any]]:
-    shown = report.side_by_side
+    shown, by_id = report.side_by_side, {figure.id: figure for figure in figures}
     return [
         {
             "name": label(device),
             "method": method(device.info),
-            "figures": [f for f in figures if f.id.startswith("latency-") and f.id.endswith(f"-{i}")],
-            "stages": tables.stage_table(device, shown, id=f"stages-{i}"),
-            "kinds": tables.kind_table(device, shown, id=f"kinds-{i}"),
+            "parts": [
+                (by_id[f"latency-stage-{i}"], tables.stage_table(device, shown, id=f"stages-{i}")),
+                (by_id[f"latency-kind-{i}"], tables.kind_table(device, shown, id=f"kinds-{i}")),
+            ],
         }
         for i, device in enumerate(report.devices, start=1)
     ]
 
 
-@dataclass(frozen=True)
-class PageFigure:
-    """A figure under `id`, as wide as the page lets it; `data` and `layout` are plain data for plotly."""
-
-    id: str
-    title: str
-    height: int
-    data: Any
-    layout: Any
-
-
 def page_figures(report: Report) -> tuple[PageFigure, ...]:
     """Fronts, histories, and the latency of the networks by stage and by kind of op on each device."""
-    return (*_run_figures(report), *_bar_figures(report))
+    found = report.comparison
+    runs = () if found is None else _run_figures(found, chosen_members(report))
+    return (*runs, *_bar_figures(report))
 
 
 def chosen_members(report: Report) -> list[int | None]:
@@ -363,22 +427,11 @@ def chosen_members(report: Report) -> list[int | None]:
     return [run.members.index(names[run.name]) if run.name in names else None for run in report.runs]
 
 
-def _run_figures(report: Report) -> Iterator[PageFigure]:
-    if report.comparison is None:
-        return
-    fronts = front_panels(report.comparison, chosen_members(report))
-    for i, panel in enumerate(fronts):
-        yield _of_panel(f"front-{i + 1}", panel, _HEIGHTS["front"])
-    for i, panel in enumerate(history_panels(report.comparison)):
-        yield _of_panel(f"history-{i + 1}", panel, _HEIGHTS["history"])
-
-
-def _of_panel(name: str, panel: Panel, height: int) -> PageFigure:
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    add_panel(figure, panel, named=True)
-    return _plain(name, panel.title, figure, height)
+def _run_figures(found: Comparison, chosen: Sequence[int | None]) -> Iterator[PageFigure]:
+    for i, panel in enumerate(front_panels(found, chosen, tabled=True), start=1):
+        yield panel_figure(f"front-{i}", panel, _HEIGHTS["front"])
+    for i, panel in enumerate(history_panels(found), start=1):
+        yield panel_figure(f"history-{i}", panel, _HEIGHTS["history"])
 
 
 def _bar_figures(report: Report) -> Iterator[PageFigure]:
@@ -387,50 +440,10 @@ def _bar_figures(report: Report) -> Iterator[PageFigure]:
     for i, device in enumerate(report.devices, start=1):
         estimates = [network.latency[device.name] for network in networks]
         for what, parts in (("stage", by_stage), ("kind of op", by_kind)):
-            rows = aligned([parts(estimate) for estimate in estimates])
-            figure = _bars(rows, names, unit=f"ms on {plotly_text(device.name)} ({device.info.method})")
-            height = _FRAME + _ROW * len(rows) * (len(names) + 1)
-            yield _plain(f"latency-{what.split()[0]}-{i}", f"By {what}", figure, height)
-
-
-def _bars(rows: Sequence[tuple[str, list[float | None]]], names: Sequence[str], *, unit: str) -> Any:
-    from plotly.graph_objects import Bar, Figure
-
-    figure = Figure()
-    for k, name in enumerate(names):
-        values = [ms[k] for _, ms in rows]
-        shown = [None if ms is None else f"{ms:.3f}" for ms in values]
-        bar = Bar(
-            y=[plotly_text(part) for part, _ in rows],
-            x=values,
-            text=shown,
-            textposition="none",
-            hovertemplate="%{y}: %{text} ms<extra>%{fullData.name}</extra>",
-            name=plotly_text(name),
-            orientation="h",
-            marker={"color": style(k)[0]},
-        )
-        figure.add_trace(bar)
-    figure.update_xaxes(title_text=unit, rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_layout(barmode="group", bargap=0.25)
-    return figure
-
-
-def _plain(name: str, title: str, figure: Any, height: int) -> PageFigure:
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 56, "r": 8, "t": _ABOVE, "b": _MARGINS - _ABOVE},
-        legend={
-            "orientation": "h",
-            "y": -_LEGEND / (height - _MARGINS),
-            "yanchor": "top",
-            "x": 0,
-            "groupclick": "togglegroup",
-        },
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-    )
-    told = json.loads(figure.to_json())
-    return PageFigure(name, title, height, told["data"], told["layout"])
+            yield bars_figure(
+                f"latency-{what.split()[0]}-{i}",
+                f"By {what}",
+                rows=aligned([parts(estimate) for estimate in estimates]),
+                names=names,
+                unit=f"ms on {device.name} ({device.info.method})",
+            )

@@ -10,6 +10,7 @@ import numpy as np
 from hvnas import _numbers as numbers
 from hvnas.report.compare import Comparison, FixedPoint, better_bounds_of, bounds_of, margin_of
 from hvnas.report.runs import Run
+from hvnas.report.tables import nearest_models
 from hvnas.search.objectives import LATENCY, TOP1, Objective
 from hvnas.search.runs.result import MS_DECIMALS
 from hvnas.search.runs.session import Moment
@@ -36,7 +37,8 @@ _NEAR = 2.0
 @dataclass(frozen=True)
 class Curve:
     """Points of one run; `run` is its place, which gives it its colour. `steps`: each y holds up to the
-    next x; else points alone. `texts` name the points, `details` tell their numbers.
+    next x; else points alone. `texts` name the points, `details` tell their numbers; `tabled` are the names
+    that a table beside the figure shows.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Curve:
     steps: bool
     texts: Sequence[str] = ()
     details: Sequence[str] = ()
+    tabled: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,16 @@ class Panel:
     stars: tuple[Star, ...] = ()
 
 
-def front_panels(comparison: Comparison, chosen: Sequence[int | None] = ()) -> tuple[Panel, ...]:
+def front_panels(
+    comparison: Comparison, chosen: Sequence[int | None] = (), *, tabled: bool = False
+) -> tuple[Panel, ...]:
     """The first objective over each other one; over nothing where there is but one.
 
-    `chosen` is for each run the place of a member that is marked, or None.
+    `chosen` is for each run the place of a member that is marked, or None. With `tabled` the frames hold all
+    networks that the tables of a report show, and say which they are.
     """
-    objectives = comparison.runs[0].objectives
-    panels = [_front_panel(comparison, i, joined=len(objectives) == 2) for i in range(1, len(objectives))]
+    places = range(1, len(comparison.runs[0].objectives))
+    panels = [_front_panel(comparison, i, tabled=tabled) for i in places]
     return tuple(_marked(panel, _stars(comparison, i, chosen)) for i, panel in enumerate(panels, start=1))
 
 
@@ -214,14 +220,16 @@ def _scaled(costs: np.ndarray, what: Objective) -> np.ndarray:
     return what.sign * costs / (_AXES[what.metric][1] if what.metric in _AXES else 1.0)
 
 
-def _front_panel(comparison: Comparison, i: int, *, joined: bool) -> Panel:
+def _front_panel(comparison: Comparison, i: int, *, tabled: bool) -> Panel:
     first, what = comparison.runs[0].objectives[0], comparison.runs[0].objectives[i]
+    joined = len(comparison.runs[0].objectives) == 2
     curves = []
     for k, run in enumerate(comparison.runs):
         order = np.argsort(run.costs[:, i] * what.sign, kind="stable")
         x, y = _scaled(run.costs[order, i], what), _scaled(run.costs[order, 0], first)
         texts, details = [run.members[j] for j in order], [_numbers_of(run, j) for j in order]
-        curves.append(Curve(run.name, k, x.tolist(), y.tolist(), joined, texts, details))
+        rows = frozenset(run.members[j] for j in run.shown) if tabled else frozenset()
+        curves.append(Curve(run.name, k, x.tolist(), y.tolist(), joined, texts, details, rows))
     shown = np.concatenate([np.stack([curve.x, curve.y], axis=1) for curve in curves])
     y_range = _focused(shown[:, 1], first)
     inside = (shown[:, 1] >= y_range[0]) & (shown[:, 1] <= y_range[1])
@@ -237,10 +245,39 @@ def _front_panel(comparison: Comparison, i: int, *, joined: bool) -> Panel:
         for point in comparison.fixed_points
         if point.inside
     ]
+    if tabled:
+        held = [*_tabled_members(curves), *_tabled_models(comparison, points)]
+        x_range, y_range = _spanning(x_range, [x for x, _ in held]), _spanning(y_range, [y for _, y in held])
     x_label, y_label = axis_label(what, comparison.runs[0]), axis_label(first, comparison.runs[0])
     title = f"{_bare(y_label)} against {_bare(x_label)}"
     marks = _marks(points, x_range, y_range)
     return Panel(title, x_label, y_label, tuple(curves), marks, x_range, y_range, region=region)
+
+
+def _tabled_members(curves: Sequence[Curve]) -> list[tuple[float, float]]:
+    """Where the networks of fronts stand that a table shows."""
+    return [
+        (x, y)
+        for curve in curves
+        for name, x, y in zip(curve.texts, curve.x, curve.y, strict=True)
+        if name in curve.tabled
+    ]
+
+
+def _tabled_models(
+    comparison: Comparison, points: Sequence[tuple[str, float, float, str]]
+) -> list[tuple[float, float]]:
+    """Where the papers' models stand that a table shows."""
+    places, _ = nearest_models(comparison)
+    names = {comparison.fixed_points[place].name for place in places}
+    return [(x, y) for name, x, y, _ in points if name in names]
+
+
+def _spanning(extent: tuple[float, float], values: Sequence[float]) -> tuple[float, float]:
+    """A range that holds values too, with room beside them."""
+    low, high = min([extent[0], *values]), max([extent[1], *values])
+    room = _PAD * (high - low)
+    return (low - room if low < extent[0] else low), (high + room if high > extent[1] else high)
 
 
 def _numbers_of(run: Run, i: int) -> str:

@@ -183,7 +183,7 @@ def _chosen(run: Run, devices: Sequence[Device], choose: str | None) -> Network:
     )
     network = describe_network(arch, devices, accuracy=accuracy)
     found = replace(network, run=run.name, budget_ms=config.budget_ms, chance=float(run.chance[i]))
-    return with_training(found, trained_beside(run.folder, arch))
+    return with_training(found, trained_beside(run.folder, arch), devices)
 
 
 def _arch_of(run: Run, choose: str | None) -> Arch:
@@ -209,12 +209,12 @@ def _named_networks(
     estimator = load_estimator(SURROGATE)
     networks = []
     for source in sources:
-        arch, trained = trained_network(source) if is_training(source) else (load_arch(source), None)
+        arch, training = trained_network(source) if is_training(source) else (load_arch(source), None)
         wanted = recipe or found_recipe(arch, source) or RECIPE
         (accuracy,) = estimated([arch], estimator, SURROGATE, recipe=wanted, scenario=SCENARIO)
         assumed = estimator.assumptions([arch])
         network = describe_network(arch, devices, accuracy=accuracy, assumed=assumed)
-        networks.append(with_training(network, trained))
+        networks.append(with_training(network, training, devices))
     return networks
 
 

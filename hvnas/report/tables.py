@@ -9,13 +9,15 @@ from typing import Any
 from hvnas import _numbers as numbers
 from hvnas._records import Column, Table
 from hvnas.accuracy import AccuracyEstimator
+from hvnas.arch import Arch
 from hvnas.latency import Device, LatencyEstimate
 from hvnas.latency.provenance import label, method
 from hvnas.report.compare import Comparison, FixedPoint, Measures
-from hvnas.report.network import Network, aligned, by_kind, by_stage
+from hvnas.report.network import SCENARIO, Network, aligned, by_kind, by_stage
 from hvnas.report.report import Report
 from hvnas.report.runs import Run
 from hvnas.search.evaluations import front_words, guesses
+from hvnas.search.objectives import TOP1
 from hvnas.search.runs.result import MS_DECIMALS
 
 # Milliseconds of a run are shown at the decimals of its files: fewer would be rounded twice.
@@ -90,11 +92,50 @@ def front_table(found: Comparison, *, timed: str) -> Table:
         columns.insert(1, Column("", lambda at: at[0].how(at[1])))
     if any_crossed(found.runs):
         columns.insert(-3, Column(">cross-fitted", lambda at: _crossed(*at)))
+    if found.runs[0].objectives[0].metric == TOP1 and found.runs[0].unit == "points":
+        # What the figure shows.
+        columns.insert(-3, Column(">top-1 − 1 sd", lambda at: f"{at[0].top1[at[1]] - at[0].sd[at[1]]:.1f}"))
     if len(found.runs) > 1:
         columns.insert(0, Column("run", lambda at: at[0].name))
     words = front_words(sum(len(run.members) for run in found.runs), len(members))
     title = f"Pareto front{'s' if len(found.runs) > 1 else ''}: {words}; {timed}"
     return Table.of(columns, members, title=title, id="front")
+
+
+def shares_table(found: Comparison, *, unit: str) -> Table:
+    """What each front holds of the front of all together. `unit` is that of hypervolumes."""
+    columns: list[Column[Measures]] = [
+        Column("run", "run.name"),
+        Column(">compared", "members"),
+        Column(f">hypervolume {unit}", "hypervolume", "{:.6g}".format),
+        Column(">of all's", lambda each: _share(each.relative, digits=2)),
+        Column(">of all's networks", lambda each: _share(each.union_share)),
+        Column(">models dominated", lambda each: _dominated(each, models=len(found.fixed_points))),
+    ]
+    title = (
+        f"Fronts; that of all together has {found.union_size} networks "
+        f"and a hypervolume of {found.union_hypervolume:.6g} {unit}"
+    )
+    return Table.of(columns, found.measures, title=title, id="shares")
+
+
+def _share(share: float, *, digits: int = 1) -> str | None:
+    return f"{100 * share:.{digits}f} %" if math.isfinite(share) else None
+
+
+def _dominated(each: Measures, *, models: int) -> str | None:
+    return f"{each.dominates.sum()} of {models}" if models else None
+
+
+def coverage_table(found: Comparison) -> Table:
+    """How much of each front every other one covers."""
+    names = [run.name for run in found.runs]
+    rows = tuple(
+        (name, *(None if i == k else _share(share) for k, share in enumerate(each.coverage)))
+        for i, (name, each) in enumerate(zip(names, found.measures, strict=True))
+    )
+    title = "Coverage: the share of a column's front that the row's front dominates or equals"
+    return Table(("run", *(f">{name}" for name in names)), rows, title, "coverage")
 
 
 def nearest_models(found: Comparison) -> tuple[list[int], str]:
@@ -180,6 +221,51 @@ def networks_table(report: Report) -> Table:
         Column(">resolution", "arch.resolution"),
     ]
     return Table.of(columns, report.side_by_side, title="Side by side", id="networks")
+
+
+def training_table(report: Report, network: Network, *, id: str) -> Table:
+    """The network as the search estimates it, and as it was trained."""
+    training, accuracy = network.training, network.accuracy
+    assert training is not None
+    scenario = report.runs[0].config.scenario if report.runs else SCENARIO
+    rows: list[tuple[object, ...]] = []
+    if accuracy is not None:
+        told = (scenario, accuracy.recipe, None)
+        sizes = _sizes(network.arch, network.latency)
+        rows.append(("estimated", str(accuracy), accuracy.interval, *told, *sizes))
+        if accuracy.cross_fitted_text:
+            crossed = (accuracy.cross_fitted_text, accuracy.cross_fitted_interval)
+            rows.append(("cross-fitted", *crossed, *told, *sizes))
+    bounds = None if training.low is None or training.high is None else (training.low, training.high)
+    rows.append(
+        (
+            "trained",
+            numbers.optional(training.top1, digits=2),
+            bounds and f"{bounds[0]:.2f}–{bounds[1]:.2f}",
+            *(training.data, training.recipe, training.epochs),
+            *_sizes(training.arch, training.latency),
+        )
+    )
+    times = tuple(f">ms {name} ({device.info.method})" for name, device in _by_name(report, network))
+    names = (
+        "",
+        f">{'score' if accuracy and accuracy.unit == 'score' else 'top-1'}",
+        ">95 %",
+        "data",
+        "recipe",
+    )
+    heads = (*names, "epochs", ">px", ">classes", ">params M", ">MACs G", *times)
+    return Table(heads, tuple(rows), f"{network.name}, as searched and as trained", id)
+
+
+def _by_name(report: Report, network: Network) -> list[tuple[str, Device]]:
+    return [(device.name, device) for device in report.devices if device.name in network.latency]
+
+
+def _sizes(arch: Arch, latency: Mapping[str, LatencyEstimate]) -> tuple[object, ...]:
+    program = arch.lower()
+    sizes = numbers.millions(program.params), numbers.billions(program.macs)
+    return arch.resolution, arch.head.out, *sizes, *(numbers.ms(each.ms) for each in latency.values())
 
 
 def stage_table(device: Device, networks: Sequence[Network], *, id: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from hvnas._files import check_parent, write_atomic
@@ -12,13 +13,13 @@ from hvnas.report.compare import Comparison
 from hvnas.report.facts import csv_files, to_csv
 from hvnas.report.figures import save_comparison
 from hvnas.report.network import by_kind, by_stage, draw_network
-from hvnas.report.page import check_page, chosen_members, render_page
+from hvnas.report.page import check_page, chosen_members, render_comparison, render_page
 from hvnas.report.panels import front_panels, history_panels
 from hvnas.report.report import Report
 
 _DRAWN = (".png", ".svg")
 
-_CSV = ".csv"
+_CSV, _PAGE = ".csv", ".html"
 # What a folder gets.
 _NAMES = ("compare.html", "compare.png", "compare.csv")
 
@@ -82,15 +83,20 @@ def check_out(out: str | Path) -> None:
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out}: is a file; name a folder, or a file ending in {_endings()}")
         for name in _NAMES:
-            if Path(name).suffix in WRITERS:
-                check_target(out.parent / name)
+            _check_file(out.parent / name)
         return
     if out.suffix not in (*WRITERS, _CSV):
         raise ValueError(f"{out}: a comparison's file ends in {_endings()}; choose one of them, or a folder")
-    if out.suffix in WRITERS:
-        check_target(out)
+    _check_file(out)
+
+
+def _check_file(path: Path) -> None:
+    if path.suffix == _PAGE:
+        check_page(path)
+    elif path.suffix in WRITERS:
+        check_target(path)
     else:
-        check_parent(out)
+        check_parent(path)
 
 
 def write_comparison(comparison: Comparison, out: str | Path) -> tuple[Path, ...]:
@@ -102,7 +108,11 @@ def write_comparison(comparison: Comparison, out: str | Path) -> tuple[Path, ...
         out.mkdir(exist_ok=True)
         paths = tuple(out / name for name in _NAMES)
     for path in paths:
-        if path.suffix in WRITERS:
+        if path.suffix == _PAGE:
+            folders = [str(run.folder) for run in comparison.runs]
+            command = shlex.join(["hvnas", "compare", *folders, "--out", str(out)])
+            write_atomic(path, render_comparison(comparison, command=command))
+        elif path.suffix in WRITERS:
             save_comparison(comparison, path)
         else:
             write_atomic(path, to_csv(comparison))

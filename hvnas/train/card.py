@@ -8,6 +8,7 @@ Everything goes through an XML writer or is escaped: no text of a file becomes m
 
 from __future__ import annotations
 
+import csv
 import html
 import math
 import shlex
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvnas import _numbers as numbers
-from hvnas._files import replacing, write_atomic
+from hvnas._files import read_text, replacing, write_atomic
 from hvnas._numbers import clean
 from hvnas._records import csv_line, csv_text
 from hvnas.latency.registry import stated_latency
@@ -37,6 +38,7 @@ SHOWN_MISTAKES = 12
 LISTED_CLASSES = 40  # in the card's table; the file beside it has all of them
 DRAWN_CLASSES = 40  # of which the matrix is drawn
 MOST_CELLS = 1_000_000  # of the confusion matrix as a file
+MOST_BYTES = 16 * MOST_CELLS
 NORMAL = 1.959964  # the quantile of a normal distribution that leaves 2.5 % on either side
 LINKS = (f"[{ARCH}]({ARCH})", f"[{RUN}]({RUN})")
 NO_PILLOW = "mistakes are not shown in the card: pip install 'hvnas[train]' brings Pillow"
@@ -369,6 +371,28 @@ def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], *, standalon
             _draw_cell(svg, margin, cell, (i, j), int(matrix[i, j]), float(shares[i, j]), f"{name} → {other}")
     _label(svg, "rows: the true class; columns: what it was taken for", margin, size + 8, "soft", "start")
     return ET.tostring(svg, encoding="unicode")
+
+
+def draw_saved_confusion(folder: Path) -> str | None:
+    """Return the confusion matrix beside the card of a training as an ``svg`` element of a page.
+
+    None where there is no file of it, or more classes than are drawn. Raises ValueError where it is damaged.
+    """
+    file = folder / BESIDE / CONFUSION
+    if not file.is_file():
+        return None
+    try:
+        first, *rows = list(csv.reader(read_text(file, limit=MOST_BYTES).splitlines())) or [[]]
+    except csv.Error as error:
+        raise ValueError(f"{file}: {error}; restore it, or delete it") from None
+    names = first[1:]
+    if len(names) > DRAWN_CLASSES:
+        return None
+    square = bool(names) and len(rows) == len(names) and all(len(row) == len(first) for row in rows)
+    if not square or not all(cell.isdecimal() and len(cell) < 16 for row in rows for cell in row[1:]):
+        raise ValueError(f"{file}: must hold a line of counts for each class; restore it, or delete it")
+    matrix = np.array([[int(cell) for cell in row[1:]] for row in rows], np.int64)
+    return draw_confusion(matrix, names, standalone=False)
 
 
 def _draw_cell(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,8 @@ def make(
         SearchFolder(folder).log(f"limit: {limit}")
     SearchFolder(folder).log(f"{ended}: 100 evaluated, {len(points)} on the front, {took}")
     return folder
+
+
+def copy(run: Path, folder: Path) -> Path:
+    """The same run in another folder."""
+    return Path(shutil.copytree(run, folder))

@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hostile
+import made_runs
 import pytest
 from browser import Page, browsing
 
 import hvnas
-from hvnas.report import Report, make_report, write_report
+from hvnas.report import Report, compare_folders, make_report, write_comparison, write_report
+from hvnas.report.tables import models_table
 
 pytestmark = pytest.mark.slow
 
-PHONE = 390
+DESKTOP, TABLET, PHONE = 1280, 768, 390
+MOST_BYTES = 1_500_000
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +91,130 @@ def test_figures_hold_the_front_and_its_hover(browser: Page, reported: tuple[Rep
     assert edge == pytest.approx(run.config.budget_ms / (1 + run.config.margin[0]))
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_it_fits_a_phone(browser: Page, reported: tuple[Report, Path], tmp_path: Path, dark: bool) -> None:
-    page = opened(browser, reported[1], width=PHONE, dark=dark)
-    assert page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [PHONE, PHONE]
+def check_sizes(page: Page, *, width: int) -> None:
+    """Nothing is wider than the page, figures fill their places, and what scrolls says so."""
+    assert page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [width, width]
     wider = page.evaluate(
-        "[...document.querySelectorAll('section, article, figure, svg.network, .plot')]"
+        "[...document.querySelectorAll('section, article, figure, svg, .plot, .table, dl, pre')]"
         ".filter(e => e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.id || e.tagName)"
     )
     assert wider == []
-    page.screenshot(tmp_path / "phone.png")
-    assert (tmp_path / "phone.png").stat().st_size > 100_000
+    figures = page.evaluate(
+        "[...document.querySelectorAll('.plot')].map(e => [e.clientWidth, e.closest('section').clientWidth,"
+        " e.querySelector('svg').clientWidth, e.querySelector('.axes .frame').getBBox().width])"
+    )
+    for place, section, drawn, frame in figures:
+        assert drawn == place and frame > 0.6 * place
+        assert place > 0.95 * section or (width > PHONE and place > 0.45 * section)
+    tables = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].map(e => [e.scrollWidth > e.clientWidth + 1,"
+        " e.parentElement.querySelector('.more').offsetHeight > 0, e.querySelectorAll('tbody tr').length])"
+    )
+    assert all(wide == told and rows > 0 for wide, told, rows in tables)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [DESKTOP, TABLET, PHONE])
+def test_it_fits_every_width(
+    browser: Page, reported: tuple[Report, Path], tmp_path: Path, width: int, dark: bool
+) -> None:
+    page = opened(browser, reported[1], width=width, dark=dark)
+    check_sizes(page, width=width)
+    rows = page.evaluate(
+        "Object.values(Object.groupBy([...document.querySelectorAll('.cards > div')], e => e.offsetTop))"
+        ".map(row => row.length)"
+    )
+    assert len(set(rows)) == 1 and rows[0] >= 2
+    page.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 100_000
+    assert reported[1].stat().st_size <= MOST_BYTES
+
+
+def test_the_figure_shows_what_the_tables_show(browser: Page, reported: tuple[Report, Path]) -> None:
+    report, path = reported
+    page = opened(browser, path, width=DESKTOP)
+    assert report.comparison is not None
+    models = models_table(report.comparison, timed="ms")
+    assert models is not None and models.rows
+    big = page.evaluate(
+        "[...document.querySelectorAll('#front-1 circle.point')].filter(c => c.r.baseVal.value > 3).length"
+    )
+    rows = page.evaluate("document.querySelectorAll('#front tbody tr').length")
+    # And one in the legend.
+    assert big == rows + 1
+    inside = """(kind) => {
+      const {data} = document.getElementById('front-1');
+      const frame = document.querySelector('#front-1 .frame').getBoundingClientRect();
+      const shapes = [...document.querySelectorAll('#front-1 .main-svg ' + kind)];
+      return shapes.every(shape => {
+        const b = shape.getBoundingClientRect(), x = (b.left + b.right) / 2, y = (b.top + b.bottom) / 2;
+        return x >= frame.left && x <= frame.right && y >= frame.top && y <= frame.bottom; }); }"""
+    assert page.evaluate(f"({inside})('circle[r=\"4\"]')") and page.evaluate(f"({inside})('.mark')")
+    told = page.evaluate("document.getElementById('front-1').data.find(t => t.kind === 'marks').hovertext")
+    assert {row[0] for row in models.rows} <= {text.partition("<br>")[0] for text in told}
+    # What is plotted stands in the table too.
+    heads = page.evaluate("[...document.querySelectorAll('#front th')].map(h => h.innerText)")
+    titles = page.evaluate("[...document.querySelectorAll('#front-1 .title')].map(t => t.textContent)")
+    assert "top-1 − 1 sd" in heads and titles[1] == "top-1 − 1 sd (points)"
+
+
+def mouse(page: Page, kind: str, at: list[float], *, held: bool = False) -> None:
+    button = {"button": "left", "clickCount": 1} if kind != "mouseMoved" or held else {}
+    page.call("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], buttons=int(held), **button)
+
+
+def test_a_pointer_is_told_of_a_point_and_enlarges_a_part(
+    browser: Page, reported: tuple[Report, Path]
+) -> None:
+    report, path = reported
+    page = opened(browser, path, width=DESKTOP)
+    page.evaluate("document.getElementById('front-1').scrollIntoView()")
+    at = page.evaluate(
+        "(() => { const b = document.querySelector('#front-1 .main-svg .star').getBoundingClientRect();"
+        " return [b.left + b.width / 2, b.top + b.height / 2]; })()"
+    )
+    mouse(page, "mouseMoved", at)
+    told = page.text("#front-1 .tip")
+    assert told.startswith(report.networks[0].name) and "ms (5–95 %: " in told
+    ticks = "[...document.querySelectorAll('#front-1 .xtick')].map(t => t.textContent)"
+    before = page.evaluate(ticks)
+    frame = page.evaluate(
+        "(b => [b.left, b.top, b.width, b.height])"
+        "(document.querySelector('#front-1 .frame').getBoundingClientRect())"
+    )
+    left, top, wide, high = frame
+    ends = [[left + 0.4 * wide, top + 0.1 * high], [left + 0.6 * wide, top + 0.5 * high]]
+    mouse(page, "mouseMoved", ends[0])
+    mouse(page, "mousePressed", ends[0], held=True)
+    mouse(page, "mouseMoved", ends[1], held=True)
+    mouse(page, "mouseReleased", ends[1])
+    assert page.evaluate(ticks) != before
+    page.evaluate("document.querySelector('#front-1 svg').dispatchEvent(new MouseEvent('dblclick'))")
+    assert page.evaluate(ticks) == before
+    page.evaluate("document.querySelectorAll('#front-1 .legend button')[1].click()")
+    assert page.evaluate("document.querySelectorAll('#front-1 .main-svg .line.dash0').length") == 0
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("width", [DESKTOP, TABLET, PHONE])
+def test_a_comparison_is_a_page_that_fits(
+    browser: Page, reported: tuple[Report, Path], tmp_path: Path, width: int
+) -> None:
+    run = reported[1].parent / "run"
+    found = compare_folders([run, made_runs.copy(run, tmp_path / "other")])
+    (path,) = write_comparison(found, tmp_path / "compare.html")
+    assert path.stat().st_size <= MOST_BYTES
+    page = opened(browser, path, width=width, dark=width == PHONE)
+    check_sizes(page, width=width)
+    assert page.text("h1") == "2 searches of networks for iphone12 within 2 ms, compared"
+    assert page.evaluate("[...document.querySelectorAll('table')].map(t => t.id)") == [
+        "runs",
+        "front",
+        "models",
+        "shares",
+        "coverage",
+    ]
+    assert "100.0 %" in page.text("#coverage")
 
 
 def test_dark_mode_reaches_page_and_figures(browser: Page, reported: tuple[Report, Path]) -> None:
@@ -121,6 +237,6 @@ def test_hostile_names_run_nothing(browser: Page, tmp_path: Path) -> None:
     ]
     path = write_report(make_report(sources), tmp_path / "r.html", command=hostile.MARKUP.replace("'", ""))
     page = opened(browser, path, width=PHONE)
-    assert page.evaluate("document.querySelectorAll('img, script:not([id])').length") == 2
+    assert page.evaluate("document.querySelectorAll('img, script:not([id])').length") == 1
     assert "<script>alert(1)</script>" in page.text("h1") + page.text("#networks")
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE

@@ -16,12 +16,21 @@ import made_runs
 import pytest
 
 from hvnas.arch import load_arch, save_arch
-from hvnas.report import Report, make_report, report_to_json, write_figures, write_report
+from hvnas.report import (
+    Report,
+    compare_folders,
+    make_report,
+    report_to_json,
+    write_comparison,
+    write_figures,
+    write_report,
+)
 from hvnas.report.figures import _corners
-from hvnas.report.network import FIXED, aligned, by_kind, by_stage, draw_network
-from hvnas.report.page import render_page
+from hvnas.report.network import FIXED, Accuracy, aligned, by_kind, by_stage, draw_network
+from hvnas.report.page import page_title, render_page
 from hvnas.report.panels import front_panels
 from hvnas.report.runs import settings_of
+from hvnas.report.tables import training_table
 from hvnas.search.runs.session import Moment
 
 POINTS = [(1.0, 71.0), (2.0, 81.0)]
@@ -266,13 +275,13 @@ def test_hostile_texts_reach_no_markup(evil: tuple[Report, Path]) -> None:
     report, _ = evil
     text = render_page(report, command=f"hvnas report {hostile.MARKUP!r}")
     elements = Elements(text)
-    assert [tag for tag, _ in elements.seen].count("script") == 3
+    assert [tag for tag, _ in elements.seen].count("script") == 2
     assert not any(tag == "img" for tag, _ in elements.seen)
     assert not any(key.startswith("on") for _, attrs in elements.seen for key in attrs)
     assert "\x1b" not in text and "\u202e" not in text and "49" not in elements.text.split("alert(2)>")[1][:9]
     # It is shown, as text.
     assert "<script>alert(1)</script>" in elements.text
-    # Plotly reads tags of its own in the figures' texts.
+    # Nor would they as texts of the figures that somebody took for markup.
     (data,) = re.findall(r'id="figures">(.*?)</script>', text, re.DOTALL)
     assert "<" not in data and "<script" not in data.encode().decode("unicode_escape")
 
@@ -317,7 +326,10 @@ def make_training(folder: Path, *, name: str, finished: bool) -> Path:
     if finished:
         metrics: dict[str, object] = {"top1": 96.657, "recipe": hostile.MARKUP, "epochs_trained": 18}
         metrics["history"] = [{"epoch": 18, "loss": 0.2, "top1": 96.657}]
+        metrics |= {"top1_low": 94.25, "top1_high": 98.5}
         (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "card").mkdir()
+        (folder / "card" / "confusion.csv").write_text(f'true class,"{hostile.MARKUP}",b\nx,31,1\nb,0,28\n')
     return folder
 
 
@@ -329,6 +341,64 @@ def test_a_training_is_told(tmp_path: Path) -> None:
     )
     page = render_page(report, command="")
     assert "<script>alert" not in page and "top-1 96.66 on digits" in Elements(page).text
+
+
+def test_a_training_stands_beside_the_estimate(tmp_path: Path) -> None:
+    report = make_report([make_training(tmp_path / "mine", name="net", finished=True)])
+    (network,) = report.networks
+    table = training_table(report, network, id="t")
+    kinds = [row[0] for row in table.rows]
+    assert kinds == ["estimated", "cross-fitted", "trained"]
+    cells = dict(zip(table.columns, table.rows[-1], strict=True))
+    assert (cells["top-1"], cells["95 %"]) == ("96.66", "94.25–98.50")
+    assert (cells["data"], cells["px"], cells["classes"], cells["epochs"]) == (
+        "digits",
+        "32",
+        "10",
+        "18 of 18",
+    )
+    program = network.arch.lower()
+    assert cells["params M"] == f"{program.params / 1e6:.2f}"
+    assert cells["ms iphone12 (calibrated)"] == f"{network.latency['iphone12'].ms:.3f}"
+    page = render_page(report, command="")
+    drawn = [attrs for tag, attrs in Elements(page).seen if tag == "svg" and attrs.get("class") == "training"]
+    assert len(drawn) == 1 and "rows: the true class" in page
+
+
+def test_top1_has_intervals_of_95_percent() -> None:
+    accuracy = Accuracy(80.0, 1.0, "points", "surrogate", "modern300", 79.0, 2.0)
+    assert (accuracy.interval, accuracy.cross_fitted_interval) == ("78.0–82.0", "75.1–82.9")
+    certain = Accuracy(99.9, 1.0, "points", "surrogate", "modern300")
+    assert (certain.interval, certain.cross_fitted_interval) == ("97.9–100.0", None)
+    assert Accuracy(5.0, 0.0, "score", "zico", "modern300").interval is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "true class\n", "true class,a,b\na,1,2\n", "true class,a\na,-1\n", "true class,a\na,1e3\n"]
+)
+def test_a_damaged_matrix_is_refused(tmp_path: Path, text: str) -> None:
+    folder = make_training(tmp_path / "mine", name="net", finished=True)
+    (folder / "card" / "confusion.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"confusion\.csv: must hold a line of counts for each class"):
+        make_report([folder])
+
+
+def test_titles_are_those_that_a_person_would_write(networks: Report, tmp_path: Path) -> None:
+    assert (
+        page_title(make_report([make_run(tmp_path / "run")])) == "Image networks for iPhone 12 within 2.4 ms"
+    )
+    assert page_title(networks) == "efficientformer_l3 and mobileformer_294m on iPhone 12"
+
+
+def test_a_comparison_is_a_small_page(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name) for name in ("one", "two")]
+    (path,) = write_comparison(compare_folders(runs), tmp_path / "compare.html")
+    page = path.read_text(encoding="utf-8")
+    text = Elements(page).text
+    assert "2 searches of networks for iphone12 within 2.4 ms, compared" in text
+    assert "Coverage: the share of a column's front" in text and 'id="front-1"' in page
+    assert f"hvnas compare {runs[0]} {runs[1]}" in text
+    assert path.stat().st_size < 1_500_000
 
 
 def test_the_training_beside_a_run_is_told_of_its_network_only(tmp_path: Path) -> None:
