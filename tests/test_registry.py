@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,9 @@ def test_what_is_named_by_a_string_is_there(repo_root: Path) -> None:
     homes = sorted(names - {"hvnas._registry"})
     found = [late for home in homes for late in lates(vars(importlib.import_module(home)))]
     assert len(found) > 30
-    for late in found:
+    # Of an environment of its own: nothing else here needs a package that is not installed.
+    elsewhere = [late for late in found if "litert" in str(late) and not find_spec("ai_edge_litert")]
+    for late in [late for late in found if late not in elsewhere]:
         assert callable(late.load()), late
         assert not isinstance(late.load(), Late), late
 
