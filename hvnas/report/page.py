@@ -16,6 +16,7 @@ from typing import Any
 from hvnas import _numbers as numbers
 from hvnas._files import check_parent
 from hvnas._numbers import clean, shortened
+from hvnas.latency import Device, load_device
 from hvnas.latency.plots import check_writer
 from hvnas.latency.provenance import label, method
 from hvnas.report import tables
@@ -23,7 +24,7 @@ from hvnas.report.compare import Comparison, FixedPoint, rivals
 from hvnas.report.figures import PageFigure, bars_figure, panel_figure
 from hvnas.report.network import STYLE, Network, aligned, by_kind, by_stage, draw_network
 from hvnas.report.panels import front_panels, has_volume, history_panels, volume_unit
-from hvnas.report.report import Report
+from hvnas.report.report import Report, not_measured
 from hvnas.report.runs import Run, run_lines
 from hvnas.search.objectives import LATENCY, TOP1
 from hvnas.search.runs.result import MS_DECIMALS, told_of_model
@@ -54,14 +55,24 @@ def render_page(report: Report, *, command: str) -> str:
 def render_comparison(comparison: Comparison, *, command: str) -> str:
     """The page of a comparison alone. `command` is the line that makes it again."""
     figures = tuple(_run_figures(comparison, ()))
-    device = comparison.runs[0].config.device[0]
+    runs = comparison.runs
+    name, device = runs[0].config.device[0], _device_of(runs[0])
     content = {
-        "title": _runs_title(comparison.runs, device),
+        "title": _runs_title(runs, name if device is None else device.info.device or name),
         "lead": _runs_lead(comparison),
+        "warning": None if device is None else _warning([device], runs),
         "notes": [f"{difference}." for difference in comparison.differences],
-        "runs": _runs(comparison, figures, timed=f"ms on {device}"),
+        "runs": _runs(comparison, figures, timed=f"ms on {name}" if device is None else _ms_on(device)),
     }
     return _render(figures, command, content)
+
+
+def _device_of(run: Run) -> Device | None:
+    """The run's first device; None where it is gone."""
+    try:
+        return load_device(run.config.device[0])
+    except ValueError:
+        return None
 
 
 def _render(figures: Sequence[PageFigure], command: str, content: dict[str, Any]) -> str:
@@ -117,7 +128,7 @@ def _content(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any]:
     return {
         "title": page_title(report),
         "lead": _lead(report),
-        "warning": _warning(report),
+        "warning": _warning(report.devices, report.runs),
         "notes": report.notes,
         "cards": _cards(report),
         "runs": _report_runs(report, figures),
@@ -172,16 +183,16 @@ def _runs_lead(comparison: Comparison) -> str:
     )
 
 
-def _warning(report: Report) -> str | None:
+def _warning(devices: Sequence[Device], runs: Sequence[Run]) -> str | None:
     """Warning for predicted (not measured) latencies."""
-    if not report.not_measured:
+    predicted = not_measured(devices)
+    if not predicted:
         return None
-    several = len(report.not_measured) > 1
-    timed = [run.name for run in report.runs if run.how(run.best) == "measured"]
+    timed = [run.name for run in runs if run.how(run.best) == "measured"]
     return (
-        f"{', '.join(report.not_measured)}: the milliseconds here are predictions of "
-        f"{'tables that are' if several else 'a table that is'} calibrated on published measurements. "
-        "Measure a network on the device before you rely on them."
+        f"{', '.join(predicted)}: the milliseconds here are predictions of "
+        f"{'tables that are' if len(predicted) > 1 else 'a table that is'} calibrated on published "
+        "measurements. Measure a network on the device before you rely on them."
         + "".join(f" The latency of the best network of {name} is measured." for name in timed)
     )
 
@@ -331,9 +342,10 @@ def _networks(report: Report) -> dict[str, Any]:
 
 def _timed(report: Report) -> str | None:
     """What milliseconds without another word are."""
-    if not report.devices:
-        return None
-    device = report.devices[0]
+    return _ms_on(report.devices[0]) if report.devices else None
+
+
+def _ms_on(device: Device) -> str:
     return f"ms on {label(device)}, {method(device.info)}"
 
 

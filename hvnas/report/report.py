@@ -68,7 +68,12 @@ class Report:
     @property
     def not_measured(self) -> tuple[str, ...]:
         """A phrase for each device that was not measured: ``iphone12 (calibrated, not measured)``."""
-        return tuple(f"{d.name} ({method(d.info)})" for d in self.devices if d.info.method != "measured")
+        return not_measured(self.devices)
+
+
+def not_measured(devices: Sequence[Device]) -> tuple[str, ...]:
+    """A phrase for each of `devices` that was not measured, as `Report.not_measured`."""
+    return tuple(f"{d.name} ({method(d.info)})" for d in devices if d.info.method != "measured")
 
 
 def make_report(

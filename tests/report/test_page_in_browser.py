@@ -206,7 +206,7 @@ def test_a_comparison_is_a_page_that_fits(
     assert path.stat().st_size <= MOST_BYTES
     page = opened(browser, path, width=width, dark=width == PHONE)
     check_sizes(page, width=width)
-    assert page.text("h1") == "2 searches of networks for iphone12 within 2 ms, compared"
+    assert page.text("h1") == "2 searches of networks for iPhone 12 within 2 ms, compared"
     assert page.evaluate("[...document.querySelectorAll('table')].map(t => t.id)") == [
         "runs",
         "front",

@@ -395,7 +395,8 @@ def test_a_comparison_is_a_small_page(tmp_path: Path) -> None:
     (path,) = write_comparison(compare_folders(runs), tmp_path / "compare.html")
     page = path.read_text(encoding="utf-8")
     text = Elements(page).text
-    assert "2 searches of networks for iphone12 within 2.4 ms, compared" in text
+    assert "2 searches of networks for iPhone 12 within 2.4 ms, compared" in text
+    assert "iphone12 (calibrated, not measured): the milliseconds here are predictions" in text
     assert "Coverage: the share of a column's front" in text and 'id="front-1"' in page
     assert f"hvnas compare {runs[0]} {runs[1]}" in text
     assert path.stat().st_size < 1_500_000
