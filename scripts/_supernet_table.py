@@ -29,7 +29,7 @@ Places = NDArray[np.intp]
 
 TOP = 10
 # Draws of networks, with replacement, behind an interval.
-DRAWS = 300
+DRAWS = 100
 
 
 @dataclass(frozen=True)
