@@ -343,13 +343,21 @@ def shown(of: Interval) -> str:
 def _figure(drawn: Any, title: str) -> Any:
     """Tau by minutes of processor: a point for each score, a line for the supernet epoch by epoch."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     points, curve, name = drawn
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for label, minutes, of in points:
+    for _, minutes, of in points:
         axes.errorbar(minutes, of.value, [[of.value - of.low], [of.high - of.value]], fmt="o", capsize=2)
-        axes.annotate(label, (minutes, of.value), xytext=(5, 3), textcoords="offset points", fontsize=8)
+    for label, minutes, of, height in _labels(points):
+        axes.annotate(
+            label,
+            (minutes, of.value),
+            xytext=(minutes * 1.08, height),
+            fontsize=8,
+            verticalalignment="center",
+        )
     axes.plot(
         [at["minutes"] for at in curve],
         [at[name] for at in curve],
@@ -359,8 +367,23 @@ def _figure(drawn: Any, title: str) -> Any:
     )
     what = "inside bins of FLOPs" if name == "tau_within" else "over all"
     axes.set(xscale="log", xlabel="minutes of one core", ylabel=f"Kendall's tau, {what}", title=title)
-    axes.legend()
+    # Room for the names of the last points.
+    axes.set_xlim(right=4 * max(minutes for _, minutes, _ in points))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda minutes, _: f"{minutes:g}"))
+    axes.legend(loc="lower right")
     return figure
+
+
+def _labels(points: Sequence[tuple[str, float, Interval]]) -> Iterator[tuple[str, float, Interval, float]]:
+    """Each point with the height of its name: moved up where it would lie on that of a point beside it."""
+    taken: list[tuple[float, float]] = []
+    for label, minutes, of in sorted(points, key=lambda point: point[2].value):
+        height = of.value
+        beside = [other for at, other in taken if 0.3 < at / minutes < 3.3]
+        if beside:
+            height = max(height, max(beside) + 0.025)
+        taken.append((minutes, height))
+        yield label, minutes, of, height
 
 
 if __name__ == "__main__":
