@@ -57,9 +57,15 @@ def _print(report: Screen, result: SearchResult, *, as_json: bool) -> None:
 
 
 def _none_keeps(timed: TimedFront, folder: Path) -> str:
+    count, others = int(timed.timed.sum()), len(timed.timings)
+    if not count:
+        return (
+            f"none of the networks that were timed ({others}) was found by this search; time those that "
+            f"hvnas refine {folder} writes"
+        )
     return (
-        f"none of the {len(timed.timings)} networks that were timed keeps {timed.problem.budget_ms:g} ms; "
-        f"time more with hvnas refine {folder} or a larger --measure, or give a larger budget"
+        f"none of the {count} networks that were timed keeps {timed.problem.budget_ms:g} ms; time more "
+        f"with hvnas refine {folder} or a larger --measure, or give a larger budget"
     )
 
 

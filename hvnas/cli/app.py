@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hvnas._names import plain
+from hvnas._names import brief, plain
 from hvnas.cli._failure import BAD_INPUT, INTERRUPTED, TERMINATED, Failure, one_line
 from hvnas.cli._group import MAIN_EXAMPLE, Group, OnDemand, load_command, load_group, load_module
 from hvnas.cli._screen import JsonOption, hoisted, is_verbose, print_json, set_verbosity
@@ -17,6 +17,8 @@ from hvnas.cli._screen import JsonOption, hoisted, is_verbose, print_json, set_v
 # typer carries a copy of click or uses click itself, which depends on its version; this leads to either.
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
+
+LONGEST = 480  # characters of an error, beside what stands before it
 
 # In the order of the help, with their lines there; but for `version` each is a module beside this one.
 COMMANDS = {
@@ -123,7 +125,10 @@ def _fail(message: str, code: int) -> int:
         for line in traceback.format_exc().splitlines():
             Screen(errors=True).line(line)
     label = "hvnas:" if code in (INTERRUPTED, TERMINATED) else "hvnas: error:"
-    Screen(errors=True).line(f"{label} {message}")
+    # what was asked for may be of any length, and is in the message
+    Screen(errors=True).line(
+        f"{label} {message if len(message) <= LONGEST else brief(message, most=LONGEST)}"
+    )
     return code
 
 

@@ -89,8 +89,10 @@ class FileOptions(Request):
             raise ValueError(f"--pixels is for --format coreml, not {format}; leave it out")
         if format != "coreml" and self.logits:
             raise ValueError(f"--logits is for --format coreml, not {format}; leave it out")
-        if self.palette is not None and (format != "coreml" or self.palette not in (2, 4, 6, 8)):
-            raise ValueError(f"--palette is 2, 4, 6 or 8 for --format coreml; leave it out of {format}")
+        if self.palette is not None and format != "coreml":
+            raise ValueError(f"--palette is for --format coreml, not {format}; leave it out")
+        if self.palette not in (None, 2, 4, 6, 8):
+            raise ValueError(f"--palette: must be 2, 4, 6 or 8 bits, got {self.palette}; choose one of them")
         if format != "onnx" and (self.batch or self.opset):
             name = "batch" if self.batch else "opset"
             raise ValueError(f"--{name} is for --format onnx, not {format}; leave it out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hvnas.latency.remote.suite import Exported
     from hvnas.search import SearchResult
     from hvnas.search.timed import TimedFront
+
+Unit = Literal["us", "ms", "s"] | None
 
 EXAMPLE = "hvnas refine runs/phone --out to-time"
 
@@ -56,6 +58,13 @@ def run(
             help="Accept another compute unit, precision, batch or threads than the device's.",
         ),
     ] = False,
+    unit: Annotated[
+        Unit,
+        typer.Option(
+            rich_help_panel="Measuring",
+            help="Unit of the times. Default: ms; refused where the device would be implausible then.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Choose the best network of a search by times measured on the device.
@@ -73,18 +82,21 @@ def run(
     if SearchFolder(folder).config and not (folder / BEST).is_file():
         raise Failure(f"{folder}: its search has not ended; hvnas resume {folder} ends it")
     if measurements:
-        _take(folder, measurements, force_protocol=force_protocol)
+        _take(folder, measurements, unit, force_protocol=force_protocol)
         run_search(
             lambda watcher, stop: resume(folder, progress=watcher, stop=stop), folder=folder, as_json=as_json
         )
+    elif unit is not None or force_protocol:
+        given = "--unit" if unit is not None else "--force-protocol"
+        raise Failure(f"{given} is for what was measured: give --measurements FILE as well, or leave it out")
     else:
         _write(folder, resume(folder), out, networks=networks, format_=format_, as_json=as_json)
 
 
-def _take(folder: Path, files: list[Path], *, force_protocol: bool) -> None:
+def _take(folder: Path, files: list[Path], unit: Unit, *, force_protocol: bool) -> None:
     """Keep measured times in the folder of the run. Raises ValueError before anything is kept."""
     from hvnas.latency import load_device
-    from hvnas.latency.calibration.recalibrate import check_protocol
+    from hvnas.latency.calibration.recalibrate import check_protocol, check_unit, in_milliseconds
     from hvnas.latency.remote.measurements import read_models
     from hvnas.search.making import problem_of
     from hvnas.search.runs.folder import SearchFolder
@@ -93,13 +105,18 @@ def _take(folder: Path, files: list[Path], *, force_protocol: bool) -> None:
     run = SearchFolder(folder)
     device, problem = load_device(run.config.device[0]), problem_of(run.config)
     check_timed(problem)
-    found = [(path, model) for path in files for model in read_models(path)]
+    found = [(path, model) for path in files for model in in_milliseconds(read_models(path), unit or "ms")]
     for path, model in found:
         try:
             if not force_protocol:
                 check_protocol(device, model.row)
         except ValueError as error:
             raise Failure(f"{path}: {error}, or give --force-protocol") from None
+        try:
+            if unit is None:
+                check_unit(device, [model])
+        except ValueError as error:
+            raise Failure(f"{path}: {model.name}: {error}") from None
         known_timings(problem, [model], path)
     with run.locked():
         run.add_measurements([(model.arch, model.row) for _, model in found])

@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hvnas.arch import Arch
-from hvnas.export.running import Array, open_file
+from hvnas.export.running import MOST_NUMBERS, Array, open_file
 from hvnas.nn import Network, build
 from hvnas.nn.features import FeatureNetwork
 from hvnas.nn.folding import deploy as deployed
@@ -84,6 +84,12 @@ def make_graph(
     if isinstance(source, Arch):
         source = build(source, resolution=resolution, weights=weights)
     shapes = dict(inputs) if inputs is not None else {IMAGE: (batch, *_image_shape(source, resolution))}
+    for name, shape in shapes.items():
+        if prod(shape) > MOST_NUMBERS:
+            raise ValueError(
+                f"batch: {name} of {'×'.join(map(str, shape))} is more than fits in memory; choose fewer "
+                "images at once"
+            )
     module = deployed(source) if deploy else copy.deepcopy(source).eval().requires_grad_(False)
     tensors = _random(shapes)
     with torch.no_grad():

@@ -23,6 +23,8 @@ FileShape = tuple[int | None, ...]  # None where an axis is free
 
 ONNX, TFLITE = ".onnx", ".tflite"
 RUNNABLE = (ONNX, TFLITE)
+# Numbers that go in at once: half a gigabyte in float32, 891 images of 224 px.
+MOST_NUMBERS = 2**27
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,8 @@ class OpenedFile:
         """The first output [N, ...] for `images` [N, 3, H, W], normalised as in training.
 
         As many go in at once as the file is made for; all of them where that is free. Raises ValueError,
-        one line: a file of several inputs, images of another size, none at all, a runtime that fails.
+        one line: a file of several inputs, images of another size, none at all, too many at once, a runtime
+        that fails, an output that does not hold numbers for each image.
         """
         name, batch = self._image_input(images)
         step = batch or len(images)
@@ -56,8 +59,18 @@ class OpenedFile:
             missing = step - len(part)
             if missing:  # the last part of a fixed batch is filled up, and cut again
                 part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.float32)])
-            outputs.append(self.call({name: part})[0][: step - missing])
+            first = self.call({name: part})[0]
+            self._check_output(first, images=step)
+            outputs.append(first[: step - missing])
         return np.concatenate(outputs)
+
+    def _check_output(self, output: Array, *, images: int) -> None:
+        shape, kind = np.shape(output), getattr(output, "dtype", np.dtype(object))
+        if shape[:1] != (images,) or not np.issubdtype(kind, np.number):
+            raise ValueError(
+                f"{self.path}: its first output is {kind} of shape {list(shape)} for {images} images, not "
+                "numbers for each of them; export it again"
+            )
 
     def _image_input(self, images: Array) -> tuple[str, int | None]:
         if len(self.inputs) != 1:
@@ -70,6 +83,11 @@ class OpenedFile:
             raise ValueError(
                 f"{self.path}: takes images of {wanted}, not {len(images)} of {'×'.join(map(str, sides))}; "
                 "resize them, or export the network at their resolution"
+            )
+        if (batch or 1) * images[0].size > MOST_NUMBERS:
+            raise ValueError(
+                f"{self.path}: takes {batch or 1} images of {'×'.join(map(str, sides))} at once, more than "
+                "fit in memory; export it with a smaller batch"
             )
         return name, batch
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from hvnas._names import check_whole
 from hvnas.arch import Arch
 from hvnas.export import Images
 from hvnas.export.graph import HASH, NAME, RESOLUTION, images_of
-from hvnas.export.running import RUNNABLE, Array, OpenedFile, open_file
+from hvnas.export.running import MOST_NUMBERS, RUNNABLE, Array, OpenedFile, open_file
 from hvnas.latency.measure.sampling import clock_for, sample_interleaved
 from hvnas.nn import build
 from hvnas.nn.weights import holds_network, read_folder
@@ -159,7 +160,12 @@ def _resolution_of(file: OpenedFile) -> int:
         raise ValueError(f"{file.path}: takes {list(shape)}, not square images [batch, 3, side, side]")
     if not sides and not said.isdecimal():
         raise ValueError(f"{file.path}: does not say the size of its images; export it again")
-    return sides.pop() if sides else int(said)
+    most = isqrt(MOST_NUMBERS // 3)
+    # longer texts are no sides, and Python reads no number of thousands of digits
+    side = sides.pop() if sides else int(said[:9])
+    if not 1 <= side <= most:
+        raise ValueError(f"{file.path}: takes images of {side} px; must be 1 to {most}; export it again")
+    return side
 
 
 def _checked_classes(count: int, images: Images | None, where: Path) -> int:
@@ -208,6 +214,11 @@ def predict(
     for image in images:
         pixels = torch.from_numpy(_read(Path(image), shipped.resolution)).to(where)
         logits = shipped.module(((pixels / 255.0 - mean) / std)[None]).float()
+        if not logits.isfinite().all():
+            raise ValueError(
+                f"{shipped.weights}: its scores for {image} are not finite; train it or export it again, for "
+                "weights, mean or std are damaged"
+            )
         shares, indices = logits.softmax(1)[0].topk(min(top, shipped.classes))
         guesses = zip(indices.tolist(), shares.tolist(), strict=True)
         predictions.append(
@@ -219,9 +230,8 @@ def predict(
 def _read(path: Path, resolution: int) -> np.ndarray:
     """An image ``[3, R, R]``. Raises ValueError, one line, where it cannot be read."""
     if not path.is_file():
-        raise ValueError(
-            f"{path}: {'is a folder; name its images' if path.is_dir() else 'there is no such file'}"
-        )
+        said = "is a folder; name its images" if path.is_dir() else "there is no such file; check the path"
+        raise ValueError(f"{path}: {said}")
     try:
         return decode(path, resolution)
     except Exception as error:  # Pillow raises what its decoders raise: struct.error, EOFError, ...

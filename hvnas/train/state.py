@@ -257,4 +257,6 @@ def device_of(name: str | None) -> torch.device:
     # torch says so in many ways: an unknown name, no driver, a build without CUDA
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
+        if "device type at start" in reason:  # followed by two dozen names that no one has
+            reason = "torch knows no such device"
         raise ValueError(f"device: {name!r} cannot be used here ({reason}); give cpu") from None

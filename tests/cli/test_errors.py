@@ -33,6 +33,12 @@ def refused(hvnas, *args: object, folder: Path, before: frozenset[Path] = frozen
     return lines[0]
 
 
+@pytest.mark.parametrize("command", ["predict", "resume", "export"])
+def test_names_of_any_length_are_one_short_line(hvnas, empty_folder: Path, command: str) -> None:
+    more = {"predict": ["photo.png"], "export": ["--format", "yaml"]}.get(command, [])
+    assert len(refused(hvnas, command, "x" * 5000, *more, folder=empty_folder)) <= 500
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -156,13 +156,15 @@ def test_runs_that_do_not_hold_what_they_should(
         (["--format", "torch", "--batch", "2"], "--batch is for --format onnx"),
         (["--format", "onnx", "--opset", "7"], "opset: must be a whole number from 18 to 23"),
         (["--format", "onnx", "--logits"], "--logits is for --format coreml"),
-        (["--format", "onnx", "--palette", "4"], "--palette is 2, 4, 6 or 8 for --format coreml"),
         (["--format", "onnx", "--precision", "float16"], "has no float16; choose from float32, int8"),
         (
             ["--format", "onnx", "--precision", "int8"],
             "needs images to calibrate small on; name them: --data",
         ),
         (["--format", "onnx", "--data", "digits"], "are for --precision int8"),
+        (["--format", "onnx", "--batch", "1000000000"], "is more than fits in memory; choose fewer images"),
+        (["--format", "onnx", "--palette", "4"], "--palette is for --format coreml, not onnx"),
+        (["--format", "coreml", "--palette", "3"], "--palette: must be 2, 4, 6 or 8 bits, got 3"),
     ],
 )
 def test_bad_options_are_told_in_one_line(

@@ -225,6 +225,33 @@ def test_a_phone_that_is_much_slower(hvnas, phone_run: Path) -> None:
     assert "predicted" in taken.stdout
 
 
+@pytest.mark.parametrize(("slow", "unit"), [(950.0, "us"), (0.00095, "s")])
+def test_times_in_another_unit_are_asked_about_and_not_kept(
+    hvnas, phone_run: Path, slow: float, unit: str
+) -> None:
+    hvnas("refine", phone_run, "--networks", 3)
+    times = timed_there(phone_run.with_name("run-suite"), slow=slow, spread=0.01 * slow)
+    before = {path: path.read_bytes() for path in phone_run.rglob("*") if path.is_file()}
+    done = hvnas("refine", phone_run, "--measurements", times)
+    (line,) = done.stderr.splitlines()
+    assert done.exit_code == 2 and f"Then give --unit {unit}" in line and str(times) in line
+    assert before == {path: path.read_bytes() for path in phone_run.rglob("*") if path.is_file()}
+    taken = hvnas("refine", phone_run, "--measurements", times, "--unit", unit)
+    assert taken.exit_code == 0, taken.stderr
+    kept = read_measurements(phone_run / "measured" / "measurements.csv")
+    assert all(0.3 < row.ms < 3 for row in kept)
+
+
+def test_times_of_other_networks_alone_are_told_so(hvnas, phone_run: Path) -> None:
+    hvnas("refine", phone_run, "--networks", 1)
+    row = read_measurements(timed_there(phone_run.with_name("run-suite"), slow=1.0))[0]
+    path = phone_run.with_name("others.csv")
+    write_measurements(path, [replace(row, key="efficientformer_l1", resolution=224, ms=1.4)])
+    done = hvnas("refine", phone_run, "--measurements", path)
+    assert done.exit_code == 3
+    assert "none of the networks that were timed (1) was found by this search" in done.stderr
+
+
 def test_what_refine_refuses(hvnas, phone_run: Path, tmp_path: Path) -> None:
     hvnas("refine", phone_run, "--networks", 3)
     suite = phone_run.with_name("run-suite")
@@ -235,6 +262,7 @@ def test_what_refine_refuses(hvnas, phone_run: Path, tmp_path: Path) -> None:
         ((phone_run, "--measurements", suite / "suite.csv"), "suite.csv"),
         ((tmp_path / "nothing",), "holds no run"),
         ((phone_run, "--format", "bmp"), "bmp"),
+        ((phone_run, "--unit", "us"), "--unit is for what was measured"),
     ):
         done = hvnas("refine", *args)
         assert (done.exit_code, done.stdout) == (2, ""), says

@@ -56,3 +56,37 @@ def test_other_endings_and_missing_files_are_refused(tmp_path: Path) -> None:
         open_file(tmp_path / "net.bin")
     with pytest.raises(FileNotFoundError):
         open_file(tmp_path / "net.onnx")
+
+
+def identity_model(path: Path, shape: list[int], *, mean: bool = False) -> Path:
+    """Another tool's file that gives its input back, or the mean of it."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    kind, given = ("ReduceMean", []) if mean else ("Identity", shape)
+    node = helper.make_node(kind, ["x"], ["y"], **({"keepdims": 0} if mean else {}))
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, s) for name, s in (("x", shape), ("y", given))
+    ]
+    graph = helper.make_graph([node], "net", ends[:1], ends[1:])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    made.ir_version = 9
+    onnx.save(made, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "mean", "said"),
+    [
+        ([100_000_000, 3, 32, 32], False, "takes 100000000 images of 3×32×32 at once"),
+        ([1, 3, 32, 32], True, r"its first output is float32 of shape \[\] for 1 images"),
+    ],
+)
+def test_files_of_other_tools_that_do_not_fit_are_one_line(
+    shape: list[int], mean: bool, said: str, need, tmp_path: Path
+) -> None:
+    need("onnx", "onnxruntime")
+    path = identity_model(tmp_path / "net.onnx", shape, mean=mean)
+    with pytest.raises(ValueError, match=rf"net\.onnx: {said}") as caught:
+        run(path, np.zeros((1, 3, 32, 32), np.float32))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) <= 500

@@ -202,6 +202,27 @@ def test_names_of_families() -> None:
         load_family(_table("galaxy-s24"))
 
 
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        (None, "error.new_chip: "),
+        ([{"timed": 3}], "error.new_chip.0.known: "),
+        ([{"timed": "x"}], "error.new_chip.0."),
+        ("three", "error.new_chip: "),
+    ],
+)
+def test_damaged_errors_of_new_chips_are_one_line(stated: object, said: str, tmp_path: Path) -> None:
+    source = Path(__file__).parents[2] / "latency_tables/families/snapdragon.yaml"
+    fields = yaml.safe_load(source.read_text(encoding="utf-8"))
+    fields["error"]["new_chip"] = stated
+    (tmp_path / "snapdragon.csv").write_bytes(source.with_suffix(".csv").read_bytes())
+    path = tmp_path / "snapdragon.yaml"
+    path.write_text(yaml.safe_dump(fields), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"^[^\n]{1,500}$") as caught:
+        load_family(path)
+    assert f"{path}: {said}" in str(caught.value)
+
+
 def _table(name: str) -> Path:
     return Path(__file__).resolve().parents[2] / "latency_tables" / f"{name}.yaml"
 

@@ -131,6 +131,7 @@ def damaged(run: Path, tmp_path: Path, **facts: str | None) -> Path:
         ({"mean": "[1, 2]"}, "hvnas.mean: must be three numbers"),
         ({"std": "[0, 1, 1]"}, "hvnas.std: must be three numbers"),
         ({"std": "[NaN, 1, 1]"}, "hvnas.std: must be three numbers"),
+        ({"mean": "[1e308, 1, 1]"}, "are not finite"),
         ({"class_names": None, "mean": None, "std": None}, "does not say its classes"),
     ],
 )
@@ -163,6 +164,23 @@ def test_what_cannot_be_run_is_refused(source: str, said: str, tmp_path: Path) -
     path = source if source == "mobilevit_xxs" else tmp_path / source
     with pytest.raises((ValueError, OSError), match=said):
         open_shipped(path)
+
+
+@pytest.mark.parametrize("side", ["0", "1000000", "9" * 5000])
+def test_a_size_of_images_that_cannot_be_is_refused(side: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    sides = ["n", 3, "side", "side"]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sides) for name in "xy"]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])], "net", ends[:1], ends[1:]
+    )
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.helper.set_model_props(made, {"hvnas.resolution": side})
+    onnx.save(made, tmp_path / "net.onnx")
+    with pytest.raises(ValueError, match=r"net\.onnx: takes images of \d{1,9} px; must be 1 to ") as caught:
+        open_shipped(tmp_path / "net.onnx")
+    assert len(str(caught.value)) <= 500
 
 
 def test_other_data_is_refused(run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -68,6 +69,8 @@ def run(
     four numbers of its own, and networks that other chips have timed tell most of them.
     """
     _check_start(device, family, measurements, suite)
+    if measurements is None:
+        _refuse_unused(out=out is not None, force=force, force_protocol=force_protocol, unit=unit is not None)
     if family is not None and measurements is None:
         _plan(family, suite, as_json=as_json)
         return
@@ -89,6 +92,14 @@ def _check_start(
         raise Failure("--suite chooses what to time first: give --family with it, and no --measurements")
     if (device is None) == (family is None):
         raise Failure("give what to start from as either --device or --family")
+
+
+def _refuse_unused(**given: bool) -> None:
+    used = [f"--{name.replace('_', '-')}" for name, there in given.items() if there]
+    if used:
+        raise Failure(
+            f"{used[0]} is for what was measured: give --measurements FILE as well, or leave it out"
+        )
 
 
 def _write(base: Device, made: Recalibrated, out: Path, *, as_json: bool) -> None:
@@ -158,12 +169,12 @@ def _plan(name: str, suite: Path | None, *, as_json: bool) -> None:
 
     family = load_family(name)
     first = most_informative(family, candidates(family, suite), most=_LISTED)
-    expected = family.device.report.get("new_chip", [])
     facts = [
         {"network": c.name, "resolution": c.resolution, "known": c.known.model if c.known else None}
         for c in first
     ]
     if as_json:
+        expected = [asdict(each) for each in family.expected]
         print_json({"family": name, "chips": list(family.chips), "expected": expected, "time_first": facts})
         return
     screen = Screen()
@@ -176,7 +187,15 @@ def _plan(name: str, suite: Path | None, *, as_json: bool) -> None:
             ">of unseen families",
             ">the same, from networks not known",
         ),
-        [(e["timed"], *(_expected(e, kind) for kind in ("known", "unseen", "own"))) for e in expected],
+        [
+            (
+                e.timed,
+                _error(e.known, e.known_range),
+                _error(e.unseen, e.unseen_range),
+                _error(e.own, e.own_range),
+            )
+            for e in family.expected
+        ],
     )
     screen.line("  known: other chips have timed it; unseen: no chip has timed any of its family")
     screen.heading("Networks to time first, the most informative one first")
@@ -186,9 +205,8 @@ def _plan(name: str, suite: Path | None, *, as_json: bool) -> None:
     )
 
 
-def _expected(entry: dict[str, Any], kind: str) -> str:
-    low, high = entry[f"{kind}_range"]
-    return f"{entry[kind]:.1f} % ({low:.1f}–{high:.1f})"
+def _error(median: float, limits: tuple[float, float]) -> str:
+    return f"{median:.1f} % ({limits[0]:.1f}–{limits[1]:.1f})"
 
 
 def _check_target(out: Path, measurements: Path, *, force: bool) -> None:

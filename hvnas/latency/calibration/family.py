@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from hvnas._files import data_dir
-from hvnas._names import brief, unknown_name
+from hvnas._names import WrongField, brief, unknown_name, validated
 from hvnas._records import Row, read_csv
 from hvnas.arch import load_arch
 from hvnas.latency.calibration.recalibrate import (
@@ -107,10 +107,28 @@ class Timed:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Mean error in percent of a chip with so many networks timed: the median, and the range, of chips.
+
+    Of networks that other chips have timed (`known`), of families that none has (`unseen`), and of these
+    where the networks timed are not known either (`own`).
+    """
+
+    timed: int
+    known: float
+    known_range: tuple[float, float]
+    unseen: float
+    unseen_range: tuple[float, float]
+    own: float
+    own_range: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Family:
     """A family of chips: its typical one, and the networks that its chips have timed.
 
     `columns` are those of its rows, the device's among them; all `values` here are of these columns.
+    `expected` is what its file states of new chips.
     """
 
     device: Device
@@ -118,6 +136,7 @@ class Family:
     columns: tuple[str, ...]
     chips: tuple[str, ...]
     networks: tuple[KnownNetwork, ...]
+    expected: tuple[Expected, ...] = ()
 
     def known(self, values: Floats) -> KnownNetwork | None:
         """The network that is the same work as one with the columns `values`, if one of these is."""
@@ -172,7 +191,15 @@ def load_family(name: str | Path) -> Family:
         raise ValueError(f"{path}: rows: the column {missing[0]} is missing; networks are told apart by it")
     if len({row.cohort for row in device.rows}) < 2:
         raise ValueError(f"{path}: rows: are of one chip; a family has a cohort of rows for each of several")
-    return make_family(device)
+    return dataclasses.replace(make_family(device), expected=_expected(device, path))
+
+
+def _expected(device: Device, path: Path) -> tuple[Expected, ...]:
+    try:
+        return validated(tuple[Expected, ...], device.report.get("new_chip", []))
+    except WrongField as wrong:
+        where = ".".join(("error.new_chip", *wrong.place))
+        raise ValueError(brief(f"{path}: {where}: {wrong.said}")) from None
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,13 @@ def test_a_family_says_what_to_expect_and_what_to_time_first(hvnas) -> None:
     assert len(facts["time_first"]) == 20 and len(facts["chips"]) == 7
 
 
+@pytest.mark.parametrize("unused", [("--out", "x.yaml"), ("--unit", "ms"), ("--force",)])
+def test_what_nothing_is_measured_for_is_refused(hvnas, unused: tuple[str, ...]) -> None:
+    result = hvnas("latency", "calibrate", "--family", "snapdragon", *unused)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert f"{unused[0]} is for what was measured" in result.stderr
+
+
 def test_a_device_of_a_family(hvnas, tmp_path: Path) -> None:
     out = tmp_path / "mine.yaml"
     result = hvnas(*FAMILY, "--measurements", family_csv(tmp_path / "m.csv"), "--out", out)

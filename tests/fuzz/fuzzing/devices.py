@@ -69,6 +69,12 @@ def _calibrated(folder: Path) -> list[tuple[Path, str]]:
     return [(folder / "iphone12.yaml", "yaml"), (folder / "iphone12.csv", "csv")]
 
 
+def _family(folder: Path) -> list[tuple[Path, str]]:
+    for name in ("snapdragon.yaml", "snapdragon.csv"):
+        shutil.copyfile(TABLES / "families" / name, folder / name)
+    return [(folder / "snapdragon.yaml", "yaml"), (folder / "snapdragon.csv", "csv")]
+
+
 def _measured(folder: Path) -> list[tuple[Path, str]]:
     kept(folder, "table", lambda: _build(folder / "host.yaml"))
     return [(folder / "host.yaml", "yaml"), (folder / "host.csv", "csv")]
@@ -149,6 +155,28 @@ add(
         make=lambda folder: [(path, kind) for path, kind in _measured(folder) if kind == "csv"],
         read=lambda path: (read_op_rows(path), read_op_rows(path, growing=True)),
         share=0.5,
+    )
+)
+add(
+    Reader(
+        name="family",
+        make=_family,
+        read=lambda path: command(
+            *("latency", "calibrate", "--family", path.with_suffix(".yaml"), "--json"),
+        ),
+        share=0.3,
+        of_folder=True,
+    )
+)
+add(
+    Reader(
+        name="family-calibrate",
+        make=_measurements,
+        read=lambda path: command(
+            *("latency", "calibrate", "--family", "snapdragon", "--measurements", path, "--force", "--json"),
+            *("--force-protocol", "--unit", "ms", "--out", path.parent / "own.yaml"),
+        ),
+        share=0.1,
     )
 )
 add(Reader(name="measurements", make=_measurements, read=read_measurements))
