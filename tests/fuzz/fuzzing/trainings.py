@@ -8,6 +8,7 @@ import torch
 
 from fuzzing.reader import ROOT, Reader, add, command, kept
 from hvnas.arch import load_arch, save_arch
+from hvnas.export import Images, export_huggingface, export_torch
 from hvnas.export.torch_folder import read_weights
 from hvnas.nn import build
 from hvnas.nn.foreign.checkpoint import read_checkpoint
@@ -19,6 +20,7 @@ from hvnas.supernet.run import start as start_supernet
 from hvnas.supernet.run import train_supernet
 from hvnas.train.request import TrainRequest
 from hvnas.train.run import train_in_folder
+from hvnas.train.shipped import open_shipped
 from hvnas.train.starting import resume, start
 
 RECIPE = """
@@ -122,6 +124,23 @@ def _foreign(folder: Path) -> list[tuple[Path, str]]:
     ]
 
 
+def _exported(folder: Path) -> list[tuple[Path, str]]:
+    """The two folders that carry a network with the classes and the normalisation of its images."""
+    kept(folder, "exported", lambda: _export(folder))
+    return [
+        (folder / "hub" / "config.json", "json"),
+        (folder / "hub" / "model.safetensors", "safetensors"),
+        (folder / "torch" / "config.yaml", "yaml"),
+    ]
+
+
+def _export(folder: Path) -> None:
+    torch.set_num_threads(1)
+    images = Images(class_names=("a", "b", "c", "d"), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    export_huggingface(ARCH, folder / "hub", images=images)
+    export_torch(ARCH, folder / "torch", images=images)
+
+
 def _load(path: Path) -> None:
     load_weights(build(ARCH), path)
 
@@ -143,6 +162,15 @@ add(
         make=_supernet,
         read=lambda path: SupernetFolder(path.parent).load(),
         share=0.3,
+        of_folder=True,
+    )
+)
+add(
+    Reader(
+        name="exported",
+        make=_exported,
+        read=lambda path: open_shipped(path.parent, device="cpu"),
+        share=0.5,
         of_folder=True,
     )
 )
