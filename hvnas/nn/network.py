@@ -145,13 +145,17 @@ def build(
             that the network cannot be built for; a part that cannot be built; weights of another network.
     """
     folder: NetworkFolder | None = None
+    origin = "" if isinstance(arch, Arch) else f"{arch}: "
     if isinstance(arch, (str, Path)) and str(arch) not in list_models() and Path(arch).is_dir():
         from hvnas.nn.weights import read_folder
 
         folder = read_folder(arch)
         arch = folder.arch
     arch = _chosen(arch, classes, resolution)
-    network = Network(arch, drop_path=drop_path)
+    try:
+        network = Network(arch, drop_path=drop_path)
+    except ValueError as error:
+        raise ValueError(f"{origin}{error}") from None
     model: Network | FeatureNetwork = network
     if features_only:
         model = FeatureNetwork(arch, stem=network.stem, tokens=network.tokens, stages=network.stages)

@@ -190,10 +190,11 @@ def _recipe(request: TrainRequest) -> Recipe:
     }
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     training = replace(training, fine_tuning=replace(training.fine_tuning, **asked))
-    if training.fine_tuning.freeze and request.weights is None:
+    frozen = [name for name in ("freeze", "unfreeze") if getattr(training.fine_tuning, name)]
+    if frozen and request.weights is None:
         raise ValueError(
-            "freeze: the network begins with random weights, which must be trained; name trained ones with "
-            "--init, or leave it out"
+            f"{frozen[0]}: the network begins with random weights, which must be trained; name trained ones "
+            "with --init, or leave it out"
         )
     if request.teacher_weights is not None and request.teacher in (None, NO_TEACHER):
         raise ValueError(

@@ -129,6 +129,7 @@ def test_each_block_learns_at_its_share(network: Network) -> None:
     ("options", "said"),
     [
         ({"freeze": 1, "weights": None}, "freeze: the network begins with random weights"),
+        ({"unfreeze": 2, "weights": None}, "unfreeze: the network begins with random weights"),
         ({"layer_decay": 0.0}, "layer_decay must be a number above 0 up to 1"),
         ({"unfreeze": -1}, "unfreeze must be a whole number >= 0"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,15 @@ def test_a_folder_is_built_without_running_its_code(run: Path, tmp_path: Path) -
     state = hvnas.build(tmp_path / "folder").state_dict()
     theirs = read_safetensors(TrainFolder(run).weights)
     assert all(torch.equal(state[key], theirs[key]) for key in theirs)
+
+
+def test_a_folder_whose_network_cannot_be_built_is_named(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported(run, "torch"), tmp_path / "folder")
+    config = tmp_path / "folder" / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace("act: hardswish", "act: hardwish"))
+    with pytest.raises(ValueError, match="unknown activation 'hardwish'") as caught:
+        open_shipped(tmp_path / "folder")
+    assert str(tmp_path / "folder") in str(caught.value)
 
 
 def damaged(run: Path, tmp_path: Path, **facts: str | None) -> Path:
