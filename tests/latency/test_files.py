@@ -173,8 +173,9 @@ def test_provenance_must_be_there(files: tuple[Path, Path]) -> None:
 
 
 def test_truncated_yaml(files: tuple[Path, Path]) -> None:
-    text = files[0].read_text(encoding="utf-8")
-    for share in (0.02, 0.2, 0.5):
+    # Behind its last lines stands the report of errors alone, of which any beginning is one.
+    text = files[0].read_text(encoding="utf-8").partition("\nerror:")[0]
+    for share in (0.02, 0.2, 0.5, 0.9):
         files[0].write_text(text[: int(len(text) * share)], encoding="utf-8")
         assert refusal(files[0]).startswith(str(files[0]))
 
