@@ -21,6 +21,7 @@ from hvnas.arch import Arch
 from hvnas.export import Images
 from hvnas.export.graph import HASH, NAME, RESOLUTION, images_of
 from hvnas.export.running import MOST_NUMBERS, RUNNABLE, Array, OpenedFile, open_file
+from hvnas.latency.measure.backends import Sampler, warmed
 from hvnas.latency.measure.sampling import clock_for, sample_interleaved
 from hvnas.nn import build
 from hvnas.nn.weights import holds_network, read_folder
@@ -245,7 +246,7 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 CALIBRATION = 128  # images: activations are in the ranges of the first hundred, more change them little
-ROUNDS, RUNS, WARM_UPS = 5, 10, 3
+ROUNDS, RUNS = 5, 10
 
 
 @dataclass(frozen=True)
@@ -347,7 +348,7 @@ def compare(
     )
 
 
-def _calls(file: OpenedFile) -> Callable[[int], list[float]]:
+def _calls(file: OpenedFile) -> Sampler:
     """A sampler of one call, batch as in the file."""
     clock, _ = clock_for(1)
     rng = np.random.default_rng(0)
@@ -361,4 +362,4 @@ def _calls(file: OpenedFile) -> Callable[[int], list[float]]:
         file.call(feeds)
         return 1e3 * (clock() - start)
 
-    return lambda n: [once() for _ in range(n + WARM_UPS)][WARM_UPS:]
+    return warmed(once)

@@ -5,14 +5,13 @@ Ops are those that litert-torch writes for the same op, with the channels last a
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -22,27 +21,30 @@ from numpy.typing import NDArray
 
 from hvnas.arch import Arch
 from hvnas.export.running import silenced
-from hvnas.latency.measure.backends import Runtime, Sampler
+from hvnas.latency.measure.backends import ExportedNetworks, Runtime, Sampler, warmed
 from hvnas.latency.measure.sampling import clock_for
-from hvnas.latency.tables.block_keys import BlockKey
 from hvnas.latency.tables.op_rows import glue_shapes, padding
 from hvnas.ops import Op
 from hvnas.ops.op import Shape
 
+if TYPE_CHECKING:
+    from torch import nn
+
 FLUSH_BYTES = 24_000_000
-WARM_UPS = 3
 EMPTY_RUNS = 200
 
 
-class LiteRT:
+class LiteRT(ExportedNetworks):
     """float32 on so many threads.
 
     An op's time is that of a call of a file that holds it alone, less that of a file that holds nothing.
     """
 
     fuses_attention = False
+    suffix = ".tflite"
 
     def __init__(self, threads: int) -> None:
+        super().__init__()
         self.threads = threads
         self.clock, clock = clock_for(threads)
         self.runtime = Runtime(
@@ -54,7 +56,6 @@ class LiteRT:
             clock=f"{clock}; ops: a call less an empty call",
         )
         self.elsewhere = np.zeros(FLUSH_BYTES // 4, np.float32)
-        self.folder = tempfile.TemporaryDirectory(prefix="hvnas-")
         empty = self._loaded(model_content=litert_op(Op("embed", (1, 1), (1, 1))))
         self.call_ms = median(self._once(empty) for _ in range(EMPTY_RUNS))
 
@@ -69,31 +70,20 @@ class LiteRT:
                 interpreter.get_tensor(index).sum()
             return self._once(interpreter) - self.call_ms
 
-        return lambda n: [once() for _ in range(n + 1)][1:]
+        return warmed(once, warm_ups=1)
 
-    def block(self, key: BlockKey, depth: int) -> Sampler:
-        """A stack of a block, exported."""
-        from hvnas.export import export_tflite
-        from hvnas.nn.network import stack
-
-        path = Path(self.folder.name) / f"{key.name}-{depth}.tflite"
-        if not path.exists():
-            module = stack(key.block, key.state, depth=depth)
-            export_tflite(module, path, inputs=module.inputs, check=False)
-        return self._whole(path)
-
-    def network(self, arch: Arch) -> Sampler:
-        """A whole network, exported."""
+    def export(
+        self, source: Arch | nn.Module, path: Path, *, inputs: Mapping[str, Shape] | None = None
+    ) -> None:
+        """As the user's own export, unchecked."""
         from hvnas.export import export_tflite
 
-        path = Path(self.folder.name) / f"{arch.hash}.tflite"
-        if not path.exists():
-            export_tflite(arch, path, check=False)
-        return self._whole(path)
+        export_tflite(source, path, inputs=inputs, check=False)
 
-    def _whole(self, path: Path) -> Sampler:
+    def caller(self, path: Path) -> Callable[[], float]:
+        """An interpreter with random inputs."""
         interpreter = self._loaded(model_path=str(path))
-        return lambda n: [self._once(interpreter) for _ in range(n + WARM_UPS)][WARM_UPS:]
+        return lambda: self._once(interpreter)
 
     def _loaded(self, *, model_path: str | None = None, model_content: bytes | None = None) -> Any:
         """An interpreter with random inputs."""

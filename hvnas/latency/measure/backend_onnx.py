@@ -7,12 +7,11 @@ Operators are those that torch's exporter writes for the same op, so that the ru
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -21,20 +20,21 @@ from onnx import TensorProto, helper
 
 from hvnas._files import read_json
 from hvnas.arch import Arch
-from hvnas.latency.measure.backends import Runtime, Sampler
+from hvnas.latency.measure.backends import ExportedNetworks, Runtime, Sampler
 from hvnas.latency.measure.sampling import clock_for
-from hvnas.latency.tables.block_keys import BlockKey
 from hvnas.latency.tables.op_rows import glue_shapes, padding
 from hvnas.ops import Op
 from hvnas.ops.op import Shape
 
+if TYPE_CHECKING:
+    from torch import nn
+
 FLUSH_BYTES = 24_000_000
-WARM_UPS = 3
 # Between two convolutions of a network nothing is reordered; an op by itself pays on either side.
 AT_THE_EDGES = frozenset({"ReorderInput", "ReorderOutput"})
 
 
-class OnnxRuntime:
+class OnnxRuntime(ExportedNetworks):
     """float32 on so many threads.
 
     An op's time is that of its kernels in the runtime's own profile (whole microseconds of wall time),
@@ -42,8 +42,10 @@ class OnnxRuntime:
     """
 
     fuses_attention = False
+    suffix = ".onnx"
 
     def __init__(self, threads: int) -> None:
+        super().__init__()
         import onnxruntime
 
         self.ort: Any = onnxruntime
@@ -58,7 +60,6 @@ class OnnxRuntime:
             clock=f"{clock}; ops: the runtime's profile, wall time",
         )
         self.elsewhere = np.zeros(FLUSH_BYTES // 4, np.float32)
-        self.folder = tempfile.TemporaryDirectory(prefix="hvnas-")
 
     def op(self, op: Op) -> Sampler:
         """An op; before each run other memory goes through the cache, then what the op reads."""
@@ -79,27 +80,16 @@ class OnnxRuntime:
 
         return sample
 
-    def block(self, key: BlockKey, depth: int) -> Sampler:
-        """A stack of a block, exported."""
-        from hvnas.export.onnx import export_onnx
-        from hvnas.nn.network import stack
+    def export(
+        self, source: Arch | nn.Module, path: Path, *, inputs: Mapping[str, Shape] | None = None
+    ) -> None:
+        """As the user's own export, unchecked."""
+        from hvnas.export import export_onnx
 
-        path = Path(self.folder.name) / f"{key.name}-{depth}.onnx"
-        if not path.exists():
-            module = stack(key.block, key.state, depth=depth)
-            export_onnx(module, path, inputs=module.inputs, check=False)
-        return self._whole(path)
+        export_onnx(source, path, inputs=inputs, check=False)
 
-    def network(self, arch: Arch) -> Sampler:
-        """A whole network, exported."""
-        from hvnas.export.onnx import export_onnx
-
-        path = Path(self.folder.name) / f"{arch.hash}.onnx"
-        if not path.exists():
-            export_onnx(arch, path, check=False)
-        return self._whole(path)
-
-    def _whole(self, path: Path) -> Sampler:
+    def caller(self, path: Path) -> Callable[[], float]:
+        """A session with random inputs."""
         session = self.ort.InferenceSession(str(path), self._options(), providers=["CPUExecutionProvider"])
         rng = np.random.default_rng(0)
         feeds = {x.name: rng.standard_normal(x.shape, dtype=np.float32) for x in session.get_inputs()}
@@ -109,7 +99,7 @@ class OnnxRuntime:
             session.run(None, feeds)
             return 1e3 * (self.clock() - start)
 
-        return _warm(once)
+        return once
 
     def _options(self) -> Any:
         options = self.ort.SessionOptions()
@@ -117,10 +107,6 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         return options
-
-
-def _warm(once: Callable[[], float]) -> Sampler:
-    return lambda n: [once() for _ in range(n + WARM_UPS)][WARM_UPS:]
 
 
 def _kernel_ms(profile: Path) -> list[float]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvnas.arch import Arch
-from hvnas.latency.measure.backends import Runtime, Sampler
+from hvnas.latency.measure.backends import WARM_UPS, Runtime, Sampler
 from hvnas.latency.measure.sampling import WALL_TIME, clock_for, keep_memory
 from hvnas.latency.tables.block_keys import BlockKey
 from hvnas.latency.tables.op_rows import glue_shapes, padding
@@ -28,7 +28,6 @@ from hvnas.ops.program import ATTENTION, MASKED
 
 CPU_FLUSH_BYTES = 24_000_000
 CUDA_FLUSH_BYTES = 256_000_000
-WARM_UPS = 3
 
 
 class TorchCpu:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from hvnas._registry import Late, Registry
 from hvnas.arch import Arch
 from hvnas.latency.tables.block_keys import BlockKey
 from hvnas.ops import Op
+from hvnas.ops.op import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Sampler = Callable[[int], list[float]]
 
@@ -50,6 +57,51 @@ class Backend(Protocol):
 
     def network(self, arch: Arch) -> Sampler:
         """Build the deployed form of a network with random weights, and prepare it for timing."""
+
+
+# Runs of a network before those that count.
+WARM_UPS = 3
+
+
+def warmed(once: Callable[[], float], *, warm_ups: int = WARM_UPS) -> Sampler:
+    """A sampler of what `once` times; its first runs of each batch do not count."""
+    return lambda n: [once() for _ in range(n + warm_ups)][warm_ups:]
+
+
+class ExportedNetworks(ABC):
+    """What backends share that time networks as files, each written once to a folder that goes with them."""
+
+    suffix = ""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="hvnas-")
+
+    def block(self, key: BlockKey, depth: int) -> Sampler:
+        """A stack of a block, exported."""
+        from hvnas.nn.network import stack
+
+        path = Path(self.folder.name) / f"{key.name}-{depth}{self.suffix}"
+        if not path.exists():
+            module = stack(key.block, key.state, depth=depth)
+            self.export(module, path, inputs=module.inputs)
+        return warmed(self.caller(path))
+
+    def network(self, arch: Arch) -> Sampler:
+        """A whole network, exported."""
+        path = Path(self.folder.name) / f"{arch.hash}{self.suffix}"
+        if not path.exists():
+            self.export(arch, path)
+        return warmed(self.caller(path))
+
+    @abstractmethod
+    def export(
+        self, source: Arch | nn.Module, path: Path, *, inputs: Mapping[str, Shape] | None = None
+    ) -> None:
+        """Write a network or a module, unchecked."""
+
+    @abstractmethod
+    def caller(self, path: Path) -> Callable[[], float]:
+        """Load a file; each call of what comes back runs it once, and gives the milliseconds."""
 
 
 MakeBackend = Callable[[int], Backend]
