@@ -26,6 +26,8 @@ from hvnas.accuracy.evaluate import evaluate, leave_one_family_out
 from hvnas.arch import Arch, load_arch
 from hvnas.cli.app import app as hvnas_app
 from hvnas.latency import Device, load_device
+from hvnas.latency.measure.plan import make_plan
+from hvnas.latency.measure.table import build_table
 from hvnas.space import Space, list_spaces, load_space
 from hvnas.space.canonical.canonical import Canonicaliser
 from hvnas.space.layout import Layout
@@ -33,6 +35,7 @@ from hvnas.space.spec import SpaceSpec
 from hvnas.studies.rediscovery import rediscover_coatnet, rediscover_efficientformer
 from hvnas.studies.rediscovery.coatnet import LayoutRanks
 from hvnas.studies.rediscovery.efficientformer import Rediscovery
+from hvnas.testing.latency import FormulaBackend
 
 
 def _use_own_cache() -> None:
@@ -208,6 +211,22 @@ def limited_to() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limited
+
+
+@pytest.fixture(scope="session")
+def table_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[FormulaBackend], Path]:
+    """``table_of(backend)``: a table of the space efficientformer on this host, as the backend times it."""
+
+    def build(backend: FormulaBackend) -> Path:
+        path = tmp_path_factory.mktemp("table") / "own.yaml"
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("hvnas.latency.measure.plan.LOOKED_AT", 20)
+            space = load_space("efficientformer")
+            plan = make_plan(space, ops=200, blocks=0, networks=12, fuses_attention=True)
+            build_table(plan, backend, path)
+        return path
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import hvnas.latency.measure.plan as planning
 import hvnas.latency.remote.suite as suites
 from hvnas._records import read_csv
 from hvnas.arch import load_arch
 from hvnas.latency import load_device
-from hvnas.latency.measure.plan import make_plan
-from hvnas.latency.measure.table import build_table
 from hvnas.latency.remote.measurements import ModelMeasurement, read_measurements, write_measurements
-from hvnas.space import load_space
 from hvnas.testing.latency import FormulaBackend, registered
 
 
@@ -30,14 +26,8 @@ def backend() -> Iterator[FormulaBackend]:
 
 
 @pytest.fixture(scope="module")
-def table(backend: FormulaBackend, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of the space efficientformer on this host."""
-    path = tmp_path_factory.mktemp("table") / "own.yaml"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(planning, "LOOKED_AT", 20)
-        plan = make_plan(load_space("efficientformer"), ops=200, blocks=0, networks=12, fuses_attention=True)
-        build_table(plan, backend, path)
-    return path
+def table(backend: FormulaBackend, table_of: Callable[[FormulaBackend], Path]) -> Path:
+    return table_of(backend)
 
 
 @pytest.fixture(autouse=True)

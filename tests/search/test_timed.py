@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -13,20 +13,16 @@ from threading import Event
 import numpy as np
 import pytest
 
-import hvnas.latency.measure.plan as planning
 from hvnas._files import read_yaml
 from hvnas._records import read_csv
 from hvnas.arch import Arch, load_arch
 from hvnas.latency import load_device
 from hvnas.latency.measure.backends import Sampler
-from hvnas.latency.measure.plan import make_plan
-from hvnas.latency.measure.table import build_table
 from hvnas.latency.remote.measurements import read_measurements
 from hvnas.latency.scores import StudentT
 from hvnas.search import resume, search
 from hvnas.search.runs.result import SearchResult
 from hvnas.search.timed import Timing, known_noise, posterior, repeated
-from hvnas.space import load_space
 from hvnas.testing.latency import FormulaBackend, registered
 
 BUDGET = 9.0
@@ -59,14 +55,8 @@ def host() -> Iterator[Host]:
 
 
 @pytest.fixture(scope="module")
-def table(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of the space efficientformer on this host."""
-    path = tmp_path_factory.mktemp("table") / "own.yaml"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(planning, "LOOKED_AT", 20)
-        plan = make_plan(load_space("efficientformer"), ops=200, blocks=0, networks=12, fuses_attention=True)
-        build_table(plan, host, path)
-    return path
+def table(host: Host, table_of: Callable[[FormulaBackend], Path]) -> Path:
+    return table_of(host)
 
 
 @pytest.fixture(autouse=True)
