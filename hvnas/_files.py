@@ -56,13 +56,11 @@ def _with_line(message: str, path: str | Path) -> str:
     with suppress(OSError, ValueError, YAMLError):
         if Path(path).is_file() and Path(path).stat().st_size <= MAX_BYTES:
             line = line_of(Path(path).read_text(encoding="utf-8-sig"), field[1].split("."))
+            placed = f"({path})"
+            if line is not None and placed in message:
+                return message.replace(placed, f"({path}, line {line})")
             if line is not None:
-                named = f"({path}"
-                return (
-                    message.replace(f"{named})", f"{named}, line {line})")
-                    if f"{named})" in message
-                    else f"{message} (line {line})"
-                )
+                return f"{message} (line {line})"
     return message
 
 
