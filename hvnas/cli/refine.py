@@ -39,7 +39,7 @@ def run(
             "--format",
             rich_help_panel="Networks",
             metavar="FORMAT",
-            help="onnx or coreml. Default: what the device's runtime reads.",
+            help="onnx, coreml or tflite. Default: what the device's runtime reads.",
         ),
     ] = None,
     measurements: Annotated[
@@ -150,9 +150,8 @@ def _write(
 
 def _usual_format(front: TimedFront) -> str:
     """Core ML for devices that were timed with it, else ONNX."""
-    return (
-        "coreml" if "core ml" in front.device.info.runtime.casefold().replace("coreml", "core ml") else "onnx"
-    )
+    runtime = front.device.info.runtime.casefold().replace(" ", "")
+    return "coreml" if "coreml" in runtime else "onnx"
 
 
 def _told(folder: Path, target: Path, models: int, done: Exported, *, as_json: bool) -> None:
