@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +51,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothin
 Form = Literal["text", "json", "csv"]
 
 QUIET, VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
+# Columns of prose where there is no terminal.
+_COLUMNS = 80
 
 
 class Screen:
@@ -90,17 +94,35 @@ class Screen:
         if not is_quiet():
             self.line(text)
 
+    def prose(self, text: object, *, before: str = "") -> None:
+        """A paragraph behind `before`, broken between words: as wide as the terminal, or 80 columns."""
+        columns = shutil.get_terminal_size().columns if self.is_terminal else _COLUMNS
+        lines = textwrap.wrap(
+            clean(text).replace(" %", "\u00a0%"),
+            width=max(columns, 2 * len(before)),
+            initial_indent=before,
+            subsequent_indent=" " * len(before),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in lines:
+            self.line(line.replace("\u00a0", " "))
+
     def heading(self, text: str) -> None:
         """A line above what it names, with an empty line before it."""
         self.line()
         self.line(text, style="bold")
 
-    def fields(self, pairs: Iterable[tuple[str, object]]) -> None:
-        """Names and values, one pair per line."""
+    def fields(self, pairs: Iterable[tuple[str, object]], *, prose: bool = False) -> None:
+        """Names and values, one pair per line; values that are `prose` are broken as `prose` breaks them."""
         shown = [(name, value) for name, value in pairs if value is not None]
         width = max((len(name) for name, _ in shown), default=0)
         for name, value in shown:
-            self.line(f"  {name:<{width}}  {value}")
+            before = f"  {name:<{width}}  "
+            if prose:
+                self.prose(value, before=before)
+            else:
+                self.line(f"{before}{value}")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table. A column whose name starts with ``>`` is aligned to the right; None is a dash."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -40,12 +40,25 @@ def run(
 
     Shows how their latencies were obtained, by which protocol and when, and their error.
     """
-    from hvnas.latency.provenance import label, left_out_error
     from hvnas.latency.registry import summarise_device
 
-    listed = all_devices(summarise_device) if device is None else [summarise_device(device)]
-    devices = sorted(listed, key=_place)
-    columns: tuple[Column[Listed], ...] = (
+    if device is not None:
+        (one,) = shown = [summarise_device(device)]
+        return replace(listing((), shown, data=_row, line=_line), text=lambda screen: _show(screen, one))
+    devices = sorted(all_devices(summarise_device), key=_place)
+
+    def below(screen: Screen) -> None:
+        for each in devices:
+            screen.heading(each.name)
+            _details(screen, each)
+
+    return listing(_columns(), devices, data=_row, line=_line, below=below)
+
+
+def _columns() -> tuple[Column[Listed], ...]:
+    from hvnas.latency.provenance import label, left_out_error
+
+    return (
         Column("vendor", "info.chip_vendor"),
         Column("device", label),
         Column("hardware", lambda device: f"{device.info.device} ({device.info.soc})"),
@@ -55,12 +68,6 @@ def run(
         Column("runtime", lambda device: f"{device.info.runtime_version}, {device.info.os}"),
         Column("measured until", lambda device: age(device, datetime.date.today())),
     )
-
-    def below(screen: Screen) -> None:
-        for each in devices:
-            _details(screen, each)
-
-    return listing(columns, devices, data=_row, line=_line, below=below)
 
 
 def _place(device: Listed) -> tuple[bool, str, str]:
@@ -78,19 +85,25 @@ def age(device: Listed, today: datetime.date) -> str | None:
     return f"{last:%Y-%m} ({'this month' if not months else f'{span} ago'})"
 
 
-def _details(screen: Screen, device: Listed) -> None:
+def _show(screen: Screen, device: Listed) -> None:
+    """One device: what the list has in columns, line by line."""
+    screen.line(device.name, style="bold")
+    cells = [(column.heading.removeprefix(">"), column.cell(device)) for column in _columns()]
+    _details(screen, device, before=[(name, cell) for name, cell in cells if cell != device.name])
+
+
+def _details(screen: Screen, device: Listed, *, before: Sequence[tuple[str, object]] = ()) -> None:
     from hvnas.latency.provenance import provenance, stated_error
 
-    screen.heading(device.name)
-    screen.fields([("protocol", device.info.protocol), ("source", device.info.source)])
-    screen.line(provenance(device))
+    screen.fields([*before, ("protocol", device.info.protocol), ("source", device.info.source)], prose=True)
+    screen.prose(provenance(device))
     further = []
     for key, called in FURTHER.items():
         inside, everywhere = (stated_error(device, key, place) for place in ("in_gate", "all_networks"))
         if inside is not None and everywhere is not None:
             further.append(f"{called} {inside:.1f} % and {everywhere:.1f} %")
     if further:
-        screen.line(f"Mean error in the gate and over all networks, family left out, {'; '.join(further)}.")
+        screen.prose(f"Mean error in the gate and over all networks, family left out, {'; '.join(further)}.")
 
 
 def _row(device: Listed) -> dict[str, Any]:

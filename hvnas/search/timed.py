@@ -362,6 +362,11 @@ class TimedFront:
         found = [self.timings.get(key) for key in row_keys(rows).tolist()]
         return np.array([math.nan if timing is None else timing.ms for timing in found])
 
+    def predicted(self, rows: Rows) -> Floats:
+        """Milliseconds of `rows`, which are among these, by the device as its file has it. Shape [n]."""
+        place = {key: k for k, key in enumerate(self.keys)}
+        return self.table.ms[[place[key] for key in row_keys(rows).tolist()]]
+
     def places(self, rows: Rows) -> list[int]:
         """The places of those of `rows` that were timed."""
         found: list[int] = np.flatnonzero(np.isfinite(self.measured(rows))).tolist()

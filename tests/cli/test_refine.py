@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +186,7 @@ def test_networks_go_out_and_times_come_back(hvnas, phone_run: Path) -> None:
     ms = [device.latency(load_arch(suite / row.cells["key"]).lower()).ms for row in rows]
     assert ms == sorted(ms, reverse=True) and ms[0] > 1.05 * ms[-1]
     before = (phone_run / "pareto.csv").read_bytes()
+    names = names_in(phone_run)
 
     taken = hvnas("refine", phone_run, "--measurements", timed_there(suite, slow=1.04))
     assert taken.exit_code == 0, taken.stderr
@@ -193,6 +195,9 @@ def test_networks_go_out_and_times_come_back(hvnas, phone_run: Path) -> None:
     best = load_arch(phone_run / "best.yaml").found
     assert best is not None and best["latency_method"].startswith("measured") and best["measured_ms"] <= 2
     assert (phone_run / "pareto.csv").read_bytes() != before
+    # A network is called as before, so that nobody looks for a file in vain.
+    both = names.keys() & names_in(phone_run).keys()
+    assert len(both) > 10 and {names[mark] for mark in both} == {names_in(phone_run)[mark] for mark in both}
     assert len(read_measurements(phone_run / "measured" / "measurements.csv")) == 5
     # The run is what it is now: shown again, and reported.
     facts = json.loads(hvnas("resume", phone_run, "--json").stdout)
@@ -204,6 +209,27 @@ def test_networks_go_out_and_times_come_back(hvnas, phone_run: Path) -> None:
         row.cells["key"][-17:] for row in read_csv(phone_run.with_name("more") / "suite.csv", optional=None)
     }
     assert len(more) == 3 and not more & {row.cells["key"][-17:] for row in rows}
+
+
+def names_in(run: Path) -> dict[str, str]:
+    """The names of the networks of a run by the hash that they end in; files are called by them."""
+    rows = [row.cells for row in read_csv(run / "pareto.csv", optional=None)]
+    assert {path.stem for path in (run / "archs").iterdir()} <= {row["name"] for row in rows}
+    assert all(row["file"] in ("", f"archs/{row['name']}.yaml") for row in rows)
+    return {row["name"][-6:]: row["name"] for row in rows}
+
+
+def test_a_time_is_taken_back(hvnas, phone_run: Path) -> None:
+    whole = {path.name: path.read_bytes() for path in phone_run.glob("*.[cy]*") if path.name != "history.csv"}
+    hvnas("refine", phone_run, "--networks", 3)
+    hvnas("refine", phone_run, "--measurements", timed_there(phone_run.with_name("run-suite"), slow=1.04))
+    times = phone_run / "measured" / "measurements.csv"
+    lines = times.read_text().splitlines(keepends=True)
+    times.write_text("".join(lines[:-1]))
+    assert json.loads(hvnas("resume", phone_run, "--json").stdout)["measured"]["networks"] == 2
+    shutil.rmtree(phone_run / "measured")
+    assert "measured" not in json.loads(hvnas("resume", phone_run, "--json").stdout)
+    assert whole == {name: (phone_run / name).read_bytes() for name in whole}
 
 
 def test_a_phone_that_is_much_slower(hvnas, phone_run: Path) -> None:

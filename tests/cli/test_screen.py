@@ -55,6 +55,21 @@ def test_plain_table_has_one_unwrapped_line_per_row(capsys: pytest.CaptureFixtur
     assert lines[0].rstrip().endswith("value")
 
 
+@pytest.mark.parametrize("columns", [40, 100, None])
+def test_prose_fits_the_terminal_and_80_columns_without_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int | None
+) -> None:
+    terminal = None if columns is None else use_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(columns or 40))
+    Screen().fields([("of", "one 9 % " * 40)], prose=True)
+    lines = (capsys.readouterr().out if terminal is None else terminal.getvalue()).splitlines()
+    most = columns or 80
+    assert most - 8 <= max(map(len, lines)) <= most
+    assert lines[0].startswith("  of  one 9 %")
+    assert all(line[:6].isspace() and line[6:8] in ("on", "9 ") for line in lines[1:])
+    assert all(line.endswith(("one", "%")) and not line.endswith(" 9") for line in lines)
+
+
 def test_plain_lines_stay_plain_where_colour_is_forced(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -351,11 +351,11 @@ def describe(
 ) -> tuple[Found, ...]:
     """Evaluated rows under their names; those found are called by device, latency and a hash of the row.
 
-    Those that were `timed` have their measured latency.
+    Those that were `timed` have their measured latency; their names keep the one that was predicted first.
     """
     if names is None:
         marks = [f"{key:016x}"[:6] for key in row_keys(rows).tolist()]
-        times = evaluations.ms.tolist()
+        times = (evaluations.ms if timed is None else timed.predicted(rows)).tolist()
         names = [f"{problem.device.name}-{ms:.3f}ms-{mark}" for ms, mark in zip(times, marks, strict=True)]
     chances = problem.device.p_within_of(
         evaluations.ms, problem.budget_ms, inside=evaluations.inside, macs=evaluations.macs
