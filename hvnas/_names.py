@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_CHARACTERS = 240
+_NEAREST, _ALIKE, _LONGEST_NAME = 5, 0.4, 200
 _PREFIX = "Value error, "
 # Of all random generators the least that one takes.
 MOST_SEED = 2**32 - 1
@@ -45,15 +46,30 @@ _WORDS = {
 
 
 def unknown_name(what: str, name: str, known: Sequence[str], alternative: str = "") -> str:
-    """``unknown model 'x'; did you mean 'y'? There are: ...``."""
-    from difflib import get_close_matches
+    """``unknown model 'x'; did you mean 'y'? There are: ...``; of more than a line holds the nearest."""
+    near = _nearest(name, known)
+    also = f" (or {alternative})" if alternative else ""
+    if near and len(", ".join(known)) > MOST_CHARACTERS:
+        return f"unknown {what} {shown(name)}; nearest of {len(known)}: {', '.join(near)}{also}"
+    hint = f"; did you mean {near[0]!r}? There" if near else "; there"
+    names = listed(known) if known else "none"
+    return f"unknown {what} {shown(name)}{hint} are: {names}{also}"
+
+
+def _nearest(name: str, known: Sequence[str]) -> list[str]:
+    """The names that are most like `name`, the likest first; none where none is like it."""
+    from difflib import SequenceMatcher
 
     # How alike names are takes time in the square of their length, and a file may name anything.
-    close = get_close_matches(name, known, n=1, cutoff=0.4) if len(name) <= 200 else []
-    hint = f"; did you mean {close[0]!r}? There" if close else "; there"
-    names = listed(known) if known else "none"
-    also = f" (or {alternative})" if alternative else ""
-    return f"unknown {what} {shown(name)}{hint} are: {names}{also}"
+    if len(name) > _LONGEST_NAME:
+        return []
+    matcher = SequenceMatcher(b=name)
+    ranked = []
+    for each in known:
+        matcher.set_seq1(each)
+        if matcher.quick_ratio() >= _ALIKE and (alike := matcher.ratio()) >= _ALIKE:
+            ranked.append((-alike, each))
+    return [each for _, each in sorted(ranked)[:_NEAREST]]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvnas import _names
-from hvnas._names import WrongField, to_plain, validated
+from hvnas._names import WrongField, to_plain, unknown_name, validated
 from hvnas.arch import list_models, load_arch, to_dict
 from hvnas.arch.files import from_dict
 from hvnas.latency import list_devices
@@ -124,3 +124,14 @@ def test_plain_data_is_what_pydantic_writes(data: dict[str, Any]) -> None:
         patch.setattr(_names, "_spelled", lambda _: _names._OTHER)
         wanted = repr(to_plain(made))
     assert repr(to_plain(made)) == wanted
+
+
+def test_of_few_names_all_are_listed_of_many_the_five_nearest() -> None:
+    few = unknown_name("colour", "gren", ["blue", "green"], "a number")
+    assert few == "unknown colour 'gren'; did you mean 'green'? There are: blue, green (or a number)"
+    many = [f"efficientnet_b{i}" for i in range(30)]
+    said = unknown_name("model", "eficientnet_b1", many, "a path")
+    assert said.startswith("unknown model 'eficientnet_b1'; nearest of 30: efficientnet_b1, ")
+    assert said.count("efficientnet_b") == 5 and said.endswith(" (or a path)")
+    assert "there are: efficientnet_b0, efficientnet_b1" in unknown_name("model", "zzz", many)
+    assert len(unknown_name("model", "efficientnet_b" * 1000, many)) < 500

@@ -26,9 +26,21 @@ def load_arch(name: str | Path) -> Arch:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if str(name) not in list_models():
-            raise ValueError(unknown_name("model", str(name), list_models(), "a path to a .yaml file"))
+            raise ValueError(_unknown(str(name)))
         return _load_model(models_dir() / f"{name}.yaml")
     return _read(path)
+
+
+def _unknown(name: str) -> str:
+    """What to say of a name that is no model's: it may be a path that leads nowhere."""
+    if Path(name).name != name:
+        return (
+            f"{shown(name)}: leads to no network; check the path, or give a .yaml file or a model's name "
+            "(hvnas models lists them)"
+        )
+    return unknown_name(
+        "model", name, list_models(), "a path to a .yaml file; hvnas models lists all of them"
+    )
 
 
 def models_dir() -> Path:

@@ -134,7 +134,9 @@ def _fail(message: str, code: int) -> int:
 
 def _usage(error: Any) -> str:
     command = error.ctx.command_path if error.ctx is not None else "hvnas"
-    return f"{plain(error.format_message()).rstrip('.')}; see {command} --help"
+    # where the library lists choices, it sets them apart by several blanks
+    said = " ".join(plain(error.format_message()).split()).rstrip(".")
+    return f"{said}{' See' if said.endswith('?') else '; see'} {command} --help"
 
 
 app = typer.Typer(

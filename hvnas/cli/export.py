@@ -127,6 +127,8 @@ def run(
         Format,
         typer.Option(
             "--format",
+            metavar="FORMAT",
+            rich_help_panel="Files",
             help="yaml: its own file. torch: a folder with weights and a model.py that needs only torch. "
             "huggingface: a folder with config.json, weights and a card. "
             "onnx, coreml (iOS 16), executorch (XNNPACK) and tflite (LiteRT): for their runtimes.",

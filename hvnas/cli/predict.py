@@ -33,7 +33,7 @@ def run(
             metavar="RUN|FILE", help="The folder of a training, or an exported .onnx, .tflite or folder."
         ),
     ],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
     top: Annotated[int, typer.Option(min=1, help="Name this many of the likeliest classes.")] = 5,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
 ) -> Answer:

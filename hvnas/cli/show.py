@@ -27,7 +27,12 @@ _BEST = "best.yaml"
 
 @answers
 def run(
-    arch: Annotated[str, typer.Argument(help="A model's name, a network's YAML file, or a run's folder.")],
+    arch: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH|RUN", help="A model's name, a network's YAML file, or the folder of a run."
+        ),
+    ],
     device: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME|FILE", help="A device; repeat it for several. Default: all."),

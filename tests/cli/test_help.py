@@ -60,6 +60,15 @@ def test_help_fits_80_columns(words: tuple[str, ...], hvnas: Callable[..., Any])
     assert [line for line in cut if line.endswith("...")] == []
 
 
+@pytest.mark.parametrize("words", EVERYTHING, ids=" ".join)
+def test_help_wraps_in_a_narrow_terminal(words: tuple[str, ...]) -> None:
+    command = EVERYTHING[words]
+    name = " ".join(("hvnas", *words))
+    context = command.make_context(name, [], terminal_width=58, resilient_parsing=True)
+    text, _, _ = command.get_help(context).partition("Example:")  # which is whole, to be copied
+    assert max(map(len, text.splitlines())) <= 60
+
+
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_an_example_ends_the_help(words: tuple[str, ...], hvnas: Callable[..., Any]) -> None:
     heading, example = lines(hvnas, words)[-2:]

@@ -47,4 +47,4 @@ def test_an_unknown_model(hvnas) -> None:
     result = hvnas("verify", "efficientvit_b9")
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert "did you mean 'efficientvit_b" in result.stderr
+    assert "nearest of 92: efficientvit_b" in result.stderr

@@ -37,6 +37,11 @@ def test_the_registry_names_what_there_is() -> None:
     ("name", "options", "message"),
     [
         ("digit", {}, r"unknown data set 'digit'; did you mean 'digits'\?"),
+        ("photos", {}, r"unknown data set 'photos'; there are: digits, .*; folder:DIR takes images of yours"),
+        ("ImageNet-1k", {}, r"write hf:ILSVRC/imagenet-1k .*, or folder:DIR where you have it$"),
+        ("cifar10", {}, r"unknown data set 'cifar10'; write hf:uoft-cs/cifar10 "),
+        ("ylecun/mnist", {}, r"no such folder; write hf:ylecun/mnist if it is of the Hugging Face hub$"),
+        ("./photos", {}, r"'./photos'; there is no such folder; check the path, and write folder:DIR$"),
         ("folder", {}, r"data set 'folder': write it folder:DIR"),
         ("digits:here", {}, r"data set 'digits:here': write it digits"),
         ("digits", {"resolution": 4}, r"resolution: must be a whole number >= 8, got 4"),
@@ -48,6 +53,16 @@ def test_what_cannot_be_loaded_is_one_line(name: str, options: dict[str, int], m
     with pytest.raises(ValueError, match=message) as caught:
         load_data(name, **options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_a_bare_path_is_told_how_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imagenet").mkdir()
+    (tmp_path / "photos.zip").touch()
+    with pytest.raises(ValueError, match=r"'imagenet'; it is a folder: write folder:imagenet$"):
+        load_data("imagenet")
+    with pytest.raises(ValueError, match="it is a file: unpack it, and write folder:DIR with a folder for"):
+        load_data("photos.zip")
 
 
 def test_digits_keep_one_stratified_split() -> None:

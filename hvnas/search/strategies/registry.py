@@ -72,6 +72,8 @@ def list_strategies() -> list[str]:
 
 def strategy_entry(name: str) -> Entry:
     """The strategy registered under `name`. Raises ValueError naming those there are."""
+    if not _STRATEGIES.has(name):
+        raise ValueError(_STRATEGIES.unknown(name, list_strategies(), "auto, which picks one of them"))
     return _STRATEGIES[name]
 
 

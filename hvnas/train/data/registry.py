@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from hvnas._names import check_whole
+from hvnas._names import check_whole, shown
 from hvnas._registry import Late, Registry
 from hvnas.train.data.splits import Skipped, Split
 
@@ -123,6 +125,37 @@ def _usage(name: str) -> str:
     return f"{name}:{argument}" if argument else name
 
 
+# Data sets that people ask for by these names, and where the hub has them.
+_ON_THE_HUB = {
+    "cifar10": "uoft-cs/cifar10",
+    "cifar100": "uoft-cs/cifar100",
+    "fashionmnist": "zalando-datasets/fashion_mnist",
+    "food101": "ethz/food101",
+    "imagenet": "ILSVRC/imagenet-1k",
+    "imagenet1k": "ILSVRC/imagenet-1k",
+    "mnist": "ylecun/mnist",
+    "tinyimagenet": "zh-plus/tiny-imagenet",
+}
+
+
+def _unknown(name: str) -> str:
+    """What to say of a name that is no data set's: it may be a folder, a path, or a name of the hub."""
+    said, path = f"unknown data set {shown(name)}", Path(name)
+    with suppress(OSError, ValueError):  # a name too long for a path, or with a zero byte
+        if path.is_dir():
+            return f"{said}; it is a folder: write folder:{name}"
+        if path.is_file():
+            return f"{said}; it is a file: unpack it, and write folder:DIR with a folder for each class"
+    hub = _ON_THE_HUB.get("".join(char for char in name.lower() if char.isalnum()))
+    if hub is not None:
+        return f"{said}; write hf:{hub} to take it from the Hugging Face hub, or folder:DIR where you have it"
+    if name.count("/") == 1 and not name.startswith(("/", ".", "~")):
+        return f"{said}; there is no such folder; write hf:{name} if it is of the Hugging Face hub"
+    if path.name != name:
+        return f"{said}; there is no such folder; check the path, and write folder:DIR"
+    return f"{_KINDS.unknown(name, list_data())}; folder:DIR takes images of yours, hf:NAME the hub's"
+
+
 def load_data(
     name: str,
     *,
@@ -141,7 +174,7 @@ def load_data(
     """
     kind, _, argument = name.partition(":")
     if not _KINDS.has(kind):
-        raise ValueError(_KINDS.unknown(name, list_data()))
+        raise ValueError(_unknown(name))
     if bool(argument) != bool(_KINDS[kind].argument):
         raise ValueError(f"data set {name!r}: write it {_usage(kind)}")
     if resolution is not None:
