@@ -8,7 +8,8 @@
 The CSV holds what Qualcomm publishes (network, builder, resolution, family, device, chipset, runtime,
 precision, ms, jobs, min_ms, max_ms, window, role). Networks are built by timm and torchvision, traced by
 hvnas.trace and read through the columns that a search uses. All chips are fitted at once (scripts/_joint.py);
-every error that is stated leaves the family of the network out of everything.
+every error that is stated leaves the family of the network out of everything. The family is that of one
+runtime, QNN DLC; a chip under TFLite is fitted together with all of these, as a chip of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ from hvnas.ops import Program, evaluate_columns
 TABLES = Path(__file__).resolve().parent.parent / "latency_tables"
 FACTS = TABLES / "sources" / "snapdragon_facts.yaml"
 FAMILIES = TABLES / "families"
+OTHERS = TABLES / "sources" / "snapdragon_tflite.csv"
+# Of the published measurements; a chip names its runtime where it is another than the family's.
 RUNTIME, PRECISION, WINDOW = "qnn_dlc", "float", "v0.44-v0.47"
+RUNTIMES = {RUNTIME: "QNN DLC", "tflite": "TFLite"}
 # Recurrent layers, which no trace shows.
 UNTRACEABLE = ("sequencer2d",)
 # Of networks that are no classifiers, those that torchvision builds or whose form is published to the layer.
@@ -70,9 +74,10 @@ def main() -> int:
     table = FAMILIES / f"{facts['family']['name']}.csv"
     changed = False
     if args.csv is not None:
-        changed |= put(table, write_rows(traced_rows(args.csv, facts)), check=args.check)
+        for path, runtime in ((table, RUNTIME), (OTHERS, "tflite")):
+            changed |= put(path, write_rows(traced_rows(args.csv, facts, runtime)), check=args.check)
     rows = list(read_rows(table))
-    texts, reports, news = files(rows, facts)
+    texts, reports, news = files(rows, list(read_rows(OTHERS)), facts)
     for path, text in texts.items():
         changed |= put(path, text, check=args.check)
     for name, report in reports.items():
@@ -84,19 +89,33 @@ def main() -> int:
 
 
 def files(
-    rows: Sequence[Measurement], facts: dict[str, Any]
+    rows: Sequence[Measurement], others: Sequence[Measurement], facts: dict[str, Any]
 ) -> tuple[dict[Path, str], dict[str, dict[str, Any]], list[NewChip]]:
-    """The text of every file, the devices' reports by name, and the errors of chips left out."""
+    """The text of every file, the devices' reports by name, and the errors of chips left out.
+
+    `rows` are the family's, `others` those of its chips under another runtime.
+    """
     joint = joint_of(facts)
+    texts, reports = devices(joint, rows, facts, RUNTIME)
+    for found, more in zip((texts, reports), devices(joint, [*rows, *others], facts, "tflite"), strict=True):
+        found.update(more)
+    news = new_chips(joint, rows)
+    texts[FAMILIES / f"{facts['family']['name']}.yaml"] = family_text(facts, joint.family(rows), news)
+    return texts, reports, news
+
+
+def devices(
+    joint: Joint, rows: Sequence[Measurement], facts: dict[str, Any], runtime: str
+) -> tuple[dict[Path, str], dict[str, dict[str, Any]]]:
+    """The files and the reports of the chips of one runtime that are shipped, fitted to all of `rows`."""
     family = joint.family(rows)
     predicted = {"": family_left_out(joint, rows)}
     predicted |= {"alone": alone(joint, rows, TERMS), "macs": alone(joint, rows, ())}
     for term in TERMS:
         predicted[f"without {term}"] = family_left_out(joint.without(term), rows)
-    news = new_chips(joint, rows)
     texts: dict[Path, str] = {}
     reports = {}
-    for name, own in facts["chips"].items():
+    for name, own in chips_of(facts, runtime).items():
         if not own.get("shipped"):
             continue
         here = [row for row in rows if row.cohort == name]
@@ -105,8 +124,12 @@ def files(
         text = device_text(facts, name, own, chip(joint, family, here), here, predicted[""], report)
         texts[TABLES / f"{name}.yaml"] = text
         reports[name] = report
-    texts[FAMILIES / f"{facts['family']['name']}.yaml"] = family_text(facts, family, news)
-    return texts, reports, news
+    return texts, reports
+
+
+def chips_of(facts: dict[str, Any], runtime: str) -> dict[str, dict[str, Any]]:
+    """What is said of the chips under one of `RUNTIMES`, by name."""
+    return {name: own for name, own in facts["chips"].items() if own.get("published", RUNTIME) == runtime}
 
 
 def joint_of(facts: dict[str, Any]) -> Joint:
@@ -131,11 +154,11 @@ def chip(joint: Joint, family: Family, here: Sequence[Measurement]) -> LinearMod
     return replace(fit_chip(family, here), floor=floor(rate))
 
 
-def traced_rows(path: Path, facts: dict[str, Any]) -> list[Measurement]:
-    """The published times of the family's chips, each with the columns of its network."""
-    chips = {own["timed_on"]: (name, own) for name, own in facts["chips"].items()}
+def traced_rows(path: Path, facts: dict[str, Any], runtime: str) -> list[Measurement]:
+    """The published times of chips under one of `RUNTIMES`, each with the columns of its network."""
+    chips = {own["timed_on"]: (name, own) for name, own in chips_of(facts, runtime).items()}
     with path.open(encoding="utf-8", newline="") as file:
-        published = [row for row in csv.DictReader(file) if is_used(row) and row["device"] in chips]
+        published = [row for row in csv.DictReader(file) if is_used(row, runtime) and row["device"] in chips]
     names = columns_of(facts)
     rows = []
     for entry in sorted(published, key=lambda r: (list(chips).index(r["device"]), r["family"], r["network"])):
@@ -149,7 +172,8 @@ def traced_rows(path: Path, facts: dict[str, Any]) -> list[Measurement]:
                 resolution=int(entry["resolution"]),
                 ms=float(entry["ms"]),
                 cohort=name,
-                protocol=f"QNN DLC, float16, NPU, minimum of a profile job; median of {entry['jobs']} jobs",
+                protocol=f"{RUNTIMES[runtime]}, float16, NPU, minimum of a profile job; "
+                f"median of {entry['jobs']} jobs",
                 device=own["timed_on"],
                 source=facts["common"]["source"].replace("NAME", entry["network"]),
                 values=values,
@@ -158,9 +182,9 @@ def traced_rows(path: Path, facts: dict[str, Any]) -> list[Measurement]:
     return rows
 
 
-def is_used(row: Mapping[str, str]) -> bool:
+def is_used(row: Mapping[str, str], runtime: str) -> bool:
     """Whether a published row is of this protocol, and of a network that can be traced."""
-    alike = (row["runtime"], row["precision"], row["window"]) == (RUNTIME, PRECISION, WINDOW)
+    alike = (row["runtime"], row["precision"], row["window"]) == (runtime, PRECISION, WINDOW)
     traced = row["role"] != "dense" or row["network"] in DENSE
     return alike and traced and row["network"] not in UNTRACEABLE
 
@@ -285,10 +309,14 @@ def device_text(
     report: dict[str, Any],
 ) -> str:
     """The file of a device."""
-    said = {key: value for key, value in own.items() if key not in ("shipped", "timed_on")}
+    said = {key: value for key, value in own.items() if key not in ("shipped", "timed_on", "published")}
     info = {**facts["common"], **said}
     ratio = np.array([row.ms / predicted[row.cohort, row.model] for row in rows])
-    rules = [with_evidence(rule, rows, ratio) for rule in facts["rules"]]
+    evidence = facts["evidence"].get(own.get("published"), {})
+    rules = [
+        with_evidence({**rule, "evidence": evidence.get(rule["name"], rule["evidence"])}, rows, ratio)
+        for rule in facts["rules"]
+    ]
     excluded = np.any([_excluded(rule, rows) for rule in facts["rules"]], axis=0)
     families = np.array([row.family for row in rows])
     data = {"schema": "hvnas.device/1", "name": name}

@@ -218,7 +218,7 @@ def test_unknown_device() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("galaxy-s22", "nearest to it, with chips of Qualcomm: galaxy-s23, galaxy-s24, galaxy-s25"),
+        ("galaxy-s22", "nearest to it, with chips of Qualcomm: galaxy-s23, galaxy-s23-tflite, galaxy-s24"),
         ("snapdragon-8-gen-3", "nearest to it, with chips of Qualcomm: galaxy-s24, "),
         ("iphone13", "nearest to it, with chips of Apple: iphone12, iphone12-modelbench"),
         ("rtx3090", "nearest to it, with chips of NVIDIA: rtx4090"),

@@ -36,7 +36,7 @@ from hvnas.latency.registry import read_device
 from hvnas.latency.remote.measurements import ModelMeasurement, write_measurements
 from hvnas.latency.rows import SCALED, Measurement, write_rows
 
-PHONES = ("galaxy-s23", "galaxy-s24", "galaxy-s25")
+PHONES = ("galaxy-s23", "galaxy-s24", "galaxy-s25", "galaxy-s23-tflite", "galaxy-s24-tflite")
 DEVICES = (*PHONES, "snapdragon-8-elite-gen5", "snapdragon-x-elite", "dragonwing-iq9075")
 # Where the published measurements lie; they are no part of the project.
 VARIABLE = "HVNAS_SNAPDRAGON_CSV"
@@ -101,6 +101,17 @@ def test_the_galaxy_s23_says_whose_rows_it_has() -> None:
     device = load_device("galaxy-s23")
     assert {row.device for row in device.rows} == {"QCS8550 (Proxy)"}
     assert "QCS8550 (Proxy)" in device.info.device and "QCS8550 (Proxy)" in device.info.description
+
+
+def test_under_tflite_a_phone_is_a_device_of_its_own(family: Family) -> None:
+    for name in ("galaxy-s23", "galaxy-s24"):
+        device, other = load_device(f"{name}-tflite"), load_device(name)
+        assert device.info.soc == other.info.soc and device.info.runtime.startswith("TFLite")
+        assert all(row.protocol.startswith("TFLite") for row in device.rows)
+        assert {f"{name}-tflite", name} <= set(device.report["fitted_with"])
+        outside = {row.model for row in device.rows} - {row.model for row in other.rows}
+        assert outside == {"swin_base", "swin_small", "swin_tiny"}
+    assert not [chip for chip in family.chips if chip.endswith("tflite")]
 
 
 def test_every_rule_says_what_it_rests_on(family: Family) -> None:
@@ -313,7 +324,10 @@ def test_a_network_of_ones_own_counts_less(family: Family, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_the_files_are_what_the_script_writes(script: ModuleType) -> None:
     facts = yaml.safe_load(script.FACTS.read_text(encoding="utf-8"))
-    texts, _, _ = script.files(list(script.read_rows(script.FAMILIES / "snapdragon.csv")), facts)
+    family, others = (
+        list(script.read_rows(path)) for path in (script.FAMILIES / "snapdragon.csv", script.OTHERS)
+    )
+    texts, _, _ = script.files(family, others, facts)
     for path, text in texts.items():
         assert text == path.read_text(encoding="utf-8"), path.name
 
@@ -324,8 +338,9 @@ def test_the_rows_are_what_the_script_traces(script: ModuleType) -> None:
     if VARIABLE not in os.environ:
         pytest.skip(f"{VARIABLE} names no copy of the published measurements")
     facts = yaml.safe_load(script.FACTS.read_text(encoding="utf-8"))
-    text = write_rows(script.traced_rows(Path(os.environ[VARIABLE]), facts))
-    assert text == (script.FAMILIES / "snapdragon.csv").read_text(encoding="utf-8")
+    for path, runtime in ((script.FAMILIES / "snapdragon.csv", "qnn_dlc"), (script.OTHERS, "tflite")):
+        text = write_rows(script.traced_rows(Path(os.environ[VARIABLE]), facts, runtime))
+        assert text == path.read_text(encoding="utf-8")
 
 
 def test_a_device_is_a_sum_of_costs() -> None:
