@@ -8,8 +8,9 @@ For each seed: how many networks were timed, the factor by which the table is co
 the bias of the table on the networks that were timed (negative where it takes them for faster than they are),
 the measured latency of the best network, and its latency when it is built and timed again afterwards.
 
-With --front, the search times nothing; the best networks of its front are timed afterwards, and the table's
-error and bias on them are printed.
+With --front, the search times nothing; the best networks of its front are timed afterwards, in turn with
+random networks that the table has not seen, and the table's error and bias on both are printed. How fast the
+machine is by then is in both; what a search makes of the table's errors is in the first alone.
 """
 
 from __future__ import annotations
@@ -22,16 +23,21 @@ import numpy as np
 from hvnas._records import Table
 from hvnas.cli._screen import Screen
 from hvnas.latency import load_device
+from hvnas.latency.calibration.validation import device_file, held_out, known_hashes
 from hvnas.latency.measure.backends import Backend, make_backend
 from hvnas.latency.measure.run import time_network
 from hvnas.search import search
 from hvnas.search.timed import check_host
+from hvnas.space import load_space
 
 TIMED = (
     *(">budget ms", ">seed", ">timed", ">factor", ">table's error %"),
     *(">bias %", ">best ms", ">again ms", ">once more"),
 )
-FRONT = (">budget ms", ">seed", ">timed", ">table's error %", ">bias %", ">within 10 %")
+FRONT = (
+    *(">budget ms", ">seed", ">timed", ">table's error %", ">bias %", ">within 10 %"),
+    *(">random: error %", ">bias %", ">within 10 %"),
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -82,18 +88,28 @@ def study_timed(options: argparse.Namespace, backend: Backend) -> None:
 
 def study_front(options: argparse.Namespace, backend: Backend) -> None:
     """What the table says of the best networks of searches that time none, against their times."""
+    device, space = load_device(options.device), load_space(options.space)
+    known = known_hashes(device_file(options.device))
     rows, pairs = [], []
     for budget_ms, seed in _searches(options):
-        result = search(options.space, options.device, budget_ms=budget_ms, evals=options.evals, seed=seed)
+        result = search(options.space, device, budget_ms=budget_ms, evals=options.evals, seed=seed)
         best = sorted(result.front, key=lambda found: -found.objective)[: options.front]
-        here = [(found.latency_ms, time_network(found.arch, backend).ms) for found in best]
-        numbers = _missed(*zip(*here, strict=True))
-        rows.append((f"{budget_ms:g}", seed, len(here), *(f"{value:.2f}" for value in numbers)))
+        others = held_out(space, len(best), seed=seed, known=known)
+        here = []
+        for found, other in zip(best, others, strict=True):
+            predicted = (found.latency_ms, device.latency(other.lower()).ms)
+            here.append((*predicted, *(time_network(arch, backend).ms for arch in (found.arch, other))))
+        rows.append((f"{budget_ms:g}", seed, len(here), *(f"{value:.2f}" for value in _both(here))))
         pairs += here
-    error, bias, near = _missed(*zip(*pairs, strict=True))
     screen = Screen()
+    rows.append(("all", "", len(pairs), *(f"{value:.2f}" for value in _both(pairs))))
     screen.show(Table(FRONT, tuple(rows)))
-    screen.line(f"all {len(pairs)}: error {error:.2f} %, bias {bias:+.2f} %, within 10 % {near:.1f} %")
+
+
+def _both(timed: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """`_missed` of networks found and of random ones: [n] of what is predicted of the two, and measured."""
+    found, other, found_ms, other_ms = zip(*timed, strict=True)
+    return *_missed(found, found_ms), *_missed(other, other_ms)
 
 
 def _searches(options: argparse.Namespace) -> list[tuple[float, int]]:

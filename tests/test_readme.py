@@ -92,7 +92,7 @@ def less(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         return report
 
     monkeypatch.setattr("hvnas.latency.measure.plan.LOOKED_AT", 12)
-    for name in ("RUNS", "FEW_RUNS"):
+    for name in ("RUNS", "FEW_RUNS", "WHILE_MS"):
         monkeypatch.setattr(f"hvnas.latency.measure.run.{name}", 3)
     # How well the caches are emptied before each run has a say in the times, and in nothing that is asked.
     monkeypatch.setattr("hvnas.latency.measure.backend_torch.CPU_FLUSH_BYTES", 24_000)

@@ -19,7 +19,14 @@ from hvnas._files import MAX_BYTES, open_regular
 from hvnas.arch import Arch
 from hvnas.latency.measure.backends import Backend, make_backend
 from hvnas.latency.measure.plan import Plan
-from hvnas.latency.measure.sampling import NOISE_BOUND, host_cpu, host_os, sample_interleaved, time_ops
+from hvnas.latency.measure.sampling import (
+    LEAST_MS,
+    NOISE_BOUND,
+    host_cpu,
+    host_os,
+    sample_interleaved,
+    time_ops,
+)
 from hvnas.latency.tables import op_rows
 from hvnas.latency.tables.block_keys import BlockKey
 from hvnas.latency.tables.op_rows import (
@@ -182,6 +189,8 @@ def _seconds(job: Callable[[], object]) -> float:
 RUNS = 15
 LONG_MS = 200.0
 FEW_RUNS = 7
+# How long networks run together that take less each: a machine's pace changes within milliseconds.
+WHILE_MS, MOST_RUNS = 300.0, 2000
 CALM, TRIES = 0.05, 3
 
 
@@ -256,14 +265,20 @@ def network_row(arch: Arch, backend: Backend, *, source: str) -> ModelMeasuremen
 def network_times(sampler: Callable[[int], list[float]]) -> list[float]:
     """Milliseconds of `RUNS` runs, of `FEW_RUNS` where one is long; the calmest of a few tries.
 
-    Where the middle half of the runs spans more than `CALM` of their median, something else was going on.
+    Short ones run more often, to run for about `WHILE_MS`. Where the middle half of the runs spans more than
+    `CALM` of their median, something else was going on.
     """
     tries: list[list[float]] = []
     while len(tries) < TRIES and not (tries and _span(tries[-1]) <= CALM):
         first = sampler(3)
-        runs = FEW_RUNS if np.median(first) > LONG_MS else RUNS
-        tries.append([*first, *sampler(runs - 3)])
+        tries.append([*first, *sampler(_runs(float(np.median(first))) - 3)])
     return min(tries, key=_span)
+
+
+def _runs(ms: float) -> int:
+    if ms > LONG_MS:
+        return FEW_RUNS
+    return max(RUNS, min(MOST_RUNS, math.ceil(WHILE_MS / max(ms, LEAST_MS))))
 
 
 def _span(times: Sequence[float]) -> float:

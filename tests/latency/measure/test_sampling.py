@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from hvnas.latency.measure.backends import Sampler
-from hvnas.latency.measure.run import FEW_RUNS, RUNS, network_times
+from hvnas.latency.measure.run import FEW_RUNS, MOST_RUNS, RUNS, WHILE_MS, network_times
 from hvnas.latency.measure.sampling import Sampled, sample_interleaved, time_ops
 from hvnas.ops import Op
 from hvnas.testing.latency import FormulaBackend, formula_ms
@@ -83,15 +83,18 @@ def test_a_clock_that_sees_nothing() -> None:
 
 def test_networks_take_the_calmest_of_a_few_tries() -> None:
     asked: list[int] = []
-    levels = iter([[1.0, 5.0, 1.0], [1.0] * 6 + [3.0] * 6, [2.0] * 3, [2.0] * 12])
+    levels = iter([[30.0, 90.0, 30.0], [30.0] * 6 + [60.0] * 6, [40.0] * 3, [40.0] * 12])
 
     def sampler(n: int) -> list[float]:
         asked.append(n)
         return next(levels)
 
-    assert network_times(sampler) == [2.0] * RUNS
+    assert network_times(sampler) == [40.0] * RUNS
     assert asked == [3, RUNS - 3] * 2
 
 
-def test_long_networks_run_a_few_times() -> None:
-    assert network_times(lambda n: [300.0] * n) == [300.0] * FEW_RUNS
+@pytest.mark.parametrize(
+    ("ms", "runs"), [(300.0, FEW_RUNS), (50.0, RUNS), (2.0, WHILE_MS / 2), (0.0, MOST_RUNS)]
+)
+def test_short_networks_run_more_often_than_long_ones(ms: float, runs: int) -> None:
+    assert network_times(lambda n: [ms or 1e-6] * n) == [ms or 1e-6] * int(runs)
