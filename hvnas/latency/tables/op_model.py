@@ -11,6 +11,7 @@ but every network lies outside.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,7 +64,9 @@ class Context:
 
     The costs are of a call, of an op, of megabytes (float16) of weights and activations that are further away
     inside a network than they were for the op alone (or, below zero, closer), and of giga MACs, for what the
-    times of ops that take a few microseconds do not tell; files of earlier versions have none.
+    times of ops that take a few microseconds do not tell; files of earlier versions have none. Of weights
+    the first `cached_mb` of a network stay in the cache from run to run; those beyond cost
+    `uncached_ms_per_mb` more.
     """
 
     fixed_ms: float = 0.0
@@ -71,12 +74,17 @@ class Context:
     weight_ms_per_mb: float = 0.0
     act_ms_per_mb: float = 0.0
     mac_ms_per_giga: float = 0.0
+    cached_mb: float = 0.0
+    uncached_ms_per_mb: float = 0.0
     factors: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("fixed_ms", "op_ms", "weight_ms_per_mb", "act_ms_per_mb", "mac_ms_per_giga"):
             if not abs(value := getattr(self, name)) <= LONGEST_MS:
                 raise ValueError(f"{name} must be from -{LONGEST_MS:g} to {LONGEST_MS:g}, got {value:g}")
+        for name in ("cached_mb", "uncached_ms_per_mb"):
+            if not 0 <= (value := getattr(self, name)) <= LONGEST_MS:
+                raise ValueError(f"{name} must be from 0 to {LONGEST_MS:g}, got {value:g}")
         for group, factor in self.factors.items():
             if not 0 <= factor <= MOST_FACTOR:
                 raise ValueError(
@@ -87,6 +95,10 @@ class Context:
     def factor(self, group: str) -> float:
         """What a group's sum is multiplied by."""
         return self.factors.get(group, 1.0)
+
+    def saved_ms(self, weight_bytes: Floats) -> Floats:
+        """What networks save by the weights that stay in the cache. Shape [n]."""
+        return self.uncached_ms_per_mb * np.minimum(weight_bytes / 1e6, self.cached_mb)
 
 
 @dataclass(frozen=True)
@@ -113,16 +125,23 @@ class OpModel:
 
     def predict(self, values: Floats) -> Floats:
         """Milliseconds ``[n]`` from column values ``[n, columns]``."""
-        return self.context.fixed_ms + values @ self._weights
+        weight_bytes = values[:, len(self._groups) + 1]
+        return self.context.fixed_ms - self.context.saved_ms(weight_bytes) + values @ self._weights
 
     def parts(self, program: Program) -> tuple[float, list[tuple[str, Op, float]]]:
-        """The fixed cost, and of every fused op its label and its milliseconds."""
+        """The fixed cost, less what the cache saves, and of every fused op its label and its milliseconds.
+
+        A program without ops is taken for the rest of a network whose weights fill the cache.
+        """
         deployed = program.fused()
         ms = [
             sum(w * op_value(c, op) for w, c in zip(self._weights, self.columns, strict=True))
             for op in deployed.ops
         ]
-        return self.context.fixed_ms, list(zip(deployed.labels, deployed.ops, ms, strict=True))
+        weights = column(BYTES[0])
+        held = sum(op_value(weights, op) for op in deployed.ops) if deployed.ops else math.inf
+        fixed = self.context.fixed_ms - float(self.context.saved_ms(np.array(held)))
+        return fixed, list(zip(deployed.labels, deployed.ops, ms, strict=True))
 
     def op_ms(self, op: Op) -> float:
         """Milliseconds of one op by itself: as measured, else interpolated, 0 for a group never measured."""
@@ -162,7 +181,8 @@ class OpModel:
     def _weights(self) -> Floats:
         factors = [self.context.factor(group) for group in self._groups]
         context = self.context
-        per_byte = [ms / 1e6 for ms in (context.weight_ms_per_mb, *[context.act_ms_per_mb] * 2)]
+        weight = context.weight_ms_per_mb + context.uncached_ms_per_mb
+        per_byte = [ms / 1e6 for ms in (weight, *[context.act_ms_per_mb] * 2)]
         return np.array([*factors, context.op_ms, *per_byte, context.mac_ms_per_giga / 1e9, 0.0])
 
     @cached_property

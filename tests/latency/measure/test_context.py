@@ -8,7 +8,7 @@ import pytest
 from hvnas.latency.measure.table import fit_context
 from hvnas.latency.tables.op_model import OpModel
 from hvnas.latency.tables.op_rows import OpTime
-from hvnas.ops import Op, Program
+from hvnas.ops import Op, Program, evaluate_columns
 
 FIXED, PER_OP, FACTORS = 0.4, 0.003, {"conv_pointwise": 0.8, "conv_depthwise": 1.3, "act": 1.0}
 CANDIDATES = [
@@ -66,9 +66,51 @@ def test_errors_are_of_networks_left_out(counts: np.ndarray, model: OpModel) -> 
     # The same by hand: fitted to the others with the same strength, and asked for the first.
     from hvnas.latency.measure import table
 
-    design = table._design(model, programs(counts)) / ms[:, None]
+    design = table._with_cache(table._design(model, programs(counts)), fitted.context.cached_mb)
+    design = design / ms[:, None]
     solution, _ = table._ridge(design[1:], fitted.strength)
     assert fitted.errors[0] == pytest.approx(-np.log(design[0] @ solution), abs=0.002)
+
+
+def test_weights_that_stay_in_the_cache_cost_less() -> None:
+    ops = [
+        *(Op("conv", (c, 7, 7), (c, 7, 7)) for c in (64, 128, 256, 512)),
+        *(Op("conv", (c, 7, 7), (c, 7, 7), kernel=(3, 3), groups=c) for c in (64, 128, 256, 512)),
+    ]
+    alone = np.array([0.004, 0.008, 0.015, 0.03, 0.003, 0.006, 0.012, 0.02])
+    rng = np.random.default_rng(0)
+    counts = 1 + rng.poisson(
+        np.exp(rng.uniform(np.log(0.2), np.log(8), (60, 1))) * rng.uniform(0, 1, (60, 8))
+    )
+    made = [
+        Program(tuple(op for op, n in zip(ops, row, strict=True) for _ in range(n)), ("",) * row.sum(), 7)
+        for row in counts
+    ]
+    megabytes = counts @ np.array([2e-6 * op.weight_count for op in ops])
+    assert megabytes.min() < 0.8 and megabytes.max() > 3
+    ms = 0.1 + counts @ alone + 0.1 * np.maximum(megabytes - 1, 0)
+    ms *= np.exp(rng.normal(0, 0.01, len(ms)))
+    model = OpModel(tuple(OpTime(op, ms, 0.0, 9, False) for op, ms in zip(ops, alone.tolist(), strict=True)))
+    context = fit_context(model, made, ms.tolist()).context
+    assert context.cached_mb == pytest.approx(1.0, abs=0.5)
+    assert context.uncached_ms_per_mb == pytest.approx(0.1, rel=0.4)
+    own = OpModel(model.rows, {}, context)
+    predicted = own.predict(np.stack([evaluate_columns(own.columns, program) for program in made]))
+    assert np.abs(predicted / ms - 1).mean() < 0.02
+    # What its ops take adds up; on top of a full cache, an op adds what it takes.
+    largest = made[int(megabytes.argmax())]
+    fixed, parts = own.parts(largest)
+    assert fixed + sum(ms for _, _, ms in parts) == pytest.approx(predicted[megabytes.argmax()])
+    assert fixed == pytest.approx(own.parts(Program((), (), 0))[0])
+    more = Program((*largest.ops, ops[3]), (*largest.labels, ""), 7)
+    added = own.predict(evaluate_columns(own.columns, more)[None])[0] - predicted[megabytes.argmax()]
+    assert added == pytest.approx(next(ms for _, op, ms in parts if op.key == ops[3].key))
+
+
+def test_without_weights_in_the_cache_there_is_no_such_cost(counts: np.ndarray, model: OpModel) -> None:
+    noise = np.exp(np.random.default_rng(1).normal(0, 0.05, len(counts)))
+    context = fit_context(model, programs(counts), (times(counts) * noise).tolist()).context
+    assert (context.cached_mb, context.uncached_ms_per_mb) == (0.0, 0.0)
 
 
 def test_a_group_in_no_network_keeps_the_common_factor(counts: np.ndarray, model: OpModel) -> None:
