@@ -25,10 +25,11 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OPENBLAS_NUM_THREADS="${OPENBLAS_
 
 if [ -n "$litert" ]; then
     VENV=.venv-litert CONSTRAINTS=constraints-litert.txt
-    install litert ".[litert,onnx]" && _pip_install pytest scikit-learn \
+    install litert ".[litert,onnx,train]" && _pip_install pytest \
         || die "the installation failed: see pip's message above"
     exec "$VENV/bin/python" -m pytest ${select[@]+"${select[@]}"} ${args[@]+"${args[@]}"} \
-        tests/export/test_{running,tflite,int8}.py tests/latency/measure/test_ops.py tests/latency/test_suite_tflite.py
+        tests/export/test_{running,tflite,int8}.py tests/train/test_shipped_alone.py \
+        tests/latency/measure/test_ops.py tests/latency/test_suite_tflite.py
 fi
 
 install test ".[dev,peers,export,plot,report,train,storage]" || die "the installation failed: see pip's message above"
