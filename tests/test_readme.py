@@ -198,7 +198,15 @@ def test_main_job_finds_what_readme_shows(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("path", "i", "code"), PYTHON, ids=[f"{path}-{i}" for path, i, _ in PYTHON])
-def test_python_runs(path: str, i: int, code: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_runs(
+    path: str,
+    i: int,
+    code: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert "@register_" not in code, "what it registers would stay for the tests after this one"
     exec(compile(code, path, "exec"), {"__name__": "__main__"})
     printed = capsys.readouterr().out

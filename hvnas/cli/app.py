@@ -25,6 +25,7 @@ COMMANDS = {
     "search": "Find networks that meet a latency budget.",
     "resume": "Continue an interrupted search.",
     "refine": "Choose the best network of a search by times measured on the device.",
+    "history": "List the networks that a search evaluated, in order.",
     "compare": "Compare the Pareto fronts of several runs.",
     "show": "Show a network, its size, latency and top-1.",
     "models": "List the models of the papers.",

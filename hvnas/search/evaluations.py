@@ -1,5 +1,7 @@
 """The numbers of evaluated architectures, a batch at a time; the archive of those on the front; refusals.
 
+Where each evaluation counts, all of them are logged with their times.
+
 Which networks of a front are shown, which is the best of them, and what is said of how many there are.
 
 A front reaches down to networks so unlike all published ones that an estimator can only guess their accuracy:
@@ -10,17 +12,18 @@ out of the tables, and it is the best only where there is no other.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hvnas.arch import Arch
 from hvnas.search.pareto import dominated, front
-from hvnas.search.rows import Bools, Floats, Rows
+from hvnas.search.rows import Bools, Floats, Rows, row_keys
 
 if TYPE_CHECKING:
     from hvnas.accuracy import AccuracyEstimator
@@ -190,6 +193,87 @@ class Archive:
         One whose accuracy is a guess is the best only where there is no other.
         """
         return self.evaluations.take(np.array([best_place(self.evaluations.sd)])) if len(self) else None
+
+
+class LoggedTrial(NamedTuple):
+    """An evaluated network: its row, int16 [1, genes], its evaluation, and seconds since 1970.
+
+    `reason` says why it has no accuracy, where that is known.
+    """
+
+    row: Rows
+    evaluations: Evaluations
+    started: float
+    ended: float
+    reason: str = ""
+
+
+class TrialLog:
+    """Every network that a search evaluated, each once, in the order in which they were done.
+
+    Networks that were estimated in one call share their times, unless whoever estimated them told `spent`.
+    """
+
+    _ARRAYS, _REASONS = "trials.", "trials"
+
+    def __init__(self) -> None:
+        self.trials: list[LoggedTrial] = []
+        self._keys: set[int] = set()
+        self._spent: dict[int, tuple[float, float, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    def spent(self, row: Rows, started: float, ended: float, reason: str = "") -> None:
+        """Note when the network of a row [genes], which is added next, was estimated, or why it was not."""
+        self._spent[int(row_keys(row[None])[0])] = (started, ended, reason)
+
+    def add(
+        self,
+        rows: Rows,
+        evaluations: Evaluations,
+        *,
+        started: float,
+        ended: float | None = None,
+        reason: str = "",
+    ) -> None:
+        """Take in n networks that are done, by default now; what is known already stays as it is."""
+        usual = started, time.time() if ended is None else ended, reason
+        new = []
+        for i, key in enumerate(row_keys(rows).tolist()):
+            if key not in self._keys:
+                self._keys.add(key)
+                began, done, why = self._spent.pop(key, usual)
+                one = slice(i, i + 1)
+                new.append(LoggedTrial(rows[one], evaluations.take(one), began, max(began, done), why))
+        self.trials += sorted(new, key=lambda trial: trial.ended)
+
+    def stored(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return arrays and plain data, for a checkpoint."""
+        if not self.trials:
+            return {}, {}
+        arrays = Evaluations.join([trial.evaluations for trial in self.trials]).arrays()
+        arrays["rows"] = np.concatenate([trial.row for trial in self.trials])
+        arrays["times"] = np.array([(trial.started, trial.ended) for trial in self.trials])
+        reasons = {str(i): trial.reason for i, trial in enumerate(self.trials) if trial.reason}
+        return {self._ARRAYS + name: array for name, array in arrays.items()}, {self._REASONS: reasons}
+
+    def restore(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        """Take in what `stored` returned, but for what is known; checkpoints of earlier versions have none.
+
+        Raises KeyError and ValueError for what it cannot have been.
+        """
+        if self._REASONS not in meta:
+            return
+        rows, times = (arrays[self._ARRAYS + name] for name in ("rows", "times"))
+        evaluations = Evaluations.stored(arrays, prefix=self._ARRAYS)
+        if rows.dtype != np.int16 or rows.ndim != 2 or not len(rows) == len(evaluations) == len(times):
+            raise ValueError("trials.rows: are not encodings, one for each evaluation")
+        if times.shape[1:] != (2,) or not (np.isfinite(times).all() and (times[:, 0] <= times[:, 1]).all()):
+            raise ValueError("trials.times: are not the beginning and the end of each evaluation")
+        for i, (started, ended) in enumerate(times.tolist()):
+            one, reason = slice(i, i + 1), str(meta[self._REASONS].get(str(i), ""))
+            self.add(rows[one], evaluations.take(one), started=started, ended=ended, reason=reason)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +17,7 @@ from hvnas._request import Outside
 from hvnas.accuracy.estimator import POINTS, AccuracyEstimator, ColumnEstimator, ImageSize, as_estimator
 from hvnas.latency.device import LatencyArrays, LatencyDevice, as_device
 from hvnas.ops import MACS, PARAMS, PEAK_MEMORY, Column
-from hvnas.search.evaluations import Evaluations, RefusalLog
+from hvnas.search.evaluations import Evaluations, RefusalLog, TrialLog
 from hvnas.search.objectives import (
     DEFAULT,
     LATENCY,
@@ -85,7 +86,7 @@ class Problem:
     `seeds` are canonical rows, int16 [k, genes], that every strategy evaluates first. `features` computes
     the columns of canonical rows, ``[n, genes] -> [n, columns]``; by default that is the space's fast path.
     `pool` are canonical rows, int16 [m, genes], that random architectures are drawn from; None: the space.
-    `refusals` counts what an estimator that takes whole networks refused.
+    `refusals` counts what an estimator that takes whole networks refused, `trials` logs all it was asked for.
 
     Raises ValueError naming the field for a budget, margin or objective that makes no sense.
     """
@@ -106,6 +107,7 @@ class Problem:
     features: Features | None = None
     pool: Rows | None = None
     refusals: RefusalLog = field(default_factory=RefusalLog, compare=False, repr=False)
+    trials: TrialLog | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "estimator", as_estimator(self.estimator))
@@ -142,6 +144,7 @@ class Problem:
         from hvnas.space import FastPath
 
         kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        kept["trials"] = None
         return kept | ({"features": None} if isinstance(self.features, FastPath) else {})
 
     @property
@@ -366,13 +369,17 @@ class Problem:
         """
         if len(rows) == 0:
             return Evaluations.none()
+        started = time.time()
         values = self.values(rows)
         screened = self._screened(values)
         wanted = np.full(len(rows), bool(accuracy))
         # What will not be chosen is not trained.
         if not self.cheap or (accuracy == "allowed" and len(self.screening) == len(self.constraints)):
             wanted &= _allowed(screened)
-        return self._evaluations(screened, *self._accuracy(rows, values, wanted))
+        found = self._evaluations(screened, *self._accuracy(rows, values, wanted))
+        if self.trials is not None and accuracy and not self.cheap:
+            self.trials.add(rows, found, started=started)
+        return found
 
     def _accuracy(self, rows: Rows, values: Floats, wanted: Bools) -> tuple[Floats, Floats]:
         """Top-1 and its sd, nan where it is not `wanted`; a score has no sd. Shape [n] each."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from hvnas._request import Outside, check_same, filled
 from hvnas._runs import versions
 from hvnas.latency.device import LatencyDevice
 from hvnas.search.engines.engine import run_strategy, strategy_on
-from hvnas.search.evaluations import Archive
+from hvnas.search.evaluations import Archive, TrialLog
 from hvnas.search.making import DeviceSet, each_of, estimator_hash, problem_of, settled
 from hvnas.search.objectives import TOP1
 from hvnas.search.problem import Problem
@@ -32,7 +33,7 @@ from hvnas.search.reach import (
 )
 from hvnas.search.request import AUTO, Engine, SearchRequest
 from hvnas.search.runs.checkpoint import Checkpoint, State, Stopped
-from hvnas.search.runs.folder import CONFIG, RunConfig, SearchFolder, check_assumed
+from hvnas.search.runs.folder import CONFIG, STUDY, RunConfig, SearchFolder, check_assumed
 from hvnas.search.runs.result import SearchResult
 from hvnas.search.runs.session import History, Progress, Session, Silent, no_log, reference_of
 from hvnas.search.strategies.registry import strategy_entry
@@ -295,6 +296,8 @@ def execute(
     started = time.perf_counter() if started is None else started
     progress = progress or Silent()
     problem, reach = _prepared(problem, config, engine, reach)
+    if folder is not None and (not problem.cheap or strategy_on(config.strategy, engine).one_by_one):
+        problem = replace(problem.with_seeds(problem.seeds), trials=TrialLog())
     with nullcontext() if folder is None else folder.locked():
         # An estimate of seconds is not to be made twice.
         every = checkpoint_seconds if problem.cheap else 0.0
@@ -313,7 +316,10 @@ def execute(
             history=History(reference_of(problem, reach), sign=problem.objectives[0].sign, started=started),
             stop=stop or Event(),
             log=no_log if folder is None else folder.log,
+            trials=problem.trials,
         )
+        if folder is not None and problem.trials is not None:
+            session.saved = partial(checkpoint.keep, STUDY, folder.study_file(problem).write)
         archive, stopped = _archive(problem, config, engine, session)
         if len(archive) == 0:
             raise _nothing_found(problem, reach, archive, stopped=stopped)

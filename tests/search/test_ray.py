@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Timer
 from typing import Any
@@ -18,7 +18,7 @@ from unreliable import Unreliable
 from hvnas.parallel import ray_cluster
 from hvnas.search import Archive, Checkpoint, Problem, State
 from hvnas.search.engines.ray_batches import run_on_ray
-from hvnas.search.evaluations import EvaluationsFailed
+from hvnas.search.evaluations import EvaluationsFailed, TrialLog
 from hvnas.search.request import Engine
 from hvnas.search.rows import Rows
 from hvnas.search.runs.checkpoint import Stopped
@@ -310,3 +310,23 @@ def test_nothing_is_left_on_screen_or_disk(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("done\n", "")
     assert len(list(counts.iterdir())) > 0
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("strategy", ["random", "evolution"])
+def test_each_network_is_logged_with_the_times_of_its_worker(
+    cluster: None, tmp_path: Path, strategy: str
+) -> None:
+    slow = Unreliable(Synthetic(0.2), tmp_path, failures=9, only="01")
+    problem = replace(expensive_problem(LANDSCAPE, slow), trials=TrialLog())
+    watcher = Watcher()
+    on_ray(problem, strategy, evals=10, watcher=watcher, max_retries=1)
+    assert problem.trials is not None
+    logged = problem.trials.trials
+    assert len(logged) == 10
+    failed = {row.tobytes(): reason for row, reason in watcher.failures}
+    assert 0 < len(failed) < 10
+    assert {one.row.tobytes(): one.reason for one in logged if one.reason} == failed
+    took = [one.ended - one.started for one in logged if np.isfinite(one.evaluations.top1[0])]
+    assert min(took) >= 0.2 and max(took) < 1.5
+    ends = [one.ended for one in logged]
+    assert sorted(ends)[-1] - ends[-1] < 1.5 and all(one.started <= one.ended for one in logged)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,7 +87,14 @@ class TestStorageThatFails:
     def test_a_distribution_that_does_not_divide(self, tmp_path: Path) -> None:
         path = tmp_path / "study.journal"
         step(proposer(f"journal:{path}"))
-        damaged, count = re.subn(r'(\\"step\\": )1\b', r"\g<1>999", path.read_text())
+        of_numbers = {
+            "name": "IntDistribution",
+            "attributes": {"log": False, "step": 999, "low": 0, "high": 5},
+        }
+        told = json.dumps(json.dumps(of_numbers)).strip('"')
+        damaged, count = re.subn(
+            r'\{\\"name\\": \\"Categorical.*?\]\}\}', lambda _: told, path.read_text(), count=1
+        )
         assert count
         path.write_text(damaged)
         with pytest.raises(StorageError, match=r"study\.journal: line \d+: not a record of Optuna"):
@@ -188,6 +197,7 @@ def test_an_evaluation_is_kept_to_the_last_bit() -> None:
     [
         {"system_attrs": 3.0},
         {"user_attrs": {ROW: [0, 0]}},
+        {"datetime_complete": None},
         {"costs": [1.0]},
         {"costs": [[1.0, 2.0]]},
         {"costs": 1.0},
@@ -200,6 +210,7 @@ def test_a_damaged_trial_is_named(damage: dict[str, Any]) -> None:
     rows = LANDSCAPE.space.sample(1, rng=np.random.default_rng(0))
     plain = to_plain(LANDSCAPE.problem().evaluate(rows))
     whole = {"user_attrs": {ROW: rows[0].tolist(), EVALUATION: plain}, "system_attrs": {}}
+    whole |= {"datetime_start": datetime.now(), "datetime_complete": datetime.now()}
     genes, costs, more = rows.shape[1], len(plain["costs"]), len(plain["more"])
     trial = SimpleNamespace(number=7, **whole)
     assert finished_trial(trial, genes, costs=costs, more=more).row.tolist() == rows.tolist()

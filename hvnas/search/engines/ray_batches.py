@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from hvnas.parallel import Failure, Pool, actor_pool
-from hvnas.search.engines.ray_tune import Answer, estimates_of, work_on
+from hvnas.search.engines.ray_tune import Answer, estimates_of, note_times, work_on
 from hvnas.search.evaluations import Archive, Evaluations, EvaluationsFailed, FailureCount
 from hvnas.search.problem import Accuracy, Problem
 from hvnas.search.request import Engine
@@ -113,13 +114,17 @@ class SpreadProblem(Problem):
         return Evaluations.join(parts)
 
     def _estimate(self, rows: Rows, values: Floats) -> tuple[Floats, Floats]:
-        means, sds = [], []
+        means, sds, started = [], [], time.time()
         for batch, outcome in self.spread.outcomes(rows):
             if isinstance(outcome, Failure):
                 self.spread.failures.failure(batch, outcome.reason)
+                if self.trials is not None:
+                    for row in batch:
+                        self.trials.spent(row, started, time.time(), outcome.reason)
                 mean, sd = np.full(len(batch), -np.inf), np.zeros(len(batch))
             else:
                 self.spread.failures.success()
+                note_times(self, batch, outcome)
                 mean, sd = self._estimates(batch, outcome)
             means.append(mean)
             sds.append(sd)

@@ -179,6 +179,7 @@ class Desk:
     def record(self, trial: str, work: Any) -> None:
         """A trial ended well with its worker's `work`. Raises ValueError where only refusals come."""
         proposal = self.out[trial]
+        note_times(self.problem, proposal.row, work)
         evaluations = evaluation_of(self.problem, proposal.row, work)
         self.failures.success()
         del self.out[trial]
@@ -389,11 +390,16 @@ def _reason(trial: Any) -> tuple[str, bool]:
 
 
 class Answer(NamedTuple):
-    """What an estimator said of one network: mean and sd of top-1, or why it `refused`."""
+    """What an estimator said of one network: mean and sd of top-1, or why it `refused`.
+
+    `started` and `ended` are seconds since 1970 by the worker's clock.
+    """
 
     mean: float
     sd: float
     refused: str | None = None
+    started: float = 0.0
+    ended: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -421,11 +427,19 @@ def work_on(problem: Problem) -> Callable[[Rows, Accuracy], Any]:
 
 
 def _answer(problem: Problem, row: Rows) -> Answer:
-    refusals = RefusalLog()
+    refusals, started = RefusalLog(), time.time()
     found = refusals.estimate(
         problem.estimator, [problem.space.decode(row)], recipe=problem.recipe, scenario=problem.scenario
     )
-    return Answer(float(found[0][0]), float(found[1][0]), next(iter(refusals.refused), None))
+    refused = next(iter(refusals.refused), None)
+    return Answer(float(found[0][0]), float(found[1][0]), refused, started, time.time())
+
+
+def note_times(problem: Problem, rows: Rows, work: Any) -> None:
+    """Log when the workers of an expensive problem estimated rows [n, genes], of which `work` are Answers."""
+    if problem.trials is not None and not problem.cheap:
+        for row, answer in zip(rows, work, strict=True):
+            problem.trials.spent(row, answer.started, answer.ended, answer.refused or "")
 
 
 def evaluation_of(problem: Problem, row: Rows, work: Any) -> Evaluations:

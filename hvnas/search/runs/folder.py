@@ -1,22 +1,19 @@
-"""The run folder: everything needed to resume, reload and redo a search; its front as an Optuna study too."""
+"""The run folder: everything needed to resume, reload and redo a search, its networks as an Optuna study."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import Field, dataclass, field, fields, replace
-from datetime import UTC, datetime
 from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from hvnas._files import refuse_unknown, sync_folder, write_atomic
+from hvnas._files import refuse_unknown, refusing, sync_folder, write_atomic
 from hvnas._names import WrongField, shown, validated
 from hvnas._numbers import took
 from hvnas._records import csv_text
@@ -25,12 +22,23 @@ from hvnas._runs import LOG, RunFolder, RunKind, writing
 from hvnas._yaml import dump_yaml
 from hvnas.accuracy.estimator import check_scenario
 from hvnas.arch import Arch, save_arch, to_dict
-from hvnas.search.objectives import LATENCY, TOP1, Objective
+from hvnas.search.objectives import parse_objective
 from hvnas.search.problem import Problem
 from hvnas.search.request import SearchRequest
 from hvnas.search.runs.checkpoint import RESUME_HINT, FolderCheckpoint
 from hvnas.search.runs.result import Found, SearchResult, describe, with_origin
 from hvnas.search.runs.session import history_csv
+from hvnas.search.shared.trials import (
+    DESCRIPTION,
+    EVALUATED,
+    EVALUATED_WORDS,
+    HOLDS,
+    UNIT,
+    EvaluatedNetwork,
+    StudyFile,
+    evaluated_networks,
+    write_front,
+)
 from hvnas.search.strategies.slimming import FIGURE, PATH
 from hvnas.train.recipes import load_recipe
 
@@ -89,6 +97,19 @@ class RunConfig(SearchRequest):
     evals: int = field()
     fixed_points: bool = field()
     versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The networks of a run that are on record.
+
+    `networks` are all that were evaluated, or None where the record is the front alone; `description` says
+    which, in a clause. `unit` is that of their top-1.
+    """
+
+    networks: tuple[EvaluatedNetwork, ...] | None
+    description: str
+    unit: str
 
 
 def check_assumed(recipe: str, scenario: str) -> None:
@@ -204,6 +225,43 @@ class SearchFolder(RunFolder[RunConfig]):
                 save_arch(arch, folder / key)
             write_measurements(folder / TIMES, list(rows.values()))
 
+    def study_file(self, problem: Problem) -> StudyFile:
+        """The study of all that the log of `problem` holds. Raises AssertionError where it has none."""
+        assert problem.trials is not None, "the problem has a log"
+        return StudyFile(self.path.resolve().name, problem, problem.trials)
+
+    def record(self, *, storage: str | None = None) -> RunRecord:
+        """The networks of the run, from its study, or from that in the storage which it shares.
+
+        `storage` is that of the run with its password. Raises ValueError, one line, where there is no record
+        yet or it is damaged.
+        """
+        from hvnas.search.shared.storage import Storage, parse_storage
+        from hvnas.search.shared.study import stored_study, study_name
+
+        place, name = storage or self.config.engine.storage, None
+        if place is None:
+            if not (self.path / STUDY).exists():
+                raise ValueError(
+                    f"{self.path}: has no {STUDY} yet, which comes with its first network or at its end; "
+                    f"hvnas resume {self.path} goes on with it"
+                )
+            where = Storage(journal=(self.path / STUDY).resolve())
+            remedy = f"hvnas resume {self.path} writes it anew"
+        else:
+            from hvnas.search.making import problem_of
+
+            where, name = parse_storage(place), study_name(problem_of(self.config))
+            remedy = "give the --storage of the search"
+        study, trials = stored_study(where, name, remedy=remedy)
+        told = study.user_attrs
+        if place is None and told.get(HOLDS) != EVALUATED:
+            return RunRecord(None, str(told.get(DESCRIPTION, _front_words())), str(told.get(UNIT, "points")))
+        with refusing(where.reference):
+            networks = evaluated_networks(trials, list(map(parse_objective, self.config.objectives)))
+        words = str(told.get(DESCRIPTION, EVALUATED_WORDS))
+        return RunRecord(tuple(networks), words, str(told.get(UNIT, "points")))
+
     def write(self, result: SearchResult) -> SearchResult:
         """Write front, study and best; returns the result with the files' paths.
 
@@ -229,8 +287,7 @@ class SearchFolder(RunFolder[RunConfig]):
     def _write_aside(self, aside: Path, result: SearchResult) -> None:
         """All files of a front, in a folder beside those that are there."""
         _write_archs(aside / ARCHS, result)
-        name = self.path.resolve().name
-        write_study(aside / STUDY, name=name, problem=result.problem, front=result.front)
+        self._write_study(aside / STUDY, result)
         archive = result.archive
         members = describe(result.problem, archive.rows, archive.evaluations, timed=result.timed)
         write_atomic(aside / FRONT, front_csv(members, written={found.name: found for found in result.front}))
@@ -239,6 +296,22 @@ class SearchFolder(RunFolder[RunConfig]):
             result.best, result.problem, seed=result.seed, rivals=result.rivals, timed=result.timed
         )
         save_arch(best, aside / BEST)
+
+    def _write_study(self, path: Path, result: SearchResult) -> None:
+        """Every network where they are logged, else those that are written as files."""
+        log, evaluated = result.problem.trials, result.evaluated
+        if not log:
+            how = "by whole generations" if log is None else "by an earlier version"
+            name, words = self.path.resolve().name, _front_words(f"{evaluated:,} networks", how)
+            write_front(path, name=name, problem=result.problem, front=result.front, description=words)
+            return
+        missing = evaluated - len(log)
+        words = EVALUATED_WORDS
+        if missing > 0:
+            words = (
+                f"the last {len(log)} networks; {missing} before them were evaluated by an earlier version"
+            )
+        self.study_file(result.problem).write(path, description=words)
 
     def _put_in_place(self, aside: Path) -> None:
         for name in (STUDY, FRONT, HISTORY, BEST):
@@ -252,6 +325,14 @@ class SearchFolder(RunFolder[RunConfig]):
         for name in (ARCHS, STUDY, FRONT, HISTORY, BEST):
             (aside / name).replace(self.path / name)
         sync_folder(self.path)
+
+
+def _front_words(many: str = "networks", how: str = "by an earlier version") -> str:
+    """What a study says that holds the front alone."""
+    return (
+        f"no history: {many} were evaluated {how}, and only those of {ARCHS}, a readable part of the front, "
+        "are here, all with the time at which they were written"
+    )
 
 
 def _check_numbers(config: RunConfig) -> None:
@@ -316,91 +397,3 @@ def _csv_row(network: Found) -> dict[str, Any]:
         **{name: f"{value:.4f}" for name, value in network.more.items()},
         "encoding": " ".join(str(int(i)) for i in network.row),
     }
-
-
-def write_study(path: Path, *, name: str, problem: Problem, front: Sequence[Found]) -> None:
-    """Write `front` as the finished trials of a study called `name`, in one step.
-
-    The objectives are those of `problem`; a trial's parameters are the values of its genes, its user
-    attributes params, macs, arch (hash), top1_sd and inside. The lines are those of Optuna's journal, which
-    reads them; loading Optuna to have them written would take longer than a short search.
-    """
-    choices = {gene.name: [_as_category(value) for value in gene.values] for gene in problem.space.genes}
-    logs = [*_study_logs(name, problem), *_trial_logs(problem, choices, front)]
-    worker = {"worker_id": f"{uuid4()}-0"}
-    lines = [{"op_code": log["op_code"], **worker, **log} for log in logs]
-    write_atomic(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
-
-
-# Optuna's codes: of what a line of a journal does, of a direction, of a trial that is complete.
-_CREATE_STUDY, _SET_SYSTEM_ATTR, _CREATE_TRIAL = 0, 3, 4
-_MINIMIZE, _MAXIMIZE = 1, 2
-_COMPLETE = 1
-
-
-def _study_logs(name: str, problem: Problem) -> list[dict[str, Any]]:
-    objectives = problem.objectives
-    directions = [_MAXIMIZE if o.sign < 0 else _MINIMIZE for o in objectives]
-    names = {"study:metric_names": [str(o) for o in objectives]}
-    return [
-        {"op_code": _CREATE_STUDY, "study_name": name, "directions": directions},
-        {"op_code": _SET_SYSTEM_ATTR, "study_id": 0, "system_attr": names},
-    ]
-
-
-def _trial_logs(
-    problem: Problem, choices: Mapping[str, list[Any]], front: Sequence[Found]
-) -> Iterator[dict[str, Any]]:
-    """A line for each network; `choices` are the values of each gene, the first of equal ones to count."""
-    distributions = {name: _categorical(listed) for name, listed in choices.items()}
-    firsts = {name: [listed.index(value) for value in listed] for name, listed in choices.items()}
-    for found in front:
-        params = {name: first[k] for (name, first), k in zip(firsts.items(), found.row.tolist(), strict=True)}
-        yield _trial_log(problem, found, distributions=distributions, params=params)
-
-
-def _trial_log(
-    problem: Problem, found: Found, *, distributions: Mapping[str, str], params: Mapping[str, int]
-) -> dict[str, Any]:
-    values = [_value(found, objective) for objective in problem.objectives]
-    now = datetime.now(tz=UTC).isoformat(timespec="microseconds")
-    return {
-        "op_code": _CREATE_TRIAL,
-        "study_id": 0,
-        "datetime_start": now,
-        "state": _COMPLETE,
-        "value": values[0] if len(values) == 1 else None,
-        "values": values if len(values) > 1 else None,
-        "datetime_complete": now,
-        "distributions": distributions,
-        "params": params,
-        "user_attrs": {
-            "name": found.name,
-            "arch": found.arch.hash,
-            "params": found.params,
-            "macs": found.macs,
-            "top1_sd": found.top1_sd,
-            "inside": found.inside,
-        },
-        "system_attrs": {},
-        "intermediate_values": {},
-    }
-
-
-def _categorical(choices: list[Any]) -> str:
-    return json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": choices}})
-
-
-def _value(network: Found, objective: Objective) -> float:
-    """What a person calls the metric: top-1 itself, not less its standard deviation."""
-    if objective.metric == TOP1:
-        return network.top1
-    if objective.metric == LATENCY and objective.device is None:
-        return network.latency_ms
-    if str(objective) in network.more:
-        return network.more[str(objective)]
-    return float(getattr(network, objective.metric))
-
-
-def _as_category(value: Any) -> Any:
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

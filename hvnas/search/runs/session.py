@@ -20,7 +20,7 @@ from hvnas.search.rows import Floats, Rows
 from hvnas.search.runs.checkpoint import Checkpoint, State, Stopped
 
 if TYPE_CHECKING:
-    from hvnas.search.evaluations import Archive
+    from hvnas.search.evaluations import Archive, TrialLog
     from hvnas.search.problem import Problem
     from hvnas.search.reach import Reach
     from hvnas.search.timed import TimedFront
@@ -43,7 +43,8 @@ class Session(Checkpoint):
 
     After `stop` is set the next checkpoint is due at once, and saving it raises `Stopped`: the strategy is
     at rest then, and `archive` is the front that it had. Where a checkpoint is due the watcher hears of a
-    batch once it is saved: what was reported is not lost.
+    batch once it is saved: what was reported is not lost. `trials` are saved with each state, and `saved` is
+    called then.
     """
 
     progress: Progress
@@ -51,6 +52,8 @@ class Session(Checkpoint):
     history: History
     stop: Event
     log: Callable[[str], None] = no_log
+    trials: TrialLog | None = None
+    saved: Callable[[], None] | None = None
     archive: Archive | None = None
     _untold: int | None = None
 
@@ -93,11 +96,13 @@ class Session(Checkpoint):
         return self.stop.is_set()
 
     def load(self) -> State | None:
-        """The state, with the history restored from it."""
+        """The state, with the history and the trials restored from it."""
         state = self.checkpoint.load()
         if state is not None:
             with self.restoring():
                 self.history.restore(state.meta, finished=bool(state.meta.get("finished")))
+                if self.trials is not None:
+                    self.trials.restore(state.arrays, state.meta)
         return state
 
     def restoring(self) -> AbstractContextManager[None]:
@@ -105,10 +110,13 @@ class Session(Checkpoint):
         return self.checkpoint.restoring()
 
     def save(self, state: State) -> None:
-        """Keep the state and the history; raises Stopped where the run is to stop."""
-        meta = {**state.meta, **self.history.stored()}
-        self.checkpoint.save(State(arrays=state.arrays, meta=meta, keys=state.keys))
+        """Keep the state, the history and the trials; raises Stopped where the run is to stop."""
+        arrays, trials = ({}, {}) if self.trials is None else self.trials.stored()
+        meta = {**state.meta, **self.history.stored(), **trials}
+        self.checkpoint.save(State(arrays={**state.arrays, **arrays}, meta=meta, keys=state.keys))
         self._tell()
+        if self.saved is not None:
+            self.saved()
         if self.stopping():
             raise Stopped
 

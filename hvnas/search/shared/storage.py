@@ -64,12 +64,19 @@ class Storage:
         """What finds it again, *** in place of a password; a file by its whole path."""
         if self.url is None:
             return f"{_JOURNAL}{self.journal}"
-        url = self.url
-        if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-            url = url.set(database=str(Path(str(url.database)).resolve()))
+        url = self.url if self.file is None else self.url.set(database=str(self.file))
         hidden = dict.fromkeys(self._secret_keys, "***")
         shown = url.update_query_dict(hidden).render_as_string(hide_password=True)
         return shown.replace("%2A%2A%2A", "***")
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it is: a journal or SQLite's; None where it is a server."""
+        if self.url is None:
+            return self.journal
+        if self.url.get_backend_name() == "sqlite" and self.url.database not in (None, "", ":memory:"):
+            return Path(str(self.url.database)).resolve()
+        return None
 
     @property
     def _secret_keys(self) -> list[str]:

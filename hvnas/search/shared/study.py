@@ -1,8 +1,8 @@
 """One study for several searches, in a storage that all of them reach.
 
 The study in the storage is the record; every process keeps a study of its own in memory for its sampler and
-copies into that what the others find. So a proposal costs the storage one write and its result two, and
-nothing that lies in the storage is ever unpickled.
+copies into that what the others find. So a proposal costs the storage one write and its result two, or
+four where its estimate takes seconds. Nothing that lies in the storage is ever unpickled.
 
 Nothing is evaluated twice: a process writes its claim, a running trial with the key of the row, and then
 reads all trials. The storage numbers them in the order in which they appear; where the claim of a lower
@@ -16,24 +16,33 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 
 from hvnas._names import shown
-from hvnas._optuna import quiet_optuna
+from hvnas._optuna import constraint_marks, quiet_optuna
 from hvnas.search.evaluations import Evaluations
 from hvnas.search.rows import Rows
+from hvnas.search.runs.result import describe
 from hvnas.search.shared.journal import StorageError
-from hvnas.search.shared.storage import HEARTBEAT_SECONDS, Heartbeat, parse_storage
+from hvnas.search.shared.storage import HEARTBEAT_SECONDS, Heartbeat, Storage, parse_storage
 from hvnas.search.shared.trials import (
+    DESCRIPTION,
+    EVALUATED,
+    EVALUATED_WORDS,
     EVALUATION,
+    FEASIBLE,
+    HOLDS,
     KEY,
     REASON,
     ROW,
+    UNIT,
     WORKER,
     FinishedTrial,
+    TrialForm,
     finished_trial,
     is_complete,
     is_open_or_told,
@@ -46,6 +55,7 @@ from hvnas.search.shared.trials import (
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.study._frozen import FrozenStudy
 
     from hvnas.search.problem import Problem
 
@@ -75,14 +85,17 @@ class SharedStudy:
         self.storage = parse_storage(storage)
         self.evals = evals
         self.worker = uuid4().hex
+        self._problem, self._form = problem, TrialForm(problem)
         self._genes = problem.space.genes
         self._widths = {"costs": len(problem.objectives), "more": len(problem.more)}
         meaning = signature(problem)
-        self.name = name or _derived_name(problem, meaning)
-        self._study, self.created = self._join(meaning, len(problem.objectives))
+        self.name = name or study_name(problem)
+        self._study, self.created = self._join(meaning)
+        # Studies of earlier versions have the places of genes' values and costs to be minimised.
+        self._is_named = HOLDS in self._study.user_attrs
         # Optuna's own distribution: samplers read and write trials through these two.
         self._store, self._id = self._study._storage, self._study._study_id
-        self._own: set[int] = set()
+        self._own: dict[int, Rows] = {}
         self._known: set[int] = set()
         self._claims: dict[int, float] = {}
         self._touched: set[int] = set()
@@ -91,16 +104,20 @@ class SharedStudy:
         self._cleaned = -float("inf")
         self._heartbeat = Heartbeat(self._store)
 
-    def _join(self, meaning: Mapping[str, Any], objectives: int) -> tuple[optuna.Study, bool]:
+    def _join(self, meaning: Mapping[str, Any]) -> tuple[optuna.Study, bool]:
         import optuna
 
         store = self.storage.open()
         with self.storage.reporting():
             try:
                 study = optuna.create_study(
-                    storage=store, study_name=self.name, directions=["minimize"] * objectives
+                    storage=store, study_name=self.name, directions=self._form.directions
                 )
-                study.set_user_attr(_PROBLEM, dict(meaning))
+                study.set_metric_names(self._form.metrics)
+                told = {DESCRIPTION: EVALUATED_WORDS, HOLDS: EVALUATED, UNIT: self._problem.unit}
+                # Last what other processes wait for.
+                for key, value in {**told, _PROBLEM: dict(meaning)}.items():
+                    study.set_user_attr(key, value)
                 return study, True
             except optuna.exceptions.DuplicatedStudyError:
                 study = optuna.load_study(
@@ -143,20 +160,21 @@ class SharedStudy:
     def claim(self, row: Rows, marks: Mapping[str, Any]) -> int | None:
         """The id of a running trial for `row`; None where another process has it or nothing is left."""
         import optuna
-        from optuna.distributions import IntDistribution
 
         values = [int(value) for value in row[0]]
         key = key_of(row)
         trial = optuna.trial.create_trial(
             state=optuna.trial.TrialState.RUNNING,
-            params={gene.name: value for gene, value in zip(self._genes, values, strict=True)},
-            distributions={gene.name: IntDistribution(0, len(gene.values) - 1) for gene in self._genes},
-            user_attrs={ROW: values, KEY: key, WORKER: self.worker},
+            params=self._form.params(row[0])
+            if self._is_named
+            else dict(zip(self._distributions, values, strict=True)),
+            distributions=self._distributions,
+            user_attrs={ROW: values, KEY: key, WORKER: self.worker, **self._known_of(row)},
             system_attrs=dict(marks),
         )
         with self.storage.reporting():
             mine = int(self._store.create_new_trial(self._id, template_trial=trial))
-            self._own.add(mine)
+            self._own[mine] = row
             earlier = []
             for other in self._trials():
                 if other._trial_id == mine:
@@ -170,22 +188,54 @@ class SharedStudy:
             self._heartbeat.start(mine)
             return mine
 
+    @cached_property
+    def _distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+
+        if self._is_named:
+            return {name: CategoricalDistribution(values) for name, values in self._form.choices.items()}
+        return {gene.name: IntDistribution(0, len(gene.values) - 1) for gene in self._genes}
+
     def complete(self, claim: int, evaluations: Evaluations) -> bool:
         """Keep the evaluation; False where the claim had been given up and another process may have it."""
         import optuna
 
         self._heartbeat.end(claim)
-        values = [
-            float(v) for v in np.nan_to_num(evaluations.costs[0], nan=np.inf, posinf=np.inf, neginf=-np.inf)
-        ]
+        values = evaluations.costs[0]
+        if self._is_named:
+            (found,) = describe(self._problem, self._own[claim], evaluations)
+            values = np.array(self._form.values(found))
+            # To fail a network that has no number would be to have it evaluated again.
+            worst = [-np.inf if what.sign < 0 else np.inf for what in self._problem.objectives]
+            values = np.where(np.isfinite(values), values, worst)
+        values = np.nan_to_num(values, nan=np.inf, posinf=np.inf, neginf=-np.inf)
         try:
             with self.storage.reporting():
+                if self._is_named:
+                    self._judge(claim, evaluations)
                 self._store.set_trial_user_attr(claim, EVALUATION, to_plain(evaluations))
-                self._store.set_trial_state_values(claim, optuna.trial.TrialState.COMPLETE, values)
+                self._store.set_trial_state_values(
+                    claim, optuna.trial.TrialState.COMPLETE, list(map(float, values))
+                )
         except optuna.exceptions.UpdateFinishedTrialError:
             return False
         self._spent += 1
         return True
+
+    def _known_of(self, row: Rows) -> dict[str, Any]:
+        """What people read of a network that needs no estimate, where estimates take seconds."""
+        if self._problem.cheap or not self._is_named:
+            return {}
+        (found,) = describe(self._problem, row, self._problem.evaluate(row, accuracy=False))
+        return self._form.attributes(found)
+
+    def _judge(self, claim: int, evaluations: Evaluations) -> None:
+        """Note whether a network may be chosen, but where the writes would outlast its estimate."""
+        if self._problem.cheap:
+            return
+        for key, mark in constraint_marks(float(evaluations.excess[0])).items():
+            self._store.set_trial_system_attr(claim, key, mark)
+        self._store.set_trial_user_attr(claim, FEASIBLE, bool(evaluations.feasible[0]))
 
     def fail(self, claim: int, reason: str | None) -> None:
         """End a claim without a result: for a `reason`, which counts as an evaluation, or given back."""
@@ -240,18 +290,14 @@ class SharedStudy:
         """Whether another process is still at work on a claim, as of the last look."""
         return any(map(self._is_held, self._claims))
 
-    def everything(self) -> FinishedTrial | None:
-        """All finished evaluations of the study in the order of their trials, as one batch."""
+    def everything(self) -> list[FinishedTrial]:
+        """All finished evaluations of the study in the order of their trials."""
         with self.storage.reporting():
-            found = [
+            return [
                 finished_trial(trial, len(self._genes), **self._widths)
                 for trial in self._trials()
                 if is_complete(trial)
             ]
-        if not found:
-            return None
-        rows = np.concatenate([one.row for one in found])
-        return FinishedTrial(rows, Evaluations.join([one.evaluations for one in found]), {})
 
     def close(self) -> None:
         """Stop the heartbeat; open claims were ended before."""
@@ -311,9 +357,36 @@ def signature(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _derived_name(problem: Problem, meaning: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+def study_name(problem: Problem) -> str:
+    """The name of the study that searches of `problem` share, made of what they must agree in."""
+    digest = hashlib.sha256(json.dumps(signature(problem), sort_keys=True).encode()).hexdigest()
     return f"hvnas-{problem.space.name}-{problem.device.name}-{digest[:12]}"
+
+
+def stored_study(
+    storage: Storage, name: str | None, *, remedy: str
+) -> tuple[FrozenStudy, list[optuna.trial.FrozenTrial]]:
+    """The study called `name` with its trials, the only one where that is None; nothing is written.
+
+    Raises StorageError, one line that ends in the `remedy`, where it is not there or is damaged.
+    """
+    file = storage.file
+    if file is not None and not file.is_file():
+        raise StorageError(f"storage {storage.reference}: is not there; {remedy}")
+    try:
+        store = storage.open()
+        with storage.reporting("cannot be read"):
+            found = [one for one in store.get_all_studies() if name in (None, one.study_name)]
+            trials = store.get_all_trials(found[0]._study_id, deepcopy=False) if len(found) == 1 else []
+    except StorageError as error:
+        # What a search that goes on is told does not help here.
+        raise StorageError(f"{str(error).partition(';')[0]}; {remedy}") from None
+    if len(found) != 1:
+        raise StorageError(
+            f"storage {storage.reference}: holds {len(found)} studies"
+            f"{'' if name is None else f' called {name}'}, not one; {remedy}"
+        )
+    return found[0], list(trials)
 
 
 def _noted(study: optuna.Study) -> object:

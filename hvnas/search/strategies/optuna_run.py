@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from hvnas.search.problem import Problem
 from hvnas.search.rows import Rows
 from hvnas.search.runs.checkpoint import State
 from hvnas.search.shared.study import SharedStudy
+from hvnas.search.shared.trials import FinishedTrial
 from hvnas.search.strategies.optuna_study import SamplerKind, SamplerStudy
 
 if TYPE_CHECKING:
@@ -72,6 +74,9 @@ class OptunaRun:
         self._told: list[Evaluations] = []
         self._events: list[tuple[int, int]] = []
         self._reopened: deque[Proposal] = deque()
+        # What is replayed was logged when it happened.
+        self._logs = True
+        self._began: dict[int, float] = {}
         self.sampler = SamplerStudy(problem, kind, evals=evals, seed=_seed_in(shared, seed))
         self._learn()
         random = min(max(_LEAST_RANDOM, evals // 20), _MOST_RANDOM)
@@ -86,7 +91,7 @@ class OptunaRun:
     def ask(self) -> Proposal | None:
         """The next network; None where all evaluations are spent or open, or nothing new is to be found."""
         if self._reopened:
-            return self._reopened.popleft()
+            return self._begun(self._reopened.popleft())
         while True:
             self._learn()
             if self.spent >= self.evals:
@@ -111,7 +116,7 @@ class OptunaRun:
             trial, row = self.sampler.new()
             if self.problem.cheap or len(row) == 0 or self.problem.allowed(row)[0]:
                 break
-            self.sampler.tell(trial, row, settled(self.problem.evaluate(row)))
+            self.sampler.tell(trial, row, settled(self.problem.evaluate(row, accuracy=False)))
         return trial, row
 
     @quiet_optuna()
@@ -125,6 +130,7 @@ class OptunaRun:
             self.sampler.fail(proposal.trial)
             return
         self._close(proposal, _TOLD)
+        self._log(proposal, evaluations)
         self.archive.add(proposal.row, evaluations)
         self.sampler.tell(proposal.trial, proposal.row, evaluations)
 
@@ -136,6 +142,8 @@ class OptunaRun:
         if proposal.trial is not None:
             proposal.trial.set_user_attr("reason", reason)
         self._close(proposal, _FAILED)
+        if self.problem.trials is not None:
+            self._log(proposal, self.problem.evaluate(proposal.row, accuracy=False), reason)
         self.failed += 1
         self.sampler.fail(proposal.trial)
 
@@ -153,10 +161,14 @@ class OptunaRun:
 
     def finish(self) -> Archive:
         """The archive of everything told; of a shared study the same in every process."""
-        everything = None if self.shared is None else self.shared.everything()
-        if everything is not None:
-            self.archive = Archive(everything.row.shape[1])
-            self.archive.add(everything.row, everything.evaluations)
+        everything = [] if self.shared is None else self.shared.everything()
+        if everything:
+            self.archive = Archive(everything[0].row.shape[1])
+            self.archive.add(
+                np.concatenate([one.row for one in everything]),
+                Evaluations.join([one.evaluations for one in everything]),
+            )
+            self._log_others(everything)
         return self.archive
 
     def close(self) -> None:
@@ -198,6 +210,7 @@ class OptunaRun:
         if "told.ms" in state.arrays:
             told = Evaluations.stored(state.arrays, prefix="told.")
             answers = iter(told.take(slice(i, i + 1)) for i in range(len(told)))
+        self._logs = False
         for what, index in state.arrays["events"].tolist():
             if what == _ASKED:
                 _check_repeats(self.ask(), state.arrays["rows"][index])
@@ -205,13 +218,30 @@ class OptunaRun:
                 self.tell(self.open[index], next(answers))
             else:
                 self.fail(self.open[index], "failed before the run was cut")
+        self._logs = True
         self._reopened.extend(self.open.values())
 
     def _opened(self, proposal: Proposal) -> Proposal:
         self.open[proposal.index] = proposal
         self._rows.append(proposal.row)
         self._events.append((_ASKED, proposal.index))
+        return self._begun(proposal)
+
+    def _begun(self, proposal: Proposal) -> Proposal:
+        self._began[proposal.index] = time.time()
         return proposal
+
+    def _log(self, proposal: Proposal, evaluations: Evaluations, reason: str = "") -> None:
+        """Log a proposal that ended, unless whoever evaluated it did."""
+        if self.problem.trials is not None and self._logs:
+            started = self._began[proposal.index]
+            self.problem.trials.add(proposal.row, evaluations, started=started, reason=reason)
+
+    def _log_others(self, trials: Sequence[FinishedTrial]) -> None:
+        """Log what other processes found; what is known is logged already."""
+        if self.problem.trials is not None:
+            for one in sorted(trials, key=lambda trial: trial.ended):
+                self.problem.trials.add(one.row, one.evaluations, started=one.started, ended=one.ended)
 
     def _close(self, proposal: Proposal, how: int) -> None:
         del self.open[proposal.index]
@@ -225,6 +255,7 @@ class OptunaRun:
         changes = self.shared.changes()
         for row in changes.claimed:
             self.sampler.add_if_new(row[None])
+        self._log_others(changes.finished)
         for trial in changes.finished:
             self.sampler.add_if_new(trial.row)
             self.archive.add(trial.row, trial.evaluations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class OptunaStrategy(Strategy):
     `storage` is one that several searches share, see `hvnas.search.shared.storage`; the study in it is called
     `study`, by default by a name made of the problem.
     """
+
+    one_by_one: ClassVar[bool] = True
 
     sampler: str
     storage: str | None = None

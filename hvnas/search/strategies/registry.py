@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 from hvnas._registry import Late, Registry
 from hvnas.search.problem import Problem
@@ -27,7 +27,13 @@ class Entry:
 
 
 class Strategy:
-    """A way to spend a number of evaluations: one of your own derives from this and has a `run`."""
+    """A way to spend a number of evaluations: one of your own derives from this and has a `run`.
+
+    One that proposes `one_by_one` has every network on record, however little time an estimate takes; of
+    others that is so where it takes seconds.
+    """
+
+    one_by_one: ClassVar[bool] = False
 
     def check(self, problem: Problem) -> None:
         """Raise ValueError where it cannot search `problem`; asked before anything is written."""

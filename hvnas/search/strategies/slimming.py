@@ -20,6 +20,7 @@ of blocks is `hvnas.supernet.importance`. Left open by the papers and settled he
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
@@ -142,9 +143,9 @@ class _Run:
         self.settings, self.evals = settings, evals
         self.progress, self.checkpoint = progress, checkpoint
         self.estimator = _inherited(problem)
-        self.problem = problem
+        self.trials = problem.trials
         # Accuracies are wanted of networks beyond the budget too; with_seeds hands on what is tabulated.
-        tabulated = problem.with_seeds(problem.seeds)
+        self.problem = tabulated = replace(problem.with_seeds(problem.seeds), trials=None)
         self.free = replace(tabulated, budget_ms=UNBOUNDED_MS, margin=0.0, constraints=(), outside="allow")
         self.archive = Archive(len(problem.space.genes))
         self.steps: list[Step] = []
@@ -285,9 +286,13 @@ class _Run:
         count = rows_at_once(self.problem, max(1, len(left)))
         for at in range(0, len(left), count):
             part = np.stack(left[at : at + count])
-            inherited, evaluations = self.free.evaluate(part).top1, self.problem.evaluate(part)
+            started = time.time()
+            free, evaluations = self.free.evaluate(part), self.problem.evaluate(part)
+            if self.trials is not None:
+                known = replace(evaluations, top1=free.top1, sd=free.sd, costs=free.costs)
+                self.trials.add(part, known, started=started)
             for i, row in enumerate(part):
-                self._add(_Measured(row, float(inherited[i]), evaluations.take(np.array([i]))))
+                self._add(_Measured(row, float(free.top1[i]), evaluations.take(np.array([i]))))
             self.progress.advanced(self.archive, evals=self.evals)
             if self.checkpoint.due():
                 self.checkpoint.save(self._state())
