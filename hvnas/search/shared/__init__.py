@@ -1,1 +1,1 @@
-"""Optuna studies that several searches share: storages, journals, trials."""
+"""Optuna studies that several searches share: storages, journals, and trials, those of a run too."""

@@ -80,6 +80,14 @@ class TrialForm:
         """The values of each gene."""
         return {gene.name: list(map(_as_category, gene.values)) for gene in self.problem.space.genes}
 
+    @cached_property
+    def distributions(self) -> dict[str, str]:
+        """Those of the genes, as Optuna's journal has them."""
+        return {
+            name: json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": listed}})
+            for name, listed in self.choices.items()
+        }
+
     def indices(self, row: Rows) -> dict[str, int]:
         """The place of each gene's value in `choices`, of one row [genes]; of equal ones the first."""
         places = zip(self._firsts.items(), row.tolist(), strict=True)
@@ -124,8 +132,7 @@ class StudyFile:
 
     def write(self, path: Path, *, description: str = EVALUATED_WORDS) -> None:
         """Write what came since the last call; at first everything, in the place of what is there."""
-        known = self._written or 0
-        text = _text(self._trial_log(trial) for trial in self.log.trials[known:])
+        text = _text(self._trial_logs(self.log.trials[self._written or 0 :]))
         if self._written is None:
             logs = _study_logs(self.name, self.form, holds=EVALUATED, description=description)
             write_atomic(path, _text(logs) + text)
@@ -134,9 +141,14 @@ class StudyFile:
                 file.write(text)
         self._written = len(self.log)
 
-    def _trial_log(self, trial: LoggedTrial) -> dict[str, Any]:
-        evaluations, problem = trial.evaluations, self.form.problem
-        (found,) = describe(problem, trial.row, evaluations)
+    def _trial_logs(self, trials: Sequence[LoggedTrial]) -> Iterator[dict[str, Any]]:
+        if trials:
+            rows = np.concatenate([trial.row for trial in trials])
+            evaluations = Evaluations.join([trial.evaluations for trial in trials])
+            yield from map(self._trial_log, trials, describe(self.form.problem, rows, evaluations))
+
+    def _trial_log(self, trial: LoggedTrial, found: Found) -> dict[str, Any]:
+        evaluations = trial.evaluations
         told = bool(np.isfinite(evaluations.costs).all())
         usual = _NOT_ASKED if np.isnan(evaluations.top1[0]) else _NO_NUMBER
         attributes = {
@@ -205,16 +217,12 @@ def _trial_log(
         "value": values[0] if values is not None and single else None,
         "values": None if single else values,
         "datetime_complete": ended,
-        "distributions": {name: _categorical(listed) for name, listed in form.choices.items()},
+        "distributions": form.distributions,
         "params": form.indices(found.row),
         "user_attrs": dict(attributes),
         "system_attrs": dict(marks),
         "intermediate_values": {},
     }
-
-
-def _categorical(choices: list[Any]) -> str:
-    return json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": choices}})
 
 
 def _value(network: Found, objective: Objective) -> float:

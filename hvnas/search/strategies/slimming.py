@@ -145,7 +145,9 @@ class _Run:
         self.estimator = _inherited(problem)
         self.trials = problem.trials
         # Accuracies are wanted of networks beyond the budget too; with_seeds hands on what is tabulated.
-        self.problem = tabulated = replace(problem.with_seeds(problem.seeds), trials=None)
+        tabulated = replace(problem.with_seeds(problem.seeds), trials=None)
+        # What is logged is told below, with the accuracy beyond the budget.
+        self.problem = problem if self.trials is None else tabulated
         self.free = replace(tabulated, budget_ms=UNBOUNDED_MS, margin=0.0, constraints=(), outside="allow")
         self.archive = Archive(len(problem.space.genes))
         self.steps: list[Step] = []
