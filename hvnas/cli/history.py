@@ -34,7 +34,7 @@ def run(
     """List the networks that a search evaluated, in order.
 
     Shows when each was done, how long it took, what was found, and the best so far; also while the search is
-    at work. A search that evaluates whole generations in no time keeps no such record, and says so.
+    at work. A search that evaluates whole batches in no time keeps no such record, and says so.
     """
     from hvnas.search.runs.folder import SearchFolder
 

@@ -58,7 +58,7 @@ def test_a_search_by_generations_says_what_its_record_is(hvnas, cheap: Path) -> 
     done = hvnas("history", cheap)
     assert (done.exit_code, done.stdout) == (0, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"{cheap}: no history: 300 networks were evaluated by whole generations")
+    assert line.startswith(f"{cheap}: no history: 300 networks were evaluated in whole batches")
     told = json.loads(hvnas("history", cheap, "--json").stdout)
     assert told["networks"] == [] and told["description"] in line
     assert hvnas("history", cheap, "--format", "csv").stdout.strip().split(",") == COLUMNS

@@ -129,7 +129,7 @@ def test_a_kill_loses_and_doubles_no_trial(tmp_path: Path, strategy: str) -> Non
 def test_a_search_by_generations_says_that_it_keeps_no_record(tmp_path: Path) -> None:
     result = toy.run(tmp_path / "run", evals=3000)
     study = study_of(tmp_path / "run")
-    assert study.user_attrs["description"].startswith("no history: 3,000 networks were evaluated by whole")
+    assert study.user_attrs["description"].startswith("no history: 3,000 networks were evaluated in whole")
     assert len(study.trials) == len(result.front)
     record = SearchFolder(tmp_path / "run").record()
     assert record.networks is None and record.description == study.user_attrs["description"]

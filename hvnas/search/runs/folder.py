@@ -301,7 +301,7 @@ class SearchFolder(RunFolder[RunConfig]):
         """Every network where they are logged, else those that are written as files."""
         log, evaluated = result.problem.trials, result.evaluated
         if not log:
-            how = "by whole generations" if log is None else "by an earlier version"
+            how = "in whole batches" if log is None else "by an earlier version"
             name, words = self.path.resolve().name, _front_words(f"{evaluated:,} networks", how)
             write_front(path, name=name, problem=result.problem, front=result.front, description=words)
             return
