@@ -18,7 +18,7 @@ from hvnas.space import Space, load_space
 from hvnas.supernet.checkpoint import SupernetFolder, SupernetRun, genes_of
 from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.schemes import DEFAULT, list_schemes
-from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, inherited_top1
+from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, member_scores
 from hvnas.supernet.supernet import Supernet, extreme
 from hvnas.supernet.trainer import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
@@ -213,7 +213,7 @@ def _scored(net: Supernet, data: Data, *, bn_calib: int, seed: int) -> tuple[Cal
     shown |= {f"random {i + 1}": net.sample(rng=rng) for i in range(SHOWN_AT_RANDOM)}
 
     def score(arch: Arch, count: int) -> float:
-        return inherited_top1(net, arch, data, bn_calib=count)
+        return member_scores(net, arch, data, bn_calib=count).top1
 
     return tuple(
         Calibrated(name, arch, score(arch, bn_calib) if bn_calib else None, score(arch, 0))

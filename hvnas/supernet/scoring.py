@@ -1,4 +1,4 @@
-"""Top-1 of members with inherited weights, after their BatchNorm statistics are made anew."""
+"""Scores of members with inherited weights, after their BatchNorm statistics are made anew."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hvnas.supernet.supernet import Supernet
 from hvnas.supernet.weights.slots import Sliced
 from hvnas.train.data.registry import Data
 from hvnas.train.data.splits import Split
-from hvnas.train.evaluation import TEST_BATCH, Scores, counted, test_batches, to_tensors, top1_of
+from hvnas.train.evaluation import TEST_BATCH, Scores, counted, scores_of, test_batches, to_tensors
 
 BN_CALIB = 512
 CALIBRATION_BATCH = 64
@@ -41,7 +41,7 @@ def check_bn_calib(count: int) -> None:
         )
 
 
-def inherited_top1(
+def member_scores(
     net: Supernet,
     arch: Arch,
     data: Data,
@@ -49,8 +49,8 @@ def inherited_top1(
     bn_calib: int = BN_CALIB,
     split: Split | None = None,
     precision: AbstractContextManager[object] | None = None,
-) -> float:
-    """Top-1, in points, of the member `arch` with the weights of `net` as they are.
+) -> Scores:
+    """Scores of the member `arch` with the weights of `net` as they are.
 
     BatchNorm's statistics are recomputed before from `bn_calib` training images, and put back afterwards;
     with 0 they are those that the members trained last have left. `split` is the validation split unless
@@ -60,9 +60,8 @@ def inherited_top1(
     with statistics_kept(net):
         if bn_calib:
             recalibrate(net, calibration_batches(data, bn_calib, device=net.device))
-        return top1_of(
-            net, data.val if split is None else split, data, device=net.device, precision=precision
-        )
+        held = data.val if split is None else split
+        return scores_of(net, held, data, device=net.device, precision=precision)
 
 
 class _Features(NamedTuple):
@@ -81,7 +80,7 @@ def inherited_scores(
     bn_calib: int = BN_CALIB,
     split: Split | None = None,
 ) -> Iterator[tuple[int, Scores]]:
-    """Yield places in `archs` and scores with inherited weights, as `inherited_top1` for each of them.
+    """Yield places in `archs` and scores with inherited weights, as `member_scores` for each of them.
 
     Members that begin with the same blocks share what these make of the images, statistics included: of the
     6,561 members of eight layers with three choices each, 9,840 layers are computed instead of 52,488. So

@@ -29,7 +29,7 @@ from hvnas.nn.vit import ViTBlockModule
 from hvnas.space import Space
 from hvnas.supernet.importance import attach, gated, importance_of, temperature_at
 from hvnas.supernet.schemes import DEFAULT, make_scheme, project, taken
-from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, inherited_top1
+from hvnas.supernet.scoring import BN_CALIB, check_bn_calib, member_scores
 from hvnas.supernet.supernet import Supernet
 from hvnas.supernet.weights.memory import plan
 from hvnas.supernet.weights.variants import STRIDED, inner_of, on_meta
@@ -116,14 +116,14 @@ class SupernetTrainer(Trainer):
         """Top-1 of the scheme's `shown` member on a split, in points."""
         net = self.evaluated
         assert isinstance(net, Supernet)
-        return inherited_top1(
+        return member_scores(
             net,
             self.scheme.shown,
             self.data,
             bn_calib=self.bn_calib,
             split=split,
             precision=self.precision(),
-        )
+        ).top1
 
     def backward(self, images: Tensor, labels: Tensor) -> float:
         """Add up the gradients of the step's members; the first one's loss. Raises DivergedError."""

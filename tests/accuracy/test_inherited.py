@@ -18,7 +18,7 @@ from hvnas.search.making import estimator_hash, estimator_reference
 from hvnas.supernet import recalibrate
 from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.run import start, train_supernet
-from hvnas.supernet.scoring import calibration_batches
+from hvnas.supernet.scoring import calibration_batches, member_scores
 from hvnas.train.evaluation import top1_of
 
 
@@ -85,6 +85,21 @@ def test_it_is_the_extracted_member_recalibrated(estimator: InheritedEstimator, 
         assert sd == pytest.approx(100 * np.sqrt(share * (1 - share) / 50))
 
 
+def test_members_are_ranked_by_loss_where_that_is_asked_for(
+    folder: Path, estimator: InheritedEstimator, members: list[Arch], results: Path
+) -> None:
+    by_loss = make(f"{folder},device=cpu,score=loss")
+    found = by_loss.estimate(members)
+    assert (by_loss.unit, found.unit) == ("score", "score") and np.isnan(found.sd).all()
+    scores = [member_scores(estimator.net, arch, estimator.data, bn_calib=16) for arch in members]
+    assert found.mean == pytest.approx([100 * np.exp(-own.loss) for own in scores])
+    top1 = make(f"{folder},device=cpu").estimate(members)
+    assert top1.unit == "points" and top1.mean.tolist() == [own.top1 for own in scores]
+    assert make(f"{folder},device=cpu,score=loss").estimate(members).mean.tolist() == found.mean.tolist()
+    with pytest.raises(ValueError, match="score"):
+        make(f"{folder},score=top5")
+
+
 def test_estimates_do_not_depend_on_order(estimator: InheritedEstimator, members: list[Arch]) -> None:
     for options in ("", ",bn_calib=0"):
         made = [make(f"{estimator.folder.path},device=cpu,cache=none{options}") for _ in range(2)]
@@ -101,7 +116,7 @@ def test_results_are_kept_by_architecture_and_options(
     def must_not(*_: object, **__: object) -> float:
         raise AssertionError("is known already")
 
-    monkeypatch.setattr("hvnas.supernet.scoring.inherited_top1", must_not)
+    monkeypatch.setattr("hvnas.supernet.scoring.member_scores", must_not)
     again = make(f"{folder},device=cpu").estimate([*members, members[0]])
     assert again.mean.tolist() == first.mean.tolist()
     with pytest.raises(AssertionError, match="known"):

@@ -23,7 +23,7 @@ from hvnas.supernet.checkpoint import STATE, SupernetFolder
 from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.run import recipe_of, resume, start, train_supernet
 from hvnas.supernet.schemes import list_schemes
-from hvnas.supernet.scoring import calibration_batches, inherited_top1
+from hvnas.supernet.scoring import calibration_batches, member_scores
 from hvnas.supernet.trainer import SupernetTrainer, supernet_for
 from hvnas.train.data import Data, load_data
 from hvnas.train.evaluation import to_tensors, top1_of
@@ -145,7 +145,7 @@ def test_scores_leave_the_shared_statistics_alone(
     trainer.run()
     net = trainer.net
     state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
-    with_, without = (inherited_top1(net, net.largest, data, bn_calib=count) for count in (16, 0))
+    with_, without = (member_scores(net, net.largest, data, bn_calib=count).top1 for count in (16, 0))
     assert same(state, dict(net.state_dict()))
 
     alone = net.extract(net.largest)

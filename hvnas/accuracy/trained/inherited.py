@@ -1,7 +1,8 @@
 """Estimator ``supernet``: top-1 of a supernet's members with the weights they inherit.
 
 Its top-1 is that of the supernet's own data set, without any training of the member itself: it is lower than
-after a training of its own, and what it tells is the order of networks, as far as that carries over.
+after a training of its own, and what it tells is the order of networks, as far as that carries over. The loss
+tells networks apart that get equally many images right.
 """
 
 from __future__ import annotations
@@ -10,11 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hvnas.accuracy.estimator import AccuracyEstimator, Estimate, ImageSize, read_options
+from hvnas.accuracy.estimator import (
+    POINTS,
+    SCORE,
+    AccuracyEstimator,
+    Estimate,
+    ImageSize,
+    ScoreEstimate,
+    read_options,
+)
 from hvnas.accuracy.loading import Located
 from hvnas.accuracy.trained.short_training import NO_CACHE, Curve, ResultFile, binomial_sd, make_key
 from hvnas.arch import Arch
@@ -36,7 +45,8 @@ class Inherited:
     statistics are recomputed from before each evaluation, 0 to take those of the training (None: as the
     training was asked). `images` bounds the images of the validation split, all classes alike. `cache` is the
     folder of results, ``none`` for no file, `folder` itself unless given. `device` is torch's name, CUDA
-    where there is one unless given.
+    where there is one unless given. `score` is what networks are ranked by: ``top1`` in points, or ``loss``,
+    as 100 exp(-cross-entropy): the geometric mean, in per cent, of the shares that the right classes get.
     """
 
     folder: str
@@ -44,6 +54,7 @@ class Inherited:
     images: int | None = None
     cache: str | None = None
     device: str | None = None
+    score: Literal["top1", "loss"] = "top1"
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 1:
@@ -51,11 +62,11 @@ class Inherited:
 
 
 class InheritedEstimator(AccuracyEstimator):
-    """Top-1 on the validation split of members of a supernet's space, with inherited weights.
+    """Top-1 on the validation split of members of a supernet's space, with inherited weights, or their loss.
 
-    `sd` is what the number of validation images allows (binomial, with one right and one wrong answer added).
-    It says nothing of how far the member would get by a training of its own. Supernet and data are loaded on
-    first use, in each process anew; results are kept by architecture, weights and options.
+    `sd` of top-1 is what the number of validation images allows (binomial, with one right and one wrong
+    answer added). It says nothing of how far the member would get by a training of its own. Supernet and
+    data are loaded on first use, in each process anew; results are kept by architecture, weights and options.
     """
 
     def __init__(self, options: Inherited) -> None:
@@ -81,6 +92,11 @@ class InheritedEstimator(AccuracyEstimator):
     def image_size(self) -> ImageSize:
         """The resolution and the classes that the supernet was trained at."""
         return ImageSize(self.folder.config.resolution, self.folder.config.classes)
+
+    @property
+    def unit(self) -> str:
+        """``points`` of top-1, ``score`` where networks are ranked by their loss."""
+        return POINTS if self.options.score == "top1" else SCORE
 
     @property
     def bn_calib(self) -> int:
@@ -144,12 +160,14 @@ class InheritedEstimator(AccuracyEstimator):
         recipe: str | None = None,
         scenario: str = "imagenet1k",
     ) -> Estimate:
-        """Top-1 and sd of each network. `recipe` and `scenario` have no say: the weights are there already.
+        """Score and sd of each network. `recipe` and `scenario` have no say: the weights are there already.
 
         Raises ValueError, one line, for bare Programs and for networks outside the supernet's space.
         """
         members = [self._member(network) for network in archs_or_programs]
-        mean = np.array([self._top1(arch) for arch in members], dtype=np.float64)
+        mean = np.array([self._score(arch) for arch in members], dtype=np.float64)
+        if self.options.score == "loss":
+            return ScoreEstimate.of(mean)
         return Estimate(mean, binomial_sd(mean, len(self.split)))
 
     def _member(self, network: Arch | Program) -> Arch:
@@ -166,23 +184,24 @@ class InheritedEstimator(AccuracyEstimator):
             ) from None
         return self.net.fitted(network)
 
-    def _top1(self, arch: Arch) -> float:
-        from hvnas.supernet.scoring import inherited_top1
+    def _score(self, arch: Arch) -> float:
+        from hvnas.supernet.scoring import member_scores
 
-        key = make_key(
-            {
-                "arch": arch.hash,
-                "weights": self._weights,
-                "data": self.data.key,
-                "images": len(self.split),
-                "bn_calib": self.bn_calib,
-            }
-        )
-        known = self.results.get(key)
+        key: dict[str, str | int] = {
+            "arch": arch.hash,
+            "weights": self._weights,
+            "data": self.data.key,
+            "images": len(self.split),
+            "bn_calib": self.bn_calib,
+        }
+        if self.options.score == "loss":
+            key["score"] = "loss"
+        known = self.results.get(make_key(key))
         if not known.top1:
-            top1 = inherited_top1(self.net, arch, self.data, bn_calib=self.bn_calib, split=self.split)
-            known = Curve((top1,))
-            self.results.put(key, known)
+            scores = member_scores(self.net, arch, self.data, bn_calib=self.bn_calib, split=self.split)
+            value = scores.top1 if self.options.score == "top1" else 100 * float(np.exp(-scores.loss))
+            known = Curve((value,))
+            self.results.put(make_key(key), known)
         return known.top1[-1]
 
 
