@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from gain.contenders import FOUND, Contender, Field, random_members, scaled_fixed_points
+from gain.contenders import FOUND, RANDOM, Contender, Field, random_members, scaled_fixed_points
 from gain.output import Comparison, latency_lines, verdict, write
 from gain.searching import GainRequest, Searched, searched, space_at
 from gain.timings import Timings, backend_of, host_timer
@@ -55,17 +55,13 @@ def main(argv: Sequence[str] | None = None) -> list[Comparison]:
     with locked(options.out / ".lock"):
         trainings = [Standalone(options.out, _how(data, options)) for data in options.data]
         device = load_device(options.device)
-        space = space_at(options.space, options.resolution)
-        found = searched(space, device, _asked(options))
-        save_arch(found.arch, options.out / "found.yaml")
-        print(
-            f"{space.name} on {device.name}, estimator {options.estimator}: {found.result.evaluated} "
-            f"networks seen, {found.arch.name} found for {found.budget_ms:g} ms",
-            flush=True,
-        )
-        field = _field(found, device, trainings[0], options)
+        # One data set settles the classes, which a supernet's or a training's estimate needs.
+        classes = trainings[0].data.classes if len(trainings) == 1 else None
+        space = space_at(options.space, options.resolution, classes)
+        found = _searches(space, device, options)
+        field = _field(found[0], device, trainings[0], options)
         contenders = _contenders(space, found, field, options)
-        compared = [_blank(found, field, contenders, training, options) for training in trainings]
+        compared = [_blank(found[0], field, contenders, training, options) for training in trainings]
         for comparison, training in zip(compared, trainings, strict=True):
             _train(comparison, training, options)
         return compared
@@ -84,10 +80,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resolution", type=int, default=32)
     search = parser.add_argument_group("the search")
     search.add_argument("--budget-ms", type=float, help="default: the lower quartile of random members")
-    search.add_argument("--estimator", default="surrogate")
+    search.add_argument("--estimator", nargs="+", default=["surrogate"], help="one or more")
     search.add_argument("--estimate-recipe", default="modern300", help="that top-1 is estimated for")
     search.add_argument("--strategy", default="auto")
-    search.add_argument("--evals", type=int)
+    search.add_argument("--evals", type=int, nargs="+", help="one number, or one for each estimator")
     search.add_argument("--margin", type=float)
     search.add_argument("--outside", choices=["forbid", "allow"], default="forbid")
     search.add_argument("--seed", type=int, default=0, help="of the search and of the random members")
@@ -106,17 +102,20 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     training.add_argument("--train-size", type=int)
     training.add_argument("--test-size", type=int)
     training.add_argument("--seeds", type=int, default=3)
+    training.add_argument("--member-seeds", type=int, help="of random members; default: as many")
     training.add_argument("--train-on", help="cpu or cuda")
     training.add_argument("--threads", type=int, default=1, help="of trainings; latency is of the table's")
     parser.add_argument("--quick", action="store_true", help="3 members, one seed, 64 images, any latency")
     options = parser.parse_args(argv)
+    if options.evals and len(options.evals) not in (1, len(options.estimator)):
+        parser.error(f"--evals: give one number or {len(options.estimator)}, got {len(options.evals)}")
     return _quick(options) if options.quick else options
 
 
 def _quick(options: argparse.Namespace) -> argparse.Namespace:
     options.members, options.fixed_points, options.seeds = 3, 1, 1
     options.epochs, options.train_size, options.test_size = 1, FEW, FEW
-    options.evals = options.evals or 200
+    options.evals = options.evals or [200]
     # Where few members are drawn, any latency will do.
     options.screen = options.share = 10.0
     return options
@@ -134,17 +133,33 @@ def _how(data: str, options: argparse.Namespace) -> Alone:
     )
 
 
-def _asked(options: argparse.Namespace) -> GainRequest:
-    return GainRequest(
-        budget_ms=options.budget_ms,
-        estimator=options.estimator,
-        recipe=options.estimate_recipe,
-        strategy=options.strategy,
-        evals=options.evals,
-        margin=options.margin,
-        outside=options.outside,
-        seed=options.seed,
-    )
+def _searches(space: Space, device: Device, options: argparse.Namespace) -> list[Searched]:
+    """What each estimator finds, written to the folder as it is found; the first settles the budget."""
+    every: list[Searched] = []
+    evals = options.evals or [None]
+    for i, estimator in enumerate(options.estimator):
+        found = searched(
+            space,
+            device,
+            GainRequest(
+                budget_ms=every[0].budget_ms if every else options.budget_ms,
+                estimator=estimator,
+                recipe=options.estimate_recipe,
+                strategy=options.strategy,
+                evals=evals[i % len(evals)],
+                margin=options.margin,
+                outside=options.outside,
+                seed=options.seed,
+            ),
+        )
+        save_arch(found.arch, options.out / f"found{i + 1 if i else ''}.yaml")
+        print(
+            f"{space.name} on {device.name}, estimator {estimator}: {found.result.evaluated} "
+            f"networks seen, {found.arch.name} found for {found.budget_ms:g} ms",
+            flush=True,
+        )
+        every.append(found)
+    return every
 
 
 def _field(found: Searched, device: Device, training: Standalone, options: argparse.Namespace) -> Field:
@@ -167,14 +182,15 @@ def _field(found: Searched, device: Device, training: Standalone, options: argpa
 
 
 def _contenders(
-    space: Space, found: Searched, field: Field, options: argparse.Namespace
+    space: Space, found: list[Searched], field: Field, options: argparse.Namespace
 ) -> tuple[Contender, ...]:
-    first = field.contender(FOUND, "found", found.arch)
+    names = [f"found by {name}" if len(found) > 1 else "found" for name in options.estimator]
+    ours = [field.contender(FOUND, name, own.arch) for name, own in zip(names, found, strict=True)]
     fixed = scaled_fixed_points(
-        first, field, score=found.score, count=options.fixed_points, families=options.families
+        ours[0], field, score=found[0].score, count=options.fixed_points, families=options.families
     )
-    members = random_members(space, first, field, count=options.members, seed=options.seed)
-    return (first, *fixed, *members)
+    members = random_members(space, ours[0], field, count=options.members, seed=options.seed)
+    return (*ours, *fixed, *members)
 
 
 def _blank(
@@ -198,6 +214,8 @@ def _train(compared: Comparison, training: Standalone, options: argparse.Namespa
     """Train every contender, seed by seed, write what is known after each, and print it in the end."""
     for seed in range(options.seeds):
         for i, contender in enumerate(compared.contenders):
+            if contender.role == RANDOM and seed >= (options.member_seeds or options.seeds):
+                continue
             _line(f"{compared.data}: {contender.name} from seed {seed}")
             top1 = training.top1(contender.arch, seed=seed)
             compared.top1[i, seed] = np.nan if top1 is None else top1
@@ -206,11 +224,12 @@ def _train(compared: Comparison, training: Standalone, options: argparse.Namespa
 
 
 def _print(compared: Comparison) -> None:
-    for contender, took, row in zip(compared.contenders, compared.measured, compared.top1, strict=True):
+    for i, (contender, took) in enumerate(zip(compared.contenders, compared.measured, strict=True)):
+        row = compared.top1[i][np.isfinite(compared.top1[i])]
         print(
             f"  {contender.name:28} {ms(contender.predicted.ms):>7} ms predicted "
             f"{ms(took):>7} measured  {contender.arch.lower().macs / 1e6:6.1f} M MACs  "
-            f"top-1 {points(row.mean())}  seeds {' '.join(map(points, row.tolist()))}"
+            f"top-1 {points(float(compared.means[i]))}  seeds {' '.join(map(points, row.tolist()))}"
         )
     for line in (*latency_lines(compared), *verdict(compared)):
         print(line, flush=True)

@@ -25,10 +25,10 @@ OVER = 0.1  # by how much the budget may be exceeded when it is measured
 
 @dataclass(frozen=True)
 class Comparison:
-    """Contenders, the found one first, and their top-1 in points on one data set ``[n, seeds]``.
+    """Contenders, those found first, and their top-1 in points on one data set ``[n, seeds]``.
 
-    `found_ms` is what the network found was measured at; the others' latencies are shares of it.
-    ``nan`` is a training that has not been made; figures are of seeds that every network has.
+    `found_ms` is what the first network found was measured at; the others' latencies are shares of it.
+    ``nan`` is a training that has not been made; figures are of seeds that every network of a role has.
     """
 
     data: str
@@ -37,37 +37,43 @@ class Comparison:
     contenders: tuple[Contender, ...]
     top1: Array
 
-    @property
-    def whole(self) -> Array:
-        """Top-1 of the seeds that every network was trained from. Shape [n, seeds]."""
-        whole: Array = self.top1[:, np.isfinite(self.top1).all(axis=0)]
-        return whole
+    def places(self, role: str) -> list[int]:
+        """Where the networks of a role are."""
+        return [i for i, contender in enumerate(self.contenders) if contender.role == role]
 
     def of(self, role: str) -> Array:
-        """The rows of one role of `whole`."""
-        chosen: Array = self.whole[[contender.role == role for contender in self.contenders]]
+        """Top-1 of the networks of one role, of the seeds that all of them have. Shape [n, seeds]."""
+        rows = self.top1[self.places(role)]
+        chosen: Array = rows[:, np.isfinite(rows).all(axis=0)]
         return chosen
+
+    @cached_property
+    def means(self) -> Array:
+        """Top-1 over the seeds of its role, nan where there is none. Shape [n]."""
+        means = np.full(len(self.contenders), np.nan)
+        for role in STYLES:
+            rows = self.of(role)
+            if rows.shape[1]:
+                means[self.places(role)] = rows.mean(axis=1)
+        return means
 
     @property
     def measured(self) -> Array:
         """Milliseconds of every network. Shape [n]."""
         return self.found_ms * np.array([contender.measured.ratio for contender in self.contenders])
 
-    @property
-    def kept(self) -> bool:
-        """Whether the network found was measured within its budget, up to `OVER`."""
-        return self.found_ms <= self.budget_ms * (1 + OVER)
+    def kept(self, found: int) -> bool:
+        """Whether a network found was measured within the budget, up to `OVER`."""
+        return bool(self.measured[found] <= self.budget_ms * (1 + OVER))
 
-    @cached_property
-    def over_random(self) -> Interval:
-        """The gain over the median of random members."""
-        return over_median(self.of(FOUND)[0], self.of(RANDOM))
+    def over_random(self, found: int) -> Interval:
+        """The gain of a network found over the median of random members."""
+        return over_median(self.of(FOUND)[found], self.of(RANDOM))
 
-    @cached_property
-    def over_fixed(self) -> Interval | None:
-        """The gain over the best of the scaled fixed points; None where there is none."""
+    def over_fixed(self, found: int) -> Interval | None:
+        """The gain of a network found over the best of the scaled fixed points; None where there is none."""
         fixed = self.of(FIXED)
-        return over_best(self.of(FOUND)[0], fixed) if len(fixed) else None
+        return over_best(self.of(FOUND)[found], fixed) if len(fixed) else None
 
 
 def to_csv(found: Comparison) -> str:
@@ -92,35 +98,48 @@ def to_csv(found: Comparison) -> str:
     return "".join(lines)
 
 
-def latency_lines(found: Comparison) -> tuple[str, str]:
+def latency_lines(found: Comparison) -> tuple[str, ...]:
     """The budget against what was measured; predictions against measurements of all networks."""
     predicted = [contender.predicted.ms for contender in found.contenders]
     figures = scores(predicted, found.measured)
-    over = found.found_ms / found.budget_ms - 1
     return (
-        f"found: budget {ms(found.budget_ms)} ms, predicted {ms(predicted[0])}, measured "
-        f"{ms(found.found_ms)} ({over:+.1%} of the budget): "
-        + (f"within it, +{OVER:.0%} allowed" if found.kept else f"beyond it by more than {OVER:.0%}"),
+        *(_budget_line(found, i) for i in found.places(FOUND)),
         f"predicted against measured, {figures['n']} networks: error {figures['mape']} %, bias "
         f"{figures['bias']:+} %, {figures['within_10']} % within 10 %",
     )
 
 
-def verdict(found: Comparison) -> tuple[str, str]:
-    """One line on chance and one on the papers' networks."""
-    own, rest, fixed = found.of(FOUND)[0].mean(), found.of(RANDOM).mean(axis=1), found.of(FIXED).mean(axis=1)
-    random = (
-        f"{found.data}: {_pays(found, found.over_random)} against chance: {points(own)} found, "
-        f"{points(float(np.median(rest)))} the median of {len(rest)} random members of equal latency, "
-        f"{_said(found.over_random)}; better than {int((own > rest).sum())} of them"
+def _budget_line(found: Comparison, place: int) -> str:
+    own, took = found.contenders[place], found.measured[place]
+    return (
+        f"{own.name}: budget {ms(found.budget_ms)} ms, predicted {ms(own.predicted.ms)}, measured "
+        f"{ms(took)} ({took / found.budget_ms - 1:+.1%} of the budget): "
+        + (f"within it, +{OVER:.0%} allowed" if found.kept(place) else f"beyond it by more than {OVER:.0%}")
     )
-    if found.over_fixed is None:
+
+
+def verdict(found: Comparison) -> list[str]:
+    """For each network found, one line on chance and one on the papers' networks."""
+    return [line for place in found.places(FOUND) for line in _verdict_on(found, place)]
+
+
+def _verdict_on(found: Comparison, place: int) -> tuple[str, str]:
+    name, own = found.contenders[place].name, found.means[place]
+    rest, fixed = found.means[found.places(RANDOM)], found.means[found.places(FIXED)]
+    gain = found.over_random(place)
+    random = (
+        f"{found.data}: {_pays(found, gain)} against chance: {points(own)} {name}, "
+        f"{points(float(np.median(rest)))} the median of {len(rest)} random members of equal latency, "
+        f"{_said(gain)}; better than {int((own > rest).sum())} of them"
+    )
+    gain_over_fixed = found.over_fixed(place)
+    if gain_over_fixed is None:
         return random, f"{found.data}: no fixed point could be scaled to this latency"
-    names = [c.name for c in found.contenders if c.role == FIXED]
     best = int(np.argmax(fixed))
+    beaten = found.contenders[found.places(FIXED)[best]].name
     return random, (
-        f"{found.data}: {_pays(found, found.over_fixed)} against fixed points: {points(fixed[best])} "
-        f"{names[best]}, the best of {len(fixed)} scaled to this latency, {_said(found.over_fixed)}"
+        f"{found.data}: {_pays(found, gain_over_fixed)} against fixed points: {points(fixed[best])} "
+        f"{beaten}, the best of {len(fixed)} scaled to this latency, {_said(gain_over_fixed)}"
     )
 
 
@@ -129,7 +148,7 @@ def _said(gain: Interval) -> str:
 
 
 def _pays(found: Comparison, gain: Interval) -> str:
-    if found.whole.shape[1] < 2:
+    if found.of(FOUND).shape[1] < 2:
         return "one seed tells nothing"
     if gain.low > 0:
         return "searching pays"
@@ -156,8 +175,7 @@ def _drawn(found: Comparison, title: str) -> Any:
 
 
 def _groups(found: Comparison) -> list[tuple[str, list[int]]]:
-    roles = [contender.role for contender in found.contenders]
-    return [(role, [i for i, own in enumerate(roles) if own == role]) for role in STYLES if role in roles]
+    return [(role, of) for role in STYLES if (of := found.places(role))]
 
 
 def _draw_latencies(axis: Any, found: Comparison) -> None:
@@ -185,17 +203,21 @@ def _draw_latencies(axis: Any, found: Comparison) -> None:
 
 def _draw_accuracies(axis: Any, found: Comparison) -> None:
     """Top-1 at each network's measured latency, every seed a pale dot, with the random median."""
-    means = found.whole.mean(axis=1)
     for role, of in _groups(found):
         colour, marker = STYLES[role]
         at = found.measured[of]
+        every = found.of(role)
+        axis.scatter(np.repeat(at, every.shape[1]), every.ravel(), s=6, color=colour, alpha=0.35)
         axis.scatter(
-            np.repeat(at, found.whole.shape[1]), found.whole[of].ravel(), s=6, color=colour, alpha=0.35
+            at,
+            found.means[of],
+            s=90 if role == FOUND else 24,
+            color=colour,
+            marker=marker,
+            label=role,
+            zorder=3,
         )
-        axis.scatter(
-            at, means[of], s=90 if role == FOUND else 24, color=colour, marker=marker, label=role, zorder=3
-        )
-    median = float(np.median(found.of(RANDOM).mean(axis=1)))
+    median = float(np.median(found.means[found.places(RANDOM)]))
     axis.axhline(median, color=STYLES[RANDOM][0], linestyle="--", linewidth=0.8, label="random, median")
     axis.axvline(found.budget_ms, color="0.4", linestyle=":", linewidth=1)
     axis.set(xlabel="measured, ms", ylabel=f"top-1 on {found.data}, % (pale: each seed)")

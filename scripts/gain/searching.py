@@ -51,10 +51,14 @@ class Searched:
         return problem.estimator.estimate(archs, recipe=problem.recipe, scenario=problem.scenario)
 
 
-def space_at(name: str | Path, resolution: int) -> Space:
-    """The space with `resolution` instead of its own. Raises ValueError as `load_space`."""
+def space_at(name: str | Path, resolution: int, classes: int | None = None) -> Space:
+    """The space with `resolution` instead of its own, and with heads for `classes` where these are given.
+
+    Raises ValueError as `load_space`.
+    """
     spec = load_space(name).spec
-    return Space(replace(spec, name=f"{spec.name}-{resolution}px", resolution=(resolution,)))
+    space = Space(replace(spec, name=f"{spec.name}-{resolution}px", resolution=(resolution,)))
+    return space if classes is None else space.at(resolution, classes)
 
 
 def searched(space: Space, device: Device, asked: GainRequest) -> Searched:

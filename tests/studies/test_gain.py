@@ -188,8 +188,21 @@ def test_the_verdict_does_not_flatter(found: Contender) -> None:
 
 def test_seeds_that_some_networks_lack_do_not_count(found: Contender) -> None:
     half = _comparison(found, [[70, 71, 90], [66, 64, np.nan], [50, 52, np.nan]])
-    assert half.whole.shape == (3, 2)
+    assert [half.of(role).shape for role in (FOUND, FIXED, RANDOM)] == [(1, 3), (1, 2), (1, 2)]
+    assert half.means.tolist() == [77, 65, 51]
     assert len(to_csv(half).splitlines()) == 1 + 7
+
+
+def test_each_network_found_has_a_verdict_of_its_own(found: Contender) -> None:
+    one = _comparison(found, [[70, 71], [66, 64], [50, np.nan], [54, np.nan]])
+    other = replace(found, name="found by another")
+    both = replace(
+        one, contenders=(one.contenders[0], other, *one.contenders[1:]), top1=one.top1[[0, 2, *range(1, 4)]]
+    )
+    both.top1[1] = 40, 42
+    lines = verdict(both)
+    assert len(lines) == 4 and "searching pays" in lines[0] and "41.0 found by another" in lines[2]
+    assert "better than 0 of them" in lines[2] and len(latency_lines(both)) == 3
 
 
 @pytest.fixture
