@@ -199,18 +199,7 @@ def standalone(
     stop: Callable[[], bool] | None = None,
 ) -> TrainedMembers | None:
     """Draw the members and train each by itself where that is not known; None where `stop` interrupted."""
-    results = Standalone(
-        out,
-        Alone(
-            data=run.data,
-            resolution=run.resolution,
-            train_size=options.train_size or run.train_size,
-            test_size=options.test_size or run.test_size,
-            recipe=options.recipe,
-            epochs=options.epochs,
-            device=options.device,
-        ),
-    )
+    results = trainings(run, out, options)
     members, centres = drawn(run, options)
     bins = np.repeat(np.arange(len(members)), [len(group) for group in members])
     flat = [arch for group in members for arch in group]
@@ -224,6 +213,22 @@ def standalone(
                 return None
             truth[i, seed] = top1
     return TrainedMembers(tuple(flat), centres, bins, truth)
+
+
+def trainings(run: SupernetRun, out: Path, options: RankOptions) -> Standalone:
+    """Trainings of single networks on the data of a supernet, kept in `out`."""
+    return Standalone(
+        out,
+        Alone(
+            data=run.data,
+            resolution=run.resolution,
+            train_size=options.train_size or run.train_size,
+            test_size=options.test_size or run.test_size,
+            recipe=options.recipe,
+            epochs=options.epochs,
+            device=options.device,
+        ),
+    )
 
 
 def drawn(run: SupernetRun, options: RankOptions) -> tuple[list[list[Arch]], tuple[float, ...]]:
