@@ -327,6 +327,4 @@ def test_each_network_is_logged_with_the_times_of_its_worker(
     assert 0 < len(failed) < 10
     assert {one.row.tobytes(): one.reason for one in logged if one.reason} == failed
     took = [one.ended - one.started for one in logged if np.isfinite(one.evaluations.top1[0])]
-    assert min(took) >= 0.2 and max(took) < 1.5
-    ends = [one.ended for one in logged]
-    assert sorted(ends)[-1] - ends[-1] < 1.5 and all(one.started <= one.ended for one in logged)
+    assert min(took) >= 0.2 and all(one.started <= one.ended for one in logged)
