@@ -220,6 +220,8 @@ def _stages(
     most = len(parent.stages) if parent else MOST_STAGES
     if not isinstance(listed, list) or not 1 <= len(listed) <= most:
         raise ValueError(f"stages: must be a list of 1 to {most} mappings ({where})")
+    if parent:
+        _check_shared(shared, parent, added, where)
     result = []
     for i, own in enumerate(listed):
         own = _mapping(own, f"stages.{i}", where)
@@ -229,6 +231,18 @@ def _stages(
             _stage({**inherited, **_narrowed(shared, inherited, added, where), **own}, f"stages.{i}", where)
         )
     return tuple(result)
+
+
+def _check_shared(shared: Mapping[str, Any], parent: SpaceSpec, added: tuple[str, ...], where: str) -> None:
+    """Raise ValueError for a value of a restriction's shared lists that no stage of the parent offers."""
+    offered = [_stage_dict(stage) for stage in parent.stages]
+    for key, listed in shared.items():
+        for value in read_values(listed, f"stage.{key}", where):
+            if not any(_is_among(value, stage[key], key, added) for stage in offered):
+                raise ValueError(
+                    f"stage.{key}: {shown(value)} is in no stage of the parent space; a restriction narrows "
+                    f"lists ({where})"
+                )
 
 
 def _narrowed(
