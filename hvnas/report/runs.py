@@ -132,7 +132,8 @@ def _load(folder: Path) -> Run:
     for name in (FRONT, HISTORY, LOG):
         if not (folder / name).is_file():
             raise ValueError(
-                f"{folder}: has no {name}: its search has not ended; hvnas resume {folder} ends it"
+                f"{folder}: has no {name}: its search has not ended, or found nothing within its budget; "
+                f"hvnas resume {folder} ends it, or says so"
             )
     objectives = _objectives(config, folder / CONFIG)
     with refusing(folder / CONFIG):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hostile
@@ -14,6 +14,7 @@ from browser import Page, browsing
 import hvnas
 from hvnas.report import Report, compare_folders, make_report, write_comparison, write_report
 from hvnas.report.tables import models_table
+from hvnas.testing.latency import FormulaBackend, registered
 
 pytestmark = pytest.mark.slow
 
@@ -113,6 +114,49 @@ def check_sizes(page: Page, *, width: int) -> None:
     assert all(wide == told and rows > 0 for wide, told, rows in tables)
 
 
+@pytest.fixture(scope="module")
+def trained(reported: tuple[Report, Path]) -> Path:
+    """The page of the same search with the training of its best network inside."""
+    report, path = reported
+    run = made_runs.copy(path.parent / "run", path.parent / "trained")
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    best = report.runs[0].members[report.runs[0].best]
+    made_runs.make_training(run / "train", name=best, epochs=18, classes=names)
+    return write_report(make_report([run]), path.parent / "trained.html", command="hvnas report trained")
+
+
+@pytest.fixture(scope="module")
+def measured(
+    tmp_path_factory: pytest.TempPathFactory, table_of: Callable[[FormulaBackend], Path]
+) -> Iterator[Path]:
+    """The page of a search whose best networks were timed."""
+    folder = tmp_path_factory.mktemp("measured")
+    with registered("formula", FormulaBackend()) as host:
+        table = table_of(host)
+        hvnas.search("efficientformer", table, budget_ms=9.0, evals=300, measure=6, out=folder / "run")
+        yield write_report(make_report([folder / "run"]), folder / "report.html", command="hvnas report run")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [DESKTOP, TABLET, PHONE])
+@pytest.mark.parametrize("what", ["trained", "measured"])
+def test_trained_and_measured_networks_fit_every_width(
+    browser: Page, request: pytest.FixtureRequest, tmp_path: Path, what: str, width: int, dark: bool
+) -> None:
+    path: Path = request.getfixturevalue(what)
+    page = opened(browser, path, width=width, dark=dark)
+    check_sizes(page, width=width)
+    assert path.stat().st_size <= MOST_BYTES
+    if what == "trained":
+        assert "96.66" in page.text("#training-1")
+        drawn = page.evaluate("document.querySelectorAll('svg.training').length")
+        assert drawn == 2, "the learning curves and the confusion matrix"
+    else:
+        assert "measured" in page.text("#front")
+    page.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 100_000
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [DESKTOP, TABLET, PHONE])
 def test_it_fits_every_width(
@@ -196,15 +240,16 @@ def test_a_pointer_is_told_of_a_point_and_enlarges_a_part(
     assert page.complaints == []
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [DESKTOP, TABLET, PHONE])
 def test_a_comparison_is_a_page_that_fits(
-    browser: Page, reported: tuple[Report, Path], tmp_path: Path, width: int
+    browser: Page, reported: tuple[Report, Path], tmp_path: Path, width: int, dark: bool
 ) -> None:
     run = reported[1].parent / "run"
     found = compare_folders([run, made_runs.copy(run, tmp_path / "other")])
     (path,) = write_comparison(found, tmp_path / "compare.html")
     assert path.stat().st_size <= MOST_BYTES
-    page = opened(browser, path, width=width, dark=width == PHONE)
+    page = opened(browser, path, width=width, dark=dark)
     check_sizes(page, width=width)
     assert page.text("h1") == "2 searches of networks for iPhone 12 within 2 ms, compared"
     assert page.evaluate("[...document.querySelectorAll('table')].map(t => t.id)") == [

@@ -312,25 +312,11 @@ def test_hostile_settings_stay_one_word_of_the_shell(evil: tuple[Report, Path]) 
 
 
 def make_training(folder: Path, *, name: str, finished: bool) -> Path:
-    """A training of a small network on digits, as its folder tells of it."""
-    folder.mkdir(parents=True)
-    arch = load_arch("efficientformer_l1").shrunk().with_(classes=10, resolution=32, name=name)
-    save_arch(arch, folder / "arch.yaml")
-    blank: dict[str, object] = dict.fromkeys(
-        ("train_size", "test_size", "teacher", "teacher_weights", "teacher_key", "weights", "weights_key")
+    """A training whose recipe and one of whose classes have hostile names."""
+    names = (hostile.MARKUP, "b")
+    return made_runs.make_training(
+        folder, name=name, epochs=18 if finished else 0, classes=names, recipe=hostile.MARKUP
     )
-    blank |= {"source": "x", "data_key": "k", "class_names": [], "mean": [0.5], "std": [0.5], "recipe": {}}
-    blank |= {"strict": False, "seed": 0, "workers": 1, "versions": {}, "classes": 10, "resolution": 32}
-    asked = {"schema": "hvnas.train/1", "arch_hash": arch.hash, "data": "digits", "epochs": 18, **blank}
-    (folder / "train.json").write_text(json.dumps(asked))
-    if finished:
-        metrics: dict[str, object] = {"top1": 96.657, "recipe": hostile.MARKUP, "epochs_trained": 18}
-        metrics["history"] = [{"epoch": 18, "loss": 0.2, "top1": 96.657}]
-        metrics |= {"top1_low": 94.25, "top1_high": 98.5}
-        (folder / "metrics.json").write_text(json.dumps(metrics))
-        (folder / "card").mkdir()
-        (folder / "card" / "confusion.csv").write_text(f'true class,"{hostile.MARKUP}",b\nx,31,1\nb,0,28\n')
-    return folder
 
 
 def test_a_training_is_told(tmp_path: Path) -> None:
@@ -362,7 +348,7 @@ def test_a_training_stands_beside_the_estimate(tmp_path: Path) -> None:
     assert cells["ms iphone12 (calibrated)"] == f"{network.latency['iphone12'].ms:.3f}"
     page = render_page(report, command="")
     drawn = [attrs for tag, attrs in Elements(page).seen if tag == "svg" and attrs.get("class") == "training"]
-    assert len(drawn) == 1 and "rows: the true class" in page
+    assert len(drawn) == 2 and "rows: the true class" in page
 
 
 def test_top1_has_intervals_of_95_percent() -> None:

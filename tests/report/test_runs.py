@@ -11,6 +11,7 @@ import pytest
 
 from hvnas.report import load_run, load_runs
 from hvnas.report.runs import run_lines
+from hvnas.search import InfeasibleBudget, search
 from hvnas.search.runs.folder import SearchFolder
 
 POINTS = [(1.0, 71.0), (2.0, 81.0)]
@@ -124,6 +125,14 @@ def test_a_run_that_has_not_ended_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ValueError, match=f"has no {name}.*hvnas resume"):
         load_run(folder)
+
+
+def test_a_search_that_found_nothing_is_told_apart_from_damage(tmp_path: Path) -> None:
+    run = tmp_path / "none"
+    with pytest.raises(InfeasibleBudget, match="none of "):
+        search("efficientformer", "iphone12", budget_ms=2.0, evals=50, constraints=["top1>=99"], out=run)
+    with pytest.raises(ValueError, match=r"or found nothing within its budget; hvnas resume .* says so$"):
+        load_run(run)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
