@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hvnas._json import parse_json
 from hvnas.arch import Arch
 from hvnas.export.running import MOST_NUMBERS, Array, open_file
 from hvnas.nn import Network, build
@@ -180,13 +181,14 @@ def images_of(facts: Mapping[str, str], *, where: str | Path) -> Images | None:
             raise ValueError(
                 f"{where}: hvnas.{name}: must be three numbers, one per channel; export it again"
             )
+        values[name] = tuple(map(float, numbers))
     return Images(**values)
 
 
 def _listed(text: str, where: str) -> tuple[Any, ...]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         value = None
     if not isinstance(value, list):
         raise ValueError(f"{where}: must be a list in JSON; export it again")
@@ -194,7 +196,7 @@ def _listed(text: str, where: str) -> tuple[Any, ...]:
 
 
 def _is_positive(value: object, *, strictly: bool) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return value > 0 if strictly else value >= 0
 

@@ -211,6 +211,8 @@ def _tflite_facts(path: Path) -> dict[str, str]:
         entry = model.Metadata(i)
         if entry.Name() == FACTS.encode():
             facts = parse_json(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes().decode())
+            if not isinstance(facts, dict):
+                raise ValueError(f"its metadata {FACTS}: must be a mapping in JSON")
             return {key: text for key, text in facts.items() if isinstance(text, str)}
     return {}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from fuzzing.exported import damaged_onnx, damaged_tflite
 from fuzzing.tensors import damaged_arrays, damaged_pickle, damaged_safetensors
 from fuzzing.trees import damaged, json_text
 
@@ -20,6 +21,8 @@ Mutation = Callable[[bytes, random.Random], bytes]
 # Bytes of a damaged file from which on only bytes are changed: copies of its lines and keys come to 200 MB,
 # which this file's patterns and writers take minutes for.
 LARGE = 100_000
+# Of which the text is a small part, and damaged alone.
+FILES_OF_RUNTIMES = ("onnx", "tflite")
 
 # Written into text where a number or a word stands.
 TOKENS = (
@@ -48,7 +51,8 @@ TOKENS = (
 def mutate(data: bytes, kind: str, rng: random.Random) -> bytes:
     """`data`, a file of this kind, with one to three things changed."""
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        data = rng.choice(_MUTATIONS[kind] if len(data) <= LARGE else _BYTES)(data, rng)
+        known = len(data) <= LARGE or kind in FILES_OF_RUNTIMES
+        data = rng.choice(_MUTATIONS[kind] if known else _BYTES)(data, rng)
     return data
 
 
@@ -279,4 +283,6 @@ _MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "npz": (*_BYTES, *[damaged_arrays] * 12),
     "safetensors": (*_BYTES, *[damaged_safetensors] * 12),
     "torch": (*_BYTES, *[damaged_pickle] * 12),
+    "onnx": (damaged_onnx,),
+    "tflite": (damaged_tflite,),
 }

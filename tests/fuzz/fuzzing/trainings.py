@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from fuzzing.reader import ROOT, Reader, add, command, kept
 from hvnas.arch import load_arch, save_arch
-from hvnas.export import Images, export_huggingface, export_torch
+from hvnas.export import Images, export_huggingface, export_onnx, export_tflite, export_torch
 from hvnas.export.torch_folder import read_weights
 from hvnas.nn import build
 from hvnas.nn.foreign.checkpoint import read_checkpoint
@@ -136,9 +138,34 @@ def _exported(folder: Path) -> list[tuple[Path, str]]:
 
 def _export(folder: Path) -> None:
     torch.set_num_threads(1)
-    images = Images(class_names=("a", "b", "c", "d"), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-    export_huggingface(ARCH, folder / "hub", images=images)
-    export_torch(ARCH, folder / "torch", images=images)
+    export_huggingface(ARCH, folder / "hub", images=IMAGES)
+    export_torch(ARCH, folder / "torch", images=IMAGES)
+
+
+SMALLEST = load_arch("mobilevit_xxs").shrunk().with_(resolution=32, classes=4)
+IMAGES = Images(class_names=("a", "b", "c", "d"), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+
+
+def _shipped(suffix: str) -> Callable[[Path], list[tuple[Path, str]]]:
+    """A maker of an exported file, and of an image to show it."""
+
+    def export(folder: Path) -> None:
+        from PIL import Image
+
+        torch.set_num_threads(1)
+        Image.new("RGB", (32, 32), (200, 40, 30)).save(folder / "photo.png")
+        exporter = {"onnx": export_onnx, "tflite": export_tflite}[suffix]
+        exporter(build(SMALLEST).eval(), folder / f"model.{suffix}", images=IMAGES)
+
+    def make(folder: Path) -> list[tuple[Path, str]]:
+        kept(folder, suffix, lambda: export(folder))
+        return [(folder / f"model.{suffix}", suffix)]
+
+    return make
+
+
+def _predict(path: Path) -> str:
+    return command("predict", path, path.parent / "photo.png")
 
 
 def _load(path: Path) -> None:
@@ -174,6 +201,13 @@ add(
         of_folder=True,
     )
 )
+# What makes them, and what runs them, need not be installed in one environment.
+for name, packages in {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "tflite": ("litert_torch", "ai_edge_litert"),
+}.items():
+    if all(find_spec(package) is not None for package in packages):
+        add(Reader(name=f"exported-{name}", make=_shipped(name), read=_predict, share=0.5))
 add(Reader(name="weights", make=_weights, read=_load, share=0.5))
 add(Reader(name="weights-exported", make=_weights, read=read_weights, share=0.5))
 add(Reader(name="weights-foreign", make=_foreign, read=read_checkpoint))
