@@ -168,7 +168,8 @@ class _Tally:
 
     def add(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Count logits ``[B, classes]`` and labels ``[B]``; the likeliest classes ``[B]``."""
-        best = logits.topk(min(SEVERAL, logits.shape[1])).indices
+        # of equal logits, which integers have many of, the first class comes first, as in argmax
+        best = logits.argsort(dim=1, descending=True, stable=True)[:, :SEVERAL]
         self._first += int((best[:, 0] == labels).sum())
         self._several += int((best == labels[:, None]).sum())
         self._loss += float(F.cross_entropy(logits, labels, reduction="sum"))
