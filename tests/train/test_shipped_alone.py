@@ -25,7 +25,8 @@ from hvnas.train.starting import start
 CIFAR10 = "HVNAS_CIFAR10"
 SIDE = 32
 COLOURS = {"blue": (30, 60, 200), "green": (20, 180, 60), "red": (210, 40, 30)}
-# What is exported, and the points of top-1 by which it may miss that of the training.
+MOST_LOST = 5.0  # points that int8 may cost, of a network that is hardly trained
+# What is exported, and the points of top-1 by which two ways to score it may differ.
 FILES = {
     "folder": (("--format", "torch"), 0.2),
     "hub": (("--format", "huggingface"), 0.2),
@@ -161,7 +162,8 @@ def check_scores(
     for file, most in files.items():
         ours = evaluate(file, data=f"folder:{data}").scores.top1
         print(f"{Path(file).name}: {ours:.2f}, alone {alone[file]:.2f}, trained {metrics['top1']:.2f}")
-        assert ours == pytest.approx(metrics["top1"], abs=most), file
+        lost = MOST_LOST if "int8" in Path(file).name else most
+        assert ours == pytest.approx(metrics["top1"], abs=lost), file
         assert alone[file] == pytest.approx(ours, abs=most), file
     return float(metrics["top1"])
 
