@@ -12,6 +12,7 @@ from hvnas._numbers import clean
 from hvnas.latency.plots import check_target, save_figure
 from hvnas.report.compare import Comparison
 from hvnas.report.panels import Curve, Panel, Star, front_panels, history_panels
+from hvnas.report.runs import device_title
 
 # Okabe and Ito (2008), "Color universal design"; black and yellow, which read badly as lines, left out.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -49,7 +50,8 @@ def title(comparison: Comparison) -> str:
     """What is compared, in one line."""
     config, count = comparison.runs[0].config, len(comparison.runs)
     counted = "1 run" if count == 1 else f"{count} runs"
-    return f"{counted} on {config.device[0]}: {config.estimator}, {config.recipe}, {config.scenario}"
+    device = device_title(config.device[0])
+    return f"{counted} on {device}: {config.estimator}, {config.recipe}, {config.scenario}"
 
 
 def _style(run: int) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from hvnas.report.figures import PageFigure, bars_figure, panel_figure
 from hvnas.report.network import STYLE, Network, aligned, by_kind, by_stage, draw_network
 from hvnas.report.panels import front_panels, has_volume, history_panels, volume_unit
 from hvnas.report.report import Report, not_measured
-from hvnas.report.runs import Run, run_lines
+from hvnas.report.runs import Run, device_title, run_lines
 from hvnas.search.objectives import LATENCY, TOP1
 from hvnas.search.runs.result import MS_DECIMALS, told_of_model
 
@@ -177,9 +177,10 @@ def _runs_lead(comparison: Comparison) -> str:
     sought = " against ".join(words.get(name, name) for name in config.objectives)
     count = f"{len(runs)} searches" if len(runs) > 1 else f"The search “{runs[0].name}”"
     spaces = ", ".join(dict.fromkeys(run.config.space for run in runs))
+    device = device_title(config.device[0])
     return (
-        f"{count} evaluated {sum(run.evaluated for run in runs):,} networks of {spaces} on "
-        f"{config.device[0]}: {sought}. Accuracy: {config.estimator}, for {config.recipe}, {config.scenario}."
+        f"{count} evaluated {sum(run.evaluated for run in runs):,} networks of {spaces} on {device}: "
+        f"{sought}. Accuracy: {config.estimator}, for {config.recipe}, {config.scenario}."
     )
 
 
@@ -211,7 +212,11 @@ def _cards(report: Report) -> list[dict[str, str | None]]:
     told = "; ".join([f"5–95 %: {interval} ms", *known])
     took = numbers.took(run.seconds, parts=run.parts)
     said = {
-        "latency": (f"latency on {run.config.device[0]}", f"{run.ms[i]:.{MS_DECIMALS}f} ms", told),
+        "latency": (
+            f"latency on {device_title(run.config.device[0])}",
+            f"{run.ms[i]:.{MS_DECIMALS}f} ms",
+            told,
+        ),
         "chance": ("chance of the budget", tables.chance(chosen.chance), f"of {run.config.budget_ms:g} ms"),
         "accuracy": (tables.accuracy_name(run), str(chosen.accuracy), _trained(chosen)),
         **_cross_fitted_card(chosen),
@@ -264,7 +269,9 @@ def _report_runs(report: Report, figures: Sequence[PageFigure]) -> dict[str, Any
     found = report.comparison
     if found is None:
         return None
-    return _runs(found, figures, timed=_timed(report) or f"ms on {found.runs[0].config.device[0]}")
+    return _runs(
+        found, figures, timed=_timed(report) or f"ms on {device_title(found.runs[0].config.device[0])}"
+    )
 
 
 def _runs(found: Comparison, figures: Sequence[PageFigure], *, timed: str) -> dict[str, Any]:

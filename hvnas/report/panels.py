@@ -9,7 +9,7 @@ import numpy as np
 
 from hvnas import _numbers as numbers
 from hvnas.report.compare import Comparison, FixedPoint, better_bounds_of, bounds_of, margin_of
-from hvnas.report.runs import Run
+from hvnas.report.runs import Run, device_title
 from hvnas.report.tables import nearest_models
 from hvnas.search.objectives import LATENCY, TOP1, Objective
 from hvnas.search.runs.result import MS_DECIMALS
@@ -200,7 +200,7 @@ def axis_label(what: Objective, run: Run) -> str:
         return "score" if run.unit == "score" else "top-1 − 1 sd (points)"
     if what.metric == LATENCY:
         device = what.device or run.config.device[0]
-        return f"latency on {device} ({_ms_of(device)})"
+        return f"latency on {device_title(device)} ({_ms_of(device)})"
     return _AXES[what.metric][0]
 
 

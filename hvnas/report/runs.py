@@ -96,6 +96,12 @@ class Run:
         return shown_places(self.sd, self.written)
 
 
+def device_title(device: str) -> str:
+    """A device as pages name it: of its own file without the folder."""
+    path = Path(device)
+    return path.stem if path.suffix in (".yaml", ".yml") else device
+
+
 def run_lines(run: Run) -> list[str]:
     """Lines on a run beside its numbers, as the search itself says them: how many networks, and its limit."""
     files = files_words(int(run.written.sum()), len(run.members))

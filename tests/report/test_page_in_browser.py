@@ -153,6 +153,8 @@ def test_trained_and_measured_networks_fit_every_width(
         assert drawn == 2, "the learning curves and the confusion matrix"
     else:
         assert "measured" in page.text("#front")
+        # The device by its name, not by where its file lies; the command to repeat it has that.
+        assert page.text("main, body").count("/own.yaml") == page.text("#redo").count("/own.yaml") > 0
     page.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 100_000
 
