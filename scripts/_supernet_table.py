@@ -21,8 +21,9 @@ from hvnas.accuracy.table import Members, PublishedTable
 from hvnas.arch import Arch
 from hvnas.search.strategies.predicted import Encoder, Regressor, Scaling
 from hvnas.space import Space
+from hvnas.studies.alone import Interval
 from hvnas.studies.bench import TableProblem
-from hvnas.studies.rank import Interval, bootstrap, rho, tau
+from hvnas.studies.rank import bootstrap, rho, tau
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]

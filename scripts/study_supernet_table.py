@@ -48,7 +48,8 @@ from hvnas.accuracy.proxies.registry import PROBED
 from hvnas.accuracy.table import read_table
 from hvnas.latency.plots import save_figure
 from hvnas.space import load_space
-from hvnas.studies.rank import Interval, tau
+from hvnas.studies.alone import Interval
+from hvnas.studies.rank import tau
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.run import resume, start, train_supernet

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hvnas import _numbers as numbers
 from hvnas.cli._screen import Screen
 
 if TYPE_CHECKING:
     from hvnas.studies.ablation.matching import Match
+    from hvnas.studies.alone import Comparison
     from hvnas.studies.rediscovery.coatnet import LayoutRanks, PatternSearch, Ranked
     from hvnas.studies.rediscovery.efficientformer import Finding, ModelResult, PatternCost, Rediscovery
     from hvnas.studies.rediscovery.members import Interval, NearOptimal, NetworkSummary
@@ -392,4 +393,38 @@ def _chance_row(chance: Chance) -> Row:
         None,
         None,
         *shares,
+    )
+
+
+def print_comparison(screen: Screen, trained: Comparison) -> None:
+    """Networks trained by themselves: top-1 of each, and the difference of every two."""
+    how = trained.how
+    images = f"on {how.data}" + ("" if how.train_size is None else f", {how.train_size:,} images at most")
+    screen.heading(
+        f"Each trained alone {images}: recipe {how.recipe}, epochs {trained.epochs}, "
+        f"seeds {trained.top1.shape[1]}"
+    )
+    screen.table(
+        ("network", ">params M", ">MACs M", ">top-1", ">chance to be best", ">seeds"),
+        [_trained_cells(row) for row in trained.rows()],
+    )
+    screen.heading("Differences in top-1, and their 5-95 % intervals over seeds")
+    screen.table(
+        ("network", "above", ">points", ">5-95 %"),
+        [
+            (row["network"], row["other"], f"{row['value']:+.1f}", f"{row['low']:+.1f} to {row['high']:+.1f}")
+            for row in trained.differences()
+        ],
+    )
+
+
+def _trained_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    seeds = [value for name, value in row.items() if name.startswith("seed")]
+    return (
+        row["network"],
+        f"{row['params'] / 1e6:.3f}",
+        f"{row['macs'] / 1e6:.2f}",
+        numbers.points(row["top1"], row["sd"]),
+        numbers.chance(row["p_first"]),
+        " ".join(map(numbers.points, seeds)),
     )

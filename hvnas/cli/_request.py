@@ -109,10 +109,13 @@ def _parameter(name: str, kind: Any, option: Option, default: Any) -> inspect.Pa
 
 
 def _typer_option(name: str, option: Option) -> Any:
-    """Always with its name: typer gives a flag a second, negative one otherwise."""
+    """Always with its name: typer gives a flag a second, negative one otherwise.
+
+    A field whose name would be a keyword of Python ends in an underscore, its option does not.
+    """
     if option.argument:
         return typer.Argument(metavar=option.metavar, help=option.help)
-    declared = [f"--{each.replace('_', '-')}" for each in (name, option.also) if each is not None]
+    declared = [f"--{each.rstrip('_').replace('_', '-')}" for each in (name, option.also) if each is not None]
     return typer.Option(
         *declared, metavar=option.metavar, help=option.help, rich_help_panel=option.group, min=option.least
     )

@@ -1,19 +1,22 @@
-"""Members of a space drawn at random, and trained by themselves: what other ways to rank are held against."""
+"""Networks trained by themselves, and compared by what that comes to; members of a space drawn at random."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hvnas._files import write_atomic
 from hvnas._records import Cell, csv_text, read_records
+from hvnas._runs import locked
 from hvnas.arch import Arch
 from hvnas.space import Space
 from hvnas.train.data import Data, load_data
@@ -21,6 +24,11 @@ from hvnas.train.recipes import Recipe, load_recipe, training_of
 
 FILE = "standalone.csv"
 RECIPE = "brief"
+LOCK = ".lock"
+
+Array = NDArray[np.float64]
+LOW, HIGH = 0.05, 0.95  # quantiles of an interval
+REDRAWN = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +158,130 @@ def _chosen(settings: Any) -> dict[str, Any]:
         if value != default:
             found[field.name] = _chosen(value) if is_dataclass(value) else value
     return found
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure, and the 5 and 95 % quantiles of it with networks, or trainings, drawn again."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Networks trained alike with the same seeds; `top1` on the test images in points, ``[n, seeds]``.
+
+    What other seeds would have come to is drawn from how far trainings lie from their network's mean, all
+    networks together, since a few seeds alone say little of a spread; the test images stay as they are.
+    """
+
+    networks: Mapping[str, Arch]  # as they were trained
+    top1: Array
+    how: Alone
+    epochs: int
+
+    @property
+    def mean(self) -> Array:
+        """Top-1 over the seeds. Shape [n]."""
+        mean: Array = self.top1.mean(axis=1)
+        return mean
+
+    @cached_property
+    def drawn(self) -> Array:
+        """Means over as many trainings, drawn again. Shape [draws, n]."""
+        n, seeds = self.top1.shape
+        # of a mean over few trainings, which they lie too near to
+        apart = (self.top1 - self.mean[:, None]) * np.sqrt(seeds / (seeds - 1))
+        rng = np.random.default_rng(0)
+        drawn: Array = self.mean + rng.choice(apart.ravel(), size=(REDRAWN, n, seeds)).mean(axis=2)
+        return drawn
+
+    @cached_property
+    def chances(self) -> dict[str, float]:
+        """The chance of each network to have the highest mean."""
+        first = np.bincount(self.drawn.argmax(axis=1), minlength=len(self.networks)) / REDRAWN
+        return dict(zip(self.networks, first.tolist(), strict=True))
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The networks, the best first."""
+        names = tuple(self.networks)
+        return tuple(names[i] for i in np.argsort(-self.mean, kind="stable"))
+
+    def difference(self, network: str, other: str) -> Interval:
+        """Top-1 of `network` less that of `other`, with its 5-95 % interval."""
+        names = tuple(self.networks)
+        a, b = names.index(network), names.index(other)
+        low, high = np.quantile(self.drawn[:, a] - self.drawn[:, b], [LOW, HIGH])
+        return Interval(float(self.mean[a] - self.mean[b]), float(low), float(high))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per network, the best first."""
+        means, spreads = self.mean, self.top1.std(axis=1, ddof=1)
+        places = {name: i for i, name in enumerate(self.networks)}
+        found = []
+        for name in self.order:
+            program, i = self.networks[name].lower(), places[name]
+            found.append(
+                {
+                    "network": name,
+                    "params": program.params,
+                    "macs": program.macs,
+                    "top1": float(means[i]),
+                    "sd": float(spreads[i]),
+                    "p_first": self.chances[name],
+                    **{f"seed{k}": float(value) for k, value in enumerate(self.top1[i])},
+                }
+            )
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Plain data: how was trained, and the rows of both tables."""
+        how = {**asdict(self.how), "epochs": self.epochs, "seeds": self.top1.shape[1]}
+        return {**how, "networks": self.rows(), "differences": self.differences()}
+
+    def differences(self) -> list[dict[str, Any]]:
+        """One row per pair, the better of the two first."""
+        return [
+            {"network": a, "other": b, **asdict(self.difference(a, b))}
+            for a, b in combinations(self.order, 2)
+        ]
+
+
+def compare(
+    networks: Mapping[str, Arch],
+    training: Standalone,
+    *,
+    seeds: int,
+    progress: Callable[[int, int, str], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Comparison | None:
+    """Train every network with as many seeds, all from one before the next; None where `stop` interrupted.
+
+    `progress` is told how many trainings are done, of how many, and which is next.
+    Raises ValueError for fewer than two seeds or networks, before any training for a network that does not
+    fit the data, and where another process is at work in the same folder.
+    """
+    from hvnas.train.fitting import fit_arch
+
+    if seeds < 2:
+        raise ValueError(f"trainings: must be >= 2 of each network, got {seeds}; one shows no spread")
+    if len(networks) < 2:
+        raise ValueError(f"networks: {len(networks)} to compare; give two or more")
+    fitted = {name: fit_arch(arch, training.data) for name, arch in networks.items()}
+    top1 = np.zeros((len(fitted), seeds))
+    with locked(training.path.parent / LOCK):
+        for seed in range(seeds):
+            for i, (name, arch) in enumerate(fitted.items()):
+                if progress and not training.knows(arch, seed=seed):
+                    progress(seed * len(fitted) + i, top1.size, f"{name} from seed {seed}")
+                found = training.top1(arch, seed=seed, stop=stop)
+                if found is None:
+                    return None
+                top1[i, seed] = found
+    return Comparison(fitted, top1, training.how, training.epochs)
 
 
 Size = Callable[[Arch], float]

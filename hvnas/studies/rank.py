@@ -30,14 +30,26 @@ from hvnas.accuracy import Inherited, InheritedEstimator, load_estimator
 from hvnas.accuracy.proxies.registry import PROBED
 from hvnas.accuracy.ranks import settled
 from hvnas.arch import Arch
-from hvnas.studies.alone import RECIPE, Alone, Standalone, draws, in_bins, quantile_centres
+from hvnas.studies.alone import (
+    HIGH,
+    LOCK,
+    LOW,
+    RECIPE,
+    Alone,
+    Array,
+    Interval,
+    Standalone,
+    draws,
+    in_bins,
+    quantile_centres,
+)
 
 if TYPE_CHECKING:
     from hvnas.supernet.checkpoint import SupernetRun
 
 
 RIVALS = ("params", "macs", "free", "surrogate", *PROBED)
-REPORT, LOCK = "rank.json", ".lock"
+REPORT = "rank.json"
 
 
 OnStep = Callable[[int, int, str], None]
@@ -334,21 +346,10 @@ def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-Array = NDArray[np.float64]
 Bins = NDArray[np.int64]
 
 
 DRAWS = 1000
-LOW, HIGH = 0.05, 0.95
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with the 5 and 95 % quantiles of what it is for networks drawn with replacement."""
-
-    value: float
-    low: float
-    high: float
 
 
 def tau(a: Array, b: Array, bins: Bins | None = None) -> float:

@@ -16,7 +16,7 @@ from hvnas._numbers import ms, points
 from hvnas._records import csv_line
 from hvnas.latency.plots import BAND, save_figure
 from hvnas.latency.scores import scores
-from hvnas.studies.rank import Array, Interval
+from hvnas.studies.alone import Array, Interval
 
 # Okabe and Ito (2008), "Color universal design"; and the marker of each role.
 STYLES = {RANDOM: ("#0072b2", "o"), FIXED: ("#d55e00", "s"), FOUND: ("#009e73", "*")}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hvnas.studies.rank import HIGH, LOW, Array, Interval
+from hvnas.studies.alone import HIGH, LOW, Array, Interval
 
 DRAWS = 10_000
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hvnas.studies.rediscovery as studies
+from hvnas.studies.rediscovery import slimmed
 from hvnas.studies.rediscovery.coatnet import LayoutRanks
 from hvnas.studies.rediscovery.efficientformer import Rediscovery
 
@@ -66,6 +68,51 @@ def test_coatnet_as_tables(hvnas, coatnet_ranks: LayoutRanks, monkeypatch: pytes
         assert name in result.stdout
 
 
+TRAINED = ("--data", "digits", "--train-size", "32", "--test-size", "16", "--resolution", "32")
+
+
+def test_coatnet_s_layouts_trained_on_data(
+    hvnas, tmp_path: Path, coatnet_ranks: LayoutRanks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "rediscover_coatnet", lambda: coatnet_ranks)
+    asked = ("rediscover", "coatnet", *TRAINED, "--trainings", "2", "--out", tmp_path / "out")
+    result = hvnas(*asked)
+    assert result.exit_code == 0, result.output
+    assert "Each trained alone on digits, 32 images at most: recipe brief, epochs 1, seeds 2" in result.stdout
+    assert "Differences in top-1, and their 5-95 % intervals over seeds" in result.stdout
+    assert "of 10 trainings" in result.stderr
+    again = hvnas(*asked, "--json")
+    assert " from seed " not in again.stderr
+    data = json.loads(again.stdout)
+    trained = data["trained"]
+    assert {each["network"] for each in trained["networks"]} == set(coatnet_ranks.layouts)
+    assert len(trained["differences"]) == 10 and trained["seeds"] == 2
+    names = [Path(path).name for path in data["written"]]
+    assert names[-2:] == ["rediscover-coatnet-trained.csv", "rediscover-coatnet-differences.csv"]
+    assert (tmp_path / "out" / "standalone.csv").is_file()
+
+
+def test_what_a_supernet_of_the_data_finds_is_trained(
+    hvnas, tmp_path: Path, study: Rediscovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "rediscover_efficientformer", lambda **_: study)
+    monkeypatch.setattr(slimmed, "with_supernet", partial(slimmed.with_supernet, shares=(0.5,), evals=6))
+    monkeypatch.setattr(slimmed, "SHOWN", 32)
+    monkeypatch.chdir(tmp_path)
+    asked = ("rediscover", "efficientformer", "--with", "supernet", *TRAINED, "--trainings", "2")
+    result = hvnas(*asked, "--out", "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "runs" / "metaformer-tiny-digits" / "supernet.json").is_file()
+    data = json.loads(result.stdout)
+    trained = {name for row in data["trained"]["networks"] for name in row["network"].split(" and ")}
+    assert trained == {each["way"] for each in data["with_supernet"]["found"]} >= {"supernet", "all four"}
+    assert "next epoch" not in hvnas(*asked, "--out", "out", "--json").stderr
+    own = ("--with", "supernet:runs/metaformer-tiny-digits", "--out", "out")
+    other = hvnas("rediscover", "efficientformer", *own, "--data", "shapes")
+    assert other.exit_code == 2
+    assert "metaformer-tiny-digits was trained on digits, not shapes" in other.stderr
+
+
 def test_bad_input_is_refused_in_one_line(hvnas, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     for args, said in (
@@ -75,6 +122,12 @@ def test_bad_input_is_refused_in_one_line(hvnas, tmp_path: Path) -> None:
         (("efficientformer", "--with", f"supernet:{tmp_path}"), "holds no supernet"),
         (("coatnet", "--out", tmp_path / "taken"), "is a file; name a folder"),
         (("efficientformer", "--evals", "0"), "evals: must be >= 1"),
+        (("coatnet", "--data", "digits"), "out: is missing"),
+        (("coatnet", "--data", "digits", "--out", tmp_path / "a", "--trainings", "1"), "must be >= 2, got 1"),
+        (("coatnet", "--data", "digits", "--out", tmp_path / "a", "--resolution", "40"), "multiple of 16"),
+        (("coatnet", "--data", "photographs", "--out", tmp_path / "a"), "unknown data"),
+        (("coatnet", "--epochs", "2"), "data: is missing; name it with --data, or omit --epochs"),
+        (("efficientformer", "--data", "digits", "--out", tmp_path / "a"), "add --with supernet"),
     ):
         result = hvnas("rediscover", *args)
         assert result.exit_code in (1, 2), result.output

@@ -15,8 +15,8 @@ import torch
 
 from hvnas._runs import locked
 from hvnas.studies import alone
-from hvnas.studies.alone import FILE, Alone, Standalone, draws, in_bins, quantile_centres
-from hvnas.studies.rank import LOCK, REPORT, RankOptions, RankReport, TrainedMembers, facts, rank, ranked
+from hvnas.studies.alone import FILE, LOCK, Alone, Standalone, draws, in_bins, quantile_centres
+from hvnas.studies.rank import REPORT, RankOptions, RankReport, TrainedMembers, facts, rank, ranked
 from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.run import start, train_supernet

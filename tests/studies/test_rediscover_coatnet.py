@@ -17,6 +17,7 @@ from hvnas.studies.rediscovery.coatnet import (
     every_pattern,
     pattern_verdict,
     size_of,
+    small_layouts,
     spread,
     verdict,
 )
@@ -131,3 +132,22 @@ def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(ValueError, match="is a file; name a folder"):
         check_out(tmp_path / "taken")
+
+
+def test_small_layouts_are_the_paper_s_at_one_size() -> None:
+    small = small_layouts(32)
+    assert list(small) == list(LAYOUTS)
+    programs = [arch.with_(classes=10).lower() for arch in small.values()]
+    for sizes in ([p.params for p in programs], [p.macs for p in programs]):
+        assert max(sizes) / min(sizes) <= 1.05
+    for name, arch in small.items():
+        paper = load_arch(LAYOUTS[name])
+        own = [[run.block.type for _, run in stage.runs] for stage in arch.stages]
+        assert own == [[run.block.type for _, run in stage.runs] for stage in paper.stages]
+    sides = [state.map[1] for label, _, state in small["C-C-T-T"].states() if label.endswith(".0")]
+    assert sides == [16, 16, 8, 4]  # what each stage is given; all but the first halve it
+
+
+def test_a_resolution_that_the_layouts_cannot_halve_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"resolution: the layouts halve 40 px .*a multiple of 16"):
+        small_layouts(40)

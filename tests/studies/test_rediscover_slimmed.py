@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,16 @@ from hvnas.arch import load_arch
 from hvnas.studies.rediscovery.efficientformer import Rediscovery
 from hvnas.studies.rediscovery.output import to_json, write
 from hvnas.studies.rediscovery.patterns import PATTERNS
-from hvnas.studies.rediscovery.slimmed import REQUEST, WithSupernet, supernet_in, to_train, with_supernet
+from hvnas.studies.rediscovery.slimmed import (
+    REQUEST,
+    SHOWN,
+    WithSupernet,
+    request_on,
+    supernet_in,
+    to_compare,
+    to_train,
+    with_supernet,
+)
 from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.run import start, train_supernet
 
@@ -86,6 +96,27 @@ def test_the_study_s_own_supernet_is_begun_once(tmp_path: Path) -> None:
         True,
     )
     assert to_train(tmp_path / "net").config == begun.config
+
+
+def test_on_other_data_it_is_shown_as_many_images(tmp_path: Path) -> None:
+    asked = request_on("digits", resolution=32, train_size=100, test_size=50)
+    begun = to_train(tmp_path / "net", asked)
+    assert begun.config.data == "digits" and begun.config.epochs == round(SHOWN / 100)
+    assert to_train(tmp_path / "net", asked).config == begun.config
+    with pytest.raises(ValueError, match=r"data: the supernet in .* was begun with digits, not shapes"):
+        to_train(tmp_path / "net", request_on("shapes"))
+    assert request_on("shapes") == REQUEST
+
+
+def test_what_is_compared_is_of_the_largest_budget_each_network_once(slimmed: WithSupernet) -> None:
+    own = to_compare(slimmed)
+    assert {arch.hash for arch in own.values()} == {each.arch.hash for each in slimmed.found}
+    first, *others = slimmed.found
+    tight = replace(first, share=first.share / 2)
+    same = replace(slimmed, found=(tight, *others, replace(first, arch=others[0].arch)))
+    names = list(to_compare(same))
+    assert names[0].startswith("supernet") and "slimming" in names[0]
+    assert len(names) == len({each.arch.hash for each in others})
 
 
 def test_another_supernet_is_not_taken_for_it(tmp_path: Path) -> None:

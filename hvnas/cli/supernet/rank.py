@@ -17,7 +17,8 @@ from hvnas.cli._request import answers, takes
 from hvnas.cli._screen import Answer, Screen
 
 if TYPE_CHECKING:
-    from hvnas.studies.rank import Interval, Ranked, RankOptions, RankReport
+    from hvnas.studies.alone import Interval
+    from hvnas.studies.rank import Ranked, RankOptions, RankReport
 
 EXAMPLE = "hvnas supernet rank supernet --archs 30 --seeds 2 --out ranks"
 

@@ -10,7 +10,8 @@ Three columns, each with the chance of every place over what the evidence leaves
 
 ``combined`` is the mean of a layout's places in capacity and in transfer, draw by draw. The same is done with
 all sixteen patterns of convolution (C) and transformer (T) in four stages, attention behind convolution and
-before it alike, of which the paper tries four. The protocols are
+before it alike, of which the paper tries four. And the five layouts can be trained, as small networks of one
+size (`small_layouts`). The protocols are
 ``modern`` (recipe modern300) and ``plain`` (basic300, crop and flip: in the evidence the nearest to Figure
 1's, which has no augmentation at all). CoAtNet is arXiv 2106.04803v2.
 """
@@ -30,7 +31,8 @@ from hvnas.accuracy.estimator import values_of
 from hvnas.accuracy.surrogate.evidence import SATURATED, large_data_shift
 from hvnas.accuracy.surrogate.features import COLUMNS as READ
 from hvnas.accuracy.surrogate.features import Array, attending_share
-from hvnas.arch import Arch, Run, load_arch
+from hvnas.arch import Arch, Run, Stage, load_arch
+from hvnas.arch.arch import transformed
 from hvnas.studies.ablation.matching import Match, match
 from hvnas.studies.rediscovery.leave_out import SurrogateWithout, surrogate_without
 
@@ -70,6 +72,18 @@ PARAMS = 25e6
 MACS = tuple(1e9 * value for value in (4.8, 4.9, 5.0, 5.1, 5.2, 5.3))
 DRAWS = 20_000
 TAUS = 400
+# For images of 32 px, by layout: widths and depths at which params and MACs agree within 5 %.
+SMALL: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "ViT_REL": ((64,), (5,)),
+    "C-C-C-C": ((20, 40, 72, 112), (1, 1, 2, 1)),
+    "C-C-C-T": ((24, 32, 64, 112), (1, 1, 2, 1)),
+    "C-C-T-T": ((20, 32, 64, 112), (1, 1, 2, 1)),
+    "C-T-T-T": ((20, 32, 48, 128), (1, 1, 2, 1)),
+}
+SMALL_STEM = 16
+HALVED = 16  # what their strides come to
+# Of heads and of ViT_REL's patches, by field: what it is in the paper's size, and what in the small one.
+SMALLER: Mapping[tuple[str, object], int] = {("head_dim", 32): 16, ("kernel", 16): 8, ("stride", 16): 8}
 # Two neighbours in an order are told apart where the chance of that order is at least this.
 DECIDED = 0.9
 
@@ -238,6 +252,40 @@ def matched() -> dict[str, Match]:
     if least > 0.05:
         raise ValueError(f"layouts: their sizes differ by {100 * least:.1f} %; allow other widths or depths")
     return best
+
+
+def small_layouts(resolution: int) -> dict[str, Arch]:
+    """The five layouts as networks of one size that images of about 32 px can be trained on.
+
+    The first stage keeps the stem's scale, so that at 32 px stages work on 16, 8, 4 and 2 positions a side;
+    `ViT_REL` reads patches of 8, so that it attends at the scale of the third stage, as in the paper. Heads
+    are of 16 channels. Raises ValueError for a resolution that their strides do not divide.
+    """
+    if resolution % HALVED:
+        raise ValueError(
+            f"resolution: the layouts halve {resolution} px four times; choose a multiple of {HALVED}"
+        )
+    return {name: _small(name, *numbers).with_(resolution=resolution) for name, numbers in SMALL.items()}
+
+
+def _small(name: str, widths: tuple[int, ...], depths: tuple[int, ...]) -> Arch:
+    arch = transformed(
+        load_arch(LAYOUTS[name]),
+        values=lambda field, value: SMALLER.get((field, value), value),
+        depths=lambda _, depth: depth,
+    )
+    stages = [_resized(*each) for each in zip(arch.stages, widths, depths, strict=True)]
+    if name == "ViT_REL":
+        return replace(arch, name=name, stem=replace(arch.stem, out=widths[0]), stages=tuple(stages))
+    stages[0] = replace(stages[0], downsample=None)
+    return replace(arch, name=name, stem=replace(arch.stem, out=SMALL_STEM), stages=tuple(stages))
+
+
+def _resized(stage: Stage, width: int, depth: int) -> Stage:
+    def run(own: Run | None) -> Run | None:
+        return None if own is None else Run(block=replace(own.block, out=width), depth=depth)
+
+    return replace(stage, local=run(stage.local), global_=run(stage.global_))
 
 
 def spread(layouts: Mapping[str, Match], quantity: str) -> float:

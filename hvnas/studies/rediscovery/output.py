@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hvnas._files import write_atomic
 from hvnas._records import csv_text
@@ -34,27 +34,37 @@ from hvnas.studies.rediscovery.slimmed import (
     slimmed_rows,
 )
 
+if TYPE_CHECKING:
+    from hvnas.studies.alone import Comparison
+
 Result = Rediscovery | LayoutRanks
 _DIGITS = 4
 
 
-def to_json(result: Result, slimmed: WithSupernet | None = None) -> dict[str, Any]:
+def to_json(
+    result: Result, slimmed: WithSupernet | None = None, trained: Comparison | None = None
+) -> dict[str, Any]:
     """Plain data, numbers as measured; four decimals."""
     made = ranks_json(result) if isinstance(result, LayoutRanks) else searches_json(result)
     if slimmed is not None:
         made["with_supernet"] = slimmed_json(slimmed)
+    if trained is not None:
+        made["trained"] = trained.facts()
     rounded = _rounded(made)
     assert isinstance(rounded, dict)
     return rounded
 
 
-def write(result: Result, out: Path, *, slimmed: WithSupernet | None = None) -> tuple[Path, ...]:
+def write(
+    result: Result, out: Path, *, slimmed: WithSupernet | None = None, trained: Comparison | None = None
+) -> tuple[Path, ...]:
     """Write ``rediscover-FAMILY.csv`` and ``.png`` into the folder `out`, made if need be.
 
     Beside them ``-stages.csv``, the posterior of every stage, and ``-slimming.csv``, slimming of the paper's
     own space, for EfficientFormer, and ``-patterns.csv``, every pattern's places, for CoAtNet.
-    And ``rediscover-FAMILY-supernet.csv`` where there is a supernet's part, with its networks in a folder of
-    that name.
+    ``rediscover-FAMILY-trained.csv`` and ``-differences.csv`` where networks were trained. And
+    ``rediscover-FAMILY-supernet.csv`` where there is a supernet's part, with its networks in a folder of that
+    name.
     """
     check_out(out)
     out.mkdir(exist_ok=True)
@@ -67,7 +77,10 @@ def write(result: Result, out: Path, *, slimmed: WithSupernet | None = None) -> 
     else:
         save_figure(draw_searches, result, figure, "EfficientFormer's models, the family left out")
     more = []
-    for name, rows in _tables(result).items():
+    tables = _tables(result)
+    if trained is not None:
+        tables |= {"trained": trained.rows(), "differences": trained.differences()}
+    for name, rows in tables.items():
         more.append(out / f"{stem.name}-{name}.csv")
         write_atomic(more[-1], csv_text(_rounded(rows)))
     if slimmed is None:

@@ -47,6 +47,7 @@ from hvnas.supernet.checkpoint import SupernetFolder
 from hvnas.supernet.request import SupernetRequest
 from hvnas.supernet.run import resume, start
 from hvnas.supernet.slimming import CHANNELS, Moves
+from hvnas.train.data import load_data
 
 # The network whose widths and depths slimming of the paper's own space starts from.
 LARGEST = "poolformer_m48"
@@ -358,10 +359,53 @@ def file_name(each: Slimmed) -> str:
     return f"{100 * each.share:.0f}-{each.way.replace(' ', '-')}"
 
 
+def to_compare(slimmed: WithSupernet) -> dict[str, Arch]:
+    """The networks at the largest budget by what found them; a network that several found has their names."""
+    largest = max(each.share for each in slimmed.found)
+    finders: dict[str, list[str]] = {}
+    archs: dict[str, Arch] = {}
+    for each in slimmed.found:
+        if each.share == largest:
+            finders.setdefault(each.arch.hash, []).append(each.way)
+            archs[each.arch.hash] = each.arch
+    return {" and ".join(ways): archs[key] for key, ways in finders.items()}
+
+
 # At 64 px the third stage has as many positions a side as the images have cells, which attention must relate.
 REQUEST = SupernetRequest(space="metaformer-tiny", data="shapes", resolution=64, epochs=24, importance=True)
+SHOWN = 24 * 8192  # images that the study's supernet is shown in all, of whatever data
 
 
-def to_train(folder: str | Path) -> SupernetFolder:
-    """The folder of the study's own supernet, begun if need be. Raises ValueError where it holds another."""
-    return resume(REQUEST, folder) if SupernetFolder(folder).holds_run else start(REQUEST, folder)
+def request_on(
+    data: str, *, resolution: int | None = None, train_size: int | None = None, test_size: int | None = None
+) -> SupernetRequest:
+    """The training of the study's own supernet on `data`, with as many epochs as show it `SHOWN` images."""
+    return SupernetRequest(
+        space=REQUEST.space,
+        data=data,
+        resolution=resolution or REQUEST.resolution,
+        train_size=train_size,
+        test_size=test_size,
+        epochs=REQUEST.epochs if data == REQUEST.data else None,
+        importance=REQUEST.importance,
+    )
+
+
+def to_train(folder: str | Path, request: SupernetRequest = REQUEST) -> SupernetFolder:
+    """The folder of the study's own supernet, begun if need be.
+
+    Epochs that `request` leaves open follow from `SHOWN`. Raises ValueError where the folder holds another
+    supernet, or the data cannot be used.
+    """
+    if SupernetFolder(folder).holds_run:
+        return resume(request, folder)
+    if request.epochs is None:
+        assert request.data is not None, "the study has data"
+        data = load_data(
+            request.data,
+            resolution=request.resolution,
+            train_size=request.train_size,
+            test_size=request.test_size,
+        )
+        request = replace(request, epochs=max(1, round(SHOWN / len(data.train))))
+    return start(request, folder)
