@@ -93,9 +93,13 @@ WIDER = {
         r"stages\.1\.width: 32 is not in the parent space; a restriction narrows lists",
     ),
     "type of a stage": ({"stages": [{"global": ["mb3d"]}, {}]}, r"stages\.0\.global: 'mb3d' is not in"),
-    "no width left": (
-        {"stage": {"width": [32]}},
-        r"stages\.0\.width: must be a list with at least one value",
+    "width of no stage": (
+        {"stage": {"width": [16, 32]}},
+        r"stage\.width: 32 is in no stage of the parent space; a restriction narrows lists",
+    ),
+    "no type left": (
+        {"stage": {"global": ["mb3d"]}},
+        r"stages\.0\.global: must be a list with at least one value",
     ),
     "blocks": ({"blocks": {"mb4d": {"type": "mb4d"}}}, r"blocks\.mb4d: the parent space has a block of"),
     "parent": ({"parent": 3}, r"parent: must be a name or a path, got 3"),
