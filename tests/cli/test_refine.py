@@ -127,7 +127,8 @@ def test_the_study_over_seeds(table: Path, capsys: pytest.CaptureFixture[str], r
     study = runpy.run_path(str(repo_root / "scripts" / "study_timed.py"))
     asked = "--space efficientformer --budget-ms 9 --measure 4 --evals 300 --seeds 2".split()
     study["main"](["--device", str(table), *asked])
-    assert "2 of 2 keep the budget by measurement, 2 when timed again, 2 once more." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of 2 keep the budget by measurement, 2 when timed again, 2 once more." in said
 
 
 @pytest.fixture
