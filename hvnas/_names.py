@@ -68,8 +68,8 @@ def _nearest(name: str, known: Sequence[str]) -> list[str]:
     for each in known:
         matcher.set_seq1(each)
         if matcher.quick_ratio() >= _ALIKE and (alike := matcher.ratio()) >= _ALIKE:
-            ranked.append((-alike, each))
-    return [each for _, each in sorted(ranked)[:_NEAREST]]
+            ranked.append((-alike, not each.startswith(name), each))
+    return [each for _, _, each in sorted(ranked)[:_NEAREST]]
 
 
 def listed(names: Sequence[str]) -> str:

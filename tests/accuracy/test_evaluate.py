@@ -96,5 +96,5 @@ def test_a_study_is_left_out_with_all_that_states_it(surrogate: Surrogate) -> No
 def test_what_cannot_be_evaluated_is_refused() -> None:
     with pytest.raises(ValueError, match="needs weights or images"):
         evaluate("zico")
-    with pytest.raises(ValueError, match="unknown family 'coatnets'; did you mean 'coatnet'"):
+    with pytest.raises(ValueError, match=r"unknown family 'coatnets'; nearest of \d+: coatnet,"):
         evaluate("surrogate", ["coatnets"])

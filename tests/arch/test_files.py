@@ -60,9 +60,18 @@ def test_depth_0_is_an_empty_run() -> None:
     assert from_dict(data, where="memory").stages[3].global_ is None
 
 
-@pytest.mark.parametrize("name", ["efficientformer_l2", "../secret", "models/efficientformer_l1", ""])
-def test_unknown_names_list_what_there_is(name: str) -> None:
-    with pytest.raises(
-        ValueError, match=r"unknown model .*[Tt]here are: coatnet_0, .*a path to a \.yaml file"
-    ):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "efficientformer_l2",
+            r"unknown model .*nearest of \d+: efficientformer_l1, .*a path to a \.yaml file",
+        ),
+        ("", r"unknown model .*there are: coatnet_0, .*a path to a \.yaml file"),
+        ("../secret", r"'\.\./secret': leads to no network; .*a \.yaml file"),
+        ("models/efficientformer_l1", "'models/efficientformer_l1': leads to no network"),
+    ],
+)
+def test_unknown_names_are_told_what_there_is(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         load_arch(name)

@@ -71,7 +71,7 @@ def test_a_plot(hvnas, tmp_path: Path, suffix: str) -> None:
     [
         ((), "either --arch or --module"),
         (("--arch", "efficientformer_l1", "--module", "a:b"), "either --arch or --module"),
-        (("--arch", "efficientformer_l"), "unknown model 'efficientformer_l'; did you mean"),
+        (("--arch", "efficientformer_l"), "unknown model 'efficientformer_l'; nearest of"),
         (("--arch", "efficientformer_l1", "--resolution", "0"), "resolution must be 1 to 4096"),
         (("--arch", "efficientformer_l1", "--plot", "x.pdf"), "x.pdf: a figure's name ends in"),
         (("--module", "no_such_module_here:make"), "importing no_such_module_here failed"),
