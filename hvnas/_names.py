@@ -63,6 +63,7 @@ def _nearest(name: str, known: Sequence[str]) -> list[str]:
     # How alike names are takes time in the square of their length, and a file may name anything.
     if len(name) > _LONGEST_NAME:
         return []
+    # difflib's get_close_matches, but for ties: there the last of the alphabet comes first.
     matcher = SequenceMatcher(b=name)
     ranked = []
     for each in known:

@@ -232,6 +232,24 @@ def until_stopped(job: Callable[[Callable[[], bool]], Result | None], *, again: 
     return result
 
 
+def in_steps(
+    name: str,
+    job: Callable[[Callable[[int, int, str], None], Callable[[], bool]], Result | None],
+    *,
+    again: str,
+) -> Result:
+    """What `job` comes to, shown in steps called `name`: it is given what to tell them, and when to stop.
+
+    What it tells is how many are done, of how many, and which is next. Raises Failure as `until_stopped`.
+    """
+
+    def stepped(stop: Callable[[], bool]) -> Result | None:
+        with Steps(name) as steps:
+            return job(lambda done, total, doing: steps.at(done, doing, total=total), stop)
+
+    return until_stopped(stepped, again=again)
+
+
 # What the commands that train share: how a training goes, and how it ends.
 def check_device(workers: Workers) -> None:
     """Raise ValueError, before anything is written, where a training here cannot use the device."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
@@ -20,6 +21,16 @@ _FORM = Annotated[
     typer.Option("--format", help="text (the default), json, or csv: the rows of the table alone."),
 ]
 _JSON = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+# What the commands that take the folder of a search have in common.
+SearchDir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that hvnas search wrote.")]
+RunStorage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="FILE|URL",
+        help="The shared study, if its URL has a password. Default: HVNAS_STORAGE.",
+    ),
+]
 
 
 def takes(request: type[Request]) -> Callable[[Command], Command]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from hvnas import _numbers as numbers
 from hvnas._records import Column, Table, csv_text
-from hvnas.cli._request import answers
+from hvnas.cli._request import RunStorage, SearchDir, answers
 from hvnas.cli._screen import Answer, Screen
 
 if TYPE_CHECKING:
@@ -22,14 +19,8 @@ EXAMPLE = "hvnas history runs/phone --format csv"
 
 @answers
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that hvnas search wrote.")],
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|URL",
-            help="The shared study, if its URL has a password. Default: HVNAS_STORAGE.",
-        ),
-    ] = None,
+    folder: SearchDir,
+    storage: RunStorage = None,
 ) -> Answer:
     """List the networks that a search evaluated, in order.
 

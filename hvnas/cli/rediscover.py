@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 
 from hvnas._request import Option, Request
 from hvnas.cli._failure import Failure
-from hvnas.cli._progress import Steps, until_stopped
+from hvnas.cli._progress import in_steps
 from hvnas.cli._rediscover import print_comparison, print_ranks, print_searches, print_slimmed
 from hvnas.cli._request import answers, takes
 from hvnas.cli._screen import Answer, Screen, written, written_answer
@@ -239,17 +239,11 @@ def _training(
 def _compared(archs: Mapping[str, Arch], training: Standalone, *, seeds: int) -> Comparison:
     from hvnas.studies.alone import compare
 
-    def job(stop: Callable[[], bool]) -> Comparison | None:
-        with Steps("trainings") as steps:
-            return compare(
-                archs,
-                training,
-                seeds=seeds,
-                progress=lambda done, total, doing: steps.at(done, doing, total=total),
-                stop=stop,
-            )
-
-    return until_stopped(job, again=f"continue with the same command and --out {training.path.parent}")
+    return in_steps(
+        "trainings",
+        lambda progress, stop: compare(archs, training, seeds=seeds, progress=progress, stop=stop),
+        again=f"continue with the same command and --out {training.path.parent}",
+    )
 
 
 def _print(

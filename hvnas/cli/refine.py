@@ -9,6 +9,7 @@ import typer
 
 from hvnas.cli._failure import Failure
 from hvnas.cli._progress import Steps
+from hvnas.cli._request import SearchDir
 from hvnas.cli._screen import JsonOption, Screen, print_json
 from hvnas.cli._searching import run_search
 
@@ -23,7 +24,7 @@ EXAMPLE = "hvnas refine runs/phone --out to-time"
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that hvnas search wrote.")],
+    folder: SearchDir,
     out: Annotated[
         Path | None,
         typer.Option(

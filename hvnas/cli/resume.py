@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
 
-import typer
-
+from hvnas.cli._request import RunStorage, SearchDir
 from hvnas.cli._screen import JsonOption
 from hvnas.cli._searching import run_search
 
@@ -15,14 +12,8 @@ EXAMPLE = "hvnas resume runs/phone"
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that hvnas search wrote.")],
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|URL",
-            help="The shared study, if its URL has a password. Default: HVNAS_STORAGE.",
-        ),
-    ] = None,
+    folder: SearchDir,
+    storage: RunStorage = None,
     as_json: JsonOption = False,
 ) -> None:
     """Continue an interrupted search.

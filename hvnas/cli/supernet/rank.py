@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ import typer
 from hvnas import _numbers as numbers
 from hvnas._records import csv_text
 from hvnas._request import Option, Request
-from hvnas.cli._progress import Steps, until_stopped
+from hvnas.cli._progress import in_steps
 from hvnas.cli._request import answers, takes
 from hvnas.cli._screen import Answer, Screen
 
@@ -111,17 +111,11 @@ def _line(ranked: Ranked) -> dict[str, Any]:
 def _rank(supernets: Sequence[Path], out: Path, options: RankOptions) -> RankReport:
     from hvnas.studies.rank import rank
 
-    def job(stop: Callable[[], bool]) -> RankReport | None:
-        with Steps("steps") as steps:
-            return rank(
-                supernets,
-                out=out,
-                options=options,
-                progress=lambda done, total, doing: steps.at(done, doing, total=total),
-                stop=stop,
-            )
-
-    return until_stopped(job, again=f"continue with the same command and --out {out}")
+    return in_steps(
+        "steps",
+        lambda progress, stop: rank(supernets, out=out, options=options, progress=progress, stop=stop),
+        again=f"continue with the same command and --out {out}",
+    )
 
 
 def show(report: RankReport, screen: Screen) -> None:
